@@ -1,0 +1,1 @@
+"""One file a framework. Each imports its framework and the floors below, and no other adapter."""

@@ -1,0 +1,105 @@
+"""AsyncMemory and AsyncHistory: the same methods, awaited. Their logic is that of `Memory` and `History`."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import weakref
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+from .bridge import awaiting
+from .history import History, SessionHistory
+from .limits import check_namespace
+from .memory import Memory
+from .namespace import Namespace
+from .records import Message, Operation, Query, Result
+from .store import AsyncStore
+from .stores import lease_async_store
+
+T = TypeVar("T")
+
+
+class AsyncMemory(Namespace):
+    """`Memory` for an event loop: same arguments, same methods, same errors, each to be awaited.
+
+    ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` stand for ``in``, ``len`` and
+    iteration. A call that is cancelled leaves no lock held; its write happens whole or not at all. `update` takes
+    functions and coroutine functions.
+    """
+
+    def __init__(self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> None:
+        self._namespace = check_namespace(namespace)
+        self._store: AsyncStore
+        self._store, release = lease_async_store(url, token=token, timeout=timeout)
+        self._release = weakref.finalize(self, release)
+
+    @property
+    def address(self) -> str:
+        """Where the memory is, without secrets."""
+        return self._store.address
+
+    async def _read(self, query: Query[T]) -> T:
+        return await self._store.read(self._namespace, query)
+
+    async def _write(self, *operations: Operation) -> list[Result]:
+        return await self._store.write(self._namespace, operations)
+
+    async def _sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        result = fn(value)
+        return await result if inspect.isawaitable(result) else result
+
+    set = awaiting(Memory.set)
+    get = awaiting(Memory.get)
+    entry = awaiting(Memory.entry)
+    delete = awaiting(Memory.delete)
+    list_keys = awaiting(Memory.list_keys)
+    keys = list_keys
+    items = awaiting(Memory.items)
+    get_many = awaiting(Memory.get_many)
+    set_many = awaiting(Memory.set_many)
+    delete_many = awaiting(Memory.delete_many)
+    increment = awaiting(Memory.increment)
+    update = awaiting(Memory.update)
+    clear = awaiting(Memory.clear)
+    usage = awaiting(Memory.usage)
+    sessions = awaiting(Memory.sessions)
+    length = awaiting(Memory.__len__)
+
+    async def contains(self, key: str) -> bool:
+        """Whether there is such a key."""
+        return await self.entry(key) is not None
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        for key in await self.list_keys():
+            yield key
+
+    def history(self, session_id: str) -> AsyncHistory:
+        """Return the chat history of a session; it does not have to exist yet."""
+        return AsyncHistory(self, session_id)
+
+    async def close(self) -> None:
+        """As `Memory.close`."""
+        self._release()
+
+    async def __aenter__(self) -> AsyncMemory:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class AsyncHistory(SessionHistory):
+    """`History` for an event loop, made by `AsyncMemory.history`."""
+
+    append = awaiting(History.append)
+    messages = awaiting(History.messages)
+    clear = awaiting(History.clear)
+    length = awaiting(History.__len__)
+
+    async def __aiter__(self) -> AsyncIterator[Message]:
+        for message in await self.messages():
+            yield message

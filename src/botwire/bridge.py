@@ -1,0 +1,37 @@
+"""One piece of logic for callers that wait in place and for callers on an event loop.
+
+The logic is written once, as coroutines. Over a `Store` nothing in them ever has to wait for an event loop, so that
+`blocking` can run them to their end on the spot; over an `AsyncStore` they are awaited as they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+P = ParamSpec("P")
+S = TypeVar("S")
+A = TypeVar("A")
+T = TypeVar("T")
+
+
+def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], T]:
+    """Turn a coroutine method into an ordinary one of the same signature, which returns when the work is done."""
+
+    @wraps(method)
+    def run(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
+        coroutine = method(self, *args, **kwargs)
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            return cast("T", stop.value)
+        coroutine.close()
+        raise RuntimeError(f"{method.__qualname__} waited for an event loop, which a blocking store never does")
+
+    return run
+
+
+def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
+    """Return the coroutine method behind one made by `blocking`, for the class of the event loop's side."""
+    return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]

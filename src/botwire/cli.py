@@ -1,0 +1,103 @@
+"""The command line: arguments in, calls down, text out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from . import __version__
+from .errors import BotWireError
+from .limits import check_namespace
+from .plans import Plans, load_plans
+from .stores import default_path, make_default_folder, sqlite_path
+from .stores.sqlite import SqliteStore
+
+app = typer.Typer(
+    help="Persistent memory for AI agents.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
+)
+plan = typer.Typer(help="Put namespaces on plans.", no_args_is_help=True)
+app.add_typer(plan, name="plan")
+
+Database = Annotated[
+    str | None,
+    typer.Option("--db", help="The SQLite file, as a path or sqlite:///path.", show_default="where the library keeps it"),
+]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plans", help="A TOML file of plans, beside the built-in free and unlimited.")
+]
+
+
+def run() -> None:
+    """Run the command line; an error of ours is one line on stderr and exit code 1."""
+    try:
+        app()
+    except BotWireError as error:
+        print(f"botwire: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _global(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002
+) -> None:
+    if version:
+        typer.echo(f"botwire {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65_535)] = 8765,
+    db: Database = None,
+    plan: Annotated[str, typer.Option(help="The plan of namespaces that were put on no other.")] = "unlimited",
+    plans: PlanFile = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
+    ] = False,  # noqa: FBT002
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
+) -> None:
+    """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
+    from .server.serve import serve as run_server  # noqa: PLC0415 - the other commands need no web server
+
+    run_server(
+        _path(db), host=host, port=port, plans=_plans(plans, plan), open_to_all=open_, log_level=log_level
+    )
+
+
+@plan.command("set")
+def plan_set(
+    namespace: Annotated[str, typer.Argument(help="The namespace.")],
+    plan: Annotated[str, typer.Argument(help="The plan: free, unlimited, or one of your plans file.")],
+    db: Database = None,
+    plans: PlanFile = None,
+) -> None:
+    """Put a namespace on a plan, from now on, also while a server runs on the file."""
+    store = SqliteStore(_path(db), plans=_plans(plans, "unlimited"))
+    try:
+        store.set_plan(check_namespace(namespace), plan)
+    finally:
+        store.close()
+    typer.echo(f"{namespace} is on the plan {plan}")
+
+
+@app.command()
+def demo() -> None:
+    """Let an agent talk, kill it, and see that it remembers."""
+    from .demo import main  # noqa: PLC0415
+
+    main()
+
+
+def _plans(file: Path | None, default: str) -> Plans:
+    return Plans(default) if file is None else load_plans(file, default)
+
+
+def _path(db: str | None) -> str:
+    if db is None:
+        make_default_folder()
+        return str(default_path())
+    return sqlite_path(db) if db.startswith("sqlite:") else db

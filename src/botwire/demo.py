@@ -1,0 +1,183 @@
+"""``botwire demo``: an agent talks, is killed, and remembers.
+
+The agent is one of LangChain, with a scripted model that knows nothing but the messages it is given. It runs twice,
+each time in a process of its own. The first is killed as soon as it says that its last write is on disk; the second
+opens the same file, and what it finds is compared with what the first one said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+TALK = ("Hi, I am Ada and I work on compilers.", "Our release is on Friday.")
+FACTS = {"name": "Ada", "release_day": "Friday"}
+QUESTION = "Who am I, and when is the release?"
+ANSWER = "You are Ada, and the release is on Friday."
+TIMEOUT = 60.0
+"""Seconds that each process may take."""
+
+
+# What the person at the terminal sees
+
+
+def main() -> None:
+    """Run the demo in a temporary folder; exit with 1 when something that was on disk did not survive."""
+    if _memory_module() is None:
+        sys.exit("botwire demo needs LangChain: pip install 'botwire[langchain]' langchain-classic")
+    with tempfile.TemporaryDirectory(prefix="botwire-demo-") as folder:
+        survived = _show(folder)
+    sys.exit(0 if survived else 1)
+
+
+def _show(folder: str) -> bool:
+    print("An agent that remembers: LangChain, a scripted model, no API key, no network")
+    print(f"Its memory is in {folder} for now, and is removed afterwards")
+
+    first = _start("talk", folder)
+    print(f"\nProcess 1, pid {first.pid}")
+    written = _follow(first, kill_after=len(TALK) + len(FACTS))
+    if first.returncode == 0 or len(written) < len(TALK) + len(FACTS):
+        print(f"FAILED: it ended by itself, with exit code {first.returncode}")
+        return False
+    print("  killed with SIGKILL right after that write")
+
+    second = _start("recall", folder)
+    print(f"\nProcess 2, pid {second.pid}: the same file, a new interpreter")
+    found = _follow(second)
+
+    if found != [*written, {"you": QUESTION, "agent": ANSWER}]:
+        print("\nFAILED: the second process does not remember what the first one had on disk")
+        return False
+    print(f"\nNothing was lost: {2 * len(TALK)} messages and {len(FACTS)} facts outlived the process")
+    return True
+
+
+def _follow(process: subprocess.Popen[str], kill_after: int | None = None) -> list[dict[str, str]]:
+    """Show what an agent reports, line by line, until it ends or has reported so much that it is to be killed."""
+    reports: list[dict[str, str]] = []
+    watchdog = threading.Timer(TIMEOUT, process.kill)
+    watchdog.start()
+    with process:
+        for line in process.stdout or ():
+            report: dict[str, str] = json.loads(line)
+            reports.append(report)
+            if len(reports) == kill_after:
+                process.kill()
+            for word, text in report.items():
+                print(f"  {word:>8}  {text}")
+    watchdog.cancel()
+    return reports
+
+
+def _start(role: str, folder: str) -> subprocess.Popen[str]:
+    """Start an agent whose default address is in the folder, so that the memory of whoever runs this is left alone."""
+    default = {"XDG_DATA_HOME": folder, "BOTWIRE_URL": ""}
+    if sys.platform != "linux":  # where the user's data folder does not follow XDG_DATA_HOME
+        default = {"BOTWIRE_URL": f"sqlite:///{os.path.join(folder, 'botwire.db')}"}
+    silent = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false", "PYTHONUTF8": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "botwire.demo", role],
+        env=os.environ | default | silent,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+# The agent, in a process of its own
+
+
+def _agent(session_id: str) -> Any:
+    from langchain_core.language_models.chat_models import SimpleChatModel  # noqa: PLC0415 - here only
+    from langchain_core.messages import BaseMessage, HumanMessage  # noqa: PLC0415
+
+    from . import BotWireChatHistory, Memory  # noqa: PLC0415
+
+    buffer_memory = import_module(_memory_module() or "langchain_classic.memory").ConversationBufferMemory
+    warnings.simplefilter("ignore")  # after the imports: LangChain turns its own warnings on again
+
+    class ScriptedModel(SimpleChatModel):
+        """A model that knows nothing but the messages it is given."""
+
+        @property
+        def _llm_type(self) -> str:
+            return "scripted"
+
+        def _call(self, messages: list[BaseMessage], *_: Any, **__: Any) -> str:
+            said = " ".join(str(message.content) for message in messages)
+            name, day = (re.search(pattern, said) for pattern in (r"I am (\w+) and", r"release is on (\w+)\."))
+            if messages[-1].content == QUESTION:
+                return f"You are {name[1]}, and the release is on {day[1]}." if name and day else "I do not know."
+            if day:
+                return f"{day[1]}. I will keep that in mind."
+            return f"Nice to meet you, {name[1]}." if name else "I see."
+
+    class PersistentAgent:
+        def __init__(self, session_id: str) -> None:
+            self.chat_history = BotWireChatHistory(session_id=session_id)
+            self.memory = buffer_memory(chat_memory=self.chat_history, return_messages=True)
+            self.kv_memory = Memory(f"agent-{session_id}")
+            self.model = ScriptedModel()
+
+        def chat(self, text: str) -> str:
+            history = self.memory.load_memory_variables({})["history"]
+            answer = str(self.model.invoke([*history, HumanMessage(text)]).content)
+            self.memory.save_context({"input": text}, {"output": answer})
+            return answer
+
+        def remember_fact(self, key: str, value: Any) -> None:
+            self.kv_memory.set(key, value)
+
+        def recall_fact(self, key: str) -> Any:
+            return self.kv_memory.get(key)
+
+    return PersistentAgent(session_id)
+
+
+def _talk() -> None:
+    agent = _agent("demo")
+    for text in TALK:
+        _report(you=text, agent=agent.chat(text))
+    for key, value in FACTS.items():
+        agent.remember_fact(key, value)
+        _report(fact=f"{key} = {value}")
+    threading.Event().wait(TIMEOUT)  # at work on something else when it is killed
+
+
+def _recall() -> None:
+    agent = _agent("demo")
+    texts = [message.content for message in agent.chat_history.messages]
+    for you, answer in zip(texts[::2], texts[1::2], strict=True):
+        _report(you=you, agent=answer)
+    for key in FACTS:
+        _report(fact=f"{key} = {agent.recall_fact(key)}")
+    _report(you=QUESTION, agent=agent.chat(QUESTION))
+
+
+def _report(**words: str) -> None:
+    print(json.dumps(words), flush=True)
+
+
+def _memory_module() -> str | None:
+    """Return where ConversationBufferMemory is: in langchain-classic, or in langchain 0.3; None: it is not installed."""
+    for name in ("langchain_classic.memory", "langchain.memory"):
+        try:
+            if find_spec(name):
+                return name
+        except ModuleNotFoundError:
+            continue
+    return None
+
+
+if __name__ == "__main__":
+    {"talk": _talk, "recall": _recall}[sys.argv[1]]()

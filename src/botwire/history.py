@@ -1,0 +1,105 @@
+"""History: the messages of a session, which every adapter shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from .bridge import blocking
+from .errors import InvalidArgument
+from .limits import MAX_OPERATIONS, check_count, check_name
+from .namespace import Namespace
+from .records import Append, CountMessages, Forget, ListMessages, Message, NewMessage, new_id
+from .values import encode_json
+
+
+class SessionHistory:
+    """What `History` and `AsyncHistory` are: a session of a namespace."""
+
+    def __init__(self, memory: Namespace, session_id: str) -> None:
+        self._memory = memory
+        self._session = check_name(session_id, "session name")
+
+    @property
+    def session_id(self) -> str:
+        """The name of the session."""
+        return self._session
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._memory!r}, {self._session!r})"
+
+
+class History(SessionHistory):
+    """An append-only, ordered chat log, made by `Memory.history`.
+
+    Safe with any number of writers in any number of processes: every message gets its own place, without holes.
+    """
+
+    @blocking
+    async def append(self, messages: Any, *, ids: Sequence[str] | None = None) -> list[int]:
+        """Add messages at the end, all or none, and return the seq of each when they are on disk.
+
+        Args:
+            messages: a list of JSON values, at the most 10,000 (anything but a list or a tuple is one message).
+            ids: an id for each, to be able to append again without fear: a message whose id the session already
+                holds changes nothing and answers with the seq it has. None: new ids.
+
+        Raises:
+            InvalidValue: a message is not a JSON value; nothing was written.
+            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
+        """
+        new = _new_messages(messages, ids)
+        if not new:
+            return []
+        (seqs,) = await self._memory._write(Append(self._session, new))
+        assert isinstance(seqs, list)
+        return seqs
+
+    @blocking
+    async def messages(
+        self, last: int | None = None, *, after: int | None = None, limit: int | None = None
+    ) -> list[Message]:
+        """Return messages in order, each with its seq, id, data and created_at.
+
+        Args:
+            last: only the last so many.
+            after: only those behind this seq, to go on where another page ended.
+            limit: how many at the most. Not together with `last`.
+        """
+        if last is not None and limit is not None:
+            raise InvalidArgument("pass last (so many from the end) or limit (so many from the start), not both")
+        query = ListMessages(
+            self._session, check_count(after, "after") or 0, check_count(limit, "limit"), check_count(last, "last")
+        )
+        return await self._memory._read(query)
+
+    @blocking
+    async def clear(self) -> int:
+        """Forget the session and its messages; returns how many there were. The next message is number 1 again."""
+        (count,) = await self._memory._write(Forget(self._session))
+        assert isinstance(count, int)
+        return count
+
+    @blocking
+    async def __len__(self) -> int:
+        return await self._memory._read(CountMessages(self._session))
+
+    def __iter__(self) -> Iterator[Message]:
+        return iter(self.messages())
+
+    def __bool__(self) -> bool:
+        """As `Memory.__bool__`."""
+        return True
+
+
+def _new_messages(messages: Any, ids: Sequence[str] | None) -> tuple[NewMessage, ...]:
+    data = list(messages) if isinstance(messages, list | tuple) else [messages]
+    if len(data) > MAX_OPERATIONS:
+        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} messages at once, not {len(data):,}: split them")
+    if ids is None:
+        names = [new_id() for _ in data]
+    else:
+        names = [check_name(name, "message id") for name in ids]
+        if len(names) != len(data):
+            raise InvalidArgument(f"{len(data)} messages need as many ids, not {len(names)}")
+    return tuple(NewMessage(name, encode_json(item)) for name, item in zip(names, data, strict=True))

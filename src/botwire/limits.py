@@ -1,0 +1,90 @@
+"""What names, sizes and times are allowed, checked here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import timedelta
+
+from .errors import InvalidArgument, InvalidName
+
+MAX_NAMESPACE_CHARS = 128
+MAX_NAME_BYTES = 512
+"""The length of a key, a session name or a message id, in bytes of UTF-8."""
+MAX_VALUE_BYTES = 16 * 1024 * 1024
+"""The size of one value or message as it is stored (JSON text in UTF-8, or the bytes themselves)."""
+MAX_DEPTH = 100
+"""How deep lists and dicts may be nested in one value."""
+MAX_WRITE_BYTES = 32 * 1024 * 1024
+"""The size of one write, and of one HTTP request body."""
+MAX_OPERATIONS = 10_000
+"""How many operations, counting every message, one write may hold."""
+MAX_PAGE = 10_000
+"""How many rows one read over HTTP returns at the most; callers of ``Memory`` never see this limit."""
+MAX_TTL_SECONDS = 100 * 366 * 86_400
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def check_namespace(name: object) -> str:
+    """Return the name, or raise `InvalidName`: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
+
+    The dots are refused because a URL path cannot carry them: RFC 3986, section 5.2.4, removes such segments.
+    """
+    if not isinstance(name, str):
+        raise InvalidName(f"a namespace is a str, not {type(name).__name__}")
+    if not 0 < len(name) <= MAX_NAMESPACE_CHARS or "/" in name or name in {".", ".."} or _CONTROL.search(name):
+        raise InvalidName(
+            f"namespace {_shown(name)} is not allowed: use 1 to {MAX_NAMESPACE_CHARS} characters, "
+            "no '/', no control characters, and not '.' or '..'"
+        )
+    return str(name)
+
+
+def check_name(name: object, what: str = "key") -> str:
+    """Return a key, session name or message id, or raise `InvalidName`: 1 to 512 bytes of UTF-8, no control characters."""
+    # One C call settles nearly every name there is: printable ASCII of a moderate length.
+    if type(name) is str and name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME_BYTES:
+        return name
+    if not isinstance(name, str):
+        raise InvalidName(f"a {what} is a str, not {type(name).__name__}")
+    if not name or _CONTROL.search(name) or len(name.encode()) > MAX_NAME_BYTES:
+        raise InvalidName(
+            f"{what} {_shown(name)} is not allowed: use 1 to {MAX_NAME_BYTES} bytes of UTF-8 without control characters"
+        )
+    return str(name)
+
+
+def check_prefix(prefix: object) -> str:
+    """Return a prefix of keys, or raise `InvalidName`: a key, or nothing at all."""
+    return "" if prefix == "" else check_name(prefix, "prefix")
+
+
+def check_ttl(ttl: object) -> float | None:
+    """Return a time to live in seconds (None: for ever), or raise `InvalidArgument`: more than 0, at most 100 years."""
+    if ttl is None:
+        return None
+    seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_TTL_SECONDS:
+        raise InvalidArgument(f"ttl is seconds or a timedelta, more than 0 and at most 100 years, not {ttl!r}")
+    return float(seconds)
+
+
+def check_count(number: object, what: str, *, least: int = 0) -> int | None:
+    """Return a count or position (None: not given), or raise `InvalidArgument` when it is not an int of at least `least`."""
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 2**63:
+        raise InvalidArgument(f"{what} is an int of at least {least}, not {number!r}")
+    return number
+
+
+def check_timeout(timeout: object) -> float:
+    """Return a timeout in seconds, or raise `InvalidArgument`: more than 0 and finite."""
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
+        raise InvalidArgument(f"timeout is seconds, more than 0 and finite, not {timeout!r}")
+    return float(timeout)
+
+
+def _shown(name: str) -> str:
+    return ascii(name if len(name) <= 60 else name[:60] + "…")

@@ -1,0 +1,315 @@
+"""Memory: the keys and values of a namespace."""
+
+from __future__ import annotations
+
+import random
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from .bridge import blocking
+from .errors import Conflict, InvalidArgument
+from .history import History
+from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
+from .namespace import Namespace
+from .records import (
+    Clear,
+    CountEntries,
+    Delete,
+    Entry,
+    GetEntries,
+    GetEntry,
+    GetUsage,
+    Increment,
+    ListEntries,
+    ListKeys,
+    ListSessions,
+    Operation,
+    Put,
+    Query,
+    Result,
+    Session,
+    Usage,
+)
+from .store import Store
+from .stores import lease_store
+from .values import encode
+
+T = TypeVar("T")
+
+_MAX_ATTEMPTS = 100
+"""How often `Memory.update` tries again when somebody else was faster."""
+
+
+class Memory(Namespace):
+    """Persistent key-value memory: one namespace, in a file or on a server.
+
+    ::
+
+        memory = Memory("my-agent")
+        memory.set("last_action", "processed_invoice_#1234")
+
+    A write that has returned is on disk: it survives a crash and a power cut. Safe to share between threads and to use
+    after a fork.
+
+    Args:
+        namespace: whose memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
+        url: where it is: ``sqlite:///path``, ``sqlite:///:memory:`` or ``http(s)://host``. None: the
+            environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
+        token: what lets the caller in at a server that asks for it. It goes to the host of `url` and nowhere else.
+        timeout: seconds that a call may take in all, waiting and retries included.
+
+    Raises:
+        InvalidName: the namespace is not allowed.
+        InvalidArgument: the address or the timeout is not one.
+        StoreError: the file cannot be opened.
+
+    Every method may raise the errors that `botwire.errors` lists for the store behind it: `StoreError`, `Unavailable`,
+    `Timeout`, `AuthError`; writes also `QuotaExceeded` and `StorageExceeded`. A write that raises has changed nothing,
+    but for `Timeout` and `Unavailable` over HTTP, where it may have happened, whole, and its answer was lost.
+    """
+
+    def __init__(self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> None:
+        self._namespace = check_namespace(namespace)
+        self._store: Store
+        self._store, release = lease_store(url, token=token, timeout=timeout)
+        self._release = weakref.finalize(self, release)
+
+    @property
+    def address(self) -> str:
+        """Where the memory is, without secrets."""
+        return self._store.address
+
+    async def _read(self, query: Query[T]) -> T:
+        return self._store.read(self._namespace, query)
+
+    async def _write(self, *operations: Operation) -> list[Result]:
+        return self._store.write(self._namespace, operations)
+
+    async def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        return fn(value)
+
+    @blocking
+    async def set(
+        self,
+        key: str,
+        value: Any,
+        *,
+        ttl: float | timedelta | None = None,
+        if_version: int | None = None,
+    ) -> int:
+        """Store a value under a key.
+
+        Args:
+            key: 1 to 512 bytes of UTF-8 without control characters.
+            value: a JSON value (None, bool, int, finite float, str, list, dict with str keys, up to 100 deep) or bytes; up to
+                16 MiB as stored. It comes back exactly as it went in.
+            ttl: seconds until the entry is gone; None: never.
+            if_version: store only if the entry is at this version (0: only if there is none).
+
+        Returns:
+            The entry's new version.
+
+        Raises:
+            InvalidName, InvalidValue, InvalidArgument: nothing was sent or written.
+            Conflict: the entry is at another version than `if_version`.
+        """
+        operation = Put(check_name(key), encode(value), check_ttl(ttl), check_count(if_version, "if_version"))
+        (version,) = await self._write(operation)
+        assert isinstance(version, int)
+        return version
+
+    @blocking
+    async def get(self, key: str, default: Any = None) -> Any:
+        """Return the value under a key, or the default when there is none."""
+        entry = await self._read(GetEntry(check_name(key)))
+        return default if entry is None else entry.value
+
+    @blocking
+    async def entry(self, key: str) -> Entry | None:
+        """Return the entry under a key (value, version, created_at, updated_at, expires_at), or None."""
+        return await self._read(GetEntry(check_name(key)))
+
+    @blocking
+    async def delete(self, key: str) -> bool:
+        """Remove a key; whether it was there."""
+        (was_there,) = await self._write(Delete(check_name(key)))
+        return bool(was_there)
+
+    @blocking
+    async def list_keys(self, prefix: str = "", *, limit: int | None = None, after: str | None = None) -> list[str]:
+        """Return the keys that begin with a prefix, in the order of their UTF-8 bytes.
+
+        Args:
+            prefix: what they begin with.
+            limit: how many at the most; None: all.
+            after: only keys behind this one, to go on where another page ended.
+        """
+        return await self._read(ListKeys(check_prefix(prefix), _after(after), check_count(limit, "limit")))
+
+    keys = list_keys
+
+    @blocking
+    async def items(
+        self, prefix: str = "", *, limit: int | None = None, after: str | None = None
+    ) -> list[tuple[str, Any]]:
+        """Return keys and values, chosen and ordered as by `list_keys`."""
+        entries = await self._read(ListEntries(check_prefix(prefix), _after(after), check_count(limit, "limit")))
+        return [(entry.key, entry.value) for entry in entries]
+
+    @blocking
+    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return those of these keys that exist, with their values."""
+        entries = await self._read(GetEntries(_names(keys)))
+        return {entry.key: entry.value for entry in entries}
+
+    @blocking
+    async def set_many(self, values: Mapping[str, Any], *, ttl: float | timedelta | None = None) -> dict[str, int]:
+        """Store several values, all or none; at the most 10,000 at once.
+
+        Returns:
+            The new version of each.
+        """
+        seconds = check_ttl(ttl)
+        puts = [Put(check_name(key), encode(value), seconds) for key, value in values.items()]
+        versions = await self._write(*_limited(puts)) if puts else []
+        return {put.key: int(version) for put, version in zip(puts, versions, strict=True)}  # type: ignore[arg-type]
+
+    @blocking
+    async def delete_many(self, keys: Iterable[str]) -> int:
+        """Remove several keys, all in one write; returns how many were there."""
+        deletes = [Delete(key) for key in _names(keys)]
+        return sum(map(bool, await self._write(*deletes))) if deletes else 0
+
+    @blocking
+    async def increment(self, key: str, by: int | float = 1) -> int | float:
+        """Add to the number under a key and return the sum; a missing key counts as 0, a time to live goes on.
+
+        However many writers there are, no increment is lost.
+
+        Raises:
+            InvalidValue: there is something else than a number under the key, or the sum is not finite.
+        """
+        if type(by) not in {int, float}:
+            raise InvalidArgument(f"an increment is an int or a float, not {type(by).__name__}")
+        encode(by)
+        (total,) = await self._write(Increment(check_name(key), by))
+        assert not isinstance(total, list)
+        return total
+
+    @blocking
+    async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None) -> Any:
+        """Replace a value by what a function makes of it, without losing what others write meanwhile.
+
+        The value is read, passed to the function, and stored if the entry is still at the version that was read; if
+        not, all over again, up to 100 times. So the function may be called several times. A time to live goes on.
+
+        Args:
+            key: the key.
+            fn: takes the value and returns the new one; it should not change the one it is given.
+            default: what the function gets when the key is missing.
+
+        Returns:
+            The new value.
+
+        Raises:
+            Conflict: others were faster every time.
+        """
+        check_name(key)
+        for attempt in range(_MAX_ATTEMPTS):
+            entry = await self._read(GetEntry(key))
+            value = await self._call(fn, default if entry is None else entry.value)
+            put = Put(key, encode(value), if_version=0 if entry is None else entry.version, keep_ttl=True)
+            try:
+                await self._write(put)
+            except Conflict:
+                await self._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+            else:
+                return value
+        raise Conflict(f"key {key!r} was changed by others {_MAX_ATTEMPTS} times in a row; nothing was written", key=key)
+
+    @blocking
+    async def clear(self, prefix: str = "") -> int:
+        """Remove every key, or every key with a prefix; returns how many there were. Sessions stay."""
+        (count,) = await self._write(Clear(check_prefix(prefix)))
+        assert isinstance(count, int)
+        return count
+
+    @blocking
+    async def usage(self) -> Usage:
+        """Return what the namespace holds, what it wrote today, and what its plan allows."""
+        return await self._read(GetUsage())
+
+    @blocking
+    async def sessions(self, *, limit: int | None = None, before: int | None = None) -> list[Session]:
+        """Return the chat sessions of the namespace, the newest first.
+
+        Args:
+            limit: how many at the most; None: all.
+            before: only sessions older than the one at this `Session.place`, to go on where another page ended.
+        """
+        return await self._read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
+
+    def history(self, session_id: str) -> History:
+        """Return the chat history of a session; it does not have to exist yet."""
+        return History(self, session_id)
+
+    def close(self) -> None:
+        """Let go of the store. Nothing is pending: writes are on disk when they return."""
+        self._release()
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # The habits of a dict
+
+    def __getitem__(self, key: str) -> Any:
+        entry = self.entry(key)
+        if entry is None:
+            raise KeyError(key)
+        return entry.value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.set(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if not self.delete(key):
+            raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self.entry(key) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list_keys())
+
+    @blocking
+    async def __len__(self) -> int:
+        return await self._read(CountEntries())
+
+    def __bool__(self) -> bool:
+        """A memory is always true, so that ``memory or …`` asks no server and means the object, not what is in it."""
+        return True
+
+
+def _after(key: str | None) -> str:
+    return "" if key is None else check_prefix(key)
+
+
+def _names(keys: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(keys, str):
+        raise InvalidArgument("keys is a list of keys, not one str")
+    return tuple(_limited([check_name(key) for key in keys]))
+
+
+def _limited(operations: list[T]) -> list[T]:
+    if len(operations) > MAX_OPERATIONS:
+        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them")
+    return operations

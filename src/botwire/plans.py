@@ -1,0 +1,81 @@
+"""Plans: named limits on what a namespace may write in a day and hold at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from .errors import InvalidArgument
+
+DAY = 86_400_000_000
+"""A UTC day in microseconds."""
+
+
+class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Limits by name. None is no limit. Reads and deletes are never limited.
+
+    ``writes_per_day``: values and messages stored in a UTC day. ``max_bytes``: what the namespace holds at once, counted
+    as in `Usage`.
+    """
+
+    writes_per_day: int | None = None
+    max_bytes: int | None = None
+
+
+BUILT_IN: Mapping[str, Plan] = {
+    "free": Plan(writes_per_day=1_000, max_bytes=50_000_000),
+    "unlimited": Plan(),
+}
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The plans of a store and the one for a namespace that was put on no other."""
+
+    default: str = "unlimited"
+    named: Mapping[str, Plan] = field(default_factory=lambda: BUILT_IN)
+
+    def __post_init__(self) -> None:
+        self.check(self.default)
+
+    def check(self, name: str) -> str:
+        """Return the name of a plan, or raise `InvalidArgument` naming those there are."""
+        if name not in self.named:
+            raise InvalidArgument(f"there is no plan {name!r}; there are: {', '.join(sorted(self.named))}")
+        return name
+
+    def of(self, name: str | None) -> tuple[str, Plan]:
+        """Return the plan for the name kept with a namespace: the default when it has none, or one no longer known."""
+        if name is None or name not in self.named:
+            name = self.default
+        return name, self.named[name]
+
+
+def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
+    """Read plans from a TOML file, a table each, beside the built-in ones.
+
+    ::
+
+        [team]
+        writes_per_day = 100_000      # leave a line out for no limit
+        max_bytes = 1_000_000_000
+
+    Raises:
+        InvalidArgument: the file cannot be read, is not TOML, or has a table that is not a plan.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            tables = tomllib.load(file)
+        named = msgspec.convert(tables, dict[str, Plan])
+    except OSError as error:
+        raise InvalidArgument(f"the plans cannot be read: {error}") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise InvalidArgument(f"{path} is not a file of plans: {error}") from error
+    for name, plan in named.items():
+        if (plan.writes_per_day or 0) < 0 or (plan.max_bytes or 0) < 0:
+            raise InvalidArgument(f"{path}: plan {name!r} has a limit below 0")
+    return Plans(default, {**BUILT_IN, **named})

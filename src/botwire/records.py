@@ -1,0 +1,274 @@
+"""What goes into a store and what comes out: records, operations and queries. Plain values, no behaviour to speak of.
+
+A write is a tuple of operations and a read is a query, so that both can be gathered, retried, sent over HTTP
+and applied by one function a store.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
+
+from .values import Stored, decode
+
+T = TypeVar("T")
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def now() -> int:
+    """Return the wall clock in microseconds since 1970, the unit of every time that a store keeps."""
+    return time.time_ns() // 1000
+
+
+def moment(microseconds: int) -> datetime:
+    """Return a store's time as an aware datetime in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def new_id() -> str:
+    """Return a new id for a message or a write: a UUID of version 7 (RFC 9562, section 5.7).
+
+    Such ids begin with the time, so that an index of them grows at its end instead of everywhere.
+    """
+    number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
+    number = number & ~(0xF << 76) | 0x7 << 76
+    number = number & ~(0x3 << 62) | 0x2 << 62
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# Records
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A key and what is stored under it.
+
+    ``version`` is a number that grows whenever the key is written and is never used again in its namespace, not even
+    after the key was deleted; it does not have to grow by one.
+    """
+
+    key: str
+    stored: Stored
+    version: int
+    created: int
+    updated: int
+    expires: int | None = None
+
+    @property
+    def value(self) -> Any:
+        """The value as it was set."""
+        return decode(self.stored)
+
+    @property
+    def created_at(self) -> datetime:
+        """When the key was first set, UTC."""
+        return moment(self.created)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When the key was last set, UTC."""
+        return moment(self.updated)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the entry will be gone, UTC; None: never."""
+        return None if self.expires is None else moment(self.expires)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message of a session: its place (1, 2, 3, … without holes), its id and its data."""
+
+    seq: int
+    id: str
+    stored: str
+    created: int
+
+    @property
+    def data(self) -> Any:
+        """The message as it was appended."""
+        return decode(self.stored)
+
+    @property
+    def created_at(self) -> datetime:
+        """When the message was stored, UTC."""
+        return moment(self.created)
+
+
+class Session(msgspec.Struct, frozen=True):
+    """A session as a list shows it. ``place`` orders sessions by age and is where the next page goes on."""
+
+    name: str
+    place: int
+    messages: int
+    created: int
+    updated: int
+
+    @property
+    def created_at(self) -> datetime:
+        """When its first message was stored, UTC."""
+        return moment(self.created)
+
+    @property
+    def updated_at(self) -> datetime:
+        """When its last message was stored, UTC."""
+        return moment(self.updated)
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a namespace holds and what its plan allows; a limit of None is no limit.
+
+    ``writes_today`` counts the values and messages stored since 00:00 UTC; reads and deletes are free. ``bytes`` counts
+    keys, message ids, values and messages in their stored form.
+    """
+
+    plan: str
+    writes_today: int
+    writes_per_day: int | None
+    bytes: int
+    max_bytes: int | None
+    resets: int
+
+    @property
+    def resets_at(self) -> datetime:
+        """When `writes_today` starts from 0 again, UTC."""
+        return moment(self.resets)
+
+
+# Operations: what a write is made of
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Set a key. Result: the entry's new version (int).
+
+    ``if_version``: only if the entry is at this version now (0: only if there is none), else `Conflict`.
+    ``keep_ttl``: let the entry expire when it would have, instead of at ``ttl`` seconds from now.
+    """
+
+    key: str
+    stored: Stored
+    ttl: float | None = None
+    if_version: int | None = None
+    keep_ttl: bool = False
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Remove a key. Result: whether it was there (bool)."""
+
+    key: str
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """Add to a number; a missing key counts as 0, a time to live goes on. Result: the new number."""
+
+    key: str
+    by: int | float = 1
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message on its way in: its id, chosen by whoever appends, and the JSON text of its data."""
+
+    id: str
+    stored: str
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Add messages to a session, skipping ids it holds already. Result: the seq of each message (list of int)."""
+
+    session: str
+    messages: tuple[NewMessage, ...]
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """Remove every key that begins with the prefix. Result: how many there were (int)."""
+
+    prefix: str = ""
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Remove a session and its messages. Result: how many messages there were (int)."""
+
+    session: str
+
+
+Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget
+Result: TypeAlias = int | float | bool | list[int]
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One atomic list of operations on one namespace, and the idempotency key under which it happens once at most."""
+
+    namespace: str
+    operations: tuple[Operation, ...]
+    idempotency_key: str | None = None
+
+
+# Queries: what can be read; each names the type of its answer
+
+
+class Query(msgspec.Struct, Generic[T], frozen=True):
+    """A read of one namespace."""
+
+
+class GetEntry(Query[Entry | None], frozen=True):
+    """One entry, or None."""
+
+    key: str
+
+
+class GetEntries(Query[list[Entry]], frozen=True):
+    """Those of these keys that exist, in the order asked."""
+
+    keys: tuple[str, ...]
+
+
+class ListKeys(Query[list[str]], frozen=True):
+    """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at the most `limit`."""
+
+    prefix: str = ""
+    after: str = ""
+    limit: int | None = None
+
+
+class ListEntries(Query[list[Entry]], frozen=True):
+    """As `ListKeys`, with the whole entries."""
+
+    prefix: str = ""
+    after: str = ""
+    limit: int | None = None
+
+
+class CountEntries(Query[int], frozen=True):
+    """How many keys with a prefix there are."""
+
+    prefix: str = ""
+
+
+class ListMessages(Query[list[Message]], frozen=True):
+    """Messages of a session in order: those after seq `after`, at the most `limit`; or the `last` ones."""
+
+    session: str
+    after: int = 0
+    limit: int | None = None
+    last: int | None = None
+
+
+class CountMessages(Query[int], frozen=True):
+    """How many messages a session has."""
+
+    session: str
+
+
+class ListSessions(Query[list[Session]], frozen=True):
+    """Sessions, the newest first: those before `before` (a session's `place`), at the most `limit`."""
+
+    before: int | None = None
+    limit: int | None = None
+
+
+class GetUsage(Query[Usage], frozen=True):
+    """What the namespace holds and what its plan allows."""

@@ -1,0 +1,1 @@
+"""The service: one FastAPI app over one store. Needs ``pip install 'botwire[server]'``."""

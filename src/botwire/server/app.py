@@ -1,0 +1,162 @@
+"""The app: routes, errors as problem documents, and the store's life."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from .. import __version__, wire
+from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
+from ..limits import MAX_PAGE, check_name, check_namespace, check_prefix
+from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions
+from ..store import AsyncStore
+from .openapi import describe
+from .routes import ROUTES, json_response, messages_of, page_size, write
+
+log = logging.getLogger("botwire.server")
+
+Namespace = Annotated[str, "the namespace"]
+Count = Annotated[int | None, Query(ge=0, lt=2**63)]
+
+
+def create_app(store: AsyncStore) -> FastAPI:
+    """Return the service over a store, which it closes when it shuts down.
+
+    Args:
+        store: where the namespaces are.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        log.info("serving", extra={"store": store.address, "version": __version__})
+        yield
+        await store.close()
+        log.info("stopped")
+
+    app = FastAPI(
+        title="botwire",
+        version=__version__,
+        summary="Persistent memory for AI agents.",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    app.state.store = store
+    app.router.routes.extend(ROUTES)
+    _add_operations(app, store)
+    _add_error_handlers(app)
+    describe(app)
+    return app
+
+
+def _add_operations(app: FastAPI, store: AsyncStore) -> None:
+    @app.get("/memory/{namespace}", tags=["memory"])
+    async def list_entries(
+        namespace: Namespace,
+        key: Annotated[list[str] | None, Query(description="answer with these entries instead of a list")] = None,
+        prefix: str = "",
+        after: Annotated[str, Query(description="go on behind this key")] = "",
+        limit: Count = None,
+        values: Annotated[bool, Query(description="whole entries instead of keys")] = False,  # noqa: FBT002
+        count: Annotated[bool, Query(description="only how many")] = False,  # noqa: FBT002
+    ) -> Response:
+        """List keys in the order of their bytes: all of them, or `limit`; or entries, by key or by page."""
+        check_namespace(namespace)
+        if key is not None:
+            names = tuple(check_name(name) for name in key)
+            return json_response(wire.encode_entries(await store.read(namespace, GetEntries(names)), full=False))
+        check_prefix(prefix), check_prefix(after)
+        if count:
+            return json_response(wire.encode_count(await store.read(namespace, CountEntries(prefix))))
+        if values:
+            size = page_size(limit)
+            entries = await store.read(namespace, ListEntries(prefix, after, size))
+            return json_response(wire.encode_entries(entries, full=len(entries) == size))
+        keys = await store.read(namespace, ListKeys(prefix, after, limit))
+        return json_response(wire.encode_keys(namespace, keys, full=len(keys) == limit))
+
+    @app.get("/sessions/{namespace}", tags=["sessions"])
+    async def list_sessions(
+        request: Request,
+        namespace: Namespace,
+        session: Annotated[str | None, Query(description="answer with this session's messages instead of a list")] = None,
+        before: Annotated[int | None, Query(ge=0, lt=2**63, description="go on behind this place")] = None,
+        limit: Annotated[int | None, Query(ge=0, le=MAX_PAGE)] = None,
+    ) -> Response:
+        """List the sessions, the newest first."""
+        check_namespace(namespace)
+        if session is not None:
+            return await messages_of(request, namespace, check_name(session, "session name"))
+        size = page_size(limit)
+        sessions = await store.read(namespace, ListSessions(before, size))
+        return json_response(wire.encode_sessions(sessions, full=len(sessions) == size))
+
+    @app.delete("/sessions/{namespace}/{session:path}", tags=["sessions"])
+    async def forget_session(request: Request, namespace: Namespace, session: str) -> Response:
+        """Forget a session and its messages."""
+        check_namespace(namespace)
+        (count,) = await write(request, namespace, Forget(check_name(session, "session name")))
+        if not count:
+            raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
+        return json_response(wire.encode_count(int(count)))  # type: ignore[arg-type]
+
+    @app.get("/usage/{namespace}", tags=["usage"])
+    async def usage(namespace: Namespace) -> Response:
+        """Say what a namespace holds, what it wrote today, and what its plan allows."""
+        return json_response(wire.encode_usage(namespace, await store.read(check_namespace(namespace), GetUsage())))
+
+    @app.get("/health", tags=["operations"])
+    async def health() -> dict[str, str]:
+        """Say whether the store can be read."""
+        await store.read("health", GetUsage())
+        return {"status": "ok", "version": __version__}
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(BotWireError)
+    async def refuse(_: Request, error: Exception) -> Response:
+        assert isinstance(error, BotWireError)
+        if error.status >= 500 and not isinstance(error, Unavailable):  # noqa: PLR2004
+            log.error("request failed", extra={"code": error.code, "reason": error.message})
+        return problem(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        where = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
+        return problem(InvalidArgument(where))
+
+    @app.exception_handler(HTTPException)
+    async def other(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+        return _problem(wire.encode_document(document), error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        # Starlette logs the traceback; the caller learns only that it was not his fault.
+        return problem(BotWireError("the server failed to answer this request; its log says why"))
+
+
+def problem(error: BotWireError) -> Response:
+    """Return an error as a problem document with the header fields that belong to it."""
+    headers: dict[str, str] = {}
+    if isinstance(error, QuotaExceeded):
+        wait = str(error.details.get("retry_after", 60))
+        # https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
+        headers["RateLimit-Policy"] = f'"writes";q={error.details.get("limit", 0)};w=86400'
+        headers["RateLimit"] = f'"writes";r=0;t={wait}'
+        headers["Retry-After"] = wait
+    elif isinstance(error, Unavailable):
+        headers["Retry-After"] = "1"
+    return _problem(wire.encode_problem(error), error.status, headers)
+
+
+def _problem(body: bytes, status: int, headers: dict[str, Any]) -> Response:
+    return Response(body, status, headers=headers, media_type=wire.PROBLEM_MEDIA_TYPE)

@@ -1,0 +1,39 @@
+"""Logs as JSON lines. They name what happened and where, never a key, a value or a token."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a record: time, level, logger, event, and what was passed as ``extra``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as a line."""
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+        }
+        line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def config(level: str = "info") -> dict[str, Any]:
+    """Return what `logging.config.dictConfig` takes, for uvicorn and for us."""
+    loggers = {name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in ("uvicorn", "botwire")}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": JsonFormatter}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
+        "loggers": loggers,
+    }

@@ -1,0 +1,85 @@
+"""The contract of every place that keeps namespaces. `botwire.testing.StoreContract` is its proof.
+
+A store handles stored forms only (see `botwire.values`) and has two verbs. There is one protocol for callers that
+wait in place and one for callers on an event loop; the operations, queries, results and errors are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from .records import Operation, Query, Result
+
+T = TypeVar("T")
+
+
+class Store(Protocol):
+    """A store whose calls return when the work is done. Safe to share between threads, and to use after a fork.
+
+    Names and operations have been checked by the caller (`botwire.limits`); a store trusts them.
+    """
+
+    @property
+    def address(self) -> str:
+        """Where this is, as `open_store` takes it, without secrets."""
+        ...
+
+    def read(self, namespace: str, query: Query[T]) -> T:
+        """Answer a query from what was committed when it began. An expired entry is as if it were not there.
+
+        Raises:
+            StoreError, Unavailable, Timeout, AuthError: as their names say.
+        """
+        ...
+
+    def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+        """Apply all of the operations, in order, or none of them.
+
+        When this returns, the write is on disk and survives a crash and a power cut. The namespace's usage is counted and
+        its plan is enforced in the same transaction.
+
+        Args:
+            namespace: where.
+            operations: what; each sees the effect of those before it.
+            idempotency_key: a second write under the key in the same namespace changes nothing and returns what
+                the first one returned. Remembered for ten minutes at least.
+
+        Returns:
+            A result for each operation, in order.
+
+        Raises:
+            Conflict: an entry is not at its ``if_version``.
+            InvalidValue: an increment of something that is not a number.
+            QuotaExceeded, StorageExceeded: the plan does not allow it. Deleting is always allowed.
+            StoreError, Unavailable, Timeout, AuthError: as their names say.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything. Closing twice is fine; using a closed store raises `StoreError`."""
+        ...
+
+
+class AsyncStore(Protocol):
+    """The same for callers on an event loop.
+
+    A call that is cancelled leaves no lock held; its write happens whole or not at all.
+    """
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        ...
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        ...
+
+    async def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+        """As `Store.write`."""
+        ...
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        ...

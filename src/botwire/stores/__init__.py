@@ -1,0 +1,151 @@
+"""Addresses → stores, opened once a process and shared by everybody who names the same one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from ..errors import InvalidArgument, StoreError
+from ..limits import check_timeout
+from ..store import AsyncStore, Store
+from .sqlite import AsyncSqliteStore, SqliteStore
+
+__all__ = ["default_address", "lease_async_store", "lease_store", "open_store", "sqlite_path"]
+
+
+def default_address() -> str:
+    """Return ``$BOTWIRE_URL``, or else `default_path` as an address. Nothing but a file is ever the default."""
+    return os.environ.get("BOTWIRE_URL", "").strip() or f"sqlite:///{default_path()}"
+
+
+def default_path() -> Path:
+    """Return the file ``botwire.db`` in the user's data folder."""
+    return platformdirs.user_data_path("botwire", appauthor=False) / "botwire.db"
+
+
+def open_store(url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> Store:
+    """Open a store of its own, which its caller closes.
+
+    Args:
+        url: ``sqlite:///path``, ``sqlite:///:memory:``, ``http://host`` or ``https://host``; None: `default_address`.
+        token: for a server that asks for one.
+        timeout: seconds that a call may take in all.
+
+    Raises:
+        InvalidArgument: not such an address.
+        StoreError: the file cannot be opened.
+    """
+    address = _checked(url, token)
+    if address.startswith("sqlite:"):
+        path = sqlite_path(address)
+        if path == str(default_path()):
+            make_default_folder()
+        return SqliteStore(path, timeout=timeout)
+    from .http import HttpStore  # noqa: PLC0415 - who keeps a file loads no HTTP client
+
+    return HttpStore(address, token=token, timeout=timeout)
+
+
+def lease_store(url: str | None, *, token: str | None, timeout: float) -> tuple[Store, Callable[[], None]]:
+    """Return a store shared by all who name the same address, and what to call when done with it."""
+    return _SHARED.lease(url, token, timeout)
+
+
+def lease_async_store(url: str | None, *, token: str | None, timeout: float) -> tuple[AsyncStore, Callable[[], None]]:
+    """As `lease_store`, for an event loop. The store beneath is the same one."""
+    store, release = lease_store(url, token=token, timeout=timeout)
+    if isinstance(store, SqliteStore):
+        return AsyncSqliteStore(store), release
+    from .http import AsyncHttpStore, HttpStore  # noqa: PLC0415
+
+    assert isinstance(store, HttpStore)
+    return AsyncHttpStore(store), release
+
+
+def sqlite_path(address: str) -> str:
+    """Return the path in ``sqlite:///path``: what follows the three slashes, as it stands."""
+    prefix = "sqlite:///"
+    if not address.startswith(prefix) or address == prefix:
+        raise InvalidArgument(f"{address!r} is not an address: write sqlite:///path/to/file.db (an absolute path has four slashes)")
+    return address.removeprefix(prefix)
+
+
+def _checked(url: str | None, token: str | None) -> str:
+    check_token(token)
+    address = default_address() if url is None else url
+    if not isinstance(address, str):
+        raise InvalidArgument(f"url is a str, not {type(address).__name__}")
+    scheme = address.partition(":")[0].lower()
+    if scheme in {"sqlite", "http", "https"}:
+        return address
+    if scheme in {"postgresql", "postgres"}:
+        raise InvalidArgument("PostgreSQL is not supported by this version of botwire: use sqlite:///path or http(s)://host")
+    raise InvalidArgument(f"{address!r} is not an address: use sqlite:///path, sqlite:///:memory: or http(s)://host")
+
+
+def check_token(token: object) -> None:
+    """Raise `InvalidArgument` unless the token is None or fit for a header: visible ASCII."""
+    if token is None:
+        return
+    if not isinstance(token, str) or not token or not all("!" <= char <= "~" for char in token):
+        raise InvalidArgument("a token is a str of visible ASCII characters")
+
+
+def make_default_folder() -> None:
+    """Make the user's data folder, for its owner only. Other folders are not ours to make: a wrong path should be noticed."""
+    folder = default_path().parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"the folder {folder} cannot be made: {error.strerror}. Set BOTWIRE_URL to another place") from error
+
+
+class _Shared:
+    """Stores in use and by how many. A file is known by its inode, so that one put in its place is another store."""
+
+    def __init__(self) -> None:
+        self._mutex = threading.RLock()
+        self._stores: dict[Any, tuple[Store, int]] = {}
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_mutex)
+
+    def lease(self, url: str | None, token: str | None, timeout: float) -> tuple[Store, Callable[[], None]]:
+        address = _checked(url, token)
+        with self._mutex:
+            key = _identity(address, token, check_timeout(timeout))
+            store, users = self._stores.get(key, (None, 0)) if key else (None, 0)
+            if store is None:
+                store = open_store(url, token=token, timeout=timeout)
+                key = _identity(address, token, timeout) or object()
+            self._stores[key] = (store, users + 1)
+        return store, lambda: self._release(key)
+
+    def _release(self, key: Any) -> None:
+        with self._mutex:
+            store, users = self._stores.pop(key)
+            if users > 1:
+                self._stores[key] = (store, users - 1)
+                return
+        store.close()
+
+    def _renew_mutex(self) -> None:
+        self._mutex = threading.RLock()
+
+
+def _identity(address: str, token: str | None, timeout: float) -> Any:
+    """Return what tells one store from another; None for one that does not exist yet or is nobody else's."""
+    if not address.startswith("sqlite:"):
+        return address, token, timeout
+    try:
+        facts = os.stat(sqlite_path(address))
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, timeout
+
+
+_SHARED = _Shared()

@@ -1,0 +1,137 @@
+"""Connections to one SQLite database, lent to whoever needs one, and closed while the process forks.
+
+SQLite must not be carried through a fork: the child would inherit locks in memory that the kernel never gave it
+(https://www.sqlite.org/howtocorrupt.html, section 2.6). So every idle connection is closed before a fork, and parent and
+child open new ones when they next need them.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+
+import apsw
+
+from ..errors import StoreError
+
+_FORK_WAIT = 5.0
+"""Seconds that a fork waits for connections in use by other threads."""
+
+
+class Connections:
+    """A pool that grows to as many connections as are ever in use at once.
+
+    Args:
+        connect: opens a connection.
+        private: the database is in memory, so that there is one connection for all, kept through a fork.
+        on_fork: called before a fork, and after it in the child, once no connection is open.
+    """
+
+    def __init__(self, connect: Callable[[], apsw.Connection], *, private: bool, on_fork: Callable[[], None]) -> None:
+        self._connect = connect
+        self._private = private
+        self._on_fork = on_fork
+        self._idle: deque[apsw.Connection] = deque()
+        self._open = 0
+        self._gate = threading.RLock()
+        self._returned = threading.Condition(self._gate)
+        self._closed = False
+        self.give(self._new())
+        _ALL.add(self)
+
+    def take(self) -> apsw.Connection:
+        """Borrow a connection."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._wait() if self._private else self._new()
+
+    def give(self, connection: apsw.Connection) -> None:
+        """Give a connection back."""
+        self._idle.append(connection)
+        if self._private:
+            with self._gate:
+                self._returned.notify()
+        elif self._closed:
+            self._close_idle()
+
+    def close(self) -> None:
+        """Close what is idle now, and the others when they come back."""
+        with self._gate:
+            self._closed = True
+            self._close_idle()
+            self._returned.notify_all()
+
+    def _new(self) -> apsw.Connection:
+        with self._gate:
+            self._check_open()
+            connection = self._connect()
+            self._open += 1
+            return connection
+
+    def _wait(self) -> apsw.Connection:
+        with self._gate:
+            while not self._idle:
+                self._check_open()
+                self._returned.wait()
+            return self._idle.pop()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed; open a new one")
+
+    def _close_idle(self) -> None:
+        with self._gate:
+            while self._idle:
+                self._idle.pop().close()
+                self._open -= 1
+
+    # A fork
+
+    def before_fork(self) -> None:
+        """Shut the gate and close everything."""
+        self._gate.acquire()
+        if self._private:
+            return
+        deadline = time.monotonic() + _FORK_WAIT
+        self._close_idle()
+        while self._open and time.monotonic() < deadline:
+            time.sleep(0.001)
+            self._close_idle()
+        self._on_fork()
+
+    def after_fork(self) -> None:
+        """Open the gate again."""
+        self._gate.release()
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: whoever held a connection or waited for one is not in this process."""
+        self._gate = threading.RLock()
+        self._returned = threading.Condition(self._gate)
+        if not self._private:
+            self._idle = deque()
+            self._open = 0
+        self._on_fork()
+
+
+_ALL: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+
+def _each(action: Callable[[Connections], None]) -> Callable[[], None]:
+    def run() -> None:
+        for connections in list(_ALL):
+            action(connections)
+
+    return run
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_each(Connections.before_fork),
+        after_in_parent=_each(Connections.after_fork),
+        after_in_child=_each(Connections.after_fork_in_child),
+    )

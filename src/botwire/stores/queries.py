@@ -1,0 +1,139 @@
+"""Queries → rows → records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..plans import DAY, Plans
+from ..records import (
+    CountEntries,
+    CountMessages,
+    Entry,
+    GetEntries,
+    GetEntry,
+    GetUsage,
+    ListEntries,
+    ListKeys,
+    ListMessages,
+    ListSessions,
+    Message,
+    Query,
+    Session,
+    Usage,
+)
+from .transaction import SEQ_BITS, Row, Run, end_of
+
+FEW = 50
+"""Rows that are read in less time than it takes to change threads."""
+EVERYTHING = -1
+"""SQLite's LIMIT for no limit."""
+_NEWEST = 2**63 - 1
+
+
+def answer(run: Run, plans: Plans, namespace: str, query: Query[Any], now: int) -> Any:
+    """Answer a query by running the statements it takes."""
+    return _ANSWER[type(query)](run, plans, namespace, query, now)
+
+
+def is_short(query: Query[Any]) -> bool:
+    """Whether a query touches few rows, whatever the namespace holds."""
+    match query:
+        case GetEntry() | CountMessages() | GetUsage():
+            return True
+        case GetEntries(keys=keys):
+            return len(keys) <= FEW
+        case ListMessages(limit=limit, last=last):
+            return min(_rows(limit), _rows(last)) <= FEW
+        case ListKeys(limit=limit) | ListEntries(limit=limit) | ListSessions(limit=limit):
+            return _rows(limit) <= FEW
+    return False
+
+
+def _rows(limit: int | None) -> float:
+    return math.inf if limit is None else limit
+
+
+def _get_entry(run: Run, _: Plans, namespace: str, query: GetEntry, now: int) -> Entry | None:
+    for row in run("get_entry", (namespace, query.key, now)):
+        return Entry(*row)
+    return None
+
+
+def _get_entries(run: Run, _: Plans, namespace: str, query: GetEntries, now: int) -> list[Entry]:
+    keys = msgspec.json.encode(query.keys).decode()
+    return [Entry(*row) for row in run("get_entries", (namespace, keys, now))]
+
+
+def _list_keys(run: Run, _: Plans, namespace: str, query: ListKeys, now: int) -> list[str]:
+    return [key for (key,) in run("list_keys", _range(namespace, query, now))]
+
+
+def _list_entries(run: Run, _: Plans, namespace: str, query: ListEntries, now: int) -> list[Entry]:
+    return [Entry(*row) for row in run("list_entries", _range(namespace, query, now))]
+
+
+def _range(namespace: str, query: ListKeys | ListEntries, now: int) -> Row:
+    return namespace, query.prefix, end_of(query.prefix), query.after, now, _limit(query.limit)
+
+
+def _count_entries(run: Run, _: Plans, namespace: str, query: CountEntries, now: int) -> int:
+    ((count,),) = run("count_entries", (namespace, query.prefix, end_of(query.prefix), now))
+    return int(count)
+
+
+def _list_messages(run: Run, _: Plans, namespace: str, query: ListMessages, __: int) -> list[Message]:
+    for session, last in run("find_session", (namespace, query.session)):
+        # Seqs have no holes, so the last ones are those after a seq that can be told beforehand.
+        after = query.after if query.last is None else max(query.after, last - query.last)
+        start = session << SEQ_BITS
+        rows = run("messages_between", (start + min(after, last), start + last, _limit(query.limit)))
+        return [Message(*row) for row in rows]
+    return []
+
+
+def _count_messages(run: Run, _: Plans, namespace: str, query: CountMessages, __: int) -> int:
+    for _session, last in run("find_session", (namespace, query.session)):
+        return int(last)
+    return 0
+
+
+def _list_sessions(run: Run, _: Plans, namespace: str, query: ListSessions, __: int) -> list[Session]:
+    before = _NEWEST if query.before is None else query.before
+    return [Session(*row) for row in run("list_sessions", (namespace, before, _limit(query.limit)))]
+
+
+def _get_usage(run: Run, plans: Plans, namespace: str, _: GetUsage, now: int) -> Usage:
+    kept, day, writes, length = None, 0, 0, 0
+    for _id, kept, day, writes, length, _version in run("get_account", (namespace,)):  # noqa: B007 - the one row, by name
+        break
+    name, plan = plans.of(kept)
+    today = now // DAY
+    return Usage(
+        plan=name,
+        writes_today=writes if day >= today else 0,
+        writes_per_day=plan.writes_per_day,
+        bytes=length,
+        max_bytes=plan.max_bytes,
+        resets=(max(day, today) + 1) * DAY,
+    )
+
+
+def _limit(limit: int | None) -> int:
+    return EVERYTHING if limit is None else limit
+
+
+_ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
+    GetEntry: _get_entry,
+    GetEntries: _get_entries,
+    ListKeys: _list_keys,
+    ListEntries: _list_entries,
+    CountEntries: _count_entries,
+    ListMessages: _list_messages,
+    CountMessages: _count_messages,
+    ListSessions: _list_sessions,
+    GetUsage: _get_usage,
+}

@@ -1,0 +1,25 @@
+"""Statements by name, read from the files beside this one."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+
+_NAME = re.compile(r"^-- (\w+)\n-- [^\n]+\n", re.MULTILINE)
+
+
+def load_queries(dialect: str) -> dict[str, str]:
+    """Return the statements of ``{dialect}/queries.sql`` by name.
+
+    Each begins with a line ``-- name`` and a line that says what it is for.
+    """
+    text = files(__name__).joinpath(dialect, "queries.sql").read_text("utf-8")
+    parts = _NAME.split(text)[1:]
+    return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
+
+
+def load_migrations(dialect: str) -> list[str]:
+    """Return the scripts of ``{dialect}/migrations`` in order; script N leads to schema version N, from 1 on."""
+    folder = files(__name__).joinpath(dialect, "migrations")
+    scripts = {int(file.name.removesuffix(".sql")): file for file in folder.iterdir() if file.name.endswith(".sql")}
+    return [scripts[number].read_text("utf-8") for number in range(1, len(scripts) + 1)]

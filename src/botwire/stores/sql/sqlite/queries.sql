@@ -1,0 +1,155 @@
+-- get_entry
+-- One live entry.
+SELECT key, value, version, created, updated, expires
+FROM entries
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
+
+-- get_entries
+-- The live ones of the keys in a JSON list, in its order.
+SELECT entries.key, entries.value, version, created, updated, expires
+FROM json_each(?2) AS wanted
+JOIN entries ON entries.namespace = (SELECT id FROM namespaces WHERE name = ?1) AND entries.key = wanted.value
+WHERE expires IS NULL OR expires > ?3
+ORDER BY wanted.key;
+
+-- list_keys
+-- Live keys from a prefix to the end of its range, after a key.
+SELECT key
+FROM entries
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3 AND key > ?4
+    AND (expires IS NULL OR expires > ?5)
+ORDER BY key
+LIMIT ?6;
+
+-- list_entries
+-- Live entries from a prefix to the end of its range, after a key.
+SELECT key, value, version, created, updated, expires
+FROM entries
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3 AND key > ?4
+    AND (expires IS NULL OR expires > ?5)
+ORDER BY key
+LIMIT ?6;
+
+-- count_entries
+-- How many live entries there are from a prefix to the end of its range.
+SELECT count(*)
+FROM entries
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3
+    AND (expires IS NULL OR expires > ?4);
+
+-- find_session
+-- A session by its name.
+SELECT sessions.id, last_seq
+FROM sessions
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND name = ?2;
+
+-- messages_between
+-- Messages in order, after a place and up to another.
+SELECT place & 0xFFFFFFFF, id, data, created
+FROM messages
+WHERE place > ?1 AND place <= ?2
+ORDER BY place
+LIMIT ?3;
+
+-- list_sessions
+-- Sessions before a place, the newest first.
+SELECT name, id, last_seq, created, updated
+FROM sessions
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND id < ?2
+ORDER BY id DESC
+LIMIT ?3;
+
+-- get_account
+-- A namespace's plan and account.
+SELECT id, plan, day, writes, bytes, version FROM namespaces WHERE name = ?1;
+
+-- new_account
+-- Begin a namespace.
+INSERT INTO namespaces (name, day) VALUES (?1, ?2) RETURNING id;
+
+-- set_account
+-- Put down what a transaction did to a namespace.
+UPDATE namespaces SET day = ?2, writes = ?3, bytes = ?4, version = ?5 WHERE id = ?1;
+
+-- set_plan
+-- Put a namespace on a plan.
+UPDATE namespaces SET plan = ?2 WHERE id = ?1;
+
+-- peek_entry
+-- What a write must know of an entry before it replaces it, expired or not.
+SELECT version, created, expires, octet_length(value) FROM entries WHERE namespace = ?1 AND key = ?2;
+
+-- peek_value
+-- The value of an entry, expired or not.
+SELECT value FROM entries WHERE namespace = ?1 AND key = ?2;
+
+-- put_entry
+-- Set an entry, whether it is there or not.
+INSERT INTO entries (namespace, key, version, created, updated, expires, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (namespace, key) DO UPDATE SET
+    version = excluded.version, created = excluded.created, updated = excluded.updated, expires = excluded.expires,
+    value = excluded.value;
+
+-- delete_entry
+-- Remove an entry.
+DELETE FROM entries WHERE namespace = ?1 AND key = ?2;
+
+-- measure_entries
+-- How many live entries there are from a prefix to the end of its range, and the bytes of all of them.
+SELECT coalesce(sum(expires IS NULL OR expires > ?4), 0), coalesce(sum(octet_length(key) + octet_length(value)), 0)
+FROM entries
+WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
+
+-- delete_entries
+-- Remove the entries from a prefix to the end of its range.
+DELETE FROM entries WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
+
+-- find_expired
+-- Some expired entries and their bytes.
+SELECT key, octet_length(key) + octet_length(value)
+FROM entries
+WHERE namespace = ?1 AND expires <= ?2
+ORDER BY expires
+LIMIT ?3;
+
+-- peek_session
+-- What an append must know of its session.
+SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
+
+-- new_session
+-- Begin a session.
+INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
+
+-- set_session
+-- Put down what an append did to a session.
+UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
+
+-- delete_session
+-- Remove a session.
+DELETE FROM sessions WHERE id = ?1;
+
+-- add_message
+-- Add a message, unless the session holds its id.
+INSERT INTO messages (place, session, id, created, data) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (session, id) DO NOTHING;
+
+-- seq_of_message
+-- Where a message is.
+SELECT place & 0xFFFFFFFF FROM messages WHERE session = ?1 AND id = ?2;
+
+-- delete_messages
+-- Remove the messages after a place and up to another.
+DELETE FROM messages WHERE place > ?1 AND place <= ?2;
+
+-- find_answer
+-- What was answered under an idempotency key.
+SELECT results FROM answers WHERE namespace = ?1 AND idempotency_key = ?2;
+
+-- add_answer
+-- Remember an answer.
+INSERT INTO answers (namespace, idempotency_key, created, results) VALUES (?1, ?2, ?3, ?4);
+
+-- purge_answers
+-- Drop a few of the oldest answers, as far as they are old enough.
+DELETE FROM answers
+WHERE id IN (SELECT id FROM answers ORDER BY id LIMIT ?2) AND created < ?1;

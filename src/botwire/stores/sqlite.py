@@ -1,0 +1,270 @@
+"""The store in one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import apsw
+
+from ..errors import BotWireError, StoreError, Timeout, Unavailable
+from ..limits import check_timeout
+from ..plans import Plans
+from ..records import Operation, Query, Result, Write, now
+from .commit import CommitQueue, Outcome
+from .connections import Connections
+from .lock import NoLock, lock_for
+from .queries import answer, is_short
+from .sql import load_migrations, load_queries
+from .transaction import Row, Run, Transaction
+
+T = TypeVar("T")
+
+OLDEST_SQLITE = (3, 51, 3)
+"""The first version without the WAL-reset bug, which can corrupt a database that several connections write
+(https://www.sqlite.org/releaselog/3_51_3.html)."""
+APPLICATION_ID = 0x424F5457
+"""Marks a file as ours (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
+
+_MIGRATIONS = load_migrations("sqlite")
+_SQL = load_queries("sqlite") | {
+    "savepoint": "SAVEPOINT write",
+    "release": "RELEASE write",
+    "undo": "ROLLBACK TO write; RELEASE write",
+    "changes": "SELECT changes()",
+}
+_PRAGMAS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA cache_size = -16384;
+PRAGMA trusted_schema = OFF;
+PRAGMA secure_delete = FAST;
+"""
+
+
+class SqliteStore:
+    """A `Store` in one SQLite file, which any number of threads and processes may use at once.
+
+    Durable: WAL with ``synchronous=FULL``, so that a write that has returned survives a crash and a power cut
+    (https://www.sqlite.org/pragma.html#pragma_synchronous).
+
+    Args:
+        path: the file, made when it is not there (readable by its owner only); ``:memory:`` for a store of this object's
+            own that is gone when it is closed.
+        plans: limits for the namespaces; none by default.
+        timeout: seconds that a write waits for its turn.
+
+    Raises:
+        StoreError: the file cannot be opened, is not a botwire file, or is from a newer botwire.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
+        if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
+            raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
+        memory = os.fspath(path) == ":memory:"
+        self._path = ":memory:" if memory else str(Path(path).absolute())
+        self._plans = plans or Plans()
+        self.timeout = check_timeout(timeout)
+        self._lock = NoLock() if memory else lock_for(self._path)
+        self._connections = Connections(self._connect, private=memory, on_fork=self._on_fork)
+        self.commits = CommitQueue(self._commit)
+
+    @property
+    def address(self) -> str:
+        """``sqlite:///`` and the path."""
+        return f"sqlite:///{self._path}"
+
+    def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        connection = self._connections.take()
+        try:
+            return cast("T", answer(_runner(connection), self._plans, namespace, query, now()))
+        except apsw.Error as error:
+            raise self._mapped(error) from error
+        finally:
+            self._connections.give(connection)
+
+    def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+        """As `Store.write`."""
+        return self.commits.write(Write(namespace, tuple(operations), idempotency_key), self.timeout)
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
+
+        Raises:
+            InvalidArgument: there is no such plan.
+        """
+        if plan is not None:
+            self._plans.check(plan)
+
+        def change(run: Run) -> None:
+            transaction = Transaction(run, self._plans, now())
+            _, place = transaction.open_account(namespace)
+            run("set_plan", (place, plan))
+
+        self._transact(change)
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self.commits.close()
+        self._connections.close()
+        self._lock.close()
+
+    # Connections
+
+    def _connect(self) -> apsw.Connection:
+        try:
+            if self._path != ":memory:":
+                # SQLite would make it readable for everybody; its -wal and -shm take after it.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = apsw.Connection(self._path, statementcachesize=100)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+        except apsw.Error as error:
+            raise self._mapped(error) from error
+        try:
+            connection.set_busy_timeout(int(self.timeout * 1000))
+            # Else every range with a bound parameter is planned anew for each value: 30 µs instead of 4.
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+            if self._schema_version(connection) < len(_MIGRATIONS):
+                self._migrate(connection)
+            connection.execute(_PRAGMAS)
+        except apsw.Error as error:
+            connection.close()
+            raise self._mapped(error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _migrate(self, connection: apsw.Connection) -> None:
+        """Bring the file to the newest schema; of several processes one does it and the others find it done."""
+        self._lock.acquire(self.timeout)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            for number, script in enumerate(_MIGRATIONS, 1):
+                if number > self._schema_version(connection):
+                    connection.execute(script)
+                    connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute("COMMIT")
+        finally:
+            self._lock.release()
+
+    def _schema_version(self, connection: apsw.Connection) -> int:
+        version, application = connection.pragma("user_version"), connection.pragma("application_id")
+        if application != APPLICATION_ID and (version or application or connection.execute("SELECT 1 FROM sqlite_schema").get):
+            raise StoreError(f"{self._path} is a SQLite database, but not one of botwire: name another file")
+        if version > len(_MIGRATIONS):
+            raise StoreError(
+                f"{self._path} is of schema version {version}, from a newer botwire; this one knows version "
+                f"{len(_MIGRATIONS)}. Upgrade botwire to use it"
+            )
+        return int(version)
+
+    def _on_fork(self) -> None:
+        self._lock.close()
+        self.commits = CommitQueue(self._commit)
+
+    # Commits
+
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        def change(run: Run) -> list[Outcome]:
+            transaction = Transaction(run, self._plans, now())
+            alone = len(writes) == 1
+            outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
+            if alone and isinstance(outcomes[0], BotWireError):
+                raise outcomes[0]
+            transaction.finish()
+            return outcomes
+
+        return self._transact(change)
+
+    def _transact(self, change: Callable[[Run], T]) -> T:
+        """Run a change in a transaction of its own and return when it is on disk."""
+        connection = self._connections.take()
+        try:
+            self._lock.acquire(self.timeout)
+            try:
+                return self._within(connection, change)
+            except apsw.Error as error:
+                raise self._mapped(error) from error
+            finally:
+                self._lock.release()
+        finally:
+            self._connections.give(connection)
+
+    def _within(self, connection: apsw.Connection, change: Callable[[Run], T]) -> T:
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            result = change(_runner(connection))
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return result
+
+    def _mapped(self, error: apsw.Error) -> BotWireError:
+        for kind, cls, text in _MAPPED:
+            if isinstance(error, kind):
+                return cls(f"{self._path}: {text} ({error})")
+        return StoreError(f"{self._path}: SQLite failed: {error}")
+
+
+class AsyncSqliteStore:
+    """An `AsyncStore` over a `SqliteStore`.
+
+    A short read runs at once on the event loop: by key it takes some microseconds, a hop to a thread and back takes ten
+    times as long. Long reads and commits run on threads.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        return self.store.address
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        if is_short(query):
+            return self.store.read(namespace, query)
+        return await asyncio.to_thread(self.store.read, namespace, query)
+
+    async def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+        """As `Store.write`, gathered with whatever else is being written into one commit."""
+        write = Write(namespace, tuple(operations), idempotency_key)
+        return await self.store.commits.write_async(write, self.store.timeout)
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await asyncio.to_thread(self.store.close)
+
+
+def _runner(connection: apsw.Connection) -> Run:
+    execute = connection.execute
+
+    def run(name: str, values: tuple[Any, ...]) -> list[Row]:
+        return execute(_SQL[name], values).fetchall()
+
+    return run
+
+
+_MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
+    (apsw.BusyError, Timeout, "another program keeps the database locked; nothing was written, try again"),
+    (apsw.LockedError, Timeout, "the database is locked; nothing was written, try again"),
+    (apsw.FullError, StoreError, "the disk is full; nothing was written. Make room, then go on"),
+    (apsw.ReadOnlyError, StoreError, "the file or its folder is read-only; nothing was written. Give write permission"),
+    (apsw.PermissionsError, StoreError, "permission denied; nothing was written"),
+    (apsw.CantOpenError, StoreError, "the file cannot be opened: does its folder exist, and may it be written?"),
+    (apsw.NotADBError, StoreError, "the file is not a SQLite database: name another file"),
+    (apsw.CorruptError, StoreError, "the file is damaged: restore a backup, or salvage it with SQLite's .recover"),
+    (apsw.IOError, StoreError, "the disk failed; nothing was written"),
+    (apsw.NoMemError, Unavailable, "out of memory"),
+    (apsw.InterruptError, Unavailable, "interrupted; nothing was written"),
+)

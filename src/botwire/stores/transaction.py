@@ -1,0 +1,292 @@
+"""Operations → rows: what a write does to the tables, inside a transaction that its caller began and will commit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from ..errors import BotWireError, Conflict, InvalidValue, QuotaExceeded, StorageExceeded
+from ..plans import DAY, Plan, Plans
+from ..records import Append, Clear, Delete, Forget, Increment, Operation, Put, Result, Write
+from ..values import Stored, decode, encode_json, size
+
+Row: TypeAlias = tuple[Any, ...]
+Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
+"""Runs a statement of queries.sql by its name."""
+
+SEQ_BITS = 32
+ANSWERS_KEPT = 600_000_000
+"""How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
+PURGE = 64
+"""Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
+
+O = TypeVar("O", bound=Operation)
+
+
+@dataclass(slots=True)
+class Account:
+    """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace."""
+
+    id: int | None
+    plan: str | None
+    day: int
+    writes: int
+    bytes: int
+    version: int
+
+
+class Transaction:
+    """Applies writes one after the other; `finish` puts the accounts down."""
+
+    def __init__(self, run: Run, plans: Plans, now: int) -> None:
+        self._run = run
+        self._plans = plans
+        self._now = now
+        self._accounts: dict[str, Account] = {}
+
+    def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
+        """Apply a write and return its results, or undo all of it and return the reason.
+
+        Args:
+            write: the write.
+            alone: nothing else is in this transaction, so the caller's ROLLBACK serves as the undoing.
+        """
+        before = self._accounts.get(write.namespace)
+        saved = replace(before) if before else None
+        if not alone:
+            self._run("savepoint", ())
+        try:
+            results = self._apply(write)
+        except BotWireError as error:
+            if not alone:
+                self._run("undo", ())
+            if saved is None:
+                self._accounts.pop(write.namespace, None)
+            else:
+                self._accounts[write.namespace] = saved
+            return error
+        if not alone:
+            self._run("release", ())
+        return results
+
+    def finish(self) -> None:
+        """Purge a little of what has expired, and put down the accounts of the namespaces touched."""
+        for account in self._accounts.values():
+            if account.id is not None:
+                self._purge(account, PURGE)
+                row = (account.id, account.day, account.writes, account.bytes, account.version)
+                self._run("set_account", row)
+
+    def account(self, namespace: str) -> Account:
+        """Return the account of a namespace, an empty one when it has none."""
+        account = self._accounts.get(namespace)
+        if account is None:
+            today = self._now // DAY
+            row = next(iter(self._run("get_account", (namespace,))), None)
+            account = Account(*row) if row else Account(None, None, today, 0, 0, 0)
+            if account.day < today:
+                # Only forwards: a clock that jumps back does not give the writes of a day a second time.
+                account.day, account.writes = today, 0
+            self._accounts[namespace] = account
+        return account
+
+    def open_account(self, namespace: str) -> tuple[Account, int]:
+        """Return the account of a namespace and its id, begun if need be."""
+        account = self.account(namespace)
+        if account.id is None:
+            account.id = int(one(self._run("new_account", (namespace, account.day)))[0])
+        return account, account.id
+
+    def _apply(self, write: Write) -> list[Result]:
+        if write.idempotency_key is None:
+            return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        account, place = self.open_account(write.namespace)
+        for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
+            return list(msgspec.json.decode(answer))
+        results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
+        self._run("add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode(results).decode()))
+        return results
+
+    # Operations
+
+    def _put(self, namespace: str, op: Put) -> int:
+        account, place = self.open_account(namespace)
+        version, created, expires, old_size = self._peek(place, op.key)
+        if op.if_version is not None and op.if_version != version:
+            raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
+        if not op.keep_ttl:
+            expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
+        return self._store(account, op.key, op.stored, created, expires, old_size)
+
+    def _increment(self, namespace: str, op: Increment) -> int | float:
+        account, place = self.open_account(namespace)
+        version, created, expires, old_size = self._peek(place, op.key)
+        number: Any = 0
+        if version:
+            number = decode(one(self._run("peek_value", (place, op.key)))[0])
+        if type(number) is not int and type(number) is not float:
+            raise InvalidValue(f"key {op.key!r} holds {type(number).__name__}, not a number: it cannot be incremented")
+        total = _sum(number, op.by)
+        self._store(account, op.key, encode_json(total), created, expires, old_size)
+        return total
+
+    def _peek(self, place: int, key: str) -> tuple[int, int, int | None, int | None]:
+        """Return version, created and expires of an entry, as if new when there is none alive, and the bytes it occupies."""
+        for version, created, expires, length in self._run("peek_entry", (place, key)):
+            if expires is None or expires > self._now:
+                return version, created, expires, length
+            return 0, self._now, None, length
+        return 0, self._now, None, None
+
+    def _store(
+        self, account: Account, key: str, stored: Stored, created: int, expires: int | None, old_size: int | None
+    ) -> int:
+        length = size(stored)
+        self._charge(account, 1, length + size(key) if old_size is None else length - old_size)
+        account.version += 1
+        self._run("put_entry", (account.id, key, account.version, created, self._now, expires, stored))
+        return account.version
+
+    def _delete(self, namespace: str, op: Delete) -> bool:
+        account = self.account(namespace)
+        if account.id is None:
+            return False
+        version, _, _, length = self._peek(account.id, op.key)
+        if length is not None:
+            self._run("delete_entry", (account.id, op.key))
+            account.bytes -= length + size(op.key)
+            account.version += 1
+        return version > 0
+
+    def _clear(self, namespace: str, op: Clear) -> int:
+        account = self.account(namespace)
+        if account.id is None:
+            return 0
+        end = end_of(op.prefix)
+        count, length = one(self._run("measure_entries", (account.id, op.prefix, end, self._now)))
+        self._run("delete_entries", (account.id, op.prefix, end))
+        account.bytes -= length
+        account.version += 1
+        return int(count)
+
+    def _append(self, namespace: str, op: Append) -> list[int]:
+        if not op.messages:
+            return []
+        account, place = self.open_account(namespace)
+        row = next(iter(self._run("peek_session", (place, op.session))), None)
+        session, last, held = row or (one(self._run("new_session", (place, op.session, self._now)))[0], 0, 0)
+        added = held
+        seqs = []
+        for message in op.messages:
+            seq = last + 1
+            if self._add(session, seq, message.id, message.stored):
+                last = seq
+                added += size(message.id) + size(message.stored)
+            else:
+                seq = one(self._run("seq_of_message", (session, message.id)))[0]
+            seqs.append(seq)
+        if added > held:
+            self._charge(account, last - (row[1] if row else 0), added - held)
+            self._run("set_session", (session, last, added, self._now))
+            account.version += 1
+        return seqs
+
+    def _add(self, session: int, seq: int, id: str, stored: str) -> bool:
+        self._run("add_message", (session << SEQ_BITS | seq, session, id, self._now, stored))
+        return bool(one(self._run("changes", ()))[0])
+
+    def _forget(self, namespace: str, op: Forget) -> int:
+        account = self.account(namespace)
+        if account.id is None:
+            return 0
+        for session, last, held in self._run("peek_session", (account.id, op.session)):
+            self._run("delete_messages", (session << SEQ_BITS, (session << SEQ_BITS) + last))
+            self._run("delete_session", (session,))
+            account.bytes -= held
+            account.version += 1
+            return int(last)
+        return 0
+
+    # The account
+
+    def _charge(self, account: Account, writes: int, length: int) -> None:
+        name, plan = self._plans.of(account.plan)
+        if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
+            raise self._quota_exceeded(name, plan, account)
+        if plan.max_bytes is not None and length > 0:
+            if account.bytes + length > plan.max_bytes:
+                # What has expired is not held against anybody.
+                self._purge(account, -1)
+            if account.bytes + length > plan.max_bytes:
+                raise StorageExceeded(
+                    f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.bytes:,} are in use and this "
+                    f"needs {length:,} more. Delete something, or ask the operator for another plan",
+                    plan=name,
+                    limit=plan.max_bytes,
+                )
+        account.writes += writes
+        account.bytes += length
+
+    def _quota_exceeded(self, name: str, plan: Plan, account: Account) -> QuotaExceeded:
+        seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
+        return QuotaExceeded(
+            f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
+            f"It starts again in {seconds:,} s; reads and deletes go on working",
+            plan=name,
+            limit=plan.writes_per_day,
+            retry_after=seconds,
+        )
+
+    def _purge(self, account: Account, most: int) -> None:
+        for key, length in self._run("find_expired", (account.id, self._now, most)):
+            self._run("delete_entry", (account.id, key))
+            account.bytes -= length
+
+
+def one(rows: Iterable[Row]) -> Row:
+    """Return the only row."""
+    (row,) = rows
+    return row
+
+
+def end_of(prefix: str) -> str | bytes:
+    """Return where the range of a prefix ends (SQLite puts any BLOB after all TEXT).
+
+    That is the prefix with its last character raised by one; UTF-8 keeps the order of code points (RFC 3629, section 1).
+    """
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return b""
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def _sum(number: int | float, by: int | float) -> int | float:
+    try:
+        total = number + by
+    except OverflowError:
+        total = math.inf
+    if isinstance(total, float) and not math.isfinite(total):
+        raise InvalidValue(f"the sum of {number!r:.40} and {by!r:.40} is too large for a float")
+    return total
+
+
+def _conflict(key: str, expected: int, version: int) -> str:
+    now = f"at version {version}" if version else "not there"
+    want = f"version {expected}" if expected else "no entry"
+    return f"key {key!r} is {now}, and {want} was expected; nothing was written. Read it again and decide anew"
+
+
+_APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
+    Put: Transaction._put,
+    Delete: Transaction._delete,
+    Increment: Transaction._increment,
+    Append: Transaction._append,
+    Clear: Transaction._clear,
+    Forget: Transaction._forget,
+}

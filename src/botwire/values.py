@@ -1,0 +1,127 @@
+"""Values: what may be stored, and its stored form.
+
+The stored form of a JSON value is its JSON text (a ``str``); the stored form of ``bytes`` is those bytes.
+Everything below `Memory` handles stored forms only and never looks inside, so that a value is checked and
+encoded once on its way in and decoded once on its way out, however many stores and servers lie between.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import msgspec
+
+from .errors import InvalidValue
+from .limits import MAX_DEPTH, MAX_VALUE_BYTES
+
+Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Stored: TypeAlias = str | bytes
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder().decode
+
+
+def encode(value: Any) -> Stored:
+    """Return the stored form of a value.
+
+    Args:
+        value: None, bool, int (up to 4,300 digits, Python's own limit for text), finite float, str, list and dict of
+            these (str keys, nested up to 100 deep), or bytes; up to 16 MiB.
+
+    Raises:
+        InvalidValue: anything that would not come back exactly as it went in: other types (also tuples and
+            subclasses, which JSON would turn into something else), NaN, infinity, lone surrogates, other dict keys.
+    """
+    if type(value) is bytes:
+        _check_size(len(value))
+        return value
+    return encode_json(value)
+
+
+def encode_json(value: Any) -> str:
+    """Return the JSON text of a value, as `encode` does, but refuse bytes (messages are JSON)."""
+    _check(value)
+    try:
+        text = _encode(value)
+    except UnicodeEncodeError as error:
+        raise InvalidValue(f"a str with a lone surrogate ({error.object[error.start]!a}) is not valid Unicode") from error
+    except ValueError as error:
+        raise InvalidValue(f"the value cannot be written as JSON: {error}") from error
+    _check_size(len(text))
+    return text.decode()
+
+
+def decode(stored: Stored) -> Any:
+    """Return the value of a stored form."""
+    return stored if type(stored) is bytes else _decode(stored)
+
+
+def check_json(text: bytes | msgspec.Raw) -> str:
+    """Return JSON text from outside in its stored form, or raise `InvalidValue` when it is not a value that may be stored."""
+    try:
+        value = _decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValue(f"not a JSON value that can be stored: {error}") from error
+    return encode_json(value)
+
+
+def size(stored: Stored) -> int:
+    """Return the bytes that a stored form counts for."""
+    return len(stored) if type(stored) is bytes or stored.isascii() else len(stored.encode())  # type: ignore[union-attr]
+
+
+def _check_size(length: int) -> None:
+    if length > MAX_VALUE_BYTES:
+        raise InvalidValue(f"a value may have {MAX_VALUE_BYTES:,} bytes when stored, this one has {length:,}")
+
+
+_PLAIN = frozenset({str, int, bool, type(None)})
+
+
+def _check(value: Any) -> None:
+    """Walk level by level, so that no depth of nesting can exhaust the stack before it is refused."""
+    level = [value]
+    room = MAX_VALUE_BYTES // 2  # each item takes two bytes or more, so a small knot of references cannot grow without end
+    for _ in range(MAX_DEPTH + 1):
+        deeper: list[Any] = []
+        if (room := room - len(level)) < 0:
+            raise InvalidValue(f"a value may have {MAX_VALUE_BYTES:,} bytes when stored, this one has more")
+        for item in level:
+            kind = type(item)
+            if kind in _PLAIN:
+                continue
+            if kind is dict:
+                _check_keys(item)
+                deeper.extend(item.values())
+            elif kind is list:
+                deeper.extend(item)
+            elif kind is not float:
+                raise InvalidValue(_refusal(item))
+            elif not math.isfinite(item):
+                raise InvalidValue(f"{item} is not a JSON number; store None or a str instead")
+        if not deeper:
+            return
+        level = deeper
+    raise InvalidValue(f"the value is nested more than {MAX_DEPTH} deep, or contains itself")
+
+
+def _check_keys(item: dict[Any, Any]) -> None:
+    for key in item:
+        if type(key) is not str:
+            raise InvalidValue(f"a dict key in JSON is a str, not {type(key).__name__} ({_brief(key)}): convert it first")
+
+
+def _refusal(item: Any) -> str:
+    kind = type(item)
+    for base, cure in ((tuple, "list(…)"), (dict, "dict(…)"), (list, "list(…)"), (str, "str(…)"), (int, "int(…)"), (float, "float(…)")):
+        if issubclass(kind, base):
+            return f"a {kind.__name__} would come back as another type: convert it with {cure} first"
+    if issubclass(kind, bytes | bytearray | memoryview):
+        return f"{kind.__name__} can be stored only as a whole value of type bytes, not as another type or inside JSON"
+    return f"a {kind.__name__} is not a JSON value; use None, bool, int, float, str, list, dict, or bytes as a whole value"
+
+
+def _brief(item: Any) -> str:
+    text = repr(item)
+    return text if len(text) <= 60 else text[:60] + "…"

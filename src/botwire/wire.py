@@ -1,0 +1,415 @@
+"""How records, operations and errors look as JSON and as paths. Pure, and shared by the client and the server.
+
+A stored JSON value travels as it is: its text is spliced into the body and cut out of it again, not decoded and encoded
+anew. Bytes travel as ``value_base64``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from . import records
+from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue
+from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
+from .records import Entry, Message, Operation, Result, Session, Usage, moment
+from .values import Stored, check_json, encode
+
+MEDIA_TYPE = "application/json"
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_TYPE = "urn:botwire:error:"
+"""With an error's code behind it, the ``type`` of its problem document (RFC 9457, section 3.1.1)."""
+
+_json = msgspec.json.encode
+
+
+# Paths
+
+
+def query(**parameters: Any) -> str:
+    """Return ``?name=value&…`` of those parameters that are not None; nothing when there are none."""
+    given = [(name, value) for name, value in parameters.items() if value is not None]
+    return "?" + urlencode(given, doseq=True, quote_via=quote) if given else ""
+
+
+def namespace_path(root: str, namespace: str, **parameters: Any) -> str:
+    """Return ``/{root}/{namespace}`` and a query."""
+    return f"/{root}/{quote(namespace, safe='')}{query(**parameters)}"
+
+
+def name_path(root: str, namespace: str, name: str) -> str | None:
+    """Return ``/{root}/{namespace}/{name}``, or None for a name that a path cannot carry.
+
+    On their way, clients and proxies remove segments of dots, merge slashes and decode ``%2F`` (RFC 3986, sections
+    5.2.4 and 6.2.2); such a name goes into the query instead.
+    """
+    if name.startswith(".") or "/" in name or "\\" in name or "%" in name:
+        return None
+    return f"/{root}/{quote(namespace, safe='')}/{quote(name, safe='')}"
+
+
+# Values
+
+
+def _value(stored: Stored) -> dict[str, Any]:
+    return {"value_base64": stored} if isinstance(stored, bytes) else {"value": Raw(stored.encode())}
+
+
+def _stored(value: Raw | UnsetType, value_base64: bytes | UnsetType) -> Stored:
+    if isinstance(value, UnsetType) == isinstance(value_base64, UnsetType):
+        raise InvalidValue('give either "value" (JSON) or "value_base64" (bytes)')
+    if isinstance(value_base64, bytes):
+        return encode(value_base64)
+    return check_json(value)  # type: ignore[arg-type]
+
+
+class _Valued(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    value: Raw | UnsetType = UNSET
+    value_base64: bytes | UnsetType = UNSET
+
+    def stored(self) -> Stored:
+        return _stored(self.value, self.value_base64)
+
+
+# Operations
+
+
+class PutBody(_Valued):
+    """The body of ``PUT /memory/{namespace}/{key}``."""
+
+    ttl: float | None = None
+    if_version: int | None = None
+
+    def operation(self, key: str) -> records.Put:
+        """Return the checked operation."""
+        return records.Put(check_name(key), self.stored(), check_ttl(self.ttl), check_count(self.if_version, "if_version"))
+
+
+class _Put(PutBody, tag_field="op", tag="put", kw_only=True):
+    key: str
+    keep_ttl: bool = False
+
+    def checked(self) -> Operation:
+        return msgspec.structs.replace(self.operation(self.key), keep_ttl=self.keep_ttl)
+
+
+class _Delete(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+    key: str
+
+    def checked(self) -> Operation:
+        return records.Delete(check_name(self.key))
+
+
+class _Increment(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="increment"):
+    key: str
+    by: int | float = 1
+
+    def checked(self) -> Operation:
+        return records.Increment(check_name(self.key), self.by)
+
+
+class _NewMessage(msgspec.Struct, forbid_unknown_fields=True):
+    data: Raw
+    id: str | UnsetType = UNSET
+
+    def checked(self) -> records.NewMessage:
+        name = records.new_id() if isinstance(self.id, UnsetType) else check_name(self.id, "message id")
+        return records.NewMessage(name, check_json(self.data))
+
+
+class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /sessions/{namespace}/{session}``."""
+
+    messages: list[_NewMessage]
+
+    def operation(self, session: str) -> records.Append:
+        """Return the checked operation."""
+        messages = tuple(message.checked() for message in self.messages)
+        return records.Append(check_name(session, "session name"), messages)
+
+
+class _Append(AppendBody, tag_field="op", tag="append"):
+    session: str = ""
+
+    def checked(self) -> Operation:
+        return self.operation(self.session)
+
+
+class _Clear(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="clear"):
+    prefix: str = ""
+
+    def checked(self) -> Operation:
+        return records.Clear(check_prefix(self.prefix))
+
+
+class _Forget(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="forget"):
+    session: str
+
+    def checked(self) -> Operation:
+        return records.Forget(check_name(self.session, "session name"))
+
+
+class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /memory/{namespace}``."""
+
+    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget]
+
+    def checked(self) -> tuple[Operation, ...]:
+        """Return the checked operations."""
+        operations = tuple(operation.checked() for operation in self.operations)
+        count = sum(len(op.messages) if isinstance(op, records.Append) else 1 for op in operations)
+        if count > MAX_OPERATIONS:
+            raise InvalidArgument(f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}")
+        return operations
+
+
+_PUT_BODY = msgspec.json.Decoder(PutBody)
+_APPEND_BODY = msgspec.json.Decoder(AppendBody)
+_WRITE_BODY = msgspec.json.Decoder(WriteBody)
+
+
+def decode_put(key: str, body: bytes) -> records.Put:
+    """Return the operation in the body of a PUT, checked."""
+    return _decoded(_PUT_BODY, body).operation(key)
+
+
+def decode_append(session: str, body: bytes) -> records.Append:
+    """Return the operation in the body of a POST to a session, checked."""
+    return _decoded(_APPEND_BODY, body).operation(session)
+
+
+def decode_write(body: bytes) -> tuple[Operation, ...]:
+    """Return the operations in the body of a POST to a namespace, checked."""
+    return _decoded(_WRITE_BODY, body).checked()
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+
+
+def encode_write(operations: Sequence[Operation]) -> bytes:
+    """Return the body of a POST to a namespace."""
+    return _json({"operations": [_OPERATION[type(operation)](operation) for operation in operations]})
+
+
+def _put(op: records.Put) -> dict[str, Any]:
+    optional = {"ttl": op.ttl, "if_version": op.if_version, "keep_ttl": op.keep_ttl or None}
+    return {"op": "put", "key": op.key, **_value(op.stored), **{k: v for k, v in optional.items() if v is not None}}
+
+
+def _append(op: records.Append) -> dict[str, Any]:
+    messages = [{"id": message.id, "data": Raw(message.stored.encode())} for message in op.messages]
+    return {"op": "append", "session": op.session, "messages": messages}
+
+
+_OPERATION: Mapping[type, Any] = {
+    records.Put: _put,
+    records.Delete: lambda op: {"op": "delete", "key": op.key},
+    records.Increment: lambda op: {"op": "increment", "key": op.key, "by": op.by},
+    records.Append: _append,
+    records.Clear: lambda op: {"op": "clear", "prefix": op.prefix},
+    records.Forget: lambda op: {"op": "forget", "session": op.session},
+}
+
+
+# Answers
+
+
+class _WireEntry(_Valued, forbid_unknown_fields=False, kw_only=True):
+    key: str
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    expires_at: datetime | None = None
+
+    def record(self) -> Entry:
+        stored = self.value_base64 if isinstance(self.value_base64, bytes) else bytes(self.value).decode()  # type: ignore[arg-type]
+        expires = None if self.expires_at is None else _microseconds(self.expires_at)
+        return Entry(self.key, stored, self.version, _microseconds(self.created_at), _microseconds(self.updated_at), expires)
+
+
+class _WireMessage(msgspec.Struct):
+    seq: int
+    id: str
+    data: Raw
+    created_at: datetime
+
+    def record(self) -> Message:
+        return Message(self.seq, self.id, bytes(self.data).decode(), _microseconds(self.created_at))
+
+
+class _WireSession(msgspec.Struct):
+    session: str
+    place: int
+    messages: int
+    created_at: datetime
+    updated_at: datetime
+
+    def record(self) -> Session:
+        times = _microseconds(self.created_at), _microseconds(self.updated_at)
+        return Session(self.session, self.place, self.messages, *times)
+
+
+class _WireUsage(msgspec.Struct):
+    plan: str
+    writes_today: int
+    writes_per_day: int | None
+    bytes: int
+    max_bytes: int | None
+    resets_at: datetime
+
+
+class Answer(msgspec.Struct):
+    """Any answer: what a request asked for is set, the rest is not."""
+
+    results: list[Any] = msgspec.field(default_factory=list)
+    keys: list[str] = msgspec.field(default_factory=list)
+    entries: list[_WireEntry] = msgspec.field(default_factory=list)
+    messages: list[_WireMessage] = msgspec.field(default_factory=list)
+    sessions: list[_WireSession] = msgspec.field(default_factory=list)
+    count: int = 0
+    next: str | int | None = None
+
+
+_ANSWER = msgspec.json.Decoder(Answer)
+_ENTRY = msgspec.json.Decoder(_WireEntry)
+_USAGE = msgspec.json.Decoder(_WireUsage)
+
+
+def encode_entry(namespace: str, entry: Entry) -> bytes:
+    """Return an entry as ``GET /memory/{namespace}/{key}`` answers it."""
+    return _json({"namespace": namespace} | _entry(entry))
+
+
+def encode_entries(entries: Sequence[Entry], *, full: bool) -> bytes:
+    """Return a page of entries; ``full``: it has as many as were asked for, so that there may be more."""
+    return _json({"entries": [_entry(entry) for entry in entries], "next": entries[-1].key if full and entries else None})
+
+
+def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
+    """Return a page of keys."""
+    return _json({"namespace": namespace, "keys": keys, "next": keys[-1] if full and keys else None})
+
+
+def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:
+    """Return a page of messages."""
+    page = [
+        {"seq": item.seq, "id": item.id, "data": Raw(item.stored.encode()), "created_at": item.created_at} for item in messages
+    ]
+    return _json({"messages": page, "next": messages[-1].seq if full and messages else None})
+
+
+def encode_sessions(sessions: Sequence[Session], *, full: bool) -> bytes:
+    """Return a page of sessions."""
+    page = [
+        {
+            "session": item.name,
+            "place": item.place,
+            "messages": item.messages,
+            "created_at": item.created_at,
+            "updated_at": item.updated_at,
+        }
+        for item in sessions
+    ]
+    return _json({"sessions": page, "next": sessions[-1].place if full and sessions else None})
+
+
+def encode_usage(namespace: str, usage: Usage) -> bytes:
+    """Return what ``GET /usage/{namespace}`` answers."""
+    fields = msgspec.structs.asdict(usage)
+    del fields["resets"]
+    return _json({"namespace": namespace, **fields, "resets_at": usage.resets_at})
+
+
+def encode_results(results: Sequence[Result]) -> bytes:
+    """Return the results of a write."""
+    return _json({"results": results})
+
+
+def encode_written(namespace: str, key: str, version: Result) -> bytes:
+    """Return what a PUT answers."""
+    return _json({"namespace": namespace, "key": key, "version": version})
+
+
+def encode_seqs(seqs: Result) -> bytes:
+    """Return what a POST to a session answers."""
+    return _json({"seqs": seqs})
+
+
+def encode_count(count: int) -> bytes:
+    """Return a number of rows."""
+    return _json({"count": count})
+
+
+def encode_document(document: Mapping[str, Any]) -> bytes:
+    """Return a document of plain JSON values."""
+    return _json(document)
+
+
+def decode_answer(body: bytes) -> Answer:
+    """Return an answer of any kind but an entry and usage, which stand alone."""
+    return _ANSWER.decode(body)
+
+
+def decode_entry(body: bytes) -> Entry:
+    """Return the entry in a body."""
+    return _ENTRY.decode(body).record()
+
+
+def decode_usage(body: bytes) -> Usage:
+    """Return the usage in a body."""
+    wire = _USAGE.decode(body)
+    fields = msgspec.structs.asdict(wire)
+    del fields["resets_at"]
+    return Usage(**fields, resets=_microseconds(wire.resets_at))
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "key": entry.key,
+        **_value(entry.stored),
+        "version": entry.version,
+        "created_at": entry.created_at,
+        "updated_at": entry.updated_at,
+        "expires_at": entry.expires_at,
+    }
+
+
+_EPOCH = moment(0)
+_MICROSECOND = moment(1) - moment(0)
+
+
+def _microseconds(when: datetime) -> int:
+    return (when - _EPOCH) // _MICROSECOND
+
+
+# Errors
+
+
+def encode_problem(error: BotWireError) -> bytes:
+    """Return an error as a problem document (RFC 9457)."""
+    title = (type(error).__doc__ or "").partition("\n")[0]
+    document = {"type": PROBLEM_TYPE + error.code, "title": title, "status": error.status, "detail": error.message}
+    return _json({**error.details, **document})
+
+
+def decode_problem(status: int, body: bytes) -> BotWireError | None:
+    """Return the error in a problem document as the class it was raised as; None when the body is not one of ours."""
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    kind = str(document.pop("type", ""))
+    cls = BY_CODE.get(kind.removeprefix(PROBLEM_TYPE)) if kind.startswith(PROBLEM_TYPE) else None
+    if cls is None:
+        return None
+    detail = str(document.pop("detail", f"HTTP {status}"))
+    return cls(detail, **{k: v for k, v in document.items() if k not in {"title", "status", "message"}})
