@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from tests.servers import Server
+
+settings.register_profile("botwire", deadline=None, print_blob=True)
+settings.load_profile("botwire")
+
+
+@pytest.fixture(autouse=True)
+def _own_data_folder(tmp_path, monkeypatch):
+    """Keep every test out of the user's own memory."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("BOTWIRE_URL", raising=False)
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path / "server.db")
+    yield server
+    server.stop()
+    assert server.events()[-1]["event"] == "Finished server process [%d]" % server.process.pid
+    assert "stopped" in [event["event"] for event in server.events()]
+    assert not [event for event in server.events() if event["level"] == "error"]

@@ -1,0 +1,56 @@
+"""Servers for the tests: the real command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+
+class Server:
+    """``botwire serve`` on a file. Start it again on the same port after a kill."""
+
+    def __init__(self, db: Path | str, *options: str) -> None:
+        self.db, self.options, self.port = str(db), options, 0
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "botwire", "serve", "--db", self.db, "--port", str(self.port), *self.options]
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""})
+        self.log: list[str] = []
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+                self.port = int(found[1])
+                break
+        else:
+            raise RuntimeError("".join(self.log))
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._reader = threading.Thread(target=self._drain, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
+
+    def _drain(self, stream) -> None:
+        self.log.extend(stream)
+
+    def events(self) -> list[dict]:
+        return [json.loads(line) for line in self.log if line.startswith("{")]
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self._ended()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self._ended()
+
+    def _ended(self) -> int:
+        code = self.process.wait(30)
+        self._reader.join(10)
+        self.process.stderr.close()
+        return code
