@@ -21,6 +21,6 @@ def server(tmp_path):
     server = Server(tmp_path / "server.db")
     yield server
     server.stop()
-    assert server.events()[-1]["event"] == "Finished server process [%d]" % server.process.pid
+    assert server.events()[-1]["event"] == f"Finished server process [{server.process.pid}]"
     assert "stopped" in [event["event"] for event in server.events()]
     assert not [event for event in server.events() if event["level"] == "error"]

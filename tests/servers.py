@@ -21,7 +21,9 @@ class Server:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "botwire", "serve", "--db", self.db, "--port", str(self.port), *self.options]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""})
+        self.process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""}
+        )
         self.log: list[str] = []
         assert self.process.stderr is not None
         for line in self.process.stderr:

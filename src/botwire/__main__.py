@@ -10,7 +10,7 @@ _PART_OF_EXTRA = {"typer", "uvicorn", "fastapi", "starlette", "rich", "click"}
 def main() -> None:
     """Run the command line, or say in one line what has to be installed for it."""
     try:
-        from .cli import run  # noqa: PLC0415 - the guard is the purpose of this file
+        from .cli import run
     except ModuleNotFoundError as error:
         if error.name not in _PART_OF_EXTRA:
             raise

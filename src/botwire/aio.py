@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .bridge import awaiting
 from .history import History, SessionHistory
@@ -28,7 +28,9 @@ class AsyncMemory(Namespace):
     functions and coroutine functions.
     """
 
-    def __init__(self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0
+    ) -> None:
         self._namespace = check_namespace(namespace)
         self._store: AsyncStore
         self._store, release = lease_async_store(url, token=token, timeout=timeout)
@@ -85,7 +87,7 @@ class AsyncMemory(Namespace):
         """As `Memory.close`."""
         self._release()
 
-    async def __aenter__(self) -> AsyncMemory:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -29,7 +29,7 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
         coroutine.close()
         raise RuntimeError(f"{method.__qualname__} waited for an event loop, which a blocking store never does")
 
-    return run
+    return cast("Callable[Concatenate[S, P], T]", run)
 
 
 def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:

@@ -23,7 +23,9 @@ app.add_typer(plan, name="plan")
 
 Database = Annotated[
     str | None,
-    typer.Option("--db", help="The SQLite file, as a path or sqlite:///path.", show_default="where the library keeps it"),
+    typer.Option(
+        "--db", help="The SQLite file, as a path or sqlite:///path.", show_default="where the library keeps it"
+    ),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plans", help="A TOML file of plans, beside the built-in free and unlimited.")
@@ -41,7 +43,7 @@ def run() -> None:
 
 @app.callback(invoke_without_command=True)
 def _global(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,  # noqa: FBT002
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         typer.echo(f"botwire {__version__}")
@@ -57,15 +59,13 @@ def serve(
     plans: PlanFile = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
-    ] = False,  # noqa: FBT002
+    ] = False,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
-    from .server.serve import serve as run_server  # noqa: PLC0415 - the other commands need no web server
+    from .server.serve import serve as run_server
 
-    run_server(
-        _path(db), host=host, port=port, plans=_plans(plans, plan), open_to_all=open_, log_level=log_level
-    )
+    run_server(_path(db), host=host, port=port, plans=_plans(plans, plan), open_to_all=open_, log_level=log_level)
 
 
 @plan.command("set")
@@ -87,7 +87,7 @@ def plan_set(
 @app.command()
 def demo() -> None:
     """Let an agent talk, kill it, and see that it remembers."""
-    from .demo import main  # noqa: PLC0415
+    from .demo import main
 
     main()
 

@@ -98,10 +98,10 @@ def _start(role: str, folder: str) -> subprocess.Popen[str]:
 
 
 def _agent(session_id: str) -> Any:
-    from langchain_core.language_models.chat_models import SimpleChatModel  # noqa: PLC0415 - here only
-    from langchain_core.messages import BaseMessage, HumanMessage  # noqa: PLC0415
+    from langchain_core.language_models.chat_models import SimpleChatModel
+    from langchain_core.messages import BaseMessage, HumanMessage
 
-    from . import BotWireChatHistory, Memory  # noqa: PLC0415
+    from . import BotWireChatHistory, Memory
 
     buffer_memory = import_module(_memory_module() or "langchain_classic.memory").ConversationBufferMemory
     warnings.simplefilter("ignore")  # after the imports: LangChain turns its own warnings on again

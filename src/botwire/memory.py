@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from .bridge import blocking
 from .errors import Conflict, InvalidArgument
@@ -71,7 +71,9 @@ class Memory(Namespace):
     but for `Timeout` and `Unavailable` over HTTP, where it may have happened, whole, and its answer was lost.
     """
 
-    def __init__(self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> None:
+    def __init__(
+        self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0
+    ) -> None:
         self._namespace = check_namespace(namespace)
         self._store: Store
         self._store, release = lease_store(url, token=token, timeout=timeout)
@@ -187,7 +189,7 @@ class Memory(Namespace):
         return sum(map(bool, await self._write(*deletes))) if deletes else 0
 
     @blocking
-    async def increment(self, key: str, by: int | float = 1) -> int | float:
+    async def increment(self, key: str, by: float = 1) -> int | float:
         """Add to the number under a key and return the sum; a missing key counts as 0, a time to live goes on.
 
         However many writers there are, no increment is lost.
@@ -231,7 +233,9 @@ class Memory(Namespace):
                 await self._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
             else:
                 return value
-        raise Conflict(f"key {key!r} was changed by others {_MAX_ATTEMPTS} times in a row; nothing was written", key=key)
+        raise Conflict(
+            f"key {key!r} was changed by others {_MAX_ATTEMPTS} times in a row; nothing was written", key=key
+        )
 
     @blocking
     async def clear(self, prefix: str = "") -> int:
@@ -263,7 +267,7 @@ class Memory(Namespace):
         """Let go of the store. Nothing is pending: writes are on disk when they return."""
         self._release()
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -311,5 +315,7 @@ def _names(keys: Iterable[str]) -> tuple[str, ...]:
 
 def _limited(operations: list[T]) -> list[T]:
     if len(operations) > MAX_OPERATIONS:
-        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them")
+        raise InvalidArgument(
+            f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them"
+        )
     return operations

@@ -33,7 +33,9 @@ class Store(Protocol):
         """
         ...
 
-    def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+    def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
         """Apply all of the operations, in order, or none of them.
 
         When this returns, the write is on disk and survives a crash and a power cut. The namespace's usage is counted and
@@ -76,7 +78,9 @@ class AsyncStore(Protocol):
         """As `Store.read`."""
         ...
 
-    async def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
         """As `Store.write`."""
         ...
 

@@ -24,7 +24,15 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from .errors import Conflict, InvalidValue
 from .records import (
@@ -85,7 +93,7 @@ AWKWARD_NAMES = (
     "é" * 256,
 )
 
-names = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=100)
+names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=100)
 """Legal keys and session names."""
 
 json_values: st.SearchStrategy[Any] = st.recursive(
@@ -94,9 +102,11 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     | st.integers()
     | st.integers(-(10**300), 10**300)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=("Cs",))),
-    lambda inner: st.lists(inner, max_size=5)
-    | st.dictionaries(st.text(st.characters(exclude_categories=("Cs",))), inner, max_size=5),
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=5)
+    ),
     max_leaves=20,
 )
 """JSON values of every kind."""
@@ -255,7 +265,15 @@ class StoreContract:
         usage = store.read("n", GetUsage())
         with pytest.raises(Conflict):
             store.write(
-                "n", [put("a", 2), Delete("a"), put("b", 2), Append("s", messages_of(2)), Forget("s"), put("c", 1, if_version=9)]
+                "n",
+                [
+                    put("a", 2),
+                    Delete("a"),
+                    put("b", 2),
+                    Append("s", messages_of(2)),
+                    Forget("s"),
+                    put("c", 1, if_version=9),
+                ],
             )
         assert store.read("n", ListKeys()) == ["a"]
         assert _value(store, "a") == 1
@@ -266,7 +284,9 @@ class StoreContract:
         assert store.read("never", ListKeys()) == []
 
     def test_operations_see_those_before(self, store: Store) -> None:
-        results = store.write("n", [put("k", 1), Increment("k"), Delete("k"), Delete("k"), Increment("k", 7), Clear(), Clear()])
+        results = store.write(
+            "n", [put("k", 1), Increment("k"), Delete("k"), Delete("k"), Increment("k", 7), Clear(), Clear()]
+        )
         assert results[1:] == [2, True, False, 7, 1, 0]
 
     def test_listing(self, store: Store) -> None:
@@ -278,7 +298,9 @@ class StoreContract:
             wanted = [key for key in ordered if key.startswith(prefix)]
             assert store.read("n", ListKeys(prefix)) == wanted
             assert store.read("n", CountEntries(prefix)) == len(wanted)
-            assert [(entry.key, entry.value) for entry in store.read("n", ListEntries(prefix))] == [(k, k) for k in wanted]
+            assert [(entry.key, entry.value) for entry in store.read("n", ListEntries(prefix))] == [
+                (k, k) for k in wanted
+            ]
             assert store.read("n", ListKeys(prefix, limit=2)) == wanted[:2]
             assert store.read("n", ListKeys(prefix, limit=0)) == []
         for index, key in enumerate(ordered):

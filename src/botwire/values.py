@@ -15,7 +15,7 @@ import msgspec
 from .errors import InvalidValue
 from .limits import MAX_DEPTH, MAX_VALUE_BYTES
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 Stored: TypeAlias = str | bytes
 
 _encode = msgspec.json.Encoder().encode
@@ -45,7 +45,9 @@ def encode_json(value: Any) -> str:
     try:
         text = _encode(value)
     except UnicodeEncodeError as error:
-        raise InvalidValue(f"a str with a lone surrogate ({error.object[error.start]!a}) is not valid Unicode") from error
+        raise InvalidValue(
+            f"a str with a lone surrogate ({error.object[error.start]!a}) is not valid Unicode"
+        ) from error
     except ValueError as error:
         raise InvalidValue(f"the value cannot be written as JSON: {error}") from error
     _check_size(len(text))
@@ -82,7 +84,9 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 def _check(value: Any) -> None:
     """Walk level by level, so that no depth of nesting can exhaust the stack before it is refused."""
     level = [value]
-    room = MAX_VALUE_BYTES // 2  # each item takes two bytes or more, so a small knot of references cannot grow without end
+    room = (
+        MAX_VALUE_BYTES // 2
+    )  # each item takes two bytes or more, so a small knot of references cannot grow without end
     for _ in range(MAX_DEPTH + 1):
         deeper: list[Any] = []
         if (room := room - len(level)) < 0:
@@ -109,17 +113,28 @@ def _check(value: Any) -> None:
 def _check_keys(item: dict[Any, Any]) -> None:
     for key in item:
         if type(key) is not str:
-            raise InvalidValue(f"a dict key in JSON is a str, not {type(key).__name__} ({_brief(key)}): convert it first")
+            raise InvalidValue(
+                f"a dict key in JSON is a str, not {type(key).__name__} ({_brief(key)}): convert it first"
+            )
 
 
 def _refusal(item: Any) -> str:
     kind = type(item)
-    for base, cure in ((tuple, "list(…)"), (dict, "dict(…)"), (list, "list(…)"), (str, "str(…)"), (int, "int(…)"), (float, "float(…)")):
+    for base, cure in (
+        (tuple, "list(…)"),
+        (dict, "dict(…)"),
+        (list, "list(…)"),
+        (str, "str(…)"),
+        (int, "int(…)"),
+        (float, "float(…)"),
+    ):
         if issubclass(kind, base):
             return f"a {kind.__name__} would come back as another type: convert it with {cure} first"
     if issubclass(kind, bytes | bytearray | memoryview):
         return f"{kind.__name__} can be stored only as a whole value of type bytes, not as another type or inside JSON"
-    return f"a {kind.__name__} is not a JSON value; use None, bool, int, float, str, list, dict, or bytes as a whole value"
+    return (
+        f"a {kind.__name__} is not a JSON value; use None, bool, int, float, str, list, dict, or bytes as a whole value"
+    )
 
 
 def _brief(item: Any) -> str:

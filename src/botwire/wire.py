@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -87,7 +87,9 @@ class PutBody(_Valued):
 
     def operation(self, key: str) -> records.Put:
         """Return the checked operation."""
-        return records.Put(check_name(key), self.stored(), check_ttl(self.ttl), check_count(self.if_version, "if_version"))
+        return records.Put(
+            check_name(key), self.stored(), check_ttl(self.ttl), check_count(self.if_version, "if_version")
+        )
 
 
 class _Put(PutBody, tag_field="op", tag="put", kw_only=True):
@@ -168,6 +170,8 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
         return operations
 
 
+B = TypeVar("B")
+
 _PUT_BODY = msgspec.json.Decoder(PutBody)
 _APPEND_BODY = msgspec.json.Decoder(AppendBody)
 _WRITE_BODY = msgspec.json.Decoder(WriteBody)
@@ -188,7 +192,7 @@ def decode_write(body: bytes) -> tuple[Operation, ...]:
     return _decoded(_WRITE_BODY, body).checked()
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -233,7 +237,9 @@ class _WireEntry(_Valued, forbid_unknown_fields=False, kw_only=True):
     def record(self) -> Entry:
         stored = self.value_base64 if isinstance(self.value_base64, bytes) else bytes(self.value).decode()  # type: ignore[arg-type]
         expires = None if self.expires_at is None else _microseconds(self.expires_at)
-        return Entry(self.key, stored, self.version, _microseconds(self.created_at), _microseconds(self.updated_at), expires)
+        return Entry(
+            self.key, stored, self.version, _microseconds(self.created_at), _microseconds(self.updated_at), expires
+        )
 
 
 class _WireMessage(msgspec.Struct):
@@ -291,7 +297,9 @@ def encode_entry(namespace: str, entry: Entry) -> bytes:
 
 def encode_entries(entries: Sequence[Entry], *, full: bool) -> bytes:
     """Return a page of entries; ``full``: it has as many as were asked for, so that there may be more."""
-    return _json({"entries": [_entry(entry) for entry in entries], "next": entries[-1].key if full and entries else None})
+    return _json(
+        {"entries": [_entry(entry) for entry in entries], "next": entries[-1].key if full and entries else None}
+    )
 
 
 def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
@@ -302,7 +310,8 @@ def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
 def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:
     """Return a page of messages."""
     page = [
-        {"seq": item.seq, "id": item.id, "data": Raw(item.stored.encode()), "created_at": item.created_at} for item in messages
+        {"seq": item.seq, "id": item.id, "data": Raw(item.stored.encode()), "created_at": item.created_at}
+        for item in messages
     ]
     return _json({"messages": page, "next": messages[-1].seq if full and messages else None})
 

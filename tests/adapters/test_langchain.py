@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
+import datetime as dt
 import enum
 import os
 import subprocess
@@ -94,7 +94,11 @@ def again(history: BotWireChatHistory) -> BotWireChatHistory:
 TOOL_CALL = {"name": "weather", "args": {"city": "Zürich", "days": [1, 2.5, None]}, "id": "call-1", "type": "tool_call"}
 INVALID_CALL = {"name": "weather", "args": '{"city": "Zür', "id": "call-2", "error": "cut", "type": "invalid_tool_call"}
 RAW_CALLS = [{"id": "call-3", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]
-PARTS = ["plain", {"type": "text", "text": "hello"}, {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
+PARTS = [
+    "plain",
+    {"type": "text", "text": "hello"},
+    {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},
+]
 USAGE = {
     "input_tokens": 1,
     "output_tokens": 2,
@@ -103,7 +107,12 @@ USAGE = {
     "output_token_details": {"reasoning": 2},
     "cost": 25,
 }
-REVIVABLE = {"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages", "HumanMessage"], "kwargs": {"content": "!"}}
+REVIVABLE = {
+    "lc": 1,
+    "type": "constructor",
+    "id": ["langchain", "schema", "messages", "HumanMessage"],
+    "kwargs": {"content": "!"},
+}
 
 MESSAGES: dict[str, BaseMessage] = {
     "human": HumanMessage("hello"),
@@ -114,7 +123,9 @@ MESSAGES: dict[str, BaseMessage] = {
     "tool calls": AIMessage("", tool_calls=[TOOL_CALL], invalid_tool_calls=[INVALID_CALL]),
     "raw tool calls": AIMessage("", additional_kwargs={"tool_calls": RAW_CALLS, "refusal": None}),
     "big numbers": AIMessage("", additional_kwargs={"n": 2**200, "f": 1e-320, "z": -0.0}),
-    "tool": ToolMessage("22 °C", tool_call_id="call-1", name="weather", artifact={"raw": [1, {"a": None}]}, status="error"),
+    "tool": ToolMessage(
+        "22 °C", tool_call_id="call-1", name="weather", artifact={"raw": [1, {"a": None}]}, status="error"
+    ),
     "tool parts": ToolMessage(PARTS, tool_call_id="call-1"),
     "function": FunctionMessage("42", name="answer"),
     "chat": ChatMessage("objection", role="critic"),
@@ -168,7 +179,9 @@ def test_tool_calls_changed_after_the_message_was_made_come_back_changed(embedde
 
 
 def test_data_that_looks_like_a_serialized_class_stays_data(embedded: MakeHistory) -> None:
-    message = AIMessage("x", additional_kwargs={"a": REVIVABLE}, tool_calls=[{"name": "f", "args": REVIVABLE, "id": "1"}])
+    message = AIMessage(
+        "x", additional_kwargs={"a": REVIVABLE}, tool_calls=[{"name": "f", "args": REVIVABLE, "id": "1"}]
+    )
     embedded().add_messages([message, ToolMessage("y", tool_call_id="1", artifact=REVIVABLE)])
     first, second = embedded().messages
     assert isinstance(first, AIMessage)
@@ -228,14 +241,16 @@ class Point(BaseModel):
         (OrderedDict(a=(1,)), {"a": [1]}),
         (Colour.RED, "red"),
         (b"bytes", "bytes"),
-        (datetime.datetime(2030, 1, 2, 3, 4, 5, 6, datetime.UTC), "2030-01-02T03:04:05.000006Z"),
+        (dt.datetime(2030, 1, 2, 3, 4, 5, 6, dt.UTC), "2030-01-02T03:04:05.000006Z"),
         (uuid.UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (Point(x=1, tags=("a",)), {"x": 1, "tags": ["a"]}),
         ({1: "a", Colour.RED: "b"}, {"1": "a", "red": "b"}),
     ],
     ids=repr,
 )
-def test_what_json_does_not_know_is_stored_as_pydantic_writes_it(value: Any, stored: Any, embedded: MakeHistory) -> None:
+def test_what_json_does_not_know_is_stored_as_pydantic_writes_it(
+    value: Any, stored: Any, embedded: MakeHistory
+) -> None:
     embedded().add_messages(
         [HumanMessage("x", additional_kwargs={"k": value}), ToolMessage("y", tool_call_id="1", artifact=value)]
     )
@@ -328,7 +343,8 @@ common = {
 }
 calls = st.lists(st.fixed_dictionaries({"name": texts, "args": objects, "id": st.none() | texts}), max_size=2)
 broken_calls = st.lists(
-    st.fixed_dictionaries({"name": st.none() | texts, "args": st.none() | texts, "id": texts, "error": texts}), max_size=2
+    st.fixed_dictionaries({"name": st.none() | texts, "args": st.none() | texts, "id": texts, "error": texts}),
+    max_size=2,
 )
 ai = {"tool_calls": calls, "invalid_tool_calls": broken_calls}
 messages = st.one_of(
@@ -338,7 +354,9 @@ messages = st.one_of(
     st.builds(AIMessageChunk, **common, **ai),
     st.builds(ChatMessage, **common, role=texts),
     st.builds(FunctionMessage, **common | {"name": texts}),
-    st.builds(ToolMessage, **common, tool_call_id=texts, artifact=json_values, status=st.sampled_from(["success", "error"])),
+    st.builds(
+        ToolMessage, **common, tool_call_id=texts, artifact=json_values, status=st.sampled_from(["success", "error"])
+    ),
     texts.map(RemoveMessage),
 )
 
@@ -622,7 +640,15 @@ def test_importing_botwire_loads_no_framework() -> None:
     assert done.returncode == 0, done.stderr
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     assert "botwire" in loaded
-    assert not loaded & {"langchain_core", "langchain", "langchain_classic", "pydantic", "fastapi", "starlette", "uvicorn"}
+    assert not loaded & {
+        "langchain_core",
+        "langchain",
+        "langchain_classic",
+        "pydantic",
+        "fastapi",
+        "starlette",
+        "uvicorn",
+    }
 
 
 def test_without_langchain_one_line_says_what_to_install() -> None:
@@ -671,7 +697,9 @@ def test_the_demo_remembers_and_leaves_the_memory_of_the_user_alone(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demo_fails_when_something_is_lost(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_fails_when_something_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(demo, "ANSWER", "something that the second process does not say")
     with pytest.raises(SystemExit) as stop:
         demo.main()

@@ -70,7 +70,8 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
         check_namespace(namespace)
         if key is not None:
             names = tuple(check_name(name) for name in key)
-            return json_response(wire.encode_entries(await store.read(namespace, GetEntries(names)), full=False))
+            found = await store.read(namespace, GetEntries(names))
+            return json_response(wire.encode_entries(found, full=False))
         check_prefix(prefix), check_prefix(after)
         if count:
             return json_response(wire.encode_count(await store.read(namespace, CountEntries(prefix))))
@@ -85,7 +86,9 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
     async def list_sessions(
         request: Request,
         namespace: Namespace,
-        session: Annotated[str | None, Query(description="answer with this session's messages instead of a list")] = None,
+        session: Annotated[
+            str | None, Query(description="answer with this session's messages instead of a list")
+        ] = None,
         before: Annotated[int | None, Query(ge=0, lt=2**63, description="go on behind this place")] = None,
         limit: Annotated[int | None, Query(ge=0, le=MAX_PAGE)] = None,
     ) -> Response:
@@ -122,7 +125,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(BotWireError)
     async def refuse(_: Request, error: Exception) -> Response:
         assert isinstance(error, BotWireError)
-        if error.status >= 500 and not isinstance(error, Unavailable):  # noqa: PLR2004
+        if error.status >= 500 and not isinstance(error, Unavailable):
             log.error("request failed", extra={"code": error.code, "reason": error.message})
         return problem(error)
 

@@ -29,7 +29,9 @@ class JsonFormatter(logging.Formatter):
 
 def config(level: str = "info") -> dict[str, Any]:
     """Return what `logging.config.dictConfig` takes, for uvicorn and for us."""
-    loggers = {name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in ("uvicorn", "botwire")}
+    loggers = {
+        name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in ("uvicorn", "botwire")
+    }
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -142,7 +142,9 @@ _PATHS: dict[str, dict[str, Any]] = {
         "put": _operation(
             "put_entry", "Set a key", "memory", _object(namespace=_STR, key=_STR, version=_INT), body="Put"
         ),
-        "delete": _operation("delete_entry", "Remove a key", "memory", _object(results={"type": "array", "items": _ANY})),
+        "delete": _operation(
+            "delete_entry", "Remove a key", "memory", _object(results={"type": "array", "items": _ANY})
+        ),
     },
     "/memory/{namespace}": {
         "post": _operation(

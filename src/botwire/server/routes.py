@@ -142,7 +142,7 @@ def number(text: str | None, what: str) -> int | None:
     """Return a number in a query, or raise `InvalidArgument`."""
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and len(text) < 20):  # noqa: PLR2004 - 2**63 has 19 digits
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InvalidArgument(f"{what} is a whole number of at least 0")
     return check_count(int(text), what)
 

@@ -46,7 +46,7 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
         if path == str(default_path()):
             make_default_folder()
         return SqliteStore(path, timeout=timeout)
-    from .http import HttpStore  # noqa: PLC0415 - who keeps a file loads no HTTP client
+    from .http import HttpStore
 
     return HttpStore(address, token=token, timeout=timeout)
 
@@ -61,7 +61,7 @@ def lease_async_store(url: str | None, *, token: str | None, timeout: float) -> 
     store, release = lease_store(url, token=token, timeout=timeout)
     if isinstance(store, SqliteStore):
         return AsyncSqliteStore(store), release
-    from .http import AsyncHttpStore, HttpStore  # noqa: PLC0415
+    from .http import AsyncHttpStore, HttpStore
 
     assert isinstance(store, HttpStore)
     return AsyncHttpStore(store), release
@@ -71,7 +71,9 @@ def sqlite_path(address: str) -> str:
     """Return the path in ``sqlite:///path``: what follows the three slashes, as it stands."""
     prefix = "sqlite:///"
     if not address.startswith(prefix) or address == prefix:
-        raise InvalidArgument(f"{address!r} is not an address: write sqlite:///path/to/file.db (an absolute path has four slashes)")
+        raise InvalidArgument(
+            f"{address!r} is not an address: write sqlite:///path/to/file.db (an absolute path has four slashes)"
+        )
     return address.removeprefix(prefix)
 
 
@@ -84,7 +86,9 @@ def _checked(url: str | None, token: str | None) -> str:
     if scheme in {"sqlite", "http", "https"}:
         return address
     if scheme in {"postgresql", "postgres"}:
-        raise InvalidArgument("PostgreSQL is not supported by this version of botwire: use sqlite:///path or http(s)://host")
+        raise InvalidArgument(
+            "PostgreSQL is not supported by this version of botwire: use sqlite:///path or http(s)://host"
+        )
     raise InvalidArgument(f"{address!r} is not an address: use sqlite:///path, sqlite:///:memory: or http(s)://host")
 
 
@@ -102,7 +106,9 @@ def make_default_folder() -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"the folder {folder} cannot be made: {error.strerror}. Set BOTWIRE_URL to another place") from error
+        raise StoreError(
+            f"the folder {folder} cannot be made: {error.strerror}. Set BOTWIRE_URL to another place"
+        ) from error
 
 
 class _Shared:
@@ -142,7 +148,7 @@ def _identity(address: str, token: str | None, timeout: float) -> Any:
     if not address.startswith("sqlite:"):
         return address, token, timeout
     try:
-        facts = os.stat(sqlite_path(address))
+        facts = Path(sqlite_path(address)).stat()
     except OSError:
         return None
     return facts.st_dev, facts.st_ino, timeout

@@ -143,7 +143,7 @@ class CommitQueue:
             turn.outcome = outcome
             if isinstance(turn, _TaskTurn):
                 by_loop.setdefault(turn.loop, []).append(turn)
-            else:
+            elif isinstance(turn, _ThreadTurn):
                 turn.called.release()
         for loop, turns in by_loop.items():
             # One wake-up a loop, not one a write.
@@ -159,6 +159,7 @@ class CommitQueue:
             heir.leads = True
         if isinstance(heir, _TaskTurn):
             return True
+        assert isinstance(heir, _ThreadTurn)
         heir.called.release()
         return False
 

@@ -9,9 +9,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
-
 from .. import wire
-from ..bridge import awaiting, blocking
+from ..bridge import blocking
 from ..errors import AuthError, BotWireError, InvalidValue, StoreError, Timeout, Unavailable
 from ..limits import MAX_OPERATIONS, MAX_PAGE, check_timeout
 from ..records import (
@@ -74,7 +73,7 @@ class _Server(ABC):
     async def _ask(self, request: Request) -> bytes:
         """Return the body of the answer, or raise the error in it."""
         response = await self._exchange(request)
-        if response.status == 200:  # noqa: PLR2004
+        if response.status == 200:
             return response.body
         raise _error(response)
 
@@ -109,7 +108,7 @@ class _Server(ABC):
             entries = await self._get_entries(namespace, GetEntries((query.key,)))
             return entries[0] if entries else None
         response = await self._exchange(Request("GET", path))
-        if response.status == 200:  # noqa: PLR2004
+        if response.status == 200:
             return wire.decode_entry(response.body)
         error = _error(response)
         if error.code == "not_found":
@@ -124,7 +123,9 @@ class _Server(ABC):
         return entries
 
     async def _list_keys(self, namespace: str, query: ListKeys) -> list[str]:
-        return await self._pages("memory", namespace, query.after, query.limit, lambda page: page.keys, prefix=query.prefix)
+        return await self._pages(
+            "memory", namespace, query.after, query.limit, lambda page: page.keys, prefix=query.prefix
+        )
 
     async def _list_entries(self, namespace: str, query: ListEntries) -> list[Entry]:
         pages = self._pages(
@@ -143,7 +144,9 @@ class _Server(ABC):
         return [message.record() for message in await pages]
 
     async def _list_sessions(self, namespace: str, query: ListSessions) -> list[Any]:
-        pages = self._pages("sessions", namespace, query.before, query.limit, lambda page: page.sessions, cursor="before")
+        pages = self._pages(
+            "sessions", namespace, query.before, query.limit, lambda page: page.sessions, cursor="before"
+        )
         return [session.record() for session in await pages]
 
     async def _pages(
@@ -290,4 +293,6 @@ def _error(response: Response) -> BotWireError:
             return InvalidValue(f"the server answered {response.status}: the request is too large for it")
         case 502 | 503 | 504:
             return Unavailable(f"the server answered {response.status}; try again later")
-    return StoreError(f"the server answered {response.status} without a reason that botwire knows: is it a botwire server?")
+    return StoreError(
+        f"the server answered {response.status} without a reason that botwire knows: is it a botwire server?"
+    )

@@ -21,9 +21,17 @@ except ImportError:  # Windows has no flock: there the processes fall back on SQ
 class Lock(Protocol):
     """What a writer holds while it commits."""
 
-    def acquire(self, timeout: float) -> None: ...
-    def release(self) -> None: ...
-    def close(self) -> None: ...
+    def acquire(self, timeout: float) -> None:
+        """Take the lock, or raise `Timeout` after that many seconds."""
+        ...
+
+    def release(self) -> None:
+        """Give the lock back."""
+        ...
+
+    def close(self) -> None:
+        """Release everything."""
+        ...
 
 
 class NoLock:
@@ -70,7 +78,9 @@ class FileLock:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise StoreError(f"the lock file {self._path} cannot be opened: {error.strerror}. Writing needs it") from error
+            raise StoreError(
+                f"the lock file {self._path} cannot be opened: {error.strerror}. Writing needs it"
+            ) from error
 
     def _wait(self, file: int, timeout: float) -> None:
         # flock knows no timeout, so a thread waits in its queue. If we give up first, the thread keeps the file

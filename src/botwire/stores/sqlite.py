@@ -87,7 +87,9 @@ class SqliteStore:
         finally:
             self._connections.give(connection)
 
-    def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+    def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
         """As `Store.write`."""
         return self.commits.write(Write(namespace, tuple(operations), idempotency_key), self.timeout)
 
@@ -156,7 +158,9 @@ class SqliteStore:
 
     def _schema_version(self, connection: apsw.Connection) -> int:
         version, application = connection.pragma("user_version"), connection.pragma("application_id")
-        if application != APPLICATION_ID and (version or application or connection.execute("SELECT 1 FROM sqlite_schema").get):
+        if application != APPLICATION_ID and (
+            version or application or connection.execute("SELECT 1 FROM sqlite_schema").get
+        ):
             raise StoreError(f"{self._path} is a SQLite database, but not one of botwire: name another file")
         if version > len(_MIGRATIONS):
             raise StoreError(
@@ -236,7 +240,9 @@ class AsyncSqliteStore:
             return self.store.read(namespace, query)
         return await asyncio.to_thread(self.store.read, namespace, query)
 
-    async def write(self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None) -> list[Result]:
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
         """As `Store.write`, gathered with whatever else is being written into one commit."""
         write = Write(namespace, tuple(operations), idempotency_key)
         return await self.store.commits.write_async(write, self.store.timeout)

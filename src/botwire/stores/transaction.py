@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import msgspec
 
 from ..errors import BotWireError, Conflict, InvalidValue, QuotaExceeded, StorageExceeded
 from ..plans import DAY, Plan, Plans
-from ..records import Append, Clear, Delete, Forget, Increment, Operation, Put, Result, Write
+from ..records import Append, Clear, Delete, Forget, Increment, Put, Result, Write
 from ..values import Stored, decode, encode_json, size
 
 Row: TypeAlias = tuple[Any, ...]
@@ -23,8 +23,6 @@ ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
 """Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
-
-O = TypeVar("O", bound=Operation)
 
 
 @dataclass(slots=True)
@@ -196,8 +194,8 @@ class Transaction:
             account.version += 1
         return seqs
 
-    def _add(self, session: int, seq: int, id: str, stored: str) -> bool:
-        self._run("add_message", (session << SEQ_BITS | seq, session, id, self._now, stored))
+    def _add(self, session: int, seq: int, message_id: str, stored: str) -> bool:
+        self._run("add_message", (session << SEQ_BITS | seq, session, message_id, self._now, stored))
         return bool(one(self._run("changes", ()))[0])
 
     def _forget(self, namespace: str, op: Forget) -> int:
@@ -266,7 +264,7 @@ def end_of(prefix: str) -> str | bytes:
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
-def _sum(number: int | float, by: int | float) -> int | float:
+def _sum(number: float, by: float) -> int | float:
     try:
         total = number + by
     except OverflowError:

@@ -135,7 +135,7 @@ class Exchange:
 
     def on_headers_complete(self) -> None:
         """Note that only the body is missing."""
-        self._headed = self._parser.get_status_code() >= 200  # noqa: PLR2004 - 1xx announce the real answer
+        self._headed = self._parser.get_status_code() >= 200
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
@@ -145,7 +145,7 @@ class Exchange:
 
     def on_message_complete(self) -> None:
         """Note that it is whole; after an interim answer, wait for the real one."""
-        if self._parser.get_status_code() < 200:  # noqa: PLR2004
+        if self._parser.get_status_code() < 200:
             self._begin()
             return
         if self._complete:
@@ -362,7 +362,7 @@ class _Wire(asyncio.Protocol):
         self._feed(b"")
         return False
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._feed(b"")
 
     def _feed(self, data: bytes) -> None:
