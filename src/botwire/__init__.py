@@ -29,11 +29,11 @@ from .errors import (
 from .history import History
 from .memory import Memory
 from .records import Entry, Message, Session, Usage
+from .version import __version__
 
 if TYPE_CHECKING:
     from .adapters.langchain import BotWireChatHistory
 
-__version__ = "1.0.0.dev0"
 
 __all__ = [
     "AsyncHistory",

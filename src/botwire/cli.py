@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import __version__
 from .errors import BotWireError
 from .limits import check_namespace
 from .plans import Plans, load_plans
 from .stores import default_path, make_default_folder, sqlite_path
 from .stores.sqlite import SqliteStore
+from .version import __version__
 
 app = typer.Typer(
     help="Persistent memory for AI agents.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False

@@ -12,11 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from .. import __version__, wire
+from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_PAGE, check_name, check_namespace, check_prefix
 from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions
 from ..store import AsyncStore
+from ..version import __version__
 from .openapi import describe
 from .routes import ROUTES, json_response, messages_of, page_size, write
 
