@@ -17,6 +17,7 @@ import threading
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 TALK = ("Hi, I am Ada and I work on compilers.", "Our release is on Friday.")
@@ -83,7 +84,7 @@ def _start(role: str, folder: str) -> subprocess.Popen[str]:
     """Start an agent whose default address is in the folder, so that the memory of whoever runs this is left alone."""
     default = {"XDG_DATA_HOME": folder, "BOTWIRE_URL": ""}
     if sys.platform != "linux":  # where the user's data folder does not follow XDG_DATA_HOME
-        default = {"BOTWIRE_URL": f"sqlite:///{os.path.join(folder, 'botwire.db')}"}
+        default = {"BOTWIRE_URL": f"sqlite:///{Path(folder) / 'botwire.db'}"}
     silent = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false", "PYTHONUTF8": "1"}
     return subprocess.Popen(
         [sys.executable, "-m", "botwire.demo", role],
