@@ -89,7 +89,7 @@ else:
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An address, in a file and on a server."""
     if request.param == "http":
-        return str(request.getfixturevalue("server"))
+        return str(request.getfixturevalue("server").url)
     return f"sqlite:///{tmp_path}/memory.db"
 
 
