@@ -16,7 +16,7 @@ import ssl
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -274,42 +274,39 @@ def _readable(connection: socket.socket) -> bool:
 
 
 class AsyncTransport:
-    """The same on event loops; each loop has connections of its own."""
+    """The same on event loops; each loop has connections of its own, which are closed when it ends."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
         self._origin = Origin(url, headers)
-        self._idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, deque[_Wire]] = weakref.WeakKeyDictionary()
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = weakref.WeakKeyDictionary()
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """As `Transport.send`. Cancelled, it closes the connection."""
         data = self._origin.encode(request)
-        idle = self._idle.setdefault(asyncio.get_running_loop(), deque())
+        pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
         async with asyncio.timeout(timeout):
-            wire = self._take(idle) or await self._connect()
+            wire = pool.take() or await self._connect()
             try:
                 response, reusable = await wire.exchange(data)
             except BaseException:
                 wire.close()
                 raise
-        if reusable and len(idle) < MAX_IDLE:
-            wire.idle_since = time.monotonic()
-            idle.append(wire)
+        if reusable:
+            pool.give(wire)
         else:
             wire.close()
         return response
 
     async def close(self) -> None:
         """Close the idle connections of this loop."""
-        for wire in self._idle.pop(asyncio.get_running_loop(), ()):
-            wire.close()
+        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        if pool is not None:
+            await pool.close()
 
-    def _take(self, idle: deque[_Wire]) -> _Wire | None:
-        while idle:
-            wire = idle.pop()
-            if wire.alive and time.monotonic() - wire.idle_since < IDLE_SECONDS:
-                return wire
-            wire.close()
-        return None
+    async def _open_pool(self) -> _LoopPool:
+        pool = self._pools[asyncio.get_running_loop()] = _LoopPool()
+        await pool.open()
+        return pool
 
     async def _connect(self) -> _Wire:
         origin = self._origin
@@ -321,6 +318,53 @@ class AsyncTransport:
                 raise
             raise origin.failed(f"cannot connect: {error.strerror or error}") from error
         return wire
+
+
+class _LoopPool:
+    """The idle connections of an event loop.
+
+    An event loop that ends closes its asynchronous generators first (``loop.shutdown_asyncgens``, PEP 525), and tells nobody
+    else. So a generator that waits for exactly that keeps watch: whoever uses one ``asyncio.run`` after
+    another leaves no open connections behind.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[_Wire] = deque()
+        self._watch = _close_at_the_end(self._idle)
+
+    async def open(self) -> None:
+        """Begin to watch for the end of the loop."""
+        await anext(self._watch, None)
+
+    def take(self) -> _Wire | None:
+        """Return an idle connection that is still good."""
+        while self._idle:
+            wire = self._idle.pop()
+            if wire.alive and time.monotonic() - wire.idle_since < IDLE_SECONDS:
+                return wire
+            wire.close()
+        return None
+
+    def give(self, wire: _Wire) -> None:
+        """Keep a connection for the next exchange, if there are not many already."""
+        if len(self._idle) >= MAX_IDLE:
+            wire.close()
+            return
+        wire.idle_since = time.monotonic()
+        self._idle.append(wire)
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        await self._watch.aclose()
+
+
+async def _close_at_the_end(idle: deque[_Wire]) -> AsyncGenerator[None, None]:
+    try:
+        yield
+    finally:
+        while idle:
+            idle.pop().close()
+        await asyncio.sleep(0)  # the loop closes the sockets in its next turn
 
 
 class _Wire(asyncio.Protocol):
