@@ -551,7 +551,7 @@ def _value(store: Store, key: str, namespace: str = "n") -> Any:
 
 def _race(work: Callable[[int], Any]) -> list[Any]:
     """Run work in several threads that begin at the same moment, and return what each returned."""
-    barrier = threading.Barrier(WRITERS)
+    barrier = threading.Barrier(WRITERS, timeout=30)
 
     def run(writer: int) -> Any:
         barrier.wait()

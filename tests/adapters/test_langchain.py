@@ -448,7 +448,7 @@ def test_async_refuses_as_the_others_do(history: BotWireChatHistory) -> None:
 
 
 def test_nothing_is_lost_between_16_threads(history: BotWireChatHistory) -> None:
-    barrier = threading.Barrier(16)
+    barrier = threading.Barrier(16, timeout=30)
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
@@ -466,7 +466,7 @@ def test_nothing_is_lost_between_16_threads(history: BotWireChatHistory) -> None
             failures.append(error)
             raise
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(16)]
+    threads = [threading.Thread(target=work, args=[number], daemon=True) for number in range(16)]
     for thread in threads:
         thread.start()
     for thread in threads:

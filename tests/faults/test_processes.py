@@ -1,0 +1,98 @@
+"""Eight processes at once: every message once, no holes, nobody starved; and forks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from botwire import Memory
+from tests.servers import Server
+
+PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
+
+APPEND = """
+import sys, time
+from botwire import Memory
+address, writer, begin, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+history = Memory("fair", address).history("one")
+time.sleep(max(0, begin - time.time()))
+number = 0
+while time.time() < begin + seconds:
+    history.append([[writer, number]])
+    number += 1
+print(number)
+"""
+
+
+@pytest.fixture(params=["sqlite", "http"])
+def address(request, tmp_path):
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/memory.db"
+        return
+    server = Server(tmp_path / "memory.db")
+    yield server.url
+    server.stop()
+
+
+def test_eight_processes_append_to_one_session(address):
+    import time
+
+    Memory("fair", address).set("made", True)
+    begin = time.time() + 4
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPEND, address, str(writer), str(begin), str(SECONDS)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for writer in range(PROCESSES)
+    ]
+    counts = [int(process.communicate(timeout=120)[0]) for process in processes]
+    assert [process.returncode for process in processes] == [0] * PROCESSES
+    messages = Memory("fair", address).history("one").messages()
+    assert [message.seq for message in messages] == list(range(1, sum(counts) + 1))
+    for writer, count in enumerate(counts):
+        assert [m.data[1] for m in messages if m.data[0] == writer] == list(range(count))
+    share = min(counts) / (sum(counts) / PROCESSES)
+    print(f"{sum(counts) / SECONDS:,.0f} appends/s, slowest share {share:.2f}")
+    assert share >= 0.5
+
+
+def test_a_fork_goes_on_with_the_same_memory(address):
+    """While threads of the parent write."""
+    memory = Memory("fork", address)
+    history = memory.history("one")
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            history.append(["parent"])
+
+    threads = [threading.Thread(target=write, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        children = []
+        for child in range(8):
+            pid = os.fork()
+            if pid == 0:
+                code = 1
+                try:
+                    history.append([f"child {child}"])
+                    code = 0 if f"child {child}" in [m.data for m in history.messages()] else 2
+                finally:
+                    os._exit(code)
+            children.append(pid)
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+    finally:
+        stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert codes == [0] * 8
+    messages = history.messages()
+    assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    assert {m.data for m in messages} == {"parent", *(f"child {child}" for child in range(8))}
