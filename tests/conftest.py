@@ -18,7 +18,18 @@ def _own_data_folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path):
-    server = Server(tmp_path / "server.db")
+    """A server of the test's own."""
+    yield from _run(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared_server(tmp_path_factory):
+    """A server for tests that keep to namespaces of their own."""
+    yield from _run(tmp_path_factory.mktemp("server"))
+
+
+def _run(folder):
+    server = Server(folder / "server.db")
     yield server
     server.stop()
     assert server.events()[-1]["event"] == f"Finished server process [{server.process.pid}]"

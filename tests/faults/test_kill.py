@@ -117,9 +117,7 @@ def test_a_server_killed_at_random_moments(tmp_path, part):
         server.kill()
         check_file(path)
         server.start()
-    acknowledged = {
-        name: [item for item in kill(process) if item[0] != "ready"] for name, process in writers.items()
-    }
+    acknowledged = {name: [item for item in kill(process) if item[0] != "ready"] for name, process in writers.items()}
     time.sleep(0.2)  # for what the writers had sent when they were killed
     with Memory("kill", server.url) as memory:
         for name, items in acknowledged.items():

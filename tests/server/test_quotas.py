@@ -7,13 +7,16 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from botwire import InvalidArgument, Memory, QuotaExceeded, StorageExceeded
 from botwire.plans import DAY, Plan, Plans, load_plans
-from botwire.records import now
+from botwire.records import Append, NewMessage, Put, new_id, now
+from botwire.stores.http import HttpStore
+from botwire.stores.sqlite import SqliteStore
 from tests.servers import Server
 
 TIGHT = """
@@ -57,18 +60,14 @@ def test_the_limit_is_never_passed_by_one(tight):
     plans = load_plans(tight.plans_file, "tight")
 
     def work(writer):
-        from botwire.records import Put
-        from botwire.stores.sqlite import SqliteStore
-
-        store = SqliteStore(tight.db, plans=plans) if writer % 2 else Memory("q", tight.url)._store
+        store = SqliteStore(tight.db, plans=plans) if writer % 2 else HttpStore(tight.url)
         for number in range(40):
             try:
                 store.write("q", [Put(f"{writer}/{number}", "1")])
                 done.append((writer, number))
             except QuotaExceeded:
                 refused.append((writer, number))
-        if writer % 2:
-            store.close()
+        store.close()
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, range(16)))
@@ -154,8 +153,6 @@ def test_nothing_is_half_written(tight, full):
 
 
 def test_expired_entries_are_not_held_against_anybody(tight):
-    import time
-
     memory = Memory("e", tight.url)
     memory.set("big", "x" * 19_000, ttl=0.2)
     time.sleep(0.25)
@@ -225,9 +222,6 @@ def test_a_missing_file_of_plans(tmp_path):
 
 def test_writers_in_threads_embedded(tmp_path):
     """The same without a server: threads of one process over the limit."""
-    from botwire.records import Append, NewMessage, new_id
-    from botwire.stores.sqlite import SqliteStore
-
     store = SqliteStore(tmp_path / "a.db", plans=Plans("t", {"t": Plan(writes_per_day=100)}))
     barrier = threading.Barrier(8, timeout=30)
 

@@ -216,10 +216,11 @@ class HttpStore(_Server):
     def __init__(self, url: str, *, token: str | None = None, timeout: float = 10.0) -> None:
         self.timeout = check_timeout(timeout)
         self.address = url
-        self.headers = {"User-Agent": "botwire", "Accept": wire.MEDIA_TYPE}
+        headers = {"User-Agent": "botwire", "Accept": wire.MEDIA_TYPE}
         if token is not None:
-            self.headers["Authorization"] = f"Bearer {token}"
-        self._transport = Transport(url, headers=self.headers)
+            headers["Authorization"] = f"Bearer {token}"
+        self._transport = Transport(url, headers=headers)
+        self.async_transport = AsyncTransport(url, headers=headers)
 
     async def _send(self, request: Request, timeout: float) -> Response:
         return self._transport.send(request, timeout=timeout)
@@ -233,18 +234,19 @@ class HttpStore(_Server):
     def close(self) -> None:
         """As `Store.close`."""
         self._transport.close()
+        self.async_transport.close()
 
 
 class AsyncHttpStore(_Server):
-    """`HttpStore` for an event loop, with connections of its own."""
+    """`HttpStore` for event loops; all that are made over one share its connections."""
 
     def __init__(self, store: HttpStore) -> None:
         self.timeout = store.timeout
         self.address = store.address
-        self._transport = AsyncTransport(store.address, headers=store.headers)
+        self._store = store
 
     async def _send(self, request: Request, timeout: float) -> Response:
-        return await self._transport.send(request, timeout=timeout)
+        return await self._store.async_transport.send(request, timeout=timeout)
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -254,7 +256,7 @@ class AsyncHttpStore(_Server):
 
     async def close(self) -> None:
         """As `Store.close`."""
-        await self._transport.close()
+        self._store.close()
 
 
 def _session_path(namespace: str, session: str, **parameters: Any) -> str:

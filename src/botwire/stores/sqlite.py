@@ -133,7 +133,7 @@ class SqliteStore:
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
             if self._schema_version(connection) < len(_MIGRATIONS):
                 self._migrate(connection)
-            connection.execute(_PRAGMAS)
+            connection.execute(_PRAGMAS).fetchall()  # apsw stops at the first row that nobody fetches
         except apsw.Error as error:
             connection.close()
             raise self._mapped(error) from error
@@ -150,7 +150,7 @@ class SqliteStore:
             connection.execute("BEGIN IMMEDIATE")
             for number, script in enumerate(_MIGRATIONS, 1):
                 if number > self._schema_version(connection):
-                    connection.execute(script)
+                    connection.execute(script).fetchall()
                     connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
         finally:

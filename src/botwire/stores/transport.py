@@ -9,6 +9,7 @@ Redirects are not followed and proxies in the environment are not used: nothing 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import socket
@@ -22,12 +23,13 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, StoreError
 
 MAX_RESPONSE_BYTES = 1024**3
 IDLE_SECONDS = 30.0
 """How long a connection is kept that nobody uses."""
 MAX_IDLE = 32
+CLOSED = "the store is closed; open a new one"
 _CHUNK = 256 * 1024
 
 
@@ -166,6 +168,7 @@ class Transport:
     def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
         self._origin = Origin(url, headers)
         self._idle: deque[tuple[socket.socket, float]] = deque()
+        self._closed = False
         _ALL.add(self)
 
     def send(self, request: Request, *, timeout: float) -> Response:
@@ -174,7 +177,10 @@ class Transport:
         Raises:
             ConnectionFailed: there was none.
             TimeoutError: it was not there, whole, within so many seconds.
+            StoreError: the transport is closed.
         """
+        if self._closed:
+            raise StoreError(CLOSED)
         deadline = time.monotonic() + timeout
         data = self._origin.encode(request)
         connection = self._take() or self._connect(deadline)
@@ -200,14 +206,21 @@ class Transport:
             raise
         if exchange.reusable and len(self._idle) < MAX_IDLE:
             self._idle.append((connection, time.monotonic()))
+            if self._closed:
+                self._close_idle()
         else:
             connection.close()
         return response
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections now, and the others when their exchange is over."""
+        self._closed = True
+        self._close_idle()
+
+    def _close_idle(self) -> None:
         while self._idle:
-            self._idle.pop()[0].close()
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._idle.pop()[0].close()
 
     def _take(self) -> socket.socket | None:
         """Return an idle connection that the server has not closed meanwhile."""
@@ -279,9 +292,12 @@ class AsyncTransport:
     def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
         self._origin = Origin(url, headers)
         self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = weakref.WeakKeyDictionary()
+        self._closed = False
 
     async def send(self, request: Request, *, timeout: float) -> Response:
         """As `Transport.send`. Cancelled, it closes the connection."""
+        if self._closed:
+            raise StoreError(CLOSED)
         data = self._origin.encode(request)
         pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
         async with asyncio.timeout(timeout):
@@ -291,17 +307,18 @@ class AsyncTransport:
             except BaseException:
                 wire.close()
                 raise
-        if reusable:
+        if reusable and not self._closed:
             pool.give(wire)
         else:
             wire.close()
         return response
 
-    async def close(self) -> None:
-        """Close the idle connections of this loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.close()
+    def close(self) -> None:
+        """Close the idle connections soon, each on its loop, and the others when their exchange is over."""
+        self._closed = True
+        for loop, pool in list(self._pools.items()):
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
+                loop.call_soon_threadsafe(pool.close)
 
     async def _open_pool(self) -> _LoopPool:
         pool = self._pools[asyncio.get_running_loop()] = _LoopPool()
@@ -353,9 +370,10 @@ class _LoopPool:
         wire.idle_since = time.monotonic()
         self._idle.append(wire)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close what is idle."""
-        await self._watch.aclose()
+        while self._idle:
+            self._idle.pop().close()
 
 
 async def _close_at_the_end(idle: deque[_Wire]) -> AsyncGenerator[None, None]:

@@ -1,0 +1,162 @@
+"""A network that cuts, doubles and trickles: no write is lost or done twice, and no call outlives its timeout."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+import time
+
+import pytest
+
+from botwire import AsyncMemory, Conflict, Memory, Timeout, Unavailable
+from tests.proxy import Proxy
+
+FAULTS = ["cut before", "cut after", "half", "twice"]
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = Proxy(server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_write_is_lost_or_done_twice(proxy, fault):
+    memory = Memory("n", proxy.url)
+    history = memory.history("one")
+    proxy.plan = [fault]
+    assert memory.increment("count") == 1
+    proxy.plan = [fault]
+    assert history.append(["a", "b"]) == [1, 2]
+    proxy.plan = [fault]
+    version = memory.set("k", "v", if_version=0)
+    assert memory.entry("k").version == version
+    proxy.plan = [fault]
+    with pytest.raises(Conflict):
+        memory.set("k", "w", if_version=0)
+    proxy.plan = [fault]
+    assert memory.delete("k") is True
+    proxy.plan = [fault]
+    assert memory.get("count") == 1
+    assert [message.data for message in history.messages()] == ["a", "b"]
+    proxy.plan = [fault]
+    assert history.clear() == 2
+    assert not proxy.plan
+
+
+def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
+    """The server sees the set, the answer is lost, somebody else sets the key, and then the set comes again."""
+    proxy.plan = ["cut after"]
+    other = Memory("n", server.url)
+    memory = Memory("n", proxy.url)
+    inner = proxy._ask
+
+    def ask(request):
+        answer = inner(request)
+        if proxy.requests == 1:
+            other.set("k", "theirs")
+        return answer
+
+    proxy._ask = ask
+    memory.set("k", "mine")
+    assert proxy.requests == 2
+    assert memory.get("k") == "theirs"
+
+
+def test_many_faults_in_a_row(proxy):
+    rng = random.Random(7)
+    memory = Memory("n", proxy.url)
+    for number in range(60):
+        proxy.plan = rng.choices([*FAULTS, "pass"], k=rng.randrange(1, 4))
+        assert memory.increment("count") == number + 1
+        assert memory.history("one").append([number]) == [number + 1]
+    assert [message.data for message in memory.history("one").messages()] == list(range(60))
+
+
+def test_async_as_well(proxy):
+    async def work():
+        async with AsyncMemory("n", proxy.url) as memory:
+            for number, fault in enumerate(FAULTS):
+                proxy.plan = [fault]
+                assert await memory.increment("count") == number + 1
+                proxy.plan = [fault]
+                assert await memory.history("one").append([number]) == [number + 1]
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("fault", ["trickle", "hang"])
+def test_no_call_outlives_its_timeout(proxy, fault):
+    memory = Memory("n", proxy.url, timeout=0.5)
+    memory.set("k", 1)
+    proxy.plan = [fault]
+    begun = time.monotonic()
+    with pytest.raises(Timeout):
+        memory.get("k")
+    assert time.monotonic() - begun < 0.8
+    assert memory.get("k") == 1
+
+    async def work():
+        async with AsyncMemory("n", proxy.url, timeout=0.5) as memory:
+            proxy.plan = [fault]
+            begun = time.monotonic()
+            with pytest.raises(Timeout):
+                await memory.get("k")
+            assert time.monotonic() - begun < 0.8
+            assert await memory.get("k") == 1
+
+    asyncio.run(work())
+
+
+def test_nobody_listens():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    begun = time.monotonic()
+    with pytest.raises(Unavailable, match=f"127.0.0.1:{port}.*Is the server running"):
+        Memory("n", f"http://127.0.0.1:{port}", timeout=0.3).get("k")
+    assert time.monotonic() - begun < 0.6
+
+
+def test_somebody_else_listens():
+    """A peer that does not speak HTTP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def talk():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"220 mail.example ESMTP\r\n")
+
+        thread = threading.Thread(target=talk, daemon=True)
+        thread.start()
+        with pytest.raises((Unavailable, Timeout)):
+            Memory("n", f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5).get("k")
+        thread.join(10)
+
+
+def test_a_server_that_restarts(server):
+    """Kept connections are dead after it; nobody notices."""
+    memory = Memory("n", server.url)
+    memory.set("k", 1)
+    server.stop()
+    server.start()
+    assert memory.get("k") == 1
+    memory.set("k", 2)
+
+
+def test_a_cancelled_call_leaves_nothing_behind(server):
+    async def work():
+        async with AsyncMemory("n", server.url) as memory:
+            for attempt in range(60):
+                task = asyncio.create_task(memory.history("one").append([attempt]))
+                await asyncio.sleep(random.uniform(0, 0.004))
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            await memory.set("k", 1)
+            return [message.data for message in await memory.history("one").messages()]
+
+    found = asyncio.run(work())
+    assert found == sorted(set(found))

@@ -1,0 +1,277 @@
+"""The HTTP interface as others use it: status codes, bodies, problem documents, the published client, OpenAPI, logs."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from botwire import Memory
+from tests.environments import environment
+from tests.servers import Server
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def call(server):
+    def call(method, path, body=None, headers=JSON):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        connection.request(method, path, data, headers)
+        response = connection.getresponse()
+        text = response.read()
+        connection.close()
+        return response.status, json.loads(text), response.headers
+
+    return call
+
+
+def test_entries(call):
+    status, body, _ = call("PUT", "/memory/n/k", {"value": {"theme": "dark"}})
+    assert (status, body) == (200, {"namespace": "n", "key": "k", "version": 1})
+    status, body, _ = call("GET", "/memory/n/k")
+    assert status == 200
+    assert (body["namespace"], body["key"], body["value"], body["version"]) == ("n", "k", {"theme": "dark"}, 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", body["created_at"])
+    assert body["expires_at"] is None
+    assert call("GET", "/memory/n")[1]["keys"] == ["k"]
+    assert call("DELETE", "/memory/n/k")[:2] == (200, {"results": [True]})
+    status, body, headers = call("DELETE", "/memory/n/k")
+    assert (status, headers["Content-Type"]) == (404, "application/problem+json")
+    assert (body["type"], body["status"]) == ("urn:botwire:error:not_found", 404)
+    assert call("GET", "/memory/n/k")[0] == 404
+
+
+def test_bytes_travel_as_base64(call):
+    call("PUT", "/memory/n/b", {"value_base64": "AP8="})
+    assert call("GET", "/memory/n/b")[1]["value_base64"] == "AP8="
+
+
+def test_sessions(call):
+    assert call("POST", "/sessions/n/s", {"messages": [{"data": 1}, {"data": 2, "id": "x"}]})[1] == {"seqs": [1, 2]}
+    assert call("POST", "/sessions/n/s", {"messages": [{"data": 2, "id": "x"}]})[1] == {"seqs": [2]}
+    page = call("GET", "/sessions/n/s?after=0&limit=1")[1]
+    assert ([m["data"] for m in page["messages"]], page["next"]) == ([1], 1)
+    assert [m["seq"] for m in call("GET", "/sessions/n/s?last=1")[1]["messages"]] == [2]
+    sessions = call("GET", "/sessions/n")[1]["sessions"]
+    assert [(s["session"], s["messages"]) for s in sessions] == [("s", 2)]
+    assert call("DELETE", "/sessions/n/s")[:2] == (200, {"count": 2})
+    assert call("DELETE", "/sessions/n/s")[0] == 404
+
+
+def test_an_idempotency_key(call):
+    for _ in range(2):
+        status, body, _ = call(
+            "POST",
+            "/memory/n",
+            {"operations": [{"op": "increment", "key": "k", "by": 2}]},
+            JSON | {"Idempotency-Key": "once"},
+        )
+        assert (status, body) == (200, {"results": [2]})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code"),
+    [
+        ("PUT", "/memory/n/k", b"{", 422, "invalid_argument"),
+        ("PUT", "/memory/n/k", b'{"value": NaN}', 422, "invalid_argument"),
+        ("PUT", "/memory/n/k", b'{"value": 1, "value_base64": "AP8="}', 422, "invalid_value"),
+        ("PUT", "/memory/n/k", b"{}", 422, "invalid_value"),
+        ("PUT", "/memory/n/k", b'{"value": 1, "tll": 3}', 422, "invalid_argument"),
+        ("PUT", "/memory/n/k", b'{"value": 1, "ttl": -3}', 422, "invalid_argument"),
+        ("PUT", "/memory/n/k", b'{"value": ' + b"[" * 200 + b"]" * 200 + b"}", 422, "invalid_value"),
+        ("PUT", "/memory/n/k", b'{"value": ' + b"[" * 5000 + b"]" * 5000 + b"}", 422, "invalid_argument"),
+        ("PUT", "/memory/n/k", b'{"value": "\xff"}', 422, "invalid_value"),
+        ("PUT", "/memory/n/k%00", b'{"value": 1}', 422, "invalid_name"),
+        ("PUT", "/memory/" + "n" * 129 + "/k", b'{"value": 1}', 422, "invalid_name"),
+        ("PUT", "/memory/n/" + "k" * 513, b'{"value": 1}', 422, "invalid_name"),
+        ("PUT", "/memory/n/k", b'{"value": 1, "if_version": 7}', 409, "conflict"),
+        ("POST", "/memory/n", b'{"operations": [{"op": "drop"}]}', 422, "invalid_argument"),
+        ("POST", "/memory/n", b'{"operations": [{"op": "put", "value": 1}]}', 422, "invalid_argument"),
+        ("POST", "/sessions/n/s", b'{"messages": [{"id": ""}]}', 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?last=x", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?limit=10001", None, 422, "invalid_argument"),
+        ("GET", "/memory/n?limit=-1", None, 422, "invalid_argument"),
+        ("GET", "/nothing", None, 404, None),
+        ("PATCH", "/memory/n/k", b"{}", 405, None),
+    ],
+)
+def test_refusals_are_problem_documents(call, method, path, body, status, code):
+    got, problem, headers = call(method, path, body)
+    assert (got, headers["Content-Type"]) == (status, "application/problem+json")
+    assert problem["type"] == (f"urn:botwire:error:{code}" if code else "about:blank")
+    assert problem["status"] == status
+    assert problem["title"]
+    assert call("GET", "/memory/n")[1]["keys"] == []
+
+
+def test_other_sites_pages_are_kept_out(call):
+    """A page can make a browser send a form or plain text anywhere; only JSON is taken."""
+    for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
+        status, problem, headers = call("PUT", "/memory/n/k", b'{"value": 1}', kind)
+        assert (status, problem["type"]) == (415, "urn:botwire:error:unsupported_media_type")
+    assert call("OPTIONS", "/memory/n/k", None, {"Origin": "https://example.org"})[0] == 405
+    assert "Access-Control-Allow-Origin" not in call("GET", "/memory/n")[2]
+
+
+def test_a_body_that_is_too_large(call, server):
+    status, problem, _ = call("PUT", "/memory/n/k", b'{"value": "' + b"x" * 33 * 1024 * 1024 + b'"}')
+    assert (status, problem["type"]) == (413, "urn:botwire:error:too_large")
+    assert call("PUT", "/memory/n/k", b'{"value": "' + b"x" * 17 * 1024 * 1024 + b'"}')[0] == 422
+
+
+def test_health(call):
+    status, body, _ = call("GET", "/health")
+    assert (status, body["status"]) == (200, "ok")
+
+
+def test_openapi_describes_what_is_there(call):
+    status, document, _ = call("GET", "/openapi.json")
+    assert status == 200
+    assert document["openapi"].startswith("3.1")
+    paths = {path: sorted(operations) for path, operations in document["paths"].items()}
+    assert paths == {
+        "/memory/{namespace}": ["get", "post"],
+        "/memory/{namespace}/{key}": ["delete", "get", "put"],
+        "/sessions/{namespace}": ["get"],
+        "/sessions/{namespace}/{session}": ["delete", "get", "post"],
+        "/usage/{namespace}": ["get"],
+        "/health": ["get"],
+    }
+    ids = [op["operationId"] for operations in document["paths"].values() for op in operations.values()]
+    assert len(set(ids)) == len(ids)
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            named = {p["name"] for p in operation.get("parameters", []) if p["in"] == "path"}
+            assert named == set(re.findall(r"{(\w+)}", path))
+            for response in operation["responses"].values():
+                assert response["description"]
+    for reference in set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document))):
+        assert reference in document["components"]["schemas"]
+
+
+def test_openapi_is_valid(call):
+    from openapi_spec_validator import validate
+
+    validate(call("GET", "/openapi.json")[1])
+
+
+def test_docs_are_served(server):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection.request("GET", "/docs")
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_logs_hold_no_values_and_no_tokens(tmp_path):
+    server = Server(tmp_path / "a.db", "--log-level", "debug")
+    memory = Memory("n", server.url, token="tok-sEcReT")
+    memory.set("kEy-sEcReT", "vAlUe-sEcReT")
+    memory.history("sEsSiOn-sEcReT").append(["mEsSaGe-sEcReT"])
+    with pytest.raises(Exception, match="not a number"):
+        memory.increment("kEy-sEcReT")
+    assert memory.get("kEy-sEcReT") == "vAlUe-sEcReT"
+    server.stop()
+    text = "".join(server.log)
+    assert "serving" in text
+    assert "sEcReT" not in text
+    assert all(json.loads(line).keys() >= {"time", "level", "logger", "event"} for line in server.log)
+
+
+def test_a_clean_shutdown_finishes_what_is_under_way(tmp_path):
+    """Writers send as fast as they can; at SIGTERM each gets its answer, and what was answered is on disk."""
+    server = Server(tmp_path / "a.db")
+    acknowledged = []
+
+    def work(writer):
+        with Memory("n", server.url, timeout=1) as memory:
+            for number in range(100_000):
+                try:
+                    memory.set(f"{writer}-{number}", number)
+                except Exception:
+                    return
+                acknowledged.append(f"{writer}-{number}")
+
+    threads = [threading.Thread(target=work, args=(n,), daemon=True) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    server.stop()
+    for thread in threads:
+        thread.join(20)
+    assert len(acknowledged) > 50
+    assert [event["event"] for event in server.events()][-2:] == [
+        "Application shutdown complete.",
+        f"Finished server process [{server.process.pid}]",
+    ]
+    keys = set(Memory("n", f"sqlite:///{tmp_path}/a.db").list_keys())
+    assert set(acknowledged) <= keys
+    assert not (tmp_path / "a.db-wal").exists() or (tmp_path / "a.db-wal").stat().st_size == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
+def test_other_interfaces_are_refused(tmp_path, host):
+    command = [sys.executable, "-m", "botwire", "serve", "--host", host, "--db", str(tmp_path / "a.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "add --open" in done.stderr
+
+
+def test_ctrl_c_ends_it(tmp_path):
+    server = Server(tmp_path / "a.db")
+    server.process.send_signal(signal.SIGINT)
+    server.process.wait(30)
+    server._reader.join(10)
+    server.process.stderr.close()
+    assert "stopped" in [event["event"] for event in server.events()]
+    assert not any("Traceback" in line for line in server.log)
+
+
+PUBLISHED = """
+import botwire
+from botwire import Memory
+assert botwire.__file__ and "site-packages" in botwire.__file__
+memory = Memory("old-agent")
+memory.set("k", {"a": [1, 2]})
+assert memory.get("k") == {"a": [1, 2]}
+assert memory.get("missing", "default") == "default"
+assert "k" in memory and "other" not in memory
+memory.set("text", "plain")
+assert memory.get("text") == "plain"
+keys = memory.keys() if hasattr(memory, "keys") else memory.list_keys()
+assert sorted(keys) == ["k", "text"], keys
+memory.delete("k")
+assert memory.get("k") is None
+from botwire import BotWireChatHistory
+from langchain_core.messages import AIMessage, HumanMessage
+history = BotWireChatHistory(session_id="user-42")
+history.add_message(HumanMessage("hello"))
+history.add_message(AIMessage("hi"))
+again = BotWireChatHistory(session_id="user-42")
+assert [message.content for message in again.messages] == ["hello", "hi"], again.messages
+again.clear()
+assert BotWireChatHistory(session_id="user-42").messages == []
+print("all of it works")
+"""
+
+
+def test_the_published_client_works_unchanged(server):
+    python = environment("published", "botwire==0.2.1", "langchain-core", with_botwire=False)
+    done = subprocess.run(
+        [python, "-c", PUBLISHED],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={"PATH": os.environ["PATH"], "BOTWIRE_URL": server.url},
+        cwd=python.parent,
+    )
+    assert (done.returncode, done.stdout) == (0, "all of it works\n"), done.stderr

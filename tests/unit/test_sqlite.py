@@ -1,0 +1,333 @@
+"""What is particular to the file: its owner, its version, its faults."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import apsw
+import pytest
+
+from botwire import InvalidArgument, Memory, StoreError, Timeout, Unavailable
+from botwire.records import Append, NewMessage, Put, Write
+from botwire.stores.commit import CommitQueue
+from botwire.stores.sqlite import APPLICATION_ID, SqliteStore
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights in a child")
+
+
+def open_file(path):
+    return Memory("n", f"sqlite:///{path}")
+
+
+def test_pragmas(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    connection = store._connections.take()
+    found = {
+        name: connection.pragma(name) for name in ("journal_mode", "synchronous", "application_id", "user_version")
+    }
+    store._connections.give(connection)
+    store.close()
+    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 1}
+
+
+def test_a_newer_file_is_refused(tmp_path):
+    open_file(tmp_path / "a.db").close()
+    connection = apsw.Connection(str(tmp_path / "a.db"))
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreError, match="version 99, from a newer botwire"):
+        open_file(tmp_path / "a.db")
+
+
+def test_a_foreign_database_is_refused_and_left_alone(tmp_path):
+    connection = apsw.Connection(str(tmp_path / "a.db"))
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = (tmp_path / "a.db").read_bytes()
+    with pytest.raises(StoreError, match="not one of botwire"):
+        open_file(tmp_path / "a.db")
+    assert (tmp_path / "a.db").read_bytes() == before
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "a.db").write_text("Dear diary, " * 1000)
+    with pytest.raises(StoreError, match="not a SQLite database"):
+        open_file(tmp_path / "a.db")
+    assert (tmp_path / "a.db").read_text() == "Dear diary, " * 1000
+
+
+def test_a_damaged_file(tmp_path):
+    with open_file(tmp_path / "a.db") as memory:
+        memory.set_many({f"k{number}": "x" * 500 for number in range(1000)})
+    data = bytearray((tmp_path / "a.db").read_bytes())
+    data[8192:400_000] = os.urandom(400_000 - 8192)
+    (tmp_path / "a.db").write_bytes(data)
+    with open_file(tmp_path / "a.db") as memory, pytest.raises(StoreError, match="damaged|failed"):
+        memory.items()
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(StoreError, match="No such file or directory"):
+        open_file(tmp_path / "none" / "a.db")
+
+
+def test_a_folder_as_a_file(tmp_path):
+    with pytest.raises(StoreError, match="directory"):
+        open_file(tmp_path)
+
+
+@as_root
+def test_no_permission(tmp_path):
+    open_file(tmp_path / "a.db").close()
+    code = f"import os; os.setuid(65534); from botwire import Memory; Memory('n', 'sqlite:///{tmp_path}/a.db')"
+    tmp_path.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "StoreError" in done.stderr
+    assert "Permission denied" in done.stderr
+
+
+def test_the_file_is_for_its_owner_only(tmp_path):
+    memory = open_file(tmp_path / "a.db")
+    memory.set("k", 1)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if path.is_file()}
+    assert modes == dict.fromkeys(["a.db", "a.db-wal", "a.db-shm", "a.db-lock"], 0o600)
+
+
+def test_a_full_disk(tmp_path):
+    """A real one: SQLite's page limit is where the disk ends."""
+    store = SqliteStore(tmp_path / "a.db")
+    store.write("n", [Put("before", '"x"')])
+    for _ in range(2):  # the connection of whoever writes next
+        connection = store._connections.take()
+        connection.execute("PRAGMA max_page_count = 40")
+        store._connections.give(connection)
+    with pytest.raises(StoreError, match="disk is full; nothing was written"):
+        store.write("n", [Put("a", '"y"'), Put("big", '"' + "x" * 1_000_000 + '"')])
+    with Memory("n", f"sqlite:///{tmp_path}/a.db") as memory:
+        assert memory.list_keys() == ["before"]
+    connection = store._connections.take()
+    connection.execute("PRAGMA max_page_count = 1000000")
+    store._connections.give(connection)
+    store.write("n", [Put("big", '"' + "x" * 1_000_000 + '"')])
+    store.close()
+
+
+def test_expired_entries_are_purged_by_later_writes(tmp_path):
+    with open_file(tmp_path / "a.db") as memory:
+        memory.set_many({f"k{number}": "x" for number in range(200)}, ttl=0.05)
+        time.sleep(0.1)
+        for number in range(5):
+            memory.set("other", number)
+        assert memory.usage().bytes == len("other") + 1
+    connection = apsw.Connection(str(tmp_path / "a.db"))
+    assert connection.execute("SELECT count(*) FROM entries").get == 1
+    connection.close()
+
+
+def test_deleted_values_are_gone_from_the_file(tmp_path):
+    memory = open_file(tmp_path / "a.db")
+    memory.set("k", "find-me-" * 50)
+    memory.delete("k")
+    memory.close()
+    assert b"find-me-" not in (tmp_path / "a.db").read_bytes()
+
+
+def test_a_file_put_in_the_place_of_another_is_another_store(tmp_path):
+    first = open_file(tmp_path / "a.db")
+    first.set("k", 1)
+    first.close()
+    for path in tmp_path.glob("a.db*"):
+        path.unlink()
+    second = open_file(tmp_path / "a.db")
+    assert "k" not in second
+
+
+def test_reads_use_an_index(tmp_path):
+    """No statement on a hot path scans a table."""
+    from botwire.stores.sql import load_queries
+
+    store = SqliteStore(tmp_path / "a.db")
+    connection = store._connections.take()
+    for name, text in load_queries("sqlite").items():
+        plan = " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + text, None))
+        assert "TEMP B-TREE" not in plan, name
+        for part in plan.split("SCAN ")[1:]:
+            assert part.startswith(("wanted", "answers", "CONSTANT")), (name, plan)
+    store._connections.give(connection)
+    store.close()
+
+
+# The commit queue
+
+
+class Slow:
+    """Commits that take a while, and what was committed together."""
+
+    def __init__(self, seconds=0.05):
+        self.groups, self.seconds, self.fail = [], seconds, None
+
+    def __call__(self, writes):
+        time.sleep(self.seconds)
+        self.groups.append([write.namespace for write in writes])
+        if self.fail:
+            raise self.fail
+        return [[1] for _ in writes]
+
+
+def test_writes_gather_while_a_commit_is_under_way():
+    commit = Slow()
+    queue = CommitQueue(commit)
+    threads = [threading.Thread(target=queue.write, args=(Write(str(n), ()), 5)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(commit.groups) <= 4
+    assert sorted(sum(commit.groups, [])) == sorted(map(str, range(20)))
+    queue.close()
+
+
+def test_whoever_waits_too_long_is_told_and_nothing_happens():
+    commit = Slow(0.4)
+    queue = CommitQueue(commit)
+    first = threading.Thread(target=queue.write, args=(Write("first", ()), 5))
+    first.start()
+    time.sleep(0.1)
+    with pytest.raises(Timeout, match="nothing was written"):
+        queue.write(Write("late", ()), 0.1)
+    first.join(10)
+    queue.write(Write("next", ()), 5)
+    assert commit.groups == [["first"], ["next"]]
+    queue.close()
+
+
+def test_a_commit_that_fails_fails_all_of_its_group_and_no_other():
+    commit = Slow(0.1)
+    queue = CommitQueue(commit)
+    commit.fail = StoreError("the disk failed")
+    errors = []
+
+    def work():
+        try:
+            queue.write(Write("n", ()), 5)
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 5
+    commit.fail = None
+    assert queue.write(Write("n", ()), 5) == [1]
+    queue.close()
+
+
+def test_tasks_and_threads_take_turns():
+    commit = Slow(0.01)
+    queue = CommitQueue(commit)
+
+    async def tasks():
+        await asyncio.gather(*(queue.write_async(Write(f"task {n}", ()), 5) for n in range(20)))
+
+    threads = [threading.Thread(target=queue.write, args=(Write(f"thread {n}", ()), 5)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.join(10)
+    assert len(sum(commit.groups, [])) == 40
+    queue.close()
+
+
+def test_a_cancelled_task_is_taken_out_of_the_queue():
+    commit = Slow(0.2)
+    queue = CommitQueue(commit)
+
+    async def work():
+        first = asyncio.create_task(queue.write_async(Write("first", ()), 5))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(queue.write_async(Write("second", ()), 5))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert await first == [1]
+        await queue.write_async(Write("third", ()), 5)
+
+    asyncio.run(work())
+    assert commit.groups == [["first"], ["third"]]
+    queue.close()
+
+
+CTRL_C = """
+import sys, threading
+from botwire import Memory
+memory = Memory("n", sys.argv[1])
+memory.set("ready", 1)
+print("ready", flush=True)
+number = 0
+interrupted = 0
+while interrupted < 5:
+    try:
+        while True:
+            memory.set("count", number)
+            number += 1
+    except KeyboardInterrupt:
+        interrupted += 1
+        memory.set("after", interrupted)   # no lock is left held
+        print("interrupted", flush=True)
+print(memory.get("after"))
+"""
+
+
+def test_ctrl_c_leaves_no_lock_held(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, f"sqlite:///{tmp_path}/a.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(5):
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n", process.stderr.read()
+    output, errors = process.communicate(timeout=30)
+    assert (output, process.returncode) == ("5\n", 0), errors
+
+
+def test_importing_is_quick():
+    """A generous bound, for a machine that does other things as well; the benchmark measures it properly."""
+    code = "import time; t = time.perf_counter(); import botwire; print(time.perf_counter() - t)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(5)
+    ]
+    assert min(times) < 0.15
+
+
+def test_nothing_of_ours_reads_pickles_or_evaluates():
+    for path in Path(__file__).parents[2].glob("src/botwire/**/*.py"):
+        text = path.read_text()
+        for word in ("pickle", "eval(", "exec(", "marshal", "yaml"):
+            assert word not in text, (path, word)
+
+
+def test_unavailable_is_its_own_class():
+    assert not issubclass(Unavailable, StoreError)
+    assert issubclass(InvalidArgument, ValueError)
+
+
+def test_messages_of_a_group_see_each_other(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    assert store.write("n", [Append("s", (NewMessage("a", "1"),)), Append("s", (NewMessage("b", "2"),))]) == [[1], [2]]
+    store.close()
