@@ -9,31 +9,30 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-from .aio import AsyncHistory, AsyncMemory
-from .errors import (
-    AuthError,
-    BotWireError,
-    Conflict,
-    InvalidArgument,
-    InvalidName,
-    InvalidValue,
-    NotFound,
-    QuotaExceeded,
-    StorageExceeded,
-    StoreError,
-    Timeout,
-    Unavailable,
-)
-from .history import History
-from .memory import Memory
-from .records import Entry, Message, Session, Usage
-from .version import __version__
 
 if TYPE_CHECKING:
     from .adapters.langchain import BotWireChatHistory
-
+    from .aio import AsyncHistory, AsyncMemory
+    from .errors import (
+        AuthError,
+        BotWireError,
+        Conflict,
+        InvalidArgument,
+        InvalidName,
+        InvalidValue,
+        NotFound,
+        QuotaExceeded,
+        StorageExceeded,
+        StoreError,
+        Timeout,
+        Unavailable,
+    )
+    from .history import History
+    from .memory import Memory
+    from .records import Entry, Message, Session, Usage
+    from .version import __version__
 
 __all__ = [
     "AsyncHistory",
@@ -61,10 +60,28 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # Loaded when first asked for, so that `import botwire` needs no framework and costs no time.
-    if name == "BotWireChatHistory":
-        from .adapters.langchain import BotWireChatHistory
+# Each name is loaded when it is first asked for: `import botwire` needs no framework and costs next to no time.
+_HOME = {
+    "AsyncHistory": "aio",
+    "AsyncMemory": "aio",
+    "BotWireChatHistory": "adapters.langchain",
+    "Entry": "records",
+    "History": "history",
+    "Memory": "memory",
+    "Message": "records",
+    "Session": "records",
+    "Usage": "records",
+    "__version__": "version",
+}
 
-        return BotWireChatHistory
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME.get(name, 'errors')}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

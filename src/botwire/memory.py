@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -230,7 +229,9 @@ class Memory(Namespace):
             try:
                 await self._write(put)
             except Conflict:
-                await self._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+                from random import random
+
+                await self._sleep(random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
             else:
                 return value
         raise Conflict(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +66,8 @@ def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
     Raises:
         InvalidArgument: the file cannot be read, is not TOML, or has a table that is not a plan.
     """
+    import tomllib
+
     try:
         with Path(path).open("rb") as file:
             tables = tomllib.load(file)

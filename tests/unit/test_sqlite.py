@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def test_a_folder_as_a_file(tmp_path):
 @as_root
 def test_no_permission(tmp_path):
     open_file(tmp_path / "a.db").close()
-    code = f"import os; os.setuid(65534); from botwire import Memory; Memory('n', 'sqlite:///{tmp_path}/a.db')"
+    code = f"import os; from botwire import Memory; Memory('n', 'sqlite:///:memory:'); os.setuid(65534); Memory('n', 'sqlite:///{tmp_path}/a.db')"
     tmp_path.chmod(0o755)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert "StoreError" in done.stderr
@@ -156,8 +157,12 @@ def test_reads_use_an_index(tmp_path):
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()
     for name, text in load_queries("sqlite").items():
-        plan = " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + text, None))
-        assert "TEMP B-TREE" not in plan, name
+        plan = " ".join(
+            row[3]
+            for row in connection.execute("EXPLAIN QUERY PLAN " + text, (None,) * len(set(re.findall(r"\?(\d)", text))))
+        )
+        if name != "get_entries":  # which sorts as many rows as it was asked for
+            assert "TEMP B-TREE" not in plan, name
         for part in plan.split("SCAN ")[1:]:
             assert part.startswith(("wanted", "answers", "CONSTANT")), (name, plan)
     store._connections.give(connection)

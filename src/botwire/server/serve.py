@@ -8,7 +8,8 @@ import uvicorn
 
 from ..errors import InvalidArgument
 from ..plans import Plans
-from ..stores.sqlite import AsyncSqliteStore, SqliteStore
+from ..stores.sqlite import SqliteStore
+from ..stores.sqlite_async import AsyncSqliteStore
 from .app import create_app
 from .logs import config
 

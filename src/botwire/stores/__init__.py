@@ -8,12 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from ..errors import InvalidArgument, StoreError
 from ..limits import check_timeout
 from ..store import AsyncStore, Store
-from .sqlite import AsyncSqliteStore, SqliteStore
+from .sqlite import SqliteStore
 
 __all__ = ["default_address", "lease_async_store", "lease_store", "open_store", "sqlite_path"]
 
@@ -25,6 +23,8 @@ def default_address() -> str:
 
 def default_path() -> Path:
     """Return the file ``botwire.db`` in the user's data folder."""
+    import platformdirs
+
     return platformdirs.user_data_path("botwire", appauthor=False) / "botwire.db"
 
 
@@ -60,6 +60,8 @@ def lease_async_store(url: str | None, *, token: str | None, timeout: float) -> 
     """As `lease_store`, for an event loop. The store beneath is the same one."""
     store, release = lease_store(url, token=token, timeout=timeout)
     if isinstance(store, SqliteStore):
+        from .sqlite_async import AsyncSqliteStore
+
         return AsyncSqliteStore(store), release
     from .http import AsyncHttpStore, HttpStore
 

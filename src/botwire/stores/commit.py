@@ -7,15 +7,17 @@ changes threads. The queue is first come, first served, which makes threads and 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import Timeout, Unavailable
 from ..records import Result, Write
+
+if TYPE_CHECKING:  # both take longer to import than everything else here, and many programs need neither
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 Outcome: TypeAlias = list[Result] | BaseException
 
@@ -44,6 +46,8 @@ class CommitQueue:
         Raises:
             Timeout: its turn did not come in time; it did not happen.
         """
+        if self._begin_alone():
+            return self._commit_alone(write)
         turn = _ThreadTurn(write)
         if self._join(turn) or self._wait(turn, timeout):
             self._lead_here(turn)
@@ -51,6 +55,8 @@ class CommitQueue:
 
     async def write_async(self, write: Write, timeout: float) -> list[Result]:
         """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
+        import asyncio
+
         turn = _TaskTurn(write, asyncio.get_running_loop())
         if self._join(turn):
             self._lead_on_thread()
@@ -71,6 +77,24 @@ class CommitQueue:
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
+
+    def _begin_alone(self) -> bool:
+        """Take the lead if nobody else writes, as nearly always."""
+        with self._mutex:
+            if self._led:
+                return False
+            self._led = True
+            return True
+
+    def _commit_alone(self, write: Write) -> list[Result]:
+        try:
+            (outcome,) = self._commit((write,))
+        finally:
+            if self._hand_on():
+                self._lead_on_thread()
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     def _join(self, turn: _Turn) -> bool:
         """Queue up; whether the turn is at the head and nobody leads, so that its owner must."""
@@ -117,6 +141,8 @@ class CommitQueue:
             pass
 
     def _lead_on_thread(self) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         with self._mutex:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")

@@ -106,10 +106,9 @@ def _list_sessions(run: Run, _: Plans, namespace: str, query: ListSessions, __: 
     return [Session(*row) for row in run("list_sessions", (namespace, before, _limit(query.limit)))]
 
 
-def _get_usage(run: Run, plans: Plans, namespace: str, _: GetUsage, now: int) -> Usage:
-    kept, day, writes, length = None, 0, 0, 0
-    for _id, kept, day, writes, length, _version in run("get_account", (namespace,)):  # noqa: B007 - the one row, by name
-        break
+def _get_usage(run: Run, plans: Plans, namespace: str, __: GetUsage, now: int) -> Usage:
+    row = next(iter(run("get_account", (namespace,))), None)
+    _, kept, day, writes, length, *_ = row or (0, None, 0, 0, 0)
     name, plan = plans.of(kept)
     today = now // DAY
     return Usage(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from ..records import Operation, Query, Result, Write, now
 from .commit import CommitQueue, Outcome
 from .connections import Connections
 from .lock import NoLock, lock_for
-from .queries import answer, is_short
+from .queries import answer
 from .sql import load_migrations, load_queries
 from .transaction import Row, Run, Transaction
 
@@ -217,39 +216,6 @@ class SqliteStore:
             if isinstance(error, kind):
                 return cls(f"{self._path}: {text} ({error})")
         return StoreError(f"{self._path}: SQLite failed: {error}")
-
-
-class AsyncSqliteStore:
-    """An `AsyncStore` over a `SqliteStore`.
-
-    A short read runs at once on the event loop: by key it takes some microseconds, a hop to a thread and back takes ten
-    times as long. Long reads and commits run on threads.
-    """
-
-    def __init__(self, store: SqliteStore) -> None:
-        self.store = store
-
-    @property
-    def address(self) -> str:
-        """As `Store.address`."""
-        return self.store.address
-
-    async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
-        if is_short(query):
-            return self.store.read(namespace, query)
-        return await asyncio.to_thread(self.store.read, namespace, query)
-
-    async def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
-    ) -> list[Result]:
-        """As `Store.write`, gathered with whatever else is being written into one commit."""
-        write = Write(namespace, tuple(operations), idempotency_key)
-        return await self.store.commits.write_async(write, self.store.timeout)
-
-    async def close(self) -> None:
-        """As `Store.close`."""
-        await asyncio.to_thread(self.store.close)
 
 
 def _runner(connection: apsw.Connection) -> Run:

@@ -35,6 +35,7 @@ class Account:
     writes: int
     bytes: int
     version: int
+    expires: int | None
 
 
 class Transaction:
@@ -76,7 +77,7 @@ class Transaction:
         for account in self._accounts.values():
             if account.id is not None:
                 self._purge(account, PURGE)
-                row = (account.id, account.day, account.writes, account.bytes, account.version)
+                row = (account.id, account.day, account.writes, account.bytes, account.version, account.expires)
                 self._run("set_account", row)
 
     def account(self, namespace: str) -> Account:
@@ -85,7 +86,7 @@ class Transaction:
         if account is None:
             today = self._now // DAY
             row = next(iter(self._run("get_account", (namespace,))), None)
-            account = Account(*row) if row else Account(None, None, today, 0, 0, 0)
+            account = Account(*row) if row else Account(None, None, today, 0, 0, 0, None)
             if account.day < today:
                 # Only forwards: a clock that jumps back does not give the writes of a day a second time.
                 account.day, account.writes = today, 0
@@ -147,6 +148,8 @@ class Transaction:
         length = size(stored)
         self._charge(account, 1, length + size(key) if old_size is None else length - old_size)
         account.version += 1
+        if expires is not None and (account.expires is None or expires < account.expires):
+            account.expires = expires
         self._run("put_entry", (account.id, key, account.version, created, self._now, expires, stored))
         return account.version
 
@@ -241,9 +244,12 @@ class Transaction:
         )
 
     def _purge(self, account: Account, most: int) -> None:
+        if account.expires is None or account.expires > self._now:
+            return
         for key, length in self._run("find_expired", (account.id, self._now, most)):
             self._run("delete_entry", (account.id, key))
             account.bytes -= length
+        account.expires = one(self._run("first_expiry", (account.id,)))[0]
 
 
 def one(rows: Iterable[Row]) -> Row:

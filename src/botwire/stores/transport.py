@@ -104,6 +104,7 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._length = 0
+        self._status = 0
         self._complete = False
         self._headed = False
         self.reusable = False
@@ -127,31 +128,38 @@ class Exchange:
         raise self._origin.failed("the connection was closed before the answer was whole")
 
     def _response(self) -> Response:
-        return Response(self._parser.get_status_code(), self._headers, b"".join(self._parts))
+        return Response(self._status, self._headers, b"".join(self._parts))
 
     # What the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field."""
+        if self._complete:
+            self.reusable = False
+            return
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         """Note that only the body is missing."""
-        self._headed = self._parser.get_status_code() >= 200
+        if not self._complete:
+            self._status = self._parser.get_status_code()
+            self._headed = self._status >= 200
 
     def on_body(self, data: bytes) -> None:
         """Keep a part of the body."""
+        if self._complete:  # of an answer that nobody asked for
+            return
         self._length += len(data)
         if self._length <= MAX_RESPONSE_BYTES:
             self._parts.append(data)
 
     def on_message_complete(self) -> None:
         """Note that it is whole; after an interim answer, wait for the real one."""
-        if self._parser.get_status_code() < 200:
-            self._begin()
-            return
         if self._complete:
             self.reusable = False
+            return
+        if self._parser.get_status_code() < 200:
+            self._begin()
             return
         self._complete = True
         self.reusable = self._parser.should_keep_alive()

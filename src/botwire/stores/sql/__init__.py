@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from importlib.resources import files
+from pathlib import Path
 
+_HERE = Path(__file__).parent
 _NAME = re.compile(r"^-- (\w+)\n-- [^\n]+\n", re.MULTILINE)
 
 
@@ -13,13 +14,13 @@ def load_queries(dialect: str) -> dict[str, str]:
 
     Each begins with a line ``-- name`` and a line that says what it is for.
     """
-    text = files(__name__).joinpath(dialect, "queries.sql").read_text("utf-8")
+    text = (_HERE / dialect / "queries.sql").read_text("utf-8")
     parts = _NAME.split(text)[1:]
     return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def load_migrations(dialect: str) -> list[str]:
     """Return the scripts of ``{dialect}/migrations`` in order; script N leads to schema version N, from 1 on."""
-    folder = files(__name__).joinpath(dialect, "migrations")
+    folder = _HERE / dialect / "migrations"
     scripts = {int(file.name.removesuffix(".sql")): file for file in folder.iterdir() if file.name.endswith(".sql")}
     return [scripts[number].read_text("utf-8") for number in range(1, len(scripts) + 1)]

@@ -61,7 +61,7 @@ LIMIT ?3;
 
 -- get_account
 -- A namespace's plan and account.
-SELECT id, plan, day, writes, bytes, version FROM namespaces WHERE name = ?1;
+SELECT id, plan, day, writes, bytes, version, expires FROM namespaces WHERE name = ?1;
 
 -- new_account
 -- Begin a namespace.
@@ -69,7 +69,7 @@ INSERT INTO namespaces (name, day) VALUES (?1, ?2) RETURNING id;
 
 -- set_account
 -- Put down what a transaction did to a namespace.
-UPDATE namespaces SET day = ?2, writes = ?3, bytes = ?4, version = ?5 WHERE id = ?1;
+UPDATE namespaces SET day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6 WHERE id = ?1;
 
 -- set_plan
 -- Put a namespace on a plan.
@@ -111,6 +111,10 @@ FROM entries
 WHERE namespace = ?1 AND expires <= ?2
 ORDER BY expires
 LIMIT ?3;
+
+-- first_expiry
+-- When the next entry of a namespace expires.
+SELECT min(expires) FROM entries WHERE namespace = ?1 AND expires IS NOT NULL;
 
 -- peek_session
 -- What an append must know of its session.

@@ -1,4 +1,5 @@
--- One row a namespace: its plan and its account. "version" numbers the changes of the namespace.
+-- One row a namespace: its plan and its account. "version" numbers the changes of the namespace; no entry of it expires
+-- before "expires".
 CREATE TABLE namespaces (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -6,7 +7,8 @@ CREATE TABLE namespaces (
     day INTEGER NOT NULL,
     writes INTEGER NOT NULL DEFAULT 0,
     bytes INTEGER NOT NULL DEFAULT 0,
-    version INTEGER NOT NULL DEFAULT 0
+    version INTEGER NOT NULL DEFAULT 0,
+    expires INTEGER
 ) STRICT;
 
 -- A value of type TEXT is the JSON text of a JSON value, one of type BLOB is bytes.

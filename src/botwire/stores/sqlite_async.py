@@ -1,0 +1,46 @@
+"""The store in one SQLite file, for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ..records import Operation, Query, Result, Write
+from .queries import is_short
+from .sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+class AsyncSqliteStore:
+    """An `AsyncStore` over a `SqliteStore`.
+
+    A short read runs at once on the event loop: by key it takes some microseconds, a hop to a thread and back takes ten
+    times as long. Long reads and commits run on threads.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        self.store = store
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        return self.store.address
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        if is_short(query):
+            return self.store.read(namespace, query)
+        return await asyncio.to_thread(self.store.read, namespace, query)
+
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
+        """As `Store.write`, gathered with whatever else is being written into one commit."""
+        write = Write(namespace, tuple(operations), idempotency_key)
+        return await self.store.commits.write_async(write, self.store.timeout)
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await asyncio.to_thread(self.store.close)
