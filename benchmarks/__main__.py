@@ -15,7 +15,7 @@ from . import core
 
 def main(rounds: int = 3000) -> None:
     """Measure everything in a temporary folder."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     rows: list[core.Row] = []
     with tempfile.TemporaryDirectory(prefix="botwire-bench-") as folder, console.status("measuring") as status:
         rows.extend(core.run(Path(folder), rounds, lambda what: status.update(f"measuring: {what}")))
@@ -30,8 +30,8 @@ def main(rounds: int = 3000) -> None:
             f"{row.their_us:,.1f}",
             f"{row.worst_us:,.0f}",
             f"{row.ratio:.2f}",
-            f"{'≤' if row.smaller_is_better else '≥'} {row.bar:g}",
-            "met" if row.met else "MISSED",
+            "" if row.bar is None else f"{'≤' if row.smaller_is_better else '≥'} {row.bar:g}",
+            "" if row.bar is None else "met" if row.met else "MISSED",
         )
     console.print(table)
     path = Path(".cache/benchmarks.json")
