@@ -1,0 +1,124 @@
+"""Every example in the documents runs, and every command and method in them exists."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import botwire
+from botwire.errors import BY_CODE
+from botwire.plans import load_plans
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+WITH_PYTHON = [document for document in DOCUMENTS if blocks(document, "python")]
+
+
+@pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda document: document.name)
+@pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
+def test_examples_run(document, shared_server, tmp_path, monkeypatch, capsys):
+    """One after the other, as a reader would type them."""
+    monkeypatch.chdir(tmp_path)
+    scope = {"__name__": "__main__"}
+    for number, block in enumerate(blocks(document, "python")):
+        code = block.replace("http://127.0.0.1:8765", shared_server.url)
+        exec(compile(code, f"{document.name}, example {number + 1}", "exec"), scope)
+    said = capsys.readouterr().out
+    for expected in re.findall(r"print\(.*\)\s+# (.*)", "\n".join(blocks(document, "python"))):
+        begin = expected.split("…")[0].split("'sqlite")[0]
+        assert begin in said, expected
+
+
+def test_there_are_examples():
+    assert {"README.md", "tutorial.md", "how-to.md", "langchain.md"} <= {document.name for document in WITH_PYTHON}
+
+
+def test_plans_in_the_documents(tmp_path):
+    (text,) = blocks(ROOT / "docs" / "how-to.md", "toml")
+    (tmp_path / "plans.toml").write_text(text)
+    assert load_plans(tmp_path / "plans.toml", "team").of(None)[1].writes_per_day == 100_000
+
+
+def test_commands_in_the_documents_exist():
+    text = "\n".join(document.read_text() for document in DOCUMENTS)
+    commands = set(re.findall(r"^(?:    |\| `)botwire ((?:plan set|\w+))", text, re.MULTILINE))
+    assert commands >= {"serve", "plan set", "demo"}
+    options = set(re.findall(r"`((?:--[\w-]+ ?)+)`", text))
+    helped = ""
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "botwire", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
+        )
+        assert done.returncode == 0, command
+        helped += done.stdout
+    for option in {item for group in options for item in group.split()} - {"--strict", "--version"}:
+        assert option in helped, option
+
+
+def test_make_targets_in_the_documents_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        assert set(re.findall(r"^(?:    )?make ([a-z]+)", document.read_text(), re.MULTILINE)) <= targets
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not link.startswith("http"):
+                assert (document.parent / link).exists(), (document.name, link)
+
+
+@pytest.mark.parametrize("cls", [botwire.Memory, botwire.History])
+def test_the_reference_names_every_method_with_its_parameters(cls):
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for name, member in inspect.getmembers(cls):
+        if name.startswith("_") or not callable(member) or name in {"keys"}:
+            continue
+        parameters = list(inspect.signature(member).parameters.values())[1:]
+        shown = []
+        for parameter in parameters:
+            if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+                shown.append("*")
+            default = "" if parameter.default is parameter.empty else f"={parameter.default!r}".replace("''", '""')
+            shown.append(parameter.name + default)
+        assert f"`{name}({', '.join(shown)})`" in text, (name, shown)
+
+
+def test_the_reference_names_every_error():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for code, cls in BY_CODE.items():
+        if cls.__module__ == "botwire.errors":
+            assert f"| `{cls.__name__}` | `{code}` | {cls.status} |" in text
+
+
+def test_every_public_name_has_a_docstring():
+    for name in botwire.__all__:
+        value = getattr(botwire, name)
+        if name == "__version__":
+            continue
+        assert value.__doc__, name
+        for attribute, member in inspect.getmembers(value):
+            if not attribute.startswith("_") and inspect.isfunction(member) and member.__module__.startswith("botwire"):
+                assert member.__doc__, (name, attribute)
+
+
+def test_the_version_is_in_one_place():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "version" in project["dynamic"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.dev\d+)?", botwire.__version__)
