@@ -82,6 +82,7 @@ class History(SessionHistory):
 
     @blocking
     async def __len__(self) -> int:
+        """How many messages there are."""
         return await self._memory._read(CountMessages(self._session))
 
     def __iter__(self) -> Iterator[Message]:

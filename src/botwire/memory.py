@@ -297,6 +297,7 @@ class Memory(Namespace):
 
     @blocking
     async def __len__(self) -> int:
+        """How many keys there are."""
         return await self._read(CountEntries())
 
     def __bool__(self) -> bool:
