@@ -522,9 +522,11 @@ class StoreContract:
 
         with ThreadPoolExecutor(2) as threads:
             reading = [threads.submit(read) for _ in range(2)]
-            for index in range(100):
-                store.write("n", [put("a", index), put("b", index)])
-            done.set()
+            try:
+                for index in range(100):
+                    store.write("n", [put("a", index), put("b", index)])
+            finally:
+                done.set()
             for future in reading:
                 future.result()
 

@@ -306,8 +306,10 @@ def test_ctrl_c_leaves_no_lock_held(tmp_path):
         time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "interrupted\n", process.stderr.read()
-    output, errors = process.communicate(timeout=30)
-    assert (output, process.returncode) == ("5\n", 0), errors
+    assert process.stdout.read() == "5\n", process.stderr.read()
+    assert process.wait(30) == 0
+    process.stdout.close()
+    process.stderr.close()
 
 
 def test_importing_is_quick():

@@ -46,7 +46,10 @@ class CommitQueue:
         Raises:
             Timeout: its turn did not come in time; it did not happen.
         """
-        if self._begin_alone():
+        with self._mutex:
+            alone = not self._led
+            self._led = True
+        if alone:  # as nearly always
             return self._commit_alone(write)
         turn = _ThreadTurn(write)
         if self._join(turn) or self._wait(turn, timeout):
@@ -77,14 +80,6 @@ class CommitQueue:
         if self._thread is not None:
             self._thread.shutdown()
             self._thread = None
-
-    def _begin_alone(self) -> bool:
-        """Take the lead if nobody else writes, as nearly always."""
-        with self._mutex:
-            if self._led:
-                return False
-            self._led = True
-            return True
 
     def _commit_alone(self, write: Write) -> list[Result]:
         try:

@@ -13,8 +13,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-
-import apsw
+from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import StoreError
 
@@ -22,7 +21,18 @@ _FORK_WAIT = 5.0
 """Seconds that a fork waits for connections in use by other threads."""
 
 
-class Connections:
+class Closable(Protocol):
+    """All that a pool has to know of a connection."""
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+C = TypeVar("C", bound=Closable)
+
+
+class Connections(Generic[C]):
     """A pool that grows to as many connections as are ever in use at once.
 
     Args:
@@ -31,32 +41,34 @@ class Connections:
         on_fork: called before a fork, and after it in the child, once no connection is open.
     """
 
-    def __init__(self, connect: Callable[[], apsw.Connection], *, private: bool, on_fork: Callable[[], None]) -> None:
+    def __init__(self, connect: Callable[[], C], *, private: bool, on_fork: Callable[[], None]) -> None:
         self._connect = connect
         self._private = private
         self._on_fork = on_fork
-        self._idle: deque[apsw.Connection] = deque()
+        self._idle: deque[C] = deque()
         self._open = 0
         self._gate = threading.RLock()
-        self._returned = threading.Condition(self._gate)
+        self._waiting: deque[_Waiter[C]] = deque()
         self._closed = False
         self.give(self._new())
         _ALL.add(self)
 
-    def take(self) -> apsw.Connection:
+    def take(self) -> C:
         """Borrow a connection."""
+        if self._private:
+            return self._take_turn()
         try:
             return self._idle.pop()
         except IndexError:
-            return self._wait() if self._private else self._new()
+            return self._new()
 
-    def give(self, connection: apsw.Connection) -> None:
+    def give(self, connection: C) -> None:
         """Give a connection back."""
-        self._idle.append(connection)
         if self._private:
-            with self._gate:
-                self._returned.notify()
-        elif self._closed:
+            self._hand_on(connection)
+        else:
+            self._idle.append(connection)
+        if self._closed:
             self._close_idle()
 
     def close(self) -> None:
@@ -64,21 +76,38 @@ class Connections:
         with self._gate:
             self._closed = True
             self._close_idle()
-            self._returned.notify_all()
+            while self._waiting:
+                self._waiting.popleft().called.release()
 
-    def _new(self) -> apsw.Connection:
+    def _new(self) -> C:
         with self._gate:
             self._check_open()
             connection = self._connect()
             self._open += 1
             return connection
 
-    def _wait(self) -> apsw.Connection:
+    def _take_turn(self) -> C:
+        """Take the only connection, first come, first served: else a thread that reads in a loop starves one that writes."""
         with self._gate:
-            while not self._idle:
-                self._check_open()
-                self._returned.wait()
-            return self._idle.pop()
+            self._check_open()
+            if self._idle:
+                return self._idle.pop()
+            waiter: _Waiter[C] = _Waiter()
+            self._waiting.append(waiter)
+        waiter.called.acquire()
+        if waiter.connection is None:
+            self._check_open()
+        assert waiter.connection is not None
+        return waiter.connection
+
+    def _hand_on(self, connection: C) -> None:
+        with self._gate:
+            if self._waiting:
+                waiter = self._waiting.popleft()
+                waiter.connection = connection
+                waiter.called.release()
+            else:
+                self._idle.append(connection)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -111,17 +140,24 @@ class Connections:
     def after_fork_in_child(self) -> None:
         """Begin anew: whoever held a connection or waited for one is not in this process."""
         self._gate = threading.RLock()
-        self._returned = threading.Condition(self._gate)
+        self._waiting = deque()
         if not self._private:
             self._idle = deque()
             self._open = 0
         self._on_fork()
 
 
-_ALL: weakref.WeakSet[Connections] = weakref.WeakSet()
+class _Waiter(Generic[C]):
+    def __init__(self) -> None:
+        self.called = threading.Lock()
+        self.called.acquire()
+        self.connection: C | None = None
 
 
-def _each(action: Callable[[Connections], None]) -> Callable[[], None]:
+_ALL: weakref.WeakSet[Connections[Any]] = weakref.WeakSet()
+
+
+def _each(action: Callable[[Connections[Any]], None]) -> Callable[[], None]:
     def run() -> None:
         for connections in list(_ALL):
             action(connections)

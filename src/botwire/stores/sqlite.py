@@ -80,7 +80,7 @@ class SqliteStore:
         """As `Store.read`."""
         connection = self._connections.take()
         try:
-            return cast("T", answer(_runner(connection), self._plans, namespace, query, now()))
+            return cast("T", answer(connection.run, self._plans, namespace, query, now()))
         except apsw.Error as error:
             raise self._mapped(error) from error
         finally:
@@ -116,12 +116,12 @@ class SqliteStore:
 
     # Connections
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self) -> Connection:
         try:
             if self._path != ":memory:":
                 # SQLite would make it readable for everybody; its -wal and -shm take after it.
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = apsw.Connection(self._path, statementcachesize=100)
+            connection = Connection(self._path, statementcachesize=100)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
         except apsw.Error as error:
@@ -141,7 +141,7 @@ class SqliteStore:
             raise
         return connection
 
-    def _migrate(self, connection: apsw.Connection) -> None:
+    def _migrate(self, connection: Connection) -> None:
         """Bring the file to the newest schema; of several processes one does it and the others find it done."""
         self._lock.acquire(self.timeout)
         try:
@@ -155,7 +155,7 @@ class SqliteStore:
         finally:
             self._lock.release()
 
-    def _schema_version(self, connection: apsw.Connection) -> int:
+    def _schema_version(self, connection: Connection) -> int:
         version, application = connection.pragma("user_version"), connection.pragma("application_id")
         if application != APPLICATION_ID and (
             version or application or connection.execute("SELECT 1 FROM sqlite_schema").get
@@ -179,8 +179,6 @@ class SqliteStore:
             transaction = Transaction(run, self._plans, now())
             alone = len(writes) == 1
             outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
-            if alone and isinstance(outcomes[0], BotWireError):
-                raise outcomes[0]
             transaction.finish()
             return outcomes
 
@@ -192,23 +190,19 @@ class SqliteStore:
         try:
             self._lock.acquire(self.timeout)
             try:
-                return self._within(connection, change)
-            except apsw.Error as error:
-                raise self._mapped(error) from error
+                connection.execute("BEGIN IMMEDIATE")
+                result = change(connection.run)
+                connection.execute("COMMIT")
+            except BaseException as error:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                if isinstance(error, apsw.Error):
+                    raise self._mapped(error) from error
+                raise
             finally:
                 self._lock.release()
         finally:
             self._connections.give(connection)
-
-    def _within(self, connection: apsw.Connection, change: Callable[[Run], T]) -> T:
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            result = change(_runner(connection))
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
         return result
 
     def _mapped(self, error: apsw.Error) -> BotWireError:
@@ -218,13 +212,12 @@ class SqliteStore:
         return StoreError(f"{self._path}: SQLite failed: {error}")
 
 
-def _runner(connection: apsw.Connection) -> Run:
-    execute = connection.execute
+class Connection(apsw.Connection):
+    """A connection that knows the statements of queries.sql by name."""
 
-    def run(name: str, values: tuple[Any, ...]) -> list[Row]:
-        return execute(_SQL[name], values).fetchall()
-
-    return run
+    def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
+        """Run a statement to its end and return its rows."""
+        return self.execute(_SQL[name], values).fetchall()
 
 
 _MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (

@@ -52,24 +52,23 @@ class Transaction:
 
         Args:
             write: the write.
-            alone: nothing else is in this transaction, so the caller's ROLLBACK serves as the undoing.
+            alone: nothing else is in this transaction: the reason is raised, and the caller's ROLLBACK is the undoing.
         """
+        if alone:
+            return self._apply(write)
         before = self._accounts.get(write.namespace)
         saved = replace(before) if before else None
-        if not alone:
-            self._run("savepoint", ())
+        self._run("savepoint", ())
         try:
             results = self._apply(write)
         except BotWireError as error:
-            if not alone:
-                self._run("undo", ())
+            self._run("undo", ())
             if saved is None:
                 self._accounts.pop(write.namespace, None)
             else:
                 self._accounts[write.namespace] = saved
             return error
-        if not alone:
-            self._run("release", ())
+        self._run("release", ())
         return results
 
     def finish(self) -> None:
