@@ -24,7 +24,8 @@ def environment(name: str, *requirements: str, with_botwire: bool = True) -> Pat
         if not (folder / "ready").exists():
             shutil.rmtree(folder, ignore_errors=True)
             _uv("venv", "--python", sys.executable, str(folder))
-            _uv("pip", "install", "--python", str(python), *wanted)
+            if wanted:
+                _uv("pip", "install", "--python", str(python), *wanted)
             (folder / "ready").touch()
     return python
 
