@@ -45,6 +45,10 @@ def new_id() -> str:
 # Records
 
 
+def _shown(record: Any, *names: str) -> str:
+    return f"{type(record).__name__}({', '.join(f'{name}={getattr(record, name)!r}' for name in names)})"
+
+
 class Entry(msgspec.Struct, frozen=True):
     """A key and what is stored under it.
 
@@ -58,6 +62,9 @@ class Entry(msgspec.Struct, frozen=True):
     created: int
     updated: int
     expires: int | None = None
+
+    def __repr__(self) -> str:
+        return _shown(self, "key", "value", "version", "created_at", "updated_at", "expires_at")
 
     @property
     def value(self) -> Any:
@@ -88,6 +95,9 @@ class Message(msgspec.Struct, frozen=True):
     stored: str
     created: int
 
+    def __repr__(self) -> str:
+        return _shown(self, "seq", "id", "data", "created_at")
+
     @property
     def data(self) -> Any:
         """The message as it was appended."""
@@ -107,6 +117,9 @@ class Session(msgspec.Struct, frozen=True):
     messages: int
     created: int
     updated: int
+
+    def __repr__(self) -> str:
+        return _shown(self, "name", "place", "messages", "created_at", "updated_at")
 
     @property
     def created_at(self) -> datetime:
@@ -132,6 +145,9 @@ class Usage(msgspec.Struct, frozen=True):
     bytes: int
     max_bytes: int | None
     resets: int
+
+    def __repr__(self) -> str:
+        return _shown(self, "plan", "writes_today", "writes_per_day", "bytes", "max_bytes", "resets_at")
 
     @property
     def resets_at(self) -> datetime:

@@ -304,6 +304,15 @@ def test_versions_and_times(memory):
     assert memory.set("k", 3) > second
 
 
+def test_records_show_what_a_person_wants_to_see(memory):
+    memory.set("k", {"a": 1})
+    assert "value={'a': 1}, version=1, created_at=datetime" in repr(memory.entry("k"))
+    memory.history("s").append(["hello"])
+    assert "data='hello', created_at=datetime" in repr(memory.history("s").messages()[0])
+    assert "messages=1" in repr(memory.sessions()[0])
+    assert "resets_at=datetime" in repr(memory.usage())
+
+
 def test_compare_and_set(memory):
     version = memory.set("k", 1, if_version=0)
     with pytest.raises(Conflict) as caught:
