@@ -96,3 +96,24 @@ def test_a_fork_goes_on_with_the_same_memory(address):
     messages = history.messages()
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
     assert {m.data for m in messages} == {"parent", *(f"child {child}" for child in range(8))}
+
+
+OPEN = """
+import sys, time
+from botwire import Memory
+time.sleep(max(0, float(sys.argv[2]) - time.time()))
+print(Memory("n", sys.argv[1]).increment("opened"))
+"""
+
+
+def test_eight_processes_make_the_file_at_once(tmp_path):
+    """One brings it to the newest schema, and the others find it done."""
+    begin = str(time.time() + 3)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN, f"sqlite:///{tmp_path}/a.db", begin], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(PROCESSES)
+    ]
+    counts = [int(process.communicate(timeout=60)[0]) for process in processes]
+    assert sorted(counts) == list(range(1, PROCESSES + 1))
