@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -39,7 +40,6 @@ def address(request, tmp_path):
 
 
 def test_eight_processes_append_to_one_session(address):
-    import time
 
     Memory("fair", address).set("made", True)
     begin = time.time() + 4
