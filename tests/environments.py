@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,17 @@ from filelock import FileLock
 ROOT = Path(__file__).parent.parent
 
 
-def environment(name: str, *requirements: str, with_botwire: bool = True) -> Path:
-    """Return the Python of an environment with these requirements and, unless told otherwise, with this botwire."""
-    wanted = [*requirements, *(["-e", str(ROOT)] if with_botwire else [])]
+def environment(name: str, *requirements: str, with_botwire: bool = True, extra: str = "") -> Path:
+    """Return the Python of an environment with these requirements and, unless told otherwise, with this botwire.
+
+    Args:
+        name: what it is for; one name may stand for several lists of requirements.
+        requirements: as pip takes them.
+        with_botwire: whether this botwire is in it, as an editable install.
+        extra: which of botwire's extras, with commas between.
+    """
+    botwire = f"-e{ROOT}[{extra}]" if extra else f"-e{ROOT}"
+    wanted = [*requirements, *([botwire] if with_botwire else [])]
     mark = hashlib.sha256("\n".join([sys.version, *wanted, (ROOT / "pyproject.toml").read_text()]).encode()).hexdigest()
     folder = ROOT / ".cache" / "environments" / f"{name}-{mark[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -28,6 +37,22 @@ def environment(name: str, *requirements: str, with_botwire: bool = True) -> Pat
                 _uv("pip", "install", "--python", str(python), *wanted)
             (folder / "ready").touch()
     return python
+
+
+def run_tests(name: str, *requirements: str, timeout: float = 240) -> None:
+    """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
+
+    They have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers`` and
+    ``tests.environments``. What they print is shown when they fail.
+    """
+    python = environment(name, "pytest", "pytest-asyncio", "pytest-timeout", *requirements, extra="server")
+    folder = ROOT / "tests" / "frameworks" / name
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder.parent / "pytest.ini", folder]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    print(done.stdout, done.stderr)
+    assert done.returncode == 0, f"the tests of {name} failed with {', '.join(requirements)}"
 
 
 def _uv(*arguments: str) -> None:
