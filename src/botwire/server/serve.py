@@ -9,8 +9,8 @@ import uvicorn
 from ..errors import InvalidArgument
 from ..plans import Plans
 from ..stores.sqlite import SqliteStore
-from ..stores.sqlite_async import AsyncSqliteStore
-from .app import create_app
+from ..stores.sqlite_served import ServedSqliteStore
+from .app import create_app, shortcut
 from .logs import config
 
 GRACE = 10
@@ -37,14 +37,15 @@ def serve(path: str, *, host: str, port: int, plans: Plans, open_to_all: bool = 
             f"{host} can be reached from other machines, and this server asks nobody for a token: add --open if that is "
             "what you want, or put it behind something that asks, or listen on 127.0.0.1"
         )
-    app = create_app(AsyncSqliteStore(SqliteStore(path, plans=plans)))
+    app = create_app(ServedSqliteStore(SqliteStore(path, plans=plans)))
     uvicorn.run(
-        app,
+        shortcut(app),
         host=host,
         port=port,
         log_config=config(log_level),
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks where a request came from
         ws="none",
         timeout_graceful_shutdown=GRACE,
     )

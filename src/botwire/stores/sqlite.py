@@ -175,35 +175,64 @@ class SqliteStore:
     # Commits
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        def change(run: Run) -> list[Outcome]:
-            transaction = Transaction(run, self._plans, now())
-            alone = len(writes) == 1
-            outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
-            transaction.finish()
-            return outcomes
+        return self._transact(lambda run: self.apply(run, writes))
 
-        return self._transact(change)
+    def apply(self, run: Run, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply the writes of a group inside a transaction, each whole or not at all."""
+        transaction = Transaction(run, self._plans, now())
+        alone = len(writes) == 1
+        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
+        transaction.finish()
+        return outcomes
 
     def _transact(self, change: Callable[[Run], T]) -> T:
         """Run a change in a transaction of its own and return when it is on disk."""
+        connection, result = self.begin(change, self.timeout)
+        self.commit(connection)
+        return result
+
+    def begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
+        """Run a change in a transaction, which is still open on the connection returned: `commit` it.
+
+        Args:
+            change: what to run.
+            timeout: seconds to wait for other writers; 0: raise `Timeout` at once.
+        """
         connection = self._connections.take()
         try:
-            self._lock.acquire(self.timeout)
+            self._lock.acquire(timeout)
             try:
+                if timeout != self.timeout:
+                    connection.set_busy_timeout(int(timeout * 1000))
                 connection.execute("BEGIN IMMEDIATE")
-                result = change(connection.run)
-                connection.execute("COMMIT")
-            except BaseException as error:
+                return connection, change(connection.run)
+            except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                if isinstance(error, apsw.Error):
-                    raise self._mapped(error) from error
+                self._lock.release()
                 raise
             finally:
-                self._lock.release()
-        finally:
+                if timeout != self.timeout:
+                    connection.set_busy_timeout(int(self.timeout * 1000))
+        except BaseException as error:
             self._connections.give(connection)
-        return result
+            if isinstance(error, apsw.Error):
+                raise self._mapped(error) from error
+            raise
+
+    def commit(self, connection: Connection) -> None:
+        """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
+        try:
+            connection.execute("COMMIT")
+        except BaseException as error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if isinstance(error, apsw.Error):
+                raise self._mapped(error) from error
+            raise
+        finally:
+            self._lock.release()
+            self._connections.give(connection)
 
     def _mapped(self, error: apsw.Error) -> BotWireError:
         for kind, cls, text in _MAPPED:
