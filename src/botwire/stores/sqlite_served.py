@@ -106,7 +106,8 @@ class ServedSqliteStore(AsyncSqliteStore):
         try:
             if begun is None:
                 writes = [turn.write for turn in group]
-                begun = self.store.begin(lambda run: self.store.apply(run, writes), self.store.timeout)
+                left = group[-1].since + self.store.timeout - loop.time()
+                begun = self.store.begin(lambda run: self.store.apply(run, writes), max(left, 0.001))
             connection, outcomes = begun
             self.store.commit(connection)
         except Exception as error:  # noqa: BLE001
