@@ -3,6 +3,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+BENCH := .cache/bench
+BENCH_READY := $(BENCH)/.ready
 ARGS ?=
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -33,8 +35,15 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(READY) ## Measure beside the bare statements and Redis
-	@$(BIN)/python -m benchmarks $(ARGS)
+bench: $(BENCH_READY) ## Measure beside the peers and the bare statements; some 15 minutes
+	@$(BENCH)/bin/python -m benchmarks $(ARGS)
+
+$(BENCH_READY): requirements/bench.txt pyproject.toml | $(READY)
+	@echo "Making the environment of the peers in $(BENCH) …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --require-hashes -r requirements/bench.txt
+	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps -e .
+	@touch $@
 
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
@@ -43,6 +52,8 @@ format: $(READY) ## Format the code and mend what can be mended
 lock: $(READY) ## Choose the newest versions for development
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 --extra all pyproject.toml requirements/dev.in -o requirements/dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --extra all pyproject.toml requirements/bench.in -o requirements/bench.txt
 	@grep -A100 '^uv==' requirements/dev.txt | awk 'NR==1 || /^    --hash/ {print; next} {exit}' | sed '$$ s/ \\$$//' > requirements/uv.txt
 
 clean: ## Remove what make made

@@ -6,8 +6,34 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 TURN = 10
+
+
+class Row(NamedTuple):
+    """One comparison: ours to theirs, and where the bar is."""
+
+    what: str
+    theirs: str
+    our_us: float
+    their_us: float
+    worst_us: float
+    bar: float | None = None
+    smaller_is_better: bool = True
+    group: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long ours takes; or for a peer to be beaten, how many times as fast it is."""
+        return self.our_us / self.their_us if self.smaller_is_better else self.their_us / self.our_us
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is met."""
+        if self.bar is None:
+            return True
+        return self.ratio <= self.bar if self.smaller_is_better else self.ratio >= self.bar
 
 
 @dataclass
@@ -19,7 +45,7 @@ class Timing:
     worst: float
 
 
-def in_turns(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str, Timing]:
+def in_turns(calls: dict[str, Callable[[int], object]], rounds: int, *, turn: int = TURN) -> dict[str, Timing]:
     """Time each call as many times, ten in a row, each time with another number, and sum up.
 
     Ten, because the first call after something else finds the processor's caches full of that; whoever's turn follows
@@ -27,11 +53,11 @@ def in_turns(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
-    for start in range(0, rounds, TURN):
+    for start in range(0, rounds, turn):
         names.append(names.pop(0))
         for name in names:
             call, series = calls[name], times[name]
-            for number in range(start, start + TURN):
+            for number in range(start, start + turn):
                 begun = time.perf_counter()
                 call(number)
                 series.append((time.perf_counter() - begun) * 1e6)
@@ -41,3 +67,15 @@ def in_turns(calls: dict[str, Callable[[int], object]], rounds: int) -> dict[str
 def _timing(series: list[float]) -> Timing:
     ordered = sorted(series)
     return Timing(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
+
+
+def row(what: str, theirs: str, timings: dict[str, Timing], bar: float | None, name: str = "theirs") -> Row:
+    """Return ours to theirs: at most `bar` times as long."""
+    ours = timings["ours"]
+    return Row(what, theirs, ours.median, timings[name].median, ours.worst, bar)
+
+
+def faster(what: str, theirs: str, timings: dict[str, Timing], bar: float | None, name: str) -> Row:
+    """Return theirs to ours: ours is at least `bar` times as fast."""
+    ours = timings["ours"]
+    return Row(what, theirs, ours.median, timings[name].median, ours.worst, bar, smaller_is_better=False)
