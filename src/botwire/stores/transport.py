@@ -30,7 +30,8 @@ IDLE_SECONDS = 30.0
 """How long a connection is kept that nobody uses."""
 MAX_IDLE = 32
 CLOSED = "the store is closed; open a new one"
-_CHUNK = 256 * 1024
+_CHUNK = 64 * 1024
+"""Bytes received at once. Python makes room for as many each time, and from 128 KiB on the kernel has to help: 60 µs."""
 
 
 class ConnectionFailed(OSError):
