@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -59,6 +60,9 @@ class SqliteStore:
     Raises:
         StoreError: the file cannot be opened, is not a botwire file, or is from a newer botwire.
     """
+
+    _vfs: str | None = None
+    """SQLite's layer over the operating system, by name; tests put failing disks here (https://www.sqlite.org/vfs.html)."""
 
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
@@ -121,7 +125,7 @@ class SqliteStore:
             if self._path != ":memory:":
                 # SQLite would make it readable for everybody; its -wal and -shm take after it.
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = Connection(self._path, statementcachesize=100)
+            connection = Connection(self._path, vfs=self._vfs, statementcachesize=100)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
         except apsw.Error as error:
@@ -194,8 +198,7 @@ class SqliteStore:
                 result = change(connection.run)
                 connection.execute("COMMIT")
             except BaseException as error:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                connection.roll_back()
                 if isinstance(error, apsw.Error):
                     raise self._mapped(error) from error
                 raise
@@ -218,6 +221,17 @@ class Connection(apsw.Connection):
     def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
         """Run a statement to its end and return its rows."""
         return self.execute(_SQL[name], values).fetchall()
+
+    def roll_back(self) -> None:
+        """Undo the transaction if there is one. That the disk fails here too would hide why it is undone."""
+        if self.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self.execute("ROLLBACK")
+
+    def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as in apsw
+        """Close it. A disk that fails now fails only the checkpoint, which whoever opens the file next makes up for."""
+        with contextlib.suppress(apsw.Error):
+            super().close(force)
 
 
 _MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
