@@ -1,7 +1,7 @@
 """Disks that fail, as SQLite sees them: a VFS over the real one (https://www.sqlite.org/vfs.html).
 
 ``PowerCut`` remembers what was synced and what was only written, and can say what a disk holds after the power went;
-``Failing`` makes calls fail.
+``FailingSync`` makes syncs fail, which no system call of SQLite's can be made to do (see ``system.py``).
 """
 
 from __future__ import annotations
@@ -89,38 +89,17 @@ def _path(name) -> str:
     return name.filename() if isinstance(name, apsw.URIFilename) else name or ""
 
 
-# Calls that fail
+class FailingSync(Disk):
+    """Sync number `first` fails, and with it the next ones: `many` in all."""
 
-CODES = {
-    "open": apsw.SQLITE_CANTOPEN,
-    "delete": apsw.SQLITE_IOERR_DELETE,
-    "access": apsw.SQLITE_IOERR_ACCESS,
-    "read": apsw.SQLITE_IOERR_READ,
-    "write": apsw.SQLITE_IOERR_WRITE,
-    "truncate": apsw.SQLITE_IOERR_TRUNCATE,
-    "sync": apsw.SQLITE_IOERR_FSYNC,
-    "size": apsw.SQLITE_IOERR_FSTAT,
-    "lock": apsw.SQLITE_IOERR_LOCK,
-}
-
-
-class Failing(Disk):
-    """Call number `first` fails, and with it the next ones: `many` in all.
-
-    Args:
-        full: writes fail because the disk is full instead of broken; other calls go on working.
-    """
-
-    def __init__(self, *, full: bool = False) -> None:
-        self.first, self.many, self.full = 0, 0, full
-        self.failed: list[str] = []
-        super().__init__()
+    first, many, syncs = 0, 0, 0
 
     def touch(self, call: str, path: str) -> None:
         super().touch(call, path)
-        if self.first <= self.calls < self.first + self.many and (call == "write" or not self.full):
-            self.failed.append(call)
-            raise apsw.exception_for(apsw.SQLITE_FULL if self.full else CODES[call])
+        if call == "sync":
+            self.syncs += 1
+            if self.first <= self.syncs < self.first + self.many:
+                raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
 
 
 # The power goes

@@ -62,7 +62,7 @@ class Writer:
         return dict(self.entries), list(self.messages)
 
 
-def check(store: SqliteStore, namespace: str, writers: list[Writer], *, in_doubt: bool) -> None:
+def check(store: SqliteStore, namespace: str, writers: list[Writer], *, in_doubt: bool = False) -> None:
     """See that each writer's acknowledged writes are there, and nothing else: or, in doubt, all of one more."""
     entries = {entry.key: entry.value for entry in store.read(namespace, ListEntries())}
     messages = store.read(namespace, ListMessages(SESSION))
