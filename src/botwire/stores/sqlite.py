@@ -204,8 +204,14 @@ class SqliteStore:
                 raise
             finally:
                 self._lock.release()
-        finally:
-            self._connections.give(connection)
+        except BaseException as error:
+            if isinstance(error.__cause__, apsw.ReadOnlyError):
+                # SQLite opened it for reading when it might not write, and would never try again.
+                self._connections.drop(connection)
+            else:
+                self._connections.give(connection)
+            raise
+        self._connections.give(connection)
         return result
 
     def _mapped(self, error: apsw.Error) -> BotWireError:
