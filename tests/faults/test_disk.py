@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import errno
 import random
 
 import pytest
 
 from botwire import BotWireError, StoreError, Timeout
+from botwire.records import Increment
 from botwire.stores.sqlite import SqliteStore
 from tests.faults.disk import FailingSync
 from tests.faults.load import Writer, check, check_file
@@ -106,3 +108,17 @@ def test_any_sync_fails(tmp_path, many):
             break
     print({"syncs failed, each in turn": first, "errors": raised})
     assert raised >= first / 2
+
+
+def test_a_connection_opened_while_nothing_may_be_written_is_not_kept(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    store.write("n", [Increment("k")])
+    taken = store._connections.take()
+    with SystemCalls({"open": errno.EACCES}) as system:
+        system.fail(1)  # SQLite then opens the file for reading
+        with pytest.raises(StoreError, match="read-only; nothing was written"):
+            store.write("n", [Increment("k")])
+        assert system.failed == {"open": 1}
+    assert store.write("n", [Increment("k")]) == [2]
+    store._connections.give(taken)
+    store.close()
