@@ -85,7 +85,7 @@ class SqliteStore:
         connection = self._connections.take()
         try:
             return cast("T", answer(connection.run, self._plans, namespace, query, now()))
-        except apsw.Error as error:
+        except (apsw.Error, TypeError) as error:
             raise self._mapped(error) from error
         finally:
             self._connections.give(connection)
@@ -199,7 +199,7 @@ class SqliteStore:
                 connection.execute("COMMIT")
             except BaseException as error:
                 connection.roll_back()
-                if isinstance(error, apsw.Error):
+                if isinstance(error, apsw.Error | TypeError):
                     raise self._mapped(error) from error
                 raise
             finally:
@@ -214,7 +214,7 @@ class SqliteStore:
         self._connections.give(connection)
         return result
 
-    def _mapped(self, error: apsw.Error) -> BotWireError:
+    def _mapped(self, error: Exception) -> BotWireError:
         for kind, cls, text in _MAPPED:
             if isinstance(error, kind):
                 return cls(f"{self._path}: {text} ({error})")
@@ -226,7 +226,10 @@ class Connection(apsw.Connection):
 
     def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
         """Run a statement to its end and return its rows."""
-        return self.execute(_SQL[name], values).fetchall()
+        try:
+            return self.execute(_SQL[name], values).fetchall()
+        except UnicodeDecodeError as error:
+            raise apsw.CorruptError(f"text that is not UTF-8: {error.reason}") from error
 
     def roll_back(self) -> None:
         """Undo the transaction if there is one. That the disk fails here too would hide why it is undone."""
@@ -240,7 +243,7 @@ class Connection(apsw.Connection):
             super().close(force)
 
 
-_MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
+_MAPPED: tuple[tuple[type[Exception], type[BotWireError], str], ...] = (
     (apsw.BusyError, Timeout, "another program keeps the database locked; nothing was written, try again"),
     (apsw.LockedError, Timeout, "the database is locked; nothing was written, try again"),
     (apsw.FullError, StoreError, "the disk is full; nothing was written. Make room, then go on"),
@@ -249,6 +252,7 @@ _MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
     (apsw.CantOpenError, StoreError, "the file cannot be opened: does its folder exist, and may it be written?"),
     (apsw.NotADBError, StoreError, "the file is not a SQLite database: name another file"),
     (apsw.CorruptError, StoreError, "the file is damaged: restore a backup, or salvage it with SQLite's .recover"),
+    (TypeError, StoreError, "the file is damaged, a row holds what no row can: restore a backup"),
     (apsw.IOError, StoreError, "the disk failed; nothing was written"),
     (apsw.NoMemError, Unavailable, "out of memory"),
     (apsw.InterruptError, Unavailable, "interrupted; nothing was written"),
