@@ -60,12 +60,21 @@ def serve(
     open_: Annotated[
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
     ] = False,
+    workers: Annotated[int, typer.Option(help="How many processes serve the file together.", min=1, max=64)] = 1,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
     from .server.serve import serve as run_server
 
-    run_server(_path(db), host=host, port=port, plans=_plans(plans, plan), open_to_all=open_, log_level=log_level)
+    run_server(
+        _path(db),
+        host=host,
+        port=port,
+        plans=_plans(plans, plan),
+        open_to_all=open_,
+        log_level=log_level,
+        workers=workers,
+    )
 
 
 @plan.command("set")

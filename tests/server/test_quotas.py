@@ -36,9 +36,10 @@ def plans_file(tmp_path):
     return path
 
 
-@pytest.fixture
-def tight(tmp_path, plans_file):
-    server = Server(tmp_path / "server.db", "--plans", str(plans_file), "--plan", "tight")
+@pytest.fixture(params=["1", "2"], ids=["one process", "two processes"])
+def tight(request, tmp_path, plans_file):
+    options = "--plans", str(plans_file), "--plan", "tight", "--workers", request.param
+    server = Server(tmp_path / "server.db", *options)
     server.plans_file = plans_file
     yield server
     server.stop()

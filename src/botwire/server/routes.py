@@ -1,20 +1,27 @@
-"""The hot routes, as plain Starlette endpoints.
+"""The hot routes, as plain Starlette endpoints, and a shortcut to them.
 
 A FastAPI path operation costs 55 µs more a request than such an endpoint (measured: 13,400 against 41,900 requests a second
-on one core), as much as everything else together. `openapi.py` describes these in the app's OpenAPI document all the same.
+on one core), as much as everything else together, and the layers of a FastAPI app around an endpoint cost nearly as much
+again. `openapi.py` describes these routes in the app's OpenAPI document all the same.
 """
 
 from __future__ import annotations
 
-from starlette.requests import Request
+from collections.abc import Callable
+
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from .. import wire
-from ..errors import InvalidArgument, NotFound
+from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
 from ..store import AsyncStore
+
+_MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 
 
 class TooLarge(InvalidArgument):
@@ -33,84 +40,147 @@ class UnsupportedMediaType(InvalidArgument):
 
 async def get_entry(request: Request) -> Response:
     """``GET /memory/{namespace}/{key}``."""
-    namespace, key = _namespace(request), check_name(request.path_params["key"])
+    namespace, key = _namespace(request), check_name(request.path_params["name"])
     entry = await _store(request).read(namespace, GetEntry(key))
     if entry is None:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return json_response(wire.encode_entry(namespace, entry))
+    return JsonResponse(wire.encode_entry(namespace, entry))
 
 
 async def put_entry(request: Request) -> Response:
     """``PUT /memory/{namespace}/{key}``."""
-    namespace, key = _namespace(request), request.path_params["key"]
+    namespace, key = _namespace(request), request.path_params["name"]
     (version,) = await write(request, namespace, wire.decode_put(key, await read_body(request)))
-    return json_response(wire.encode_written(namespace, key, version))
+    return JsonResponse(wire.encode_written(namespace, key, version))
 
 
 async def delete_entry(request: Request) -> Response:
     """``DELETE /memory/{namespace}/{key}``."""
-    namespace, key = _namespace(request), check_name(request.path_params["key"])
+    namespace, key = _namespace(request), check_name(request.path_params["name"])
     (was_there,) = await write(request, namespace, Delete(key))
     if not was_there:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return json_response(wire.encode_results([True]))
+    return JsonResponse(wire.encode_results([True]))
 
 
 async def write_namespace(request: Request) -> Response:
     """``POST /memory/{namespace}``."""
     namespace = _namespace(request)
     operations = wire.decode_write(await read_body(request))
-    return json_response(wire.encode_results(await write(request, namespace, *operations)))
+    return JsonResponse(wire.encode_results(await write(request, namespace, *operations)))
 
 
 async def get_messages(request: Request) -> Response:
     """``GET /sessions/{namespace}/{session}``."""
-    session = check_name(request.path_params["session"], "session name")
+    session = check_name(request.path_params["name"], "session name")
     return await messages_of(request, _namespace(request), session)
 
 
 async def append_messages(request: Request) -> Response:
     """``POST /sessions/{namespace}/{session}``."""
-    namespace, session = _namespace(request), request.path_params["session"]
+    namespace, session = _namespace(request), request.path_params["name"]
     (seqs,) = await write(request, namespace, wire.decode_append(session, await read_body(request)))
-    return json_response(wire.encode_seqs(seqs))
+    return JsonResponse(wire.encode_seqs(seqs))
 
 
 ROUTES = [
-    Route("/memory/{namespace}/{key:path}", get_entry, methods=["GET"]),
-    Route("/memory/{namespace}/{key:path}", put_entry, methods=["PUT"]),
-    Route("/memory/{namespace}/{key:path}", delete_entry, methods=["DELETE"]),
+    Route("/memory/{namespace}/{name:path}", get_entry, methods=["GET"]),
+    Route("/memory/{namespace}/{name:path}", put_entry, methods=["PUT"]),
+    Route("/memory/{namespace}/{name:path}", delete_entry, methods=["DELETE"]),
     Route("/memory/{namespace}", write_namespace, methods=["POST"]),
-    Route("/sessions/{namespace}/{session:path}", get_messages, methods=["GET"]),
-    Route("/sessions/{namespace}/{session:path}", append_messages, methods=["POST"]),
+    Route("/sessions/{namespace}/{name:path}", get_messages, methods=["GET"]),
+    Route("/sessions/{namespace}/{name:path}", append_messages, methods=["POST"]),
 ]
+
+
+_ENDPOINTS = {
+    (route.path.count("/"), route.path.split("/")[1], method): route.endpoint
+    for route in ROUTES
+    for method in route.methods or ()
+    if method != "HEAD"
+}
+"""By the number of slashes, the first segment and the method."""
+
+
+class Shortcut:
+    """Takes a request for a hot route straight to its endpoint, and any other request to the app.
+
+    The app has these routes too and would answer the same, in twice the time.
+
+    Args:
+        app: the app.
+        on_error: makes the answer for an error of ours, as the app does.
+    """
+
+    def __init__(self, app: Starlette, on_error: Callable[[BotWireError], Response]) -> None:
+        self._app = app
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        request = self._hot(scope, receive)
+        if request is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            response = await request.scope["endpoint"](request)
+        except BotWireError as error:
+            response = self._on_error(error)
+        except ClientDisconnect:  # nobody is there to answer
+            return
+        await response(scope, receive, send)
+
+    def _hot(self, scope: Scope, receive: Receive) -> Request | None:
+        if scope["type"] != "http":
+            return None
+        parts = scope["path"].split("/", 3)
+        endpoint = _ENDPOINTS.get((len(parts) - 1, parts[1], scope["method"]))
+        if endpoint is None:
+            return None
+        scope["app"] = self._app
+        scope["endpoint"] = endpoint
+        scope["path_params"] = {"namespace": parts[2], "name": parts[-1]}
+        return Request(scope, receive)
 
 
 # What the routes share
 
 
-def json_response(body: bytes, status: int = 200) -> Response:
-    """Return an answer that is JSON already."""
-    return Response(body, status, media_type=wire.MEDIA_TYPE)
+class JsonResponse(Response):
+    """An answer that is JSON already; made in a tenth of the time that its parent takes."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", b"%d" % len(body))]
+
+
+def header(request: Request, name: bytes) -> str:
+    """Return a header field by its name in lower case; nothing when there is none."""
+    for field, value in request.scope["headers"]:
+        if field == name:
+            return str(value, "latin-1")
+    return ""
 
 
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
     """Answer with messages of a session, or with how many there are."""
     store, given = _store(request), request.query_params
     if given.get("count") == "true":
-        return json_response(wire.encode_count(await store.read(namespace, CountMessages(session))))
+        return JsonResponse(wire.encode_count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
     messages = await store.read(namespace, ListMessages(session, after or 0, limit, last))
-    return json_response(wire.encode_messages(messages, full=last is None and len(messages) == limit))
+    return JsonResponse(wire.encode_messages(messages, full=last is None and len(messages) == limit))
 
 
 async def write(request: Request, namespace: str, *operations: Operation) -> list[Result]:
     """Write, under the request's idempotency key if it has one."""
-    key = request.headers.get("idempotency-key")
-    if key is not None:
+    key = header(request, b"idempotency-key")
+    if key:
         check_name(key, "idempotency key")
-    return await _store(request).write(namespace, operations, idempotency_key=key)
+    return await _store(request).write(namespace, operations, idempotency_key=key or None)
 
 
 async def read_body(request: Request) -> bytes:
@@ -119,7 +189,8 @@ async def read_body(request: Request) -> bytes:
     The declaration is what keeps other sites' pages out of a server on loopback: a browser sends JSON to a foreign host
     only if that allows it (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), and we do not.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
+    kind = header(request, b"content-type")
+    if kind != wire.MEDIA_TYPE and kind.partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
         raise UnsupportedMediaType("send the body with Content-Type: application/json")
     parts, length = [], 0
     async for part in request.stream():

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 
+import msgspec
 import uvicorn
 
 from ..errors import InvalidArgument
 from ..plans import Plans
 from ..stores.sqlite import SqliteStore
-from ..stores.sqlite_async import AsyncSqliteStore
-from .app import create_app
+from ..stores.sqlite_served import ServedSqliteStore
+from .app import create_app, shortcut
 from .logs import config
+from .routes import Shortcut
 
 GRACE = 10
 """Seconds that a shutdown waits for the requests under way."""
 
+_GIVEN = "BOTWIRE_SERVED"
 
-def serve(path: str, *, host: str, port: int, plans: Plans, open_to_all: bool = False, log_level: str = "info") -> None:
+
+def serve(
+    path: str,
+    *,
+    host: str,
+    port: int,
+    plans: Plans,
+    open_to_all: bool = False,
+    log_level: str = "info",
+    workers: int = 1,
+) -> None:
     """Serve a SQLite file until SIGTERM or SIGINT; returns when every request under way is answered.
 
     Args:
@@ -25,11 +39,13 @@ def serve(path: str, *, host: str, port: int, plans: Plans, open_to_all: bool = 
         host: the interface to listen on.
         port: 0 for any free one, which the log names.
         plans: limits for the namespaces.
-        open_to_all: the operator's word that whoever reaches the interface may read and write everything.
+        open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
         log_level: debug, info, warning or error.
+        workers: processes that serve the file together, for reads to use more than one core. One that dies is replaced.
 
     Raises:
-        InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said.
+        InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said, or a store in
+            memory is to have several processes.
         StoreError: the file cannot be opened.
     """
     if not open_to_all and not is_loopback(host):
@@ -37,17 +53,29 @@ def serve(path: str, *, host: str, port: int, plans: Plans, open_to_all: bool = 
             f"{host} can be reached from other machines, and this server asks nobody for a token: add --open if that is "
             "what you want, or put it behind something that asks, or listen on 127.0.0.1"
         )
-    app = create_app(AsyncSqliteStore(SqliteStore(path, plans=plans)))
+    if workers > 1 and path == ":memory:":
+        raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
+    SqliteStore(path).close()  # whatever is wrong with the file is said before anything listens
+    os.environ[_GIVEN] = msgspec.json.encode((path, plans)).decode()
     uvicorn.run(
-        app,
+        f"{__name__}:app",
+        factory=True,
         host=host,
         port=port,
+        workers=workers,
         log_config=config(log_level),
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nobody asks where a request came from
         ws="none",
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def app() -> Shortcut:
+    """Return what each of the processes runs. It is told what to serve by the environment: uvicorn hands on a name only."""
+    path, plans = msgspec.json.decode(os.environ[_GIVEN], type=tuple[str, Plans])
+    return shortcut(create_app(ServedSqliteStore(SqliteStore(path, plans=plans))))
 
 
 def is_loopback(host: str) -> bool:

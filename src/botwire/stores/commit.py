@@ -71,7 +71,7 @@ class CommitQueue:
             if isinstance(error, asyncio.CancelledError):
                 raise
             if gone:
-                raise Timeout(_TOO_LATE.format(timeout)) from None
+                raise Timeout(TOO_LATE.format(timeout)) from None
             raise Timeout(f"the disk did not answer within {timeout:g} s; the write may still happen") from None
         return turn.result()
 
@@ -105,7 +105,7 @@ class CommitQueue:
         try:
             if not turn.called.acquire(timeout=timeout):
                 if self._withdraw(turn):
-                    raise Timeout(_TOO_LATE.format(timeout))
+                    raise Timeout(TOO_LATE.format(timeout))
                 turn.called.acquire()
         except KeyboardInterrupt:
             self._abandon(turn)
@@ -185,7 +185,7 @@ class CommitQueue:
         return False
 
 
-_TOO_LATE = "no turn to write within {:g} s, because other writers hold the store; nothing was written. Try again"
+TOO_LATE = "no turn to write within {:g} s, because other writers hold the store; nothing was written. Try again"
 
 _INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
 

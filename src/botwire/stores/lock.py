@@ -55,12 +55,14 @@ class FileLock:
         self._file: int | None = None
 
     def acquire(self, timeout: float) -> None:
-        """Take the lock, or raise `Timeout` after that many seconds."""
+        """Take the lock, or raise `Timeout` after that many seconds (0: at once)."""
         if self._file is None:
             self._file = self._open()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if not timeout:
+                raise Timeout(f"another process holds {self._path}; nothing was written") from None
             self._wait(self._file, timeout)
 
     def release(self) -> None:

@@ -179,40 +179,73 @@ class SqliteStore:
     # Commits
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        def change(run: Run) -> list[Outcome]:
-            transaction = Transaction(run, self._plans, now())
-            alone = len(writes) == 1
-            outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
-            transaction.finish()
-            return outcomes
+        return self._transact(lambda run: self.apply(run, writes))
 
-        return self._transact(change)
+    def apply(self, run: Run, writes: Sequence[Write]) -> list[Outcome]:
+        """Apply the writes of a group inside a transaction, each whole or not at all."""
+        transaction = Transaction(run, self._plans, now())
+        alone = len(writes) == 1
+        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
+        transaction.finish()
+        return outcomes
 
     def _transact(self, change: Callable[[Run], T]) -> T:
         """Run a change in a transaction of its own and return when it is on disk."""
+        connection, result = self.begin(change, self.timeout)
+        self.commit(connection)
+        return result
+
+    def begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
+        """Run a change in a transaction, which is still open on the connection returned: `commit` it.
+
+        Args:
+            change: what to run.
+            timeout: seconds to wait for other writers; 0: raise `Timeout` at once.
+        """
         connection = self._connections.take()
         try:
-            self._lock.acquire(self.timeout)
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                result = change(connection.run)
-                connection.execute("COMMIT")
-            except BaseException as error:
-                connection.roll_back()
-                if isinstance(error, apsw.Error | TypeError):
-                    raise self._mapped(error) from error
-                raise
-            finally:
-                self._lock.release()
-        except BaseException as error:
-            if isinstance(error.__cause__, apsw.ReadOnlyError):
-                # SQLite opened it for reading when it might not write, and would never try again.
-                self._connections.drop(connection)
-            else:
-                self._connections.give(connection)
+            self._lock.acquire(timeout)
+        except BaseException:
+            self._connections.give(connection)
             raise
+        try:
+            if timeout == self.timeout:
+                connection.execute("BEGIN IMMEDIATE")
+            else:
+                self._begin_within(connection, timeout)
+            return connection, change(connection.run)
+        except BaseException as error:
+            self._undo(connection, error)
+            raise
+
+    def _begin_within(self, connection: Connection, timeout: float) -> None:
+        connection.set_busy_timeout(int(timeout * 1000))
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        finally:
+            connection.set_busy_timeout(int(self.timeout * 1000))
+
+    def commit(self, connection: Connection) -> None:
+        """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
+        try:
+            connection.execute("COMMIT")
+        except BaseException as error:
+            self._undo(connection, error)
+            raise
+        self._lock.release()
         self._connections.give(connection)
-        return result
+
+    def _undo(self, connection: Connection, error: BaseException) -> None:
+        """Roll back, let go of everything, and raise an error of the database as one of ours."""
+        connection.roll_back()
+        self._lock.release()
+        if isinstance(error, apsw.ReadOnlyError):
+            # SQLite opened it for reading when it might not write, and would never try again.
+            self._connections.drop(connection)
+        else:
+            self._connections.give(connection)
+        if isinstance(error, apsw.Error | TypeError):
+            raise self._mapped(error) from error
 
     def _mapped(self, error: Exception) -> BotWireError:
         for kind, cls, text in _MAPPED:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import msgspec
@@ -56,8 +57,13 @@ class Transaction:
         """
         if alone:
             return self._apply(write)
+        if write.idempotency_key is None and len(write.operations) == 1 and self._is_whole(write):
+            try:
+                return self._apply(write)
+            except BotWireError as error:
+                return error
         before = self._accounts.get(write.namespace)
-        saved = replace(before) if before else None
+        saved = copy.copy(before)
         self._run("savepoint", ())
         try:
             results = self._apply(write)
@@ -70,6 +76,10 @@ class Transaction:
             return error
         self._run("release", ())
         return results
+
+    def _is_whole(self, write: Write) -> bool:
+        """Whether a write is refused, if it is, before it changes anything, so that nothing would have to be undone."""
+        return type(write.operations[0]) in _WHOLE and self.account(write.namespace).id is not None
 
     def finish(self) -> None:
         """Purge a little of what has expired, and put down the accounts of the namespaces touched."""
@@ -285,6 +295,7 @@ def _conflict(key: str, expected: int, version: int) -> str:
     return f"key {key!r} is {now}, and {want} was expected; nothing was written. Read it again and decide anew"
 
 
+_WHOLE = frozenset({Put, Delete, Increment})
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Put: Transaction._put,
     Delete: Transaction._delete,

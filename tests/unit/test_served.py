@@ -1,0 +1,147 @@
+"""The store as a server has it: writes applied on the event loop, commits on a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from botwire import Conflict, Memory, Timeout
+from botwire.records import Append, Clear, CountEntries, GetEntry, Increment, NewMessage, Put
+from botwire.stores import sqlite_served
+from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite_served import ServedSqliteStore
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "served.db"
+
+
+def served(path, timeout=5.0):
+    return ServedSqliteStore(SqliteStore(path, timeout=timeout))
+
+
+def hold(path):
+    """Hold the turn to write as another process would; call what is returned to give it back."""
+    other = SqliteStore(path)
+    connection, _ = other.begin(lambda _: None, 5)
+
+    def give_back():
+        other.commit(connection)
+        other.close()
+
+    return give_back
+
+
+def test_writes_that_come_together_are_committed_together(path):
+    store = served(path)
+    commits = []
+    commit = store.store.commit
+    store.store.commit = lambda connection: (commits.append(1), commit(connection))
+
+    async def main():
+        return await asyncio.gather(*(store.write("n", [Increment("k", 1)]) for _ in range(100)))
+
+    assert sorted(asyncio.run(main())) == [[n] for n in range(1, 101)]
+    assert len(commits) < 5
+    store.store.close()
+
+
+def test_a_refused_write_leaves_the_others_of_its_group_alone(path):
+    store = served(path)
+
+    async def main():
+        async def write(*operations):
+            try:
+                return await store.write("n", operations)
+            except Conflict as error:
+                return type(error)
+
+        return await asyncio.gather(
+            write(Put("a", "1")),
+            write(Put("b", "1"), Put("a", "2", None, 999)),
+            write(Put("c", "1", None, 999)),
+            write(Append("s", (NewMessage("1", "1"),))),
+        )
+
+    assert asyncio.run(main()) == [[1], Conflict, Conflict, [[1]]]
+    with Memory("n", f"sqlite:///{path}") as memory:
+        assert memory.keys() == ["a"]
+        assert memory["a"] == 1
+    store.store.close()
+
+
+def test_it_waits_for_another_process(path):
+    store = served(path)
+    give_back = hold(path)
+    threading.Timer(0.2, give_back).start()
+
+    async def main():
+        write = asyncio.create_task(store.write("n", [Put("k", "1")]))
+        await asyncio.sleep(0.05)
+        assert await store.read("n", GetEntry("k")) is None  # reads do not wait
+        assert await write == [1]
+
+    asyncio.run(main())
+    store.store.close()
+
+
+def test_it_does_not_wait_for_ever(path):
+    store = served(path, timeout=0.2)
+    give_back = hold(path)
+
+    async def main():
+        writes = [asyncio.create_task(store.write("n", [Put(f"k{n}", "1")])) for n in range(2)]
+        await asyncio.sleep(0.05)
+        writes.append(asyncio.create_task(store.write("n", [Put("k2", "1")])))
+        for write in writes:
+            with pytest.raises(Timeout):
+                await write
+        await asyncio.to_thread(give_back)
+        await asyncio.sleep(0.1)
+        assert await store.write("n", [Put("after", "1")])
+        assert await store.read("n", CountEntries("")) == 1
+
+    asyncio.run(main())
+    store.store.close()
+
+
+def test_a_write_that_is_cancelled_while_it_waits_does_not_happen(path):
+    store = served(path)
+    give_back = hold(path)
+
+    async def main():
+        first = asyncio.create_task(store.write("n", [Put("first", "1")]))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(store.write("n", [Put("second", "1")]))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        await asyncio.to_thread(give_back)
+        await first
+        await store.write("n", [Put("third", "1")])
+        assert await store.read("n", CountEntries("")) == 2
+        assert await store.read("n", GetEntry("second")) is None
+
+    asyncio.run(main())
+    store.store.close()
+
+
+def test_long_writes_run_on_the_thread(path, monkeypatch):
+    store = served(path)
+    applied = []
+    apply = store.store.apply
+    store.store.apply = lambda *arguments: (applied.append(threading.current_thread().name), apply(*arguments))[1]
+    many = [Put(f"k{n}", "1") for n in range(sqlite_served.MAX_HERE + 1)]
+
+    async def main():
+        await store.write("n", many)
+        await store.write("n", [Put("large", '"' + "x" * sqlite_served.MAX_HERE * sqlite_served.ROW_BYTES + '"')])
+        assert await store.write("n", [Clear()]) == [len(many) + 1]
+        await store.write("n", [Put("k", "1")])
+
+    asyncio.run(main())
+    threads = ["commit" in name for name in applied]
+    assert threads == [True, True, True, False]
+    store.store.close()
