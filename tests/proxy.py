@@ -1,20 +1,26 @@
-"""A TCP proxy that misbehaves as told: it cuts, delays and trickles."""
+"""A TCP proxy that misbehaves as told: it cuts, doubles, delays and trickles."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import threading
 import time
 
 
 class Proxy:
-    """Listens on ``port`` and passes everything on to a server, but for the next connections as `plan` says.
+    """Listens on ``port`` and passes everything on to a server, but for the next requests as `plan` says.
 
     A plan is a list; each request takes the first item:
-    ``"pass"``; ``"cut before"`` the server sees the request; ``"cut after"`` it answered, without passing the answer on;
-    ``"half"`` the answer is passed on by half; ``"trickle"``, byte by byte, slowly; ``"twice"``, the
-    request is sent to the server twice; ``"hang"``, nothing ever comes back.
+
+    - ``"pass"``;
+    - ``"cut before"`` the server sees the request, ``"cut inside"`` it: the server sees the first half of it;
+    - ``"cut after"`` the server answered, without passing the answer on; ``"reset"``: the same, by a reset;
+    - ``"half"``: the answer is passed on by half, and cut;
+    - ``"twice"``: the request is sent to the server twice; ``"again"``: a second time, some time after it was answered;
+    - ``"delay"``: the answer comes late, ``"hang"``: so late that nobody waits for it any more;
+    - ``"trickle"``: the answer comes byte by byte, slowly; ``"drip"``: so does the request, to the server.
     """
 
     def __init__(self, server_port: int, plan: list[str] | None = None) -> None:
@@ -46,30 +52,45 @@ class Proxy:
             while request := _message(client):
                 self.requests += 1
                 how = self.plan.pop(0) if self.plan else "pass"
-                if how == "cut before":
+                if how == "cut before" or not self._pass_on(client, request, how):
                     return
-                answer = self._ask(request)
-                if how == "twice":
-                    answer = self._ask(request)
-                if how == "cut after":
-                    return
-                if how == "half":
-                    client.sendall(answer[: len(answer) // 2])
-                    return
-                if how == "hang":
-                    time.sleep(3)
-                    return
-                if how == "trickle":
-                    for byte in answer:
-                        client.sendall(bytes([byte]))
-                        time.sleep(0.05)
-                else:
-                    client.sendall(answer)
 
-    def _ask(self, request: bytes) -> bytes:
+    def _pass_on(self, client: socket.socket, request: bytes, how: str) -> bool:
+        """Let the server answer; whether the connection goes on."""
+        if how == "cut inside":
+            with socket.create_connection(("127.0.0.1", self.server_port)) as server:
+                server.sendall(request[: len(request) // 2])
+            return False
+        answer = self._ask(request, pause=0.0005 if how == "drip" else 0)
+        if how == "twice":
+            answer = self._ask(request)
+        if how == "again":
+            threading.Timer(0.05, self._ask, [request]).start()
+        if how == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how in {"cut after", "reset"}:
+            return False
+        if how == "half":
+            client.sendall(answer[: len(answer) // 2])
+            return False
+        if how in {"delay", "hang"}:
+            time.sleep(0.1 if how == "delay" else 3)
+        _send(client, answer, pause=0.05 if how == "trickle" else 0)
+        return how != "hang"
+
+    def _ask(self, request: bytes, pause: float = 0) -> bytes:
         with socket.create_connection(("127.0.0.1", self.server_port)) as server:
-            server.sendall(request)
+            _send(server, request, pause)
             return _message(server)
+
+
+def _send(connection: socket.socket, data: bytes, pause: float) -> None:
+    if not pause:
+        connection.sendall(data)
+        return
+    for byte in data:
+        connection.sendall(bytes([byte]))
+        time.sleep(pause)
 
 
 def _message(connection: socket.socket) -> bytes:

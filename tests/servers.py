@@ -13,14 +13,21 @@ from pathlib import Path
 
 
 class Server:
-    """``botwire serve`` on a file. Start it again on the same port after a kill."""
+    """``botwire serve`` on a file. Start it again on the same port after a kill.
 
-    def __init__(self, db: Path | str, *options: str) -> None:
-        self.db, self.options, self.port = str(db), options, 0
+    Args:
+        db: the file.
+        options: as on the command line.
+        prefix: a command that runs the server's, in the same process.
+    """
+
+    def __init__(self, db: Path | str, *options: str, prefix: tuple[str, ...] = ()) -> None:
+        self.db, self.options, self.prefix, self.port = str(db), options, prefix, 0
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "botwire", "serve", "--db", self.db, "--port", str(self.port), *self.options]
+        serve = [sys.executable, "-m", "botwire", "serve", "--db", self.db, "--port", str(self.port)]
+        command = [*self.prefix, *serve, *self.options]
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""}
         )
@@ -50,6 +57,13 @@ class Server:
     def stop(self) -> int:
         self.process.terminate()
         return self._ended()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.stop()
 
     def _ended(self) -> int:
         code = self.process.wait(30)

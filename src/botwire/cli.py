@@ -61,6 +61,9 @@ def serve(
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
     ] = False,
     workers: Annotated[int, typer.Option(help="How many processes serve the file together.", min=1, max=64)] = 1,
+    max_connections: Annotated[
+        int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
+    ] = 500,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
@@ -74,6 +77,7 @@ def serve(
         open_to_all=open_,
         log_level=log_level,
         workers=workers,
+        max_connections=max_connections,
     )
 
 

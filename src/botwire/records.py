@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from .errors import StoreError
 from .values import Stored, decode
 
 T = TypeVar("T")
@@ -26,8 +27,11 @@ def now() -> int:
 
 
 def moment(microseconds: int) -> datetime:
-    """Return a store's time as an aware datetime in UTC."""
-    return _EPOCH + timedelta(microseconds=microseconds)
+    """Return a store's time as an aware datetime in UTC, or raise `StoreError` when it is none, because its file was damaged."""
+    try:
+        return _EPOCH + timedelta(microseconds=microseconds)
+    except (OverflowError, TypeError) as error:
+        raise StoreError(f"a stored time is damaged: {error}. Restore a backup") from error
 
 
 def new_id() -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from .errors import InvalidValue
+from .errors import InvalidValue, StoreError
 from .limits import MAX_DEPTH, MAX_VALUE_BYTES
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -55,8 +55,11 @@ def encode_json(value: Any) -> str:
 
 
 def decode(stored: Stored) -> Any:
-    """Return the value of a stored form."""
-    return stored if type(stored) is bytes else _decode(stored)
+    """Return the value of a stored form, or raise `StoreError` when it is none any more, because its file was damaged."""
+    try:
+        return stored if type(stored) is bytes else _decode(stored)
+    except (msgspec.DecodeError, RecursionError, TypeError) as error:
+        raise StoreError(f"the stored value is damaged: {error}. Restore a backup, or set it anew") from error
 
 
 def check_json(text: bytes | msgspec.Raw) -> str:

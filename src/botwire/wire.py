@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from . import records
-from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue
+from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
 from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
 from .records import Entry, Message, Operation, Result, Session, Usage, moment
 from .values import Stored, check_json, encode
@@ -365,20 +365,27 @@ def encode_document(document: Mapping[str, Any]) -> bytes:
 
 def decode_answer(body: bytes) -> Answer:
     """Return an answer of any kind but an entry and usage, which stand alone."""
-    return _ANSWER.decode(body)
+    return _read(_ANSWER, body)
 
 
 def decode_entry(body: bytes) -> Entry:
     """Return the entry in a body."""
-    return _ENTRY.decode(body).record()
+    return _read(_ENTRY, body).record()
 
 
 def decode_usage(body: bytes) -> Usage:
     """Return the usage in a body."""
-    wire = _USAGE.decode(body)
+    wire = _read(_USAGE, body)
     fields = msgspec.structs.asdict(wire)
     del fields["resets_at"]
     return Usage(**fields, resets=_microseconds(wire.resets_at))
+
+
+def _read(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreError(f"the answer is not one that botwire knows: {error}. Is it a botwire server?") from error
 
 
 def _entry(entry: Entry) -> dict[str, Any]:

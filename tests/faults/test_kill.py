@@ -12,10 +12,11 @@ import apsw
 import pytest
 
 from botwire import Memory
+from tests.faults.scale import rounds
 from tests.servers import Server
 
-KILLS = 100
-"""In all, shared between tests that run side by side."""
+KILLS = rounds(100, 500)
+"""Of writers, and of servers; shared between tests that run side by side."""
 PARTS = 4
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import random
 import socket
 import threading
@@ -11,9 +12,11 @@ import time
 import pytest
 
 from botwire import AsyncMemory, Conflict, Memory, Timeout, Unavailable
+from tests.faults.scale import rounds
 from tests.proxy import Proxy
 
-FAULTS = ["cut before", "cut after", "half", "twice"]
+FAULTS = ["cut before", "cut inside", "cut after", "reset", "half", "twice", "again", "delay", "drip"]
+ROUNDS = rounds(40, 1_000)
 
 
 @pytest.fixture
@@ -23,9 +26,12 @@ def proxy(server):
     proxy.close()
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_no_write_is_lost_or_done_twice(proxy, fault):
-    memory = Memory("n", proxy.url)
+def test_no_write_is_lost_or_done_twice(proxy):
+    for fault in FAULTS:
+        each_kind_of_write(Memory(fault, proxy.url), proxy, fault)
+
+
+def each_kind_of_write(memory, proxy, fault):
     history = memory.history("one")
     proxy.plan = [fault]
     assert memory.increment("count") == 1
@@ -54,8 +60,8 @@ def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
     memory = Memory("n", proxy.url)
     inner = proxy._ask
 
-    def ask(request):
-        answer = inner(request)
+    def ask(request, pause=0):
+        answer = inner(request, pause)
         if proxy.requests == 1:
             other.set("k", "theirs")
         return answer
@@ -67,13 +73,62 @@ def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
 
 
 def test_many_faults_in_a_row(proxy):
-    rng = random.Random(7)
-    memory = Memory("n", proxy.url)
-    for number in range(60):
+    rng, counts = random.Random(7), collections.Counter()
+    memory = Memory("n", proxy.url, timeout=30)
+    for number in range(ROUNDS):
         proxy.plan = rng.choices([*FAULTS, "pass"], k=rng.randrange(1, 4))
+        counts += collections.Counter(proxy.plan)
         assert memory.increment("count") == number + 1
         assert memory.history("one").append([number]) == [number + 1]
-    assert [message.data for message in memory.history("one").messages()] == list(range(60))
+    time.sleep(0.2)  # for what comes again
+    assert memory.get("count") == ROUNDS
+    assert [message.data for message in memory.history("one").messages()] == list(range(ROUNDS))
+    print({"writes": 2 * ROUNDS, "requests": proxy.requests, "faults": dict(counts)})
+
+
+def test_many_clients_through_one_bad_network(proxy, server):
+    """Each with faults of its own; what a call could not finish in time may have happened, whole, or not."""
+    rng = random.Random(8)
+    proxy.plan = rng.choices([*FAULTS, "hang", "trickle", *["pass"] * 8], k=ROUNDS * 8)
+    doubts, slowest = [], []
+
+    def work(writer):
+        memory, doubtful, longest = Memory("n", proxy.url, timeout=1), set(), 0.0
+        for number in range(ROUNDS // 2):
+            for write in (lambda: memory.history("one").append([[writer, number]]), lambda: memory.increment("count")):
+                begun = time.monotonic()
+                try:
+                    write()
+                except (Timeout, Unavailable):
+                    doubtful.add(number)
+                longest = max(longest, time.monotonic() - begun)
+        doubts.append((writer, doubtful))
+        slowest.append(longest)
+
+    threads = [threading.Thread(target=work, args=(writer,)) for writer in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(240)
+    time.sleep(0.3)
+    memory = Memory("n", server.url)
+    messages = memory.history("one").messages()
+    assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
+    found = [tuple(message.data) for message in messages]
+    assert len(set(found)) == len(found)
+    certain = {(writer, number) for writer, doubtful in doubts for number in set(range(ROUNDS // 2)) - doubtful}
+    assert len(doubts) == 4 and certain <= set(found)
+    doubtful = sum(len(numbers) for _, numbers in doubts)
+    assert len(certain) <= memory.get("count") <= len(certain) + doubtful
+    assert max(slowest) < 1.5
+    print(
+        {
+            "writes": 4 * ROUNDS,
+            "requests": proxy.requests,
+            "in doubt": doubtful,
+            "longest call": round(max(slowest), 2),
+        }
+    )
 
 
 def test_async_as_well(proxy):

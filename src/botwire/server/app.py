@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from .. import wire
@@ -144,6 +145,10 @@ def _add_error_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
         return _problem(wire.encode_document(document), error.status_code, dict(error.headers or {}))
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=400)  # which nobody is there to read
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:

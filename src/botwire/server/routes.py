@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
@@ -126,6 +126,8 @@ class Shortcut:
             response = await request.scope["endpoint"](request)
         except BotWireError as error:
             response = self._on_error(error)
+        except ClientDisconnect:  # nobody is there to answer
+            return
         await response(scope, receive, send)
 
     def _hot(self, scope: Scope, receive: Receive) -> Request | None:

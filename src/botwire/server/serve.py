@@ -31,6 +31,7 @@ def serve(
     open_to_all: bool = False,
     log_level: str = "info",
     workers: int = 1,
+    max_connections: int = 500,
 ) -> None:
     """Serve a SQLite file until SIGTERM or SIGINT; returns when every request under way is answered.
 
@@ -42,6 +43,7 @@ def serve(
         open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
         log_level: debug, info, warning or error.
         workers: processes that serve the file together, for reads to use more than one core. One that dies is replaced.
+        max_connections: connections that each process serves at once; the next ones are refused with 503 and Retry-After.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said, or a store in
@@ -66,6 +68,8 @@ def serve(
         log_config=config(log_level),
         access_log=False,
         server_header=False,
+        http=f"{__package__}.protocol:Protocol",
+        limit_concurrency=max_connections,
         proxy_headers=False,  # nobody asks where a request came from
         ws="none",
         timeout_graceful_shutdown=GRACE,

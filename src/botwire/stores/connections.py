@@ -71,6 +71,12 @@ class Connections(Generic[C]):
         if self._closed:
             self._close_idle()
 
+    def drop(self, connection: C) -> None:
+        """Close a connection that is good for nothing any more."""
+        with self._gate:
+            connection.close()
+            self._open -= 1
+
     def close(self) -> None:
         """Close what is idle now, and the others when they come back."""
         with self._gate:

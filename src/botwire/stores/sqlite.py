@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,6 +61,9 @@ class SqliteStore:
         StoreError: the file cannot be opened, is not a botwire file, or is from a newer botwire.
     """
 
+    _vfs: str | None = None
+    """SQLite's layer over the operating system, by name; tests put failing disks here (https://www.sqlite.org/vfs.html)."""
+
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
@@ -81,7 +85,7 @@ class SqliteStore:
         connection = self._connections.take()
         try:
             return cast("T", answer(connection.run, self._plans, namespace, query, now()))
-        except apsw.Error as error:
+        except (apsw.Error, TypeError) as error:
             raise self._mapped(error) from error
         finally:
             self._connections.give(connection)
@@ -121,7 +125,7 @@ class SqliteStore:
             if self._path != ":memory:":
                 # SQLite would make it readable for everybody; its -wal and -shm take after it.
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = Connection(self._path, statementcachesize=100)
+            connection = Connection(self._path, vfs=self._vfs, statementcachesize=100)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
         except apsw.Error as error:
@@ -201,40 +205,49 @@ class SqliteStore:
         connection = self._connections.take()
         try:
             self._lock.acquire(timeout)
-            try:
-                if timeout != self.timeout:
-                    connection.set_busy_timeout(int(timeout * 1000))
-                connection.execute("BEGIN IMMEDIATE")
-                return connection, change(connection.run)
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                self._lock.release()
-                raise
-            finally:
-                if timeout != self.timeout:
-                    connection.set_busy_timeout(int(self.timeout * 1000))
-        except BaseException as error:
+        except BaseException:
             self._connections.give(connection)
-            if isinstance(error, apsw.Error):
-                raise self._mapped(error) from error
             raise
+        try:
+            if timeout == self.timeout:
+                connection.execute("BEGIN IMMEDIATE")
+            else:
+                self._begin_within(connection, timeout)
+            return connection, change(connection.run)
+        except BaseException as error:
+            self._undo(connection, error)
+            raise
+
+    def _begin_within(self, connection: Connection, timeout: float) -> None:
+        connection.set_busy_timeout(int(timeout * 1000))
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        finally:
+            connection.set_busy_timeout(int(self.timeout * 1000))
 
     def commit(self, connection: Connection) -> None:
         """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
         try:
             connection.execute("COMMIT")
         except BaseException as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if isinstance(error, apsw.Error):
-                raise self._mapped(error) from error
+            self._undo(connection, error)
             raise
-        finally:
-            self._lock.release()
-            self._connections.give(connection)
+        self._lock.release()
+        self._connections.give(connection)
 
-    def _mapped(self, error: apsw.Error) -> BotWireError:
+    def _undo(self, connection: Connection, error: BaseException) -> None:
+        """Roll back, let go of everything, and raise an error of the database as one of ours."""
+        connection.roll_back()
+        self._lock.release()
+        if isinstance(error, apsw.ReadOnlyError):
+            # SQLite opened it for reading when it might not write, and would never try again.
+            self._connections.drop(connection)
+        else:
+            self._connections.give(connection)
+        if isinstance(error, apsw.Error | TypeError):
+            raise self._mapped(error) from error
+
+    def _mapped(self, error: Exception) -> BotWireError:
         for kind, cls, text in _MAPPED:
             if isinstance(error, kind):
                 return cls(f"{self._path}: {text} ({error})")
@@ -246,10 +259,24 @@ class Connection(apsw.Connection):
 
     def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
         """Run a statement to its end and return its rows."""
-        return self.execute(_SQL[name], values).fetchall()
+        try:
+            return self.execute(_SQL[name], values).fetchall()
+        except UnicodeDecodeError as error:
+            raise apsw.CorruptError(f"text that is not UTF-8: {error.reason}") from error
+
+    def roll_back(self) -> None:
+        """Undo the transaction if there is one. That the disk fails here too would hide why it is undone."""
+        if self.in_transaction:
+            with contextlib.suppress(apsw.Error):
+                self.execute("ROLLBACK")
+
+    def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as in apsw
+        """Close it. A disk that fails now fails only the checkpoint, which whoever opens the file next makes up for."""
+        with contextlib.suppress(apsw.Error):
+            super().close(force)
 
 
-_MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
+_MAPPED: tuple[tuple[type[Exception], type[BotWireError], str], ...] = (
     (apsw.BusyError, Timeout, "another program keeps the database locked; nothing was written, try again"),
     (apsw.LockedError, Timeout, "the database is locked; nothing was written, try again"),
     (apsw.FullError, StoreError, "the disk is full; nothing was written. Make room, then go on"),
@@ -258,6 +285,7 @@ _MAPPED: tuple[tuple[type[apsw.Error], type[BotWireError], str], ...] = (
     (apsw.CantOpenError, StoreError, "the file cannot be opened: does its folder exist, and may it be written?"),
     (apsw.NotADBError, StoreError, "the file is not a SQLite database: name another file"),
     (apsw.CorruptError, StoreError, "the file is damaged: restore a backup, or salvage it with SQLite's .recover"),
+    (TypeError, StoreError, "the file is damaged, a row holds what no row can: restore a backup"),
     (apsw.IOError, StoreError, "the disk failed; nothing was written"),
     (apsw.NoMemError, Unavailable, "out of memory"),
     (apsw.InterruptError, Unavailable, "interrupted; nothing was written"),

@@ -1,0 +1,95 @@
+"""uvicorn's HTTP, for clients that are too many or too slow.
+
+uvicorn closes a connection that idles between requests; one that never finishes its request, or never reads its answer, it
+would keep for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import weakref
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from ..errors import Unavailable
+from .app import problem
+
+HEADER_SECONDS = 10.0
+"""From the connection, or the first byte of a request, to the end of its header."""
+BODY_SECONDS = 60.0
+"""From the end of the header to the end of the body: 32 MiB at 0.5 MiB/s."""
+READING_SECONDS = 60.0
+"""How long a client may stop reading its answer."""
+FLOOD = 16
+"""Beyond so many times the limit a connection is closed without an answer."""
+
+_BUSY = problem(Unavailable("the server has as many connections as it takes; try again after a second"))
+_BUSY.headers["Connection"] = "close"
+
+
+class Protocol(HttpToolsProtocol):
+    """A connection with deadlines, and a polite refusal when there are too many.
+
+    Those beyond ``limit_concurrency`` are answered 503 with Retry-After. While there are any, whoever is served has to
+    connect anew after each answer, so that all get their turns.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._limit = self.limit_concurrency or math.inf
+        self.limit_concurrency = None  # which uvicorn would enforce without a reason and without Retry-After
+        self.due = self.reading_due = math.inf
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, or one to refuse."""
+        super().connection_made(transport)
+        if len(self.connections) > self._limit:
+            self.app = _BUSY
+            if len(self.connections) > self._limit * FLOOD:
+                transport.abort()
+        self.due = self.loop.time() + HEADER_SECONDS
+        if self.server_state not in _WATCHED:
+            _WATCHED.add(self.server_state)
+            _watch(self.loop, self.server_state)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self.due = self.loop.time() + HEADER_SECONDS
+
+    def on_headers_complete(self) -> None:
+        """Its header is there."""
+        super().on_headers_complete()
+        self.due = self.loop.time() + BODY_SECONDS
+        if len(self.connections) > self._limit:
+            self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """All of it is there."""
+        super().on_message_complete()
+        self.due = math.inf
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as we write."""
+        super().pause_writing()
+        self.reading_due = self.loop.time() + READING_SECONDS
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        super().resume_writing()
+        self.reading_due = math.inf
+
+
+_WATCHED: weakref.WeakSet[ServerState] = weakref.WeakSet()
+
+
+def _watch(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
+    """Close what is overdue, every second. One look at all connections is cheaper than a timer for each request."""
+    now = loop.time()
+    for connection in list(state.connections):
+        if isinstance(connection, Protocol) and min(connection.due, connection.reading_due) < now:
+            connection.transport.abort()
+    loop.call_later(1, _watch, loop, state)

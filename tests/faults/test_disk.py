@@ -1,0 +1,124 @@
+"""A disk that fails, fills up or may not be written any more: a clear error, nothing by half, and then it goes on."""
+
+from __future__ import annotations
+
+import collections
+import errno
+import random
+
+import pytest
+
+from botwire import BotWireError, StoreError, Timeout
+from botwire.records import Increment
+from botwire.stores.sqlite import SqliteStore
+from tests.faults.disk import FailingSync
+from tests.faults.load import Writer, check, check_file
+from tests.faults.scale import rounds
+from tests.faults.system import BROKEN, FULL, READ_ONLY, SystemCalls
+
+WRITES = 12
+EVERY = rounds(9, 1)
+"""Which calls fail, each in its turn."""
+
+
+class Store(SqliteStore):
+    checkpoint = 4
+
+    def _connect(self):
+        connection = super()._connect()
+        connection.wal_autocheckpoint(self.checkpoint)
+        return connection
+
+
+def run(kind: type[Store], path, attempts: int) -> tuple[list[BotWireError], Writer]:
+    """Open, write, read and close; whatever fails is tried again, and must have changed nothing."""
+    writer, errors = Writer("a"), []
+
+    def insist(action, *arguments):
+        for _ in range(attempts):
+            try:
+                return action(*arguments)
+            except BotWireError as error:
+                assert isinstance(error, StoreError | Timeout), error
+                assert error.message.startswith(str(path)), error
+                errors.append(error)
+        raise AssertionError("the disk is mended, and still it does not work")
+
+    store = insist(lambda: kind(path, timeout=0.2))
+    for _ in range(WRITES):
+        before = len(errors)
+        while True:
+            try:
+                store.write("n", writer.operations())
+                break
+            except BotWireError as error:
+                errors.append(error)
+                assert len(errors) - before <= attempts
+                insist(check, store, "n", [writer])
+        writer.advance()
+        insist(check, store, "n", [writer])
+    store.close()
+    return errors, writer
+
+
+def see(path, writer: Writer) -> None:
+    """See with a healthy disk that everything is there."""
+    clean = SqliteStore(path)
+    check(clean, "n", [writer])
+    clean.close()
+    check_file(path)
+
+
+@pytest.mark.parametrize("many", [1, 6])
+@pytest.mark.parametrize("errors", [BROKEN, FULL, READ_ONLY], ids=["broken", "full", "read-only"])
+def test_any_call_fails(tmp_path, errors, many):
+    """Each of SQLite's system calls in turn, alone or with those after it."""
+    with SystemCalls(errors) as system:
+        run(Store, tmp_path / "calm.db", 1)
+    raised, failed, count = collections.Counter(), collections.Counter(), 0
+    for first in range(1 + random.Random(many).randrange(EVERY), system.calls, EVERY):
+        path = tmp_path / f"{first}.db"
+        with SystemCalls(errors) as fails:
+            fails.first, fails.many = first, many
+            found, writer = run(Store, path, many + 3)
+        see(path, writer)
+        raised += collections.Counter(error.message.removeprefix(f"{path}: ").split(";")[0] for error in found)
+        failed += fails.failed
+        count += 1
+    print({"rounds": count, "calls failed": dict(failed), "errors": dict(raised)})
+    assert raised
+
+
+@pytest.mark.usefixtures("disks_may_fail")
+@pytest.mark.parametrize("many", [1, 6])
+def test_any_sync_fails(tmp_path, many):
+    """Without checkpoints, so that it is always the sync of a commit."""
+    raised, first = 0, 0
+    while True:
+        first += 1
+        disk = FailingSync()
+        disk.first, disk.many = first, many
+        kind = type("On", (Store,), {"_vfs": disk.name, "checkpoint": 0})
+        path = tmp_path / f"{first}.db"
+        errors, writer = run(kind, path, many + 3)
+        disk.unregister()
+        see(path, writer)
+        raised += len(errors)
+        if disk.syncs < first:
+            break
+    print({"syncs failed, each in turn": first, "errors": raised})
+    assert raised >= first / 2
+
+
+def test_a_connection_opened_while_nothing_may_be_written_is_not_kept(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    store.write("n", [Increment("k")])
+    taken = store._connections.take()
+    with SystemCalls({"open": errno.EACCES}) as system:
+        system.fail(1)  # SQLite then opens the file for reading
+        with pytest.raises(StoreError, match="read-only; nothing was written"):
+            store.write("n", [Increment("k")])
+        assert system.failed == {"open": 1}
+    assert store.write("n", [Increment("k")]) == [2]
+    store._connections.give(taken)
+    store.close()
