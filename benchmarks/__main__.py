@@ -1,25 +1,81 @@
-"""``python -m benchmarks [ROUNDS]``: measure, print a table, and write ``.cache/benchmarks.json``."""
+"""``python -m benchmarks [PART …]``: measure, print tables, and write JSON and plots to ``.cache/benchmarks``."""
 
 from __future__ import annotations
 
 import json
 import sys
 import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from . import core
+from . import durability, embedded, growth, histories, keyvalue, plots, servers
+from .measure import Row
+from .servers import Served
+
+OUTPUT = Path(".cache/benchmarks")
+PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[Row]]] = {
+    "histories": lambda folder, step, _: histories.run(folder, step),
+    "keyvalue": lambda folder, step, _: keyvalue.run(folder, step),
+    "embedded": lambda folder, step, _: embedded.run(folder, step),
+    "growth": lambda folder, step, _: growth.run(folder, step),
+    "servers": servers.run,
+}
 
 
-def main(rounds: int = 3000) -> None:
-    """Measure everything in a temporary folder."""
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    rows: list[core.Row] = []
-    with tempfile.TemporaryDirectory(prefix="botwire-bench-") as folder, console.status("measuring") as status:
-        rows.extend(core.run(Path(folder), rounds, lambda what: status.update(f"measuring: {what}")))
-    table = Table(title="botwire beside others, in turns, medians in µs")
+def main(*parts: str) -> None:
+    """Measure the parts named, or all, in a temporary folder."""
+    unknown = set(parts) - set(PARTS)
+    if unknown:
+        sys.exit(f"there is no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    warnings.simplefilter("ignore")
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    rows: list[Row] = []
+    served: list[Served] = []
+    with console.status("measuring") as status:
+        for part in parts or PARTS:
+            with tempfile.TemporaryDirectory(prefix="botwire-bench-", dir=".cache") as folder:
+                step = lambda what: status.update(f"measuring: {what}")  # noqa: E731
+                rows += [row._replace(group=part) for row in PARTS[part](Path(folder).absolute(), step, served)]
+        status.update("counting syncs")
+        kinds = {"histories": "history", "keyvalue": "keyvalue"}
+        peers = {(part, row.theirs): None for part, kind in kinds.items() for row in rows if row.group == part and kind}
+        counted = {f"{part}: ours": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)}
+        counted |= {f"{part}: {name}": _syncs(kinds[part], name) for part, name in peers}
+    console.print(_table(rows))
+    if served:
+        console.print(_served_table(served))
+    if counted:
+        console.print(_sync_table(counted))
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    document = {
+        "rows": [row._asdict() | {"ratio": row.ratio, "met": row.met} for row in rows],
+        "served": [item._asdict() for item in served],
+        "syncs": counted,
+    }
+    (OUTPUT / "benchmarks.json").write_text(json.dumps(document, indent=2))
+    plots.draw(rows, served, OUTPUT)
+    console.print(f"Written to {OUTPUT}: benchmarks.json and the plots")
+
+
+_NAMES = {
+    "SQLChatMessageHistory (SQLite)": "SQLChatMessageHistory",
+    "RedisChatMessageHistory, always": "Redis, always",
+    "bare apsw insert of its JSON": "bare",
+}
+
+
+def _syncs(kind: str, name: str) -> float | None:
+    if "LangChain building" in name:
+        return None
+    return durability.syncs(kind, _NAMES.get(name, name))
+
+
+def _table(rows: Sequence[Row]) -> Table:
+    table = Table(title="botwire beside others, in one run (medians in µs)")
     for title in ("what", "beside", "ours", "theirs", "our worst", "ratio", "bar", ""):
         table.add_column(title, justify="left" if title in {"what", "beside", ""} else "right")
     for row in rows:
@@ -33,12 +89,36 @@ def main(rounds: int = 3000) -> None:
             "" if row.bar is None else f"{'≤' if row.smaller_is_better else '≥'} {row.bar:g}",
             "" if row.bar is None else "met" if row.met else "MISSED",
         )
-    console.print(table)
-    path = Path(".cache/benchmarks.json")
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps([row._asdict() | {"ratio": row.ratio, "met": row.met} for row in rows], indent=2))
-    console.print(f"Written to {path}")
+    return table
+
+
+def _served_table(served: Sequence[Served]) -> Table:
+    table = Table(title="Servers on one core, the load on the other (times in ms)")
+    for title in ("server", "work", "connections", "a second", "p50", "p99", "p99.9", "worst", "failed", "MB"):
+        table.add_column(title, justify="left" if title in {"server", "work"} else "right")
+    for item in served:
+        times = [f"{time:,.2f}" for time in (item.p50, item.p99, item.p999, item.worst)]
+        table.add_row(
+            item.server,
+            item.work,
+            str(item.connections),
+            f"{item.rate:,.0f}",
+            *times,
+            str(item.failed),
+            f"{item.megabytes:.0f}" if item.megabytes else "",
+        )
+    return table
+
+
+def _sync_table(counted: dict[str, float | None]) -> Table:
+    table = Table(title="Syncs to disk for each write, counted by strace (below 1: an acknowledged write can be lost)")
+    table.add_column("where")
+    table.add_column("syncs", justify="right")
+    for name, count in counted.items():
+        if count is not None:
+            table.add_row(name, f"{count:.2f}")
+    return table
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

