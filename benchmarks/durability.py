@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 WRITES = 100
+NO_FILE = 9_999
 
 
 def syncs(kind: str, name: str) -> float | None:
@@ -23,13 +24,12 @@ def syncs(kind: str, name: str) -> float | None:
     with tempfile.TemporaryDirectory(prefix="botwire-strace-") as folder:
         trace = Path(folder) / "trace"
         command = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync,msync", "-o", str(trace)]
-        subprocess.run(
-            [*command, sys.executable, "-W", "ignore", "-m", "benchmarks.durability", kind, name],
-            capture_output=True,
-            check=True,
-        )
+        worker = [sys.executable, "-W", "ignore", "-m", "benchmarks.durability", kind, name]
+        done = subprocess.run([*command, *worker], capture_output=True, check=False)
+        if done.returncode:
+            return None
         lines = trace.read_text().splitlines()
-    marks = [index for index, line in enumerate(lines) if "fsync(-1)" in line]
+    marks = [index for index, line in enumerate(lines) if f"fsync({NO_FILE})" in line]
     return sum("sync(" in line for line in lines[marks[0] + 1 : marks[1]]) / WRITES
 
 
@@ -40,9 +40,9 @@ def main(kind: str, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="botwire-durable-") as made, ExitStack() as stack:
         folder = Path(made)
         if kind == "history":
-            add, _ = histories.histories(folder, stack, "session")[name]
+            add, _ = histories.histories(folder, stack, "session")[name]()
         else:
-            put, _ = keyvalue.places(folder, stack)[name]
+            put, _ = keyvalue.places(folder, stack)[name]()
 
             def add(number: int) -> object:
                 return put(f"key-{number % 10}", {"n": number})
@@ -56,7 +56,7 @@ def main(kind: str, name: str) -> None:
 
 def _mark() -> None:
     with suppress(OSError):
-        os.fsync(-1)
+        os.fsync(NO_FILE)
 
 
 if __name__ == "__main__":

@@ -48,20 +48,19 @@ def message(number: int) -> BaseMessage:
     return kind(f"message {number} " + "x" * 160)
 
 
-def histories(folder: Path, stack: ExitStack, session: str) -> dict[str, History]:
-    """Return every history, open and empty, by its name."""
+def histories(folder: Path, stack: ExitStack, session: str) -> dict[str, Callable[[], History]]:
+    """Return what opens each history, by its name."""
+    community = f"sqlite:///{folder}/community.db"
     return {
-        "ours": _langchain(BotWireChatHistory(session, url=f"sqlite:///{folder}/ours.db")),
-        "bare": _bare(folder, session),
-        "SQLChatMessageHistory": _langchain(
-            SQLChatMessageHistory(session, connection=f"sqlite:///{folder}/community.db")
-        ),
-        "FileChatMessageHistory": _langchain(FileChatMessageHistory(str(folder / f"{session}.json"))),
-        "Redis, always": _langchain(_redis(folder, stack, session, "always")),
-        "Redis, everysec": _langchain(_redis(folder, stack, session, "everysec")),
-        "PostgreSQL": _langchain(_postgres(folder, stack, session)),
-        "openai-agents SQLiteSession": _agents(folder, session),
-        "langgraph SqliteStore": _langgraph(folder, stack, session),
+        "ours": lambda: _langchain(BotWireChatHistory(session, url=f"sqlite:///{folder}/ours.db")),
+        "bare": lambda: _bare(folder, session),
+        "SQLChatMessageHistory": lambda: _langchain(SQLChatMessageHistory(session, connection=community)),
+        "FileChatMessageHistory": lambda: _langchain(FileChatMessageHistory(str(folder / f"{session}.json"))),
+        "Redis, always": lambda: _langchain(_redis(folder, stack, session, "always")),
+        "Redis, everysec": lambda: _langchain(_redis(folder, stack, session, "everysec")),
+        "PostgreSQL": lambda: _langchain(_postgres(folder, stack)),
+        "openai-agents SQLiteSession": lambda: _agents(folder, session),
+        "langgraph SqliteStore": lambda: _langgraph(folder, stack, session),
     }
 
 
@@ -70,9 +69,10 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     for count in (10, 1000):
         with ExitStack() as stack:
             step(f"chat histories, {count} messages")
-            open_ = histories(_made(folder / f"histories-{count}"), stack, "session")
+            known = histories(_made(folder / f"histories-{count}"), stack, "session")
             if count > 10:
-                del open_["FileChatMessageHistory"]  # it writes the whole file for every message
+                del known["FileChatMessageHistory"]  # it writes the whole file for every message
+            open_ = {name: open_it() for name, open_it in known.items()}
             adds = in_turns({name: add for name, (add, _) in open_.items()}, count)
             if count > 10:
                 yield row("add a message", "bare apsw insert of its JSON", adds, 1.3, "bare")
@@ -84,7 +84,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
                 name: lambda _, read=read: read() for name, (_, read) in open_.items() if name != "bare"
             }
             stored = messages_to_dict([message(number) for number in range(count)])
-            reads["building alone"] = lambda _: messages_from_dict(stored)
+            reads["building alone"] = lambda _, stored=stored: messages_from_dict(stored)
             timings = in_turns(reads, 60, turn=3)
             what = f"read {count:,} messages"
             yield row(
@@ -117,7 +117,7 @@ def _redis(folder: Path, stack: ExitStack, session: str, fsync: str) -> Any:
     return RedisChatMessageHistory(session, f"redis://localhost:{client.connection_pool.connection_kwargs['port']}/0")
 
 
-def _postgres(folder: Path, stack: ExitStack, session: str) -> Any:
+def _postgres(folder: Path, stack: ExitStack) -> Any:
     connection = psycopg.connect(stack.enter_context(postgres_server(folder)).get_uri())
     stack.callback(connection.close)
     PostgresChatMessageHistory.create_tables(connection, "messages")

@@ -25,47 +25,57 @@ Place = tuple[Callable[[str, Any], Any], Callable[[str], Any]]
 """What sets and what gets a value."""
 
 
-def places(folder: Path, stack: ExitStack) -> dict[str, Place]:
-    """Return every place, open and empty, by its name."""
+def places(folder: Path, stack: ExitStack) -> dict[str, Callable[[], Place]]:
+    """Return what opens each place, by its name."""
+    return {
+        "ours": lambda: _memory(folder, stack),
+        "diskcache, synchronous=FULL": lambda: _diskcache(folder, stack),
+        "redis-py, always": lambda: _redis(folder, stack, "always"),
+        "redis-py, everysec": lambda: _redis(folder, stack, "everysec"),
+        "PostgreSQL, psycopg": lambda: _postgres(folder, stack),
+        "langgraph SqliteStore": lambda: _langgraph(folder, stack),
+    }
+
+
+def _memory(folder: Path, stack: ExitStack) -> Place:
     memory = stack.enter_context(Memory("bench", f"sqlite:///{folder}/ours.db"))
+    return memory.set, memory.get
+
+
+def _diskcache(folder: Path, stack: ExitStack) -> Place:
     cache = stack.enter_context(diskcache.Cache(str(folder / "diskcache"), sqlite_synchronous=2))
-    always = stack.enter_context(redis_server(folder, "always"))
-    everysec = stack.enter_context(redis_server(folder, "everysec"))
+    return cache.set, cache.get
+
+
+def _redis(folder: Path, stack: ExitStack, fsync: str) -> Place:
+    client: Any = stack.enter_context(redis_server(folder, fsync))
+    return lambda key, value: client.set(key, json.dumps(value)), lambda key: json.loads(client.get(key))
+
+
+def _postgres(folder: Path, stack: ExitStack) -> Place:
     connection = psycopg.connect(stack.enter_context(postgres_server(folder)).get_uri(), autocommit=True)
     stack.callback(connection.close)
     connection.execute("CREATE TABLE kv (k text PRIMARY KEY, v jsonb)")
     upsert = "INSERT INTO kv VALUES (%s, %s) ON CONFLICT (k) DO UPDATE SET v = excluded.v"
-    langgraph = sqlite3.connect(folder / "langgraph.db", check_same_thread=False, isolation_level=None)
-    stack.callback(langgraph.close)
-    store = SqliteStore(langgraph)
+    return (
+        lambda key, value: connection.execute(upsert, (key, json.dumps(value))),
+        lambda key: connection.execute("SELECT v FROM kv WHERE k = %s", (key,)).fetchone(),
+    )
+
+
+def _langgraph(folder: Path, stack: ExitStack) -> Place:
+    connection = sqlite3.connect(folder / "langgraph.db", check_same_thread=False, isolation_level=None)
+    stack.callback(connection.close)
+    store = SqliteStore(connection)
     store.setup()
-    return {
-        "ours": (memory.set, memory.get),
-        "diskcache, synchronous=FULL": (cache.set, cache.get),
-        "redis-py, always": (
-            lambda key, value: always.set(key, json.dumps(value)),
-            lambda key: json.loads(always.get(key)),  # type: ignore[arg-type]
-        ),
-        "redis-py, everysec": (
-            lambda key, value: everysec.set(key, json.dumps(value)),
-            lambda key: json.loads(everysec.get(key)),  # type: ignore[arg-type]
-        ),
-        "PostgreSQL, psycopg": (
-            lambda key, value: connection.execute(upsert, (key, json.dumps(value))),
-            lambda key: connection.execute("SELECT v FROM kv WHERE k = %s", (key,)).fetchone(),
-        ),
-        "langgraph SqliteStore": (
-            lambda key, value: store.put(("bench",), key, value),
-            lambda key: store.get(("bench",), key),
-        ),
-    }
+    return lambda key, value: store.put(("bench",), key, value), lambda key: store.get(("bench",), key)
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     """Measure setting, then getting."""
     with ExitStack() as stack:
         step("keys and values")
-        open_ = places(folder, stack)
+        open_ = {name: open_it() for name, open_it in places(folder, stack).items()}
         sets: dict[str, Callable[[int], Any]] = {
             name: lambda n, put=put: put(f"key-{n % KEYS}", {"text": PADDING, "number": n})
             for name, (put, _) in open_.items()

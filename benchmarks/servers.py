@@ -132,8 +132,9 @@ def _redis_writers(port: int, writers: int) -> float:
 def _pgbench(server: Any, folder: Path) -> float:
     """Return how many upserts a second pgbench gets through; the server is held to core 0 as ours is."""
     server.psql("CREATE TABLE kv (k int PRIMARY KEY, v text NOT NULL);")
-    for line in subprocess.run(["pgrep", "-f", str(server.pgdata)], capture_output=True, text=True).stdout.split():
-        subprocess.run(["taskset", "-a", "-p", "1", line], capture_output=True)
+    found = subprocess.run(["pgrep", "-f", str(server.pgdata)], check=False, capture_output=True, text=True)
+    for line in found.stdout.split():
+        subprocess.run(["taskset", "-a", "-p", "1", line], check=False, capture_output=True)
     script = folder / "upsert.sql"
     script.write_text(
         "\\set k random(1, 500)\n\\set n random(1, 1000000000)\n"
