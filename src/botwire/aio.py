@@ -15,7 +15,7 @@ from .memory import Memory
 from .namespace import Namespace
 from .records import Message, Operation, Query, Result
 from .store import AsyncStore
-from .stores import lease_async_store
+from .stores import async_store, lease_async_store
 
 T = TypeVar("T")
 
@@ -34,7 +34,16 @@ class AsyncMemory(Namespace):
         self._namespace = check_namespace(namespace)
         self._store: AsyncStore
         self._store, release = lease_async_store(url, token=token, timeout=timeout)
-        self._release = weakref.finalize(self, release)
+        self._release: Callable[[], object] = weakref.finalize(self, release)
+
+    @classmethod
+    def of(cls, memory: Memory) -> Self:
+        """Return the event loop's side of a memory, on the same store. Close the memory when you are done with both."""
+        twin = cls.__new__(cls)
+        twin._namespace = memory._namespace
+        twin._store = async_store(memory._store)
+        twin._release = lambda: memory  # which lives, and keeps the store open, for as long as this
+        return twin
 
     @property
     def address(self) -> str:

@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypedDict, TypeVar
 
 from .bridge import blocking
 from .errors import Conflict, InvalidArgument
@@ -40,6 +40,13 @@ T = TypeVar("T")
 
 _MAX_ATTEMPTS = 100
 """How often `Memory.update` tries again when somebody else was faster."""
+
+
+class Options(TypedDict, total=False):
+    """The options of `Memory` that every adapter takes too, and passes on: how the memory is reached."""
+
+    token: str | None
+    timeout: float
 
 
 class Memory(Namespace):

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 from ..aio import AsyncHistory, AsyncMemory
 from ..errors import InvalidValue
-from ..memory import Memory
+from ..memory import Memory, Options
 from ..records import Message
 from ..values import decode, encode_json
 
@@ -70,8 +70,7 @@ class BotWireChatHistory(BaseChatMessageHistory):
         session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
         url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        token: what lets the caller in at a server that asks for it.
-        timeout: seconds that a call may take in all.
+        options: ``token`` and ``timeout``, as for `Memory`.
 
     Raises:
         InvalidName: the session or the namespace is not allowed.
@@ -86,14 +85,10 @@ class BotWireChatHistory(BaseChatMessageHistory):
         session_id: str,
         namespace: str = "langchain-sessions",
         url: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: float = 10.0,
+        **options: Unpack[Options],
     ) -> None:
         super().__init__()
-        self._token = token
-        self._timeout = timeout
-        self._memory = Memory(namespace, url, token=token, timeout=timeout)
+        self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_id)
 
     @property
@@ -137,12 +132,7 @@ class BotWireChatHistory(BaseChatMessageHistory):
 
     @cached_property
     def _async_history(self) -> AsyncHistory:
-        memory, address = self._memory, self._memory.address
-        if address == "sqlite:///:memory:":
-            # Its store is nobody else's, and has no disk that an event loop could have to wait for.
-            return AsyncHistory(memory, self.session_id)
-        # By its address, so that a working folder or environment changed since then makes no difference.
-        return AsyncMemory(memory.namespace, address, token=self._token, timeout=self._timeout).history(self.session_id)
+        return AsyncMemory.of(self._memory).history(self.session_id)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"

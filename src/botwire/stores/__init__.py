@@ -13,7 +13,7 @@ from ..limits import check_timeout
 from ..store import AsyncStore, Store
 from .sqlite import SqliteStore
 
-__all__ = ["default_address", "lease_async_store", "lease_store", "open_store", "sqlite_path"]
+__all__ = ["async_store", "default_address", "lease_async_store", "lease_store", "open_store", "sqlite_path"]
 
 
 def default_address() -> str:
@@ -59,14 +59,19 @@ def lease_store(url: str | None, *, token: str | None, timeout: float) -> tuple[
 def lease_async_store(url: str | None, *, token: str | None, timeout: float) -> tuple[AsyncStore, Callable[[], None]]:
     """As `lease_store`, for an event loop. The store beneath is the same one."""
     store, release = lease_store(url, token=token, timeout=timeout)
+    return async_store(store), release
+
+
+def async_store(store: Store) -> AsyncStore:
+    """Return the event loop's side of a store, which closes it."""
     if isinstance(store, SqliteStore):
         from .sqlite_async import AsyncSqliteStore
 
-        return AsyncSqliteStore(store), release
+        return AsyncSqliteStore(store)
     from .http import AsyncHttpStore, HttpStore
 
     assert isinstance(store, HttpStore)
-    return AsyncHttpStore(store), release
+    return AsyncHttpStore(store)
 
 
 def sqlite_path(address: str) -> str:
