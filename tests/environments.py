@@ -42,15 +42,17 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
 def run_tests(name: str, *requirements: str, timeout: float = 240) -> None:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
-    They have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers`` and
-    ``tests.environments``. What they print is shown when they fail.
+    The examples of its page, ``docs/{name}.md``, run with them. They have no part in the environment of the other tests,
+    so nothing there may import from it but ``tests.servers``, ``tests.environments`` and ``tests.examples``. What they print
+    is shown when they fail.
     """
     python = environment(name, "pytest", "pytest-asyncio", "pytest-timeout", *requirements, extra="server")
     folder = ROOT / "tests" / "frameworks" / name
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder.parent / "pytest.ini", folder]
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
+    page = ROOT / "docs" / f"{name}.md"
+    tests = [folder, folder.parent / "test_page.py"] if page.exists() else [folder]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder.parent / "pytest.ini", *tests]
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(page)}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=variables)
     print(done.stdout, done.stderr)
     assert done.returncode == 0, f"the tests of {name} failed with {', '.join(requirements)}"
 

@@ -14,31 +14,20 @@ import pytest
 import botwire
 from botwire.errors import BY_CODE
 from botwire.plans import load_plans
+from tests.examples import blocks, has_environment, run_examples
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(document: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
-
-
-WITH_PYTHON = [document for document in DOCUMENTS if blocks(document, "python")]
+WITH_PYTHON = [document for document in DOCUMENTS if blocks(document, "python") and not has_environment(document)]
 
 
 @pytest.mark.parametrize("document", WITH_PYTHON, ids=lambda document: document.name)
 @pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
 def test_examples_run(document, shared_server, tmp_path, monkeypatch, capsys):
-    """One after the other, as a reader would type them."""
     monkeypatch.chdir(tmp_path)
-    scope = {"__name__": "__main__"}
-    for number, block in enumerate(blocks(document, "python")):
-        code = block.replace("http://127.0.0.1:8765", shared_server.url)
-        exec(compile(code, f"{document.name}, example {number + 1}", "exec"), scope)
-    said = capsys.readouterr().out
-    for expected in re.findall(r"print\(.*\)\s+# (.*)", "\n".join(blocks(document, "python"))):
-        begin = expected.split("…")[0].split("'sqlite")[0]
-        assert begin in said, expected
+    run_examples(document, shared_server.url, capsys)
 
 
 def test_there_are_examples():
