@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         AuthError,
         BotWireError,
         Conflict,
+        DecryptionError,
         InvalidArgument,
         InvalidName,
         InvalidValue,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .history import History
     from .memory import Memory
     from .records import Entry, Message, Session, Usage
+    from .stores.cipher import generate_key
     from .version import __version__
 
 __all__ = [
@@ -41,6 +43,7 @@ __all__ = [
     "BotWireChatHistory",
     "BotWireError",
     "Conflict",
+    "DecryptionError",
     "Entry",
     "History",
     "InvalidArgument",
@@ -57,6 +60,7 @@ __all__ = [
     "Unavailable",
     "Usage",
     "__version__",
+    "generate_key",
 ]
 
 
@@ -72,6 +76,7 @@ _HOME = {
     "Session": "records",
     "Usage": "records",
     "__version__": "version",
+    "generate_key": "stores.cipher",
 }
 
 

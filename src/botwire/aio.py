@@ -15,7 +15,7 @@ from .memory import Memory
 from .namespace import Namespace
 from .records import Message, Operation, Query, Result
 from .store import AsyncStore
-from .stores import async_store, lease_async_store
+from .stores import EncryptionKey, async_store, lease_async_store
 
 T = TypeVar("T")
 
@@ -29,11 +29,17 @@ class AsyncMemory(Namespace):
     """
 
     def __init__(
-        self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0
+        self,
+        namespace: str,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        encryption_key: EncryptionKey | None = None,
     ) -> None:
         self._namespace = check_namespace(namespace)
         self._store: AsyncStore
-        self._store, release = lease_async_store(url, token=token, timeout=timeout)
+        self._store, release = lease_async_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
         self._release: Callable[[], object] = weakref.finalize(self, release)
 
     @classmethod

@@ -10,6 +10,7 @@
     ├── AuthError           the token is missing, unknown or not allowed to do this
     ├── NotFound            a name in a request that nothing answers to
     ├── StoreError          the database failed: full disk, no permission, damage
+    │   └── DecryptionError a value that the encryption key does not open
     ├── Unavailable         the store cannot be reached, or refuses for the moment
     └── Timeout             the store did not answer within the timeout            (TimeoutError)
 
@@ -116,6 +117,13 @@ class StoreError(BotWireError):
     status = 500
 
 
+class DecryptionError(StoreError):
+    """A value does not open with the encryption key: it has another one, was changed, or belongs somewhere else."""
+
+    code = "decryption"
+    status = 500
+
+
 class Unavailable(BotWireError):
     """The store cannot be reached, or refuses work for the moment. Worth another try later."""
 
@@ -146,6 +154,7 @@ BY_CODE: dict[str, type[BotWireError]] = {
         AuthError,
         NotFound,
         StoreError,
+        DecryptionError,
         Unavailable,
         Timeout,
     )

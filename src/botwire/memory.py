@@ -33,7 +33,7 @@ from .records import (
     Usage,
 )
 from .store import Store
-from .stores import lease_store
+from .stores import EncryptionKey, lease_store
 from .values import encode
 
 T = TypeVar("T")
@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
 
     token: str | None
     timeout: float
+    encryption_key: EncryptionKey | None
 
 
 class Memory(Namespace):
@@ -66,23 +67,33 @@ class Memory(Namespace):
             environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
         token: what lets the caller in at a server that asks for it. It goes to the host of `url` and nowhere else.
         timeout: seconds that a call may take in all, waiting and retries included.
+        encryption_key: what `generate_key` made, or 32 bytes, for values and messages to be encrypted before they leave this
+            process (AES-256-GCM), so that neither a server nor a file holds them readable; or a list of such keys, of which
+            the first encrypts and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or the timeout is not one.
+        InvalidArgument: the address, the timeout or the encryption key is not one.
+        ImportError: an encryption key was given, and the package `cryptography` is not installed.
         StoreError: the file cannot be opened.
 
     Every method may raise the errors that `botwire.errors` lists for the store behind it: `StoreError`, `Unavailable`,
-    `Timeout`, `AuthError`; writes also `QuotaExceeded` and `StorageExceeded`. A write that raises has changed nothing,
+    `Timeout`, `AuthError`; with an encryption key, reads also `DecryptionError`; writes also `QuotaExceeded` and `StorageExceeded`. A write that raises has changed nothing,
     but for `Timeout` and `Unavailable` over HTTP, where it may have happened, whole, and its answer was lost.
     """
 
     def __init__(
-        self, namespace: str, url: str | None = None, *, token: str | None = None, timeout: float = 10.0
+        self,
+        namespace: str,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        encryption_key: EncryptionKey | None = None,
     ) -> None:
         self._namespace = check_namespace(namespace)
         self._store: Store
-        self._store, release = lease_store(url, token=token, timeout=timeout)
+        self._store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
         self._release = weakref.finalize(self, release)
 
     @property
@@ -270,6 +281,25 @@ class Memory(Namespace):
     def history(self, session_id: str) -> History:
         """Return the chat history of a session; it does not have to exist yet."""
         return History(self, session_id)
+
+    def reencrypt(self, *, plain: bool = False) -> int:
+        """Encrypt anew what is not under the first of the encryption keys; returns how many values that were.
+
+        Each is replaced only if nobody has changed it meanwhile, and keeps its time to live. Messages cannot be replaced:
+        keep the old keys in the list for as long as you keep the sessions that were written with them.
+
+        Args:
+            plain: also encrypt values that are not encrypted at all, which are otherwise refused. Only for a store that
+                nobody else could write to until now: whatever is there is taken for yours.
+
+        Raises:
+            InvalidArgument: the memory has no encryption key.
+            DecryptionError: a value is under none of the keys; those before it are done.
+        """
+        store: Any = self._store
+        if not hasattr(store, "reencrypt"):
+            raise InvalidArgument("this memory has no encryption_key")
+        return int(store.reencrypt(self._namespace, plain=plain))
 
     def close(self) -> None:
         """Let go of the store. Nothing is pending: writes are on disk when they return."""

@@ -71,6 +71,20 @@ def check_json(text: bytes | msgspec.Raw) -> str:
     return encode_json(value)
 
 
+def add(key: str, stored: Stored | None, by: float) -> int | float:
+    """Return the sum of a stored number (None: 0) and another, or raise `InvalidValue` when there is none to be had."""
+    number = 0 if stored is None else decode(stored)
+    if type(number) is not int and type(number) is not float:
+        raise InvalidValue(f"key {key!r} holds {type(number).__name__}, not a number: it cannot be incremented")
+    try:
+        total = number + by
+    except OverflowError:
+        total = math.inf
+    if isinstance(total, float) and not math.isfinite(total):
+        raise InvalidValue(f"the sum of {number!r:.40} and {by!r:.40} is too large for a float")
+    return total
+
+
 def size(stored: Stored) -> int:
     """Return the bytes that a stored form counts for."""
     return len(stored) if type(stored) is bytes or stored.isascii() else len(stored.encode())  # type: ignore[union-attr]

@@ -70,7 +70,7 @@ class BotWireChatHistory(BaseChatMessageHistory):
         session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
         url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        options: ``token`` and ``timeout``, as for `Memory`.
+        options: ``token``, ``timeout`` and ``encryption_key``, as for `Memory`.
 
     Raises:
         InvalidName: the session or the namespace is not allowed.

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..errors import InvalidArgument, StoreError
 from ..limits import check_timeout
 from ..store import AsyncStore, Store
 from .sqlite import SqliteStore
 
-__all__ = ["async_store", "default_address", "lease_async_store", "lease_store", "open_store", "sqlite_path"]
+EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
+"""A key, or several: the first encrypts, all of them decrypt."""
+
+__all__ = [
+    "EncryptionKey",
+    "async_store",
+    "default_address",
+    "lease_async_store",
+    "lease_store",
+    "open_store",
+    "sqlite_path",
+]
 
 
 def default_address() -> str:
@@ -51,14 +62,25 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
     return HttpStore(address, token=token, timeout=timeout)
 
 
-def lease_store(url: str | None, *, token: str | None, timeout: float) -> tuple[Store, Callable[[], None]]:
+def lease_store(
+    url: str | None, *, token: str | None, timeout: float, encryption_key: EncryptionKey | None = None
+) -> tuple[Store, Callable[[], None]]:
     """Return a store shared by all who name the same address, and what to call when done with it."""
-    return _SHARED.lease(url, token, timeout)
+    if encryption_key is None:
+        return _SHARED.lease(url, token, timeout)
+    from .cipher import Cipher
+    from .encrypted import EncryptedStore
+
+    cipher = Cipher(encryption_key)
+    store, release = _SHARED.lease(url, token, timeout)
+    return EncryptedStore(store, cipher), release
 
 
-def lease_async_store(url: str | None, *, token: str | None, timeout: float) -> tuple[AsyncStore, Callable[[], None]]:
+def lease_async_store(
+    url: str | None, *, token: str | None, timeout: float, encryption_key: EncryptionKey | None = None
+) -> tuple[AsyncStore, Callable[[], None]]:
     """As `lease_store`, for an event loop. The store beneath is the same one."""
-    store, release = lease_store(url, token=token, timeout=timeout)
+    store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
     return async_store(store), release
 
 
@@ -70,8 +92,12 @@ def async_store(store: Store) -> AsyncStore:
         return AsyncSqliteStore(store)
     from .http import AsyncHttpStore, HttpStore
 
-    assert isinstance(store, HttpStore)
-    return AsyncHttpStore(store)
+    if isinstance(store, HttpStore):
+        return AsyncHttpStore(store)
+    from .encrypted import AsyncEncryptedStore, EncryptedStore
+
+    assert isinstance(store, EncryptedStore)
+    return AsyncEncryptedStore(async_store(store.store), store.cipher)
 
 
 def sqlite_path(address: str) -> str:

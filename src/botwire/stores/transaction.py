@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..errors import BotWireError, Conflict, InvalidValue, QuotaExceeded, StorageExceeded
+from ..errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
 from ..plans import DAY, Plan, Plans
 from ..records import Append, Clear, Delete, Forget, Increment, Put, Result, Write
-from ..values import Stored, decode, encode_json, size
+from ..values import Stored, add, encode_json, size
 
 Row: TypeAlias = tuple[Any, ...]
 Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
@@ -134,12 +134,8 @@ class Transaction:
     def _increment(self, namespace: str, op: Increment) -> int | float:
         account, place = self.open_account(namespace)
         version, created, expires, old_size = self._peek(place, op.key)
-        number: Any = 0
-        if version:
-            number = decode(one(self._run("peek_value", (place, op.key)))[0])
-        if type(number) is not int and type(number) is not float:
-            raise InvalidValue(f"key {op.key!r} holds {type(number).__name__}, not a number: it cannot be incremented")
-        total = _sum(number, op.by)
+        stored = one(self._run("peek_value", (place, op.key)))[0] if version else None
+        total = add(op.key, stored, op.by)
         self._store(account, op.key, encode_json(total), created, expires, old_size)
         return total
 
@@ -277,16 +273,6 @@ def end_of(prefix: str) -> str | bytes:
         return b""
     following = ord(stem[-1]) + 1
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
-
-
-def _sum(number: float, by: float) -> int | float:
-    try:
-        total = number + by
-    except OverflowError:
-        total = math.inf
-    if isinstance(total, float) and not math.isfinite(total):
-        raise InvalidValue(f"the sum of {number!r:.40} and {by!r:.40} is too large for a float")
-    return total
 
 
 def _conflict(key: str, expected: int, version: int) -> str:

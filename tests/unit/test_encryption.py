@@ -1,0 +1,303 @@
+"""Encryption: what the store beneath sees, and what a hostile one may try."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import msgspec
+import pytest
+
+from botwire import (
+    AsyncMemory,
+    BotWireChatHistory,
+    DecryptionError,
+    InvalidArgument,
+    InvalidValue,
+    Memory,
+    StoreError,
+    generate_key,
+)
+from botwire.records import Append, GetEntry, ListMessages, NewMessage, Put
+from botwire.stores.cipher import Cipher
+from botwire.stores.encrypted import EncryptedStore
+from botwire.stores.sqlite import SqliteStore
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/a.db"
+
+
+@pytest.fixture
+def beneath(url):
+    store = SqliteStore(url.removeprefix("sqlite:///"))
+    yield store
+    store.close()
+
+
+def test_nothing_readable_is_in_the_file(url, tmp_path):
+    key = generate_key()
+    with Memory("n", url, encryption_key=key) as memory:
+        memory.set("k", {"secret": "vAlUe-sEcReT"})
+        memory.set("b", b"bYtEs-sEcReT")
+        memory.history("s").append([{"content": "mEsSaGe-sEcReT"}])
+    history = BotWireChatHistory("chat", "n", url, encryption_key=key)
+    history.add_user_message("cHaT-sEcReT")
+    assert [message.content for message in history.messages] == ["cHaT-sEcReT"]
+    assert [message.content for message in asyncio.run(history.aget_messages())] == ["cHaT-sEcReT"]
+    data = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"sEcReT" not in data
+    assert key.encode() not in data
+    with Memory("n", url, encryption_key=key) as memory:
+        assert (memory["k"], memory["b"]) == ({"secret": "vAlUe-sEcReT"}, b"bYtEs-sEcReT")
+        assert memory.keys() == ["b", "k"]
+        assert [message.data for message in memory.history("s").messages()] == [{"content": "mEsSaGe-sEcReT"}]
+
+
+def test_a_server_sees_no_value(server):
+    key = generate_key()
+    memory = Memory("n", server.url, encryption_key=key)
+    memory.set("k", [1, "two"])
+    memory.history("s").append(["hello"])
+    assert memory["k"] == [1, "two"]
+    assert [message.data for message in memory.history("s").messages(last=1)] == ["hello"]
+    assert memory.increment("n", 2) == 2
+    seen = Memory("n", server.url)
+    assert isinstance(seen["k"], bytes)
+    assert "hello" not in str(seen.history("s").messages())
+
+    async def main():
+        async with AsyncMemory("n", server.url, encryption_key=key) as other:
+            assert await other.get("k") == [1, "two"]
+            assert await other.increment("n") == 3
+            assert [message.data async for message in other.history("s")] == ["hello"]
+
+    asyncio.run(main())
+
+
+def test_the_same_value_never_looks_the_same(url, beneath):
+    memory = Memory("n", url, encryption_key=generate_key())
+    seen = set()
+    for _ in range(20):
+        memory["k"] = 1
+        seen.add(beneath.read("n", GetEntry("k")).stored)
+    assert len(seen) == 20
+
+
+def test_another_key_opens_nothing(url):
+    with Memory("n", url, encryption_key=generate_key()) as memory:
+        memory["k"] = 1
+        memory.history("s").append(["hello"])
+    other = Memory("n", url, encryption_key=generate_key())
+    for read in (
+        lambda: other["k"],
+        lambda: other.items(),
+        lambda: other.get_many(["k"]),
+        lambda: other.increment("k"),
+    ):
+        with pytest.raises(DecryptionError, match=r"key 'k': .*encrypted with another key: add that one"):
+            read()
+    with pytest.raises(DecryptionError, match="message 1 of the session"):
+        other.history("s").messages()
+    assert other.keys() == ["k"]
+    assert issubclass(DecryptionError, StoreError)
+
+
+def test_what_is_not_encrypted_is_refused(url):
+    with Memory("n", url) as plain:
+        plain.set_many({"json": {"a": 1}, "bytes": b"\x01\x00", "empty": b""})
+        plain.history("s").append(["hello", {"botwire": 1}])
+    memory = Memory("n", url, encryption_key=generate_key())
+    for key in ("json", "bytes", "empty"):
+        with pytest.raises(DecryptionError, match="not encrypted"):
+            memory.get(key)
+    with pytest.raises(DecryptionError, match="not encrypted"):
+        memory.history("s").messages()
+
+
+def tampered(beneath, key, change):
+    entry = beneath.read("n", GetEntry(key))
+    beneath.write("n", [Put(key, change(entry.stored))])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda sealed: sealed[:-1],
+        lambda sealed: sealed[:20],
+        lambda sealed: sealed + b"\0",
+        lambda sealed: bytes([2]) + sealed[1:],
+        lambda sealed: sealed[:1] + bytes([sealed[1] ^ 1]) + sealed[2:],
+        lambda sealed: sealed[:15] + bytes([sealed[15] ^ 1]) + sealed[16:],
+        lambda sealed: sealed[:25] + bytes([sealed[25] ^ 1]) + sealed[26:],
+        lambda sealed: "1",
+    ],
+    ids=["cut", "cut short", "longer", "another format", "another kind", "another nonce", "another text", "plain"],
+)
+def test_a_value_that_was_changed(url, beneath, change):
+    memory = Memory("n", url, encryption_key=generate_key())
+    memory["k"] = {"a": "value"}
+    assert memory["k"] == {"a": "value"}
+    tampered(beneath, "k", change)
+    with pytest.raises(DecryptionError):
+        memory.get("k")
+
+
+def test_a_value_that_was_moved(url, beneath):
+    key = generate_key()
+    memory, other = Memory("n", url, encryption_key=key), Memory("other", url, encryption_key=key)
+    memory.set_many({"a": 1, "b": 2})
+    sealed = beneath.read("n", GetEntry("a")).stored
+    beneath.write("n", [Put("b", sealed)])
+    beneath.write("other", [Put("a", sealed)])
+    with pytest.raises(DecryptionError, match="belongs to another place"):
+        memory.get("b")
+    with pytest.raises(DecryptionError, match="belongs to another place"):
+        other.get("a")
+    assert memory["a"] == 1
+
+
+def test_a_message_that_was_moved(url, beneath):
+    key = generate_key()
+    memory = Memory("n", url, encryption_key=key)
+    memory.history("s").append(["one", "two"], ids=["1", "2"])
+    one, _ = beneath.read("n", ListMessages("s"))
+    as_value = msgspec.json.decode(one.stored)
+    for session, identity in (("other", "1"), ("s", "3")):
+        beneath.write("n", [Append(session, (NewMessage(identity, one.stored),))])
+        with pytest.raises(DecryptionError, match="belongs to another place"):
+            memory.history(session).messages()
+    import base64
+
+    beneath.write("n", [Put("s", base64.b64decode(as_value))])
+    with pytest.raises(DecryptionError, match="belongs to another place"):
+        memory.get("s")
+
+
+class Liar:
+    """A store that answers with another entry than the one asked for."""
+
+    address = "liar:"
+
+    def __init__(self, store):
+        self.store = store
+
+    def read(self, namespace, query):
+        return self.store.read(namespace, GetEntry("b"))
+
+    def close(self):
+        pass
+
+
+def test_another_entry_than_asked(beneath):
+    cipher = Cipher(generate_key())
+    EncryptedStore(beneath, cipher).write("n", [Put("a", "1"), Put("b", "2")])
+    with pytest.raises(DecryptionError, match="answered with another one"):
+        EncryptedStore(Liar(beneath), cipher).read("n", GetEntry("a"))
+
+
+def test_rotation(url, beneath):
+    old, new = generate_key(), generate_key()
+    with Memory("n", url, encryption_key=old) as memory:
+        memory.set_many({f"k{n}": n for n in range(250)})
+        memory.set("gone", 1, ttl=1000)
+        memory.history("s").append(["old"])
+    with Memory("n", url, encryption_key=[new, old]) as memory:
+        memory["new"] = "new"
+        memory.history("s").append(["new"])
+        assert memory["k7"] == 7
+        expires = memory.entry("gone").expires_at
+        assert memory.reencrypt() == 251
+        assert memory.reencrypt() == 0
+        assert memory.entry("gone").expires_at == expires
+    with Memory("n", url, encryption_key=new) as memory:
+        assert dict(memory.items("k")) == {f"k{n}": n for n in range(250)}
+        assert memory["new"] == "new"
+        with pytest.raises(DecryptionError, match="message 1"):
+            memory.history("s").messages()
+    with Memory("n", url, encryption_key=[new, old]) as memory:
+        assert [message.data for message in memory.history("s").messages()] == ["old", "new"]
+
+
+def test_what_was_plain_can_be_encrypted(url):
+    with Memory("n", url) as plain:
+        plain.set_many({"a": {"x": 1}, "b": b"bytes"})
+        with pytest.raises(InvalidArgument, match="no encryption_key"):
+            plain.reencrypt()
+    memory = Memory("n", url, encryption_key=generate_key())
+    with pytest.raises(DecryptionError):
+        memory.reencrypt()
+    assert memory.reencrypt(plain=True) == 2
+    assert dict(memory.items()) == {"a": {"x": 1}, "b": b"bytes"}
+
+
+def test_reencrypting_loses_no_write(url):
+    old, new = generate_key(), generate_key()
+    with Memory("n", url, encryption_key=old) as memory:
+        memory.set_many({f"k{n}": 0 for n in range(50)})
+    done = threading.Event()
+
+    def write():
+        with Memory("n", url, encryption_key=[old, new]) as memory:
+            while not done.is_set():
+                for n in range(50):
+                    memory.increment(f"k{n}")
+                    sums[n] += 1
+
+    sums = [0] * 50
+    thread = threading.Thread(target=write)
+    thread.start()
+    with Memory("n", url, encryption_key=[new, old]) as memory:
+        while min(sums) < 2:
+            memory.reencrypt()
+        done.set()
+        thread.join()
+        assert [memory[f"k{n}"] for n in range(50)] == sums
+
+
+def test_keys():
+    key = generate_key()
+    assert key != generate_key()
+    sealed = Cipher(key).seal("1", b"place")
+    assert Cipher([b"x" * 32, key]).open(sealed, b"place") == "1"
+    assert len(sealed) == 38 + 1
+    for wrong in ("", "secret", key[:-1], key + "x", "bwk_" + "!" * 43, b"short", [], [key, None], [key, "x"]):
+        with pytest.raises(InvalidArgument, match="key"):
+            Cipher(wrong)
+
+
+def test_what_is_too_large_when_encrypted(url):
+    memory = Memory("n", url, encryption_key=generate_key())
+    memory["most"] = b"x" * (16 * 1024 * 1024 - 38)
+    with pytest.raises(InvalidValue, match="when encrypted"):
+        memory["k"] = b"x" * (16 * 1024 * 1024 - 37)
+    with pytest.raises(InvalidValue, match="when encrypted"):
+        memory.history("s").append(["x" * (13 * 1024 * 1024)])
+
+
+def test_unknown_operations_and_queries_go_nowhere(beneath):
+    class Peek(msgspec.Struct):
+        key: str
+
+    store = EncryptedStore(beneath, Cipher(generate_key()))
+    with pytest.raises(InvalidArgument, match="Peek does not work on encrypted"):
+        store.read("n", Peek("k"))
+    with pytest.raises(InvalidArgument, match="Peek does not work on encrypted"):
+        store.write("n", [Peek("k")])
+
+
+def test_without_the_package():
+    code = (
+        "import sys; sys.modules['cryptography'] = None; sys.modules['cryptography.exceptions'] = None\n"
+        "import botwire\n"
+        "botwire.Memory('n', 'sqlite:///:memory:')\n"
+        "try: botwire.Memory('n', 'sqlite:///:memory:', encryption_key=b'x' * 32)\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "encryption_key needs the cryptography package: pip install 'botwire[encryption]'\n", (
+        done.stderr
+    )
