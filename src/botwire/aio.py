@@ -114,6 +114,7 @@ class AsyncHistory(SessionHistory):
 
     append = awaiting(History.append)
     messages = awaiting(History.messages)
+    pop = awaiting(History.pop)
     clear = awaiting(History.clear)
     length = awaiting(History.__len__)
 

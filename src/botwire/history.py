@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .bridge import blocking
 from .errors import InvalidArgument
-from .limits import MAX_OPERATIONS, check_count, check_name
+from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
 from .namespace import Namespace
-from .records import Append, CountMessages, Forget, ListMessages, Message, NewMessage, new_id
+from .records import Append, CountMessages, Forget, ListMessages, Message, NewMessage, Pop, new_id
 from .values import encode_json
 
 
@@ -30,7 +30,7 @@ class SessionHistory:
 
 
 class History(SessionHistory):
-    """An append-only, ordered chat log, made by `Memory.history`.
+    """An ordered chat log, appended to at its end, made by `Memory.history`.
 
     Safe with any number of writers in any number of processes: every message gets its own place, without holes.
     """
@@ -52,8 +52,7 @@ class History(SessionHistory):
         if not new:
             return []
         (seqs,) = await self._memory._write(Append(self._session, new))
-        assert isinstance(seqs, list)
-        return seqs
+        return cast("list[int]", seqs)
 
     @blocking
     async def messages(
@@ -72,6 +71,19 @@ class History(SessionHistory):
             self._session, check_count(after, "after") or 0, check_count(limit, "limit"), check_count(last, "last")
         )
         return await self._memory._read(query)
+
+    @blocking
+    async def pop(self, count: int = 1) -> list[Message]:
+        """Remove the last messages and return them, in order; they are gone for good when it returns.
+
+        However many callers pop and append at once, each message is popped by one of them. The next message that is appended
+        gets the seq of the first one that was removed.
+
+        Args:
+            count: how many at the most, up to 10,000. There may be fewer, or none.
+        """
+        (popped,) = await self._memory._write(Pop(self._session, check_pop(count)))
+        return cast("list[Message]", popped)
 
     @blocking
     async def clear(self) -> int:

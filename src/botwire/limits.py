@@ -82,6 +82,14 @@ def check_count(number: object, what: str, *, least: int = 0) -> int | None:
     return number
 
 
+def check_pop(count: object) -> int:
+    """Return how many messages to remove, or raise `InvalidArgument`: an int from 0 to 10,000."""
+    number = check_count(count, "count")
+    if number is None or number > MAX_OPERATIONS:
+        raise InvalidArgument(f"count is an int from 0 to {MAX_OPERATIONS:,}, not {count!r}")
+    return number
+
+
 def check_timeout(timeout: object) -> float:
     """Return a timeout in seconds, or raise `InvalidArgument`: more than 0 and finite."""
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:

@@ -132,7 +132,7 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def updated_at(self) -> datetime:
-        """When its last message was stored, UTC."""
+        """When a message was last stored or popped, UTC."""
         return moment(self.updated)
 
 
@@ -215,8 +215,20 @@ class Forget(msgspec.Struct, frozen=True):
     session: str
 
 
-Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget
-Result: TypeAlias = int | float | bool | list[int]
+class Pop(msgspec.Struct, frozen=True):
+    """Remove the last messages of a session, at the most `count`. Result: those messages, in order (list of `Message`).
+
+    The next message gets the seq of the first one that was removed; without any messages left, the session is gone.
+    ``if_ids``: only if these are the ids of the messages that would be removed, else `Conflict`.
+    """
+
+    session: str
+    count: int = 1
+    if_ids: tuple[str, ...] | None = None
+
+
+Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop
+Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
 class Write(msgspec.Struct, frozen=True):

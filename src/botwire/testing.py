@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -54,6 +54,7 @@ from .records import (
     Message,
     NewMessage,
     Operation,
+    Pop,
     Put,
     new_id,
     now,
@@ -422,6 +423,49 @@ class StoreContract:
         assert [item.data for item in store.read("n", ListMessages("t"))] == ["a", "b"]
         assert store.write("n", [Append("s", new[1:])]) == [[1]]
 
+    def test_pop(self, store: Store) -> None:
+        new = messages_of("a", {"b": 2}, "ç")
+        store.write("n", [Append("s", new), Append("t", new)])
+        found = store.read("n", ListMessages("s"))
+        assert store.write("n", [Pop("s")]) == [found[2:]]
+        assert store.write("n", [Append("s", new[2:])]) == [[3]]
+        assert [item.id for item in _popped(store, Pop("s", 2))] == [new[1].id, new[2].id]
+        assert [item.data for item in store.read("n", ListMessages("s"))] == ["a"]
+        assert store.write("n", [Append("s", messages_of("d"))]) == [[2]]
+        assert [item.data for item in store.read("n", ListMessages("s", last=1))] == ["d"]
+        assert [item.data for item in _popped(store, Pop("s", 10))] == ["a", "d"]
+        assert [item.name for item in store.read("n", ListSessions())] == ["t"]
+        assert store.write("n", [Pop("s"), Pop("t", 0)]) == [[], []]
+        assert store.read("n", CountMessages("t")) == 3
+        assert store.read("n", GetUsage()).bytes == sum(
+            size(item.id) + self.counted_message(item.stored) for item in new
+        )
+        assert store.write("never", [Pop("s")]) == [[]]
+        assert store.write("n", [Append("s", new)]) == [[1, 2, 3]]
+
+    def test_pop_only_what_is_expected(self, store: Store) -> None:
+        new = messages_of("a", "b", "c")
+        ids = tuple(item.id for item in new)
+        store.write("n", [Append("s", new)])
+        usage = store.read("n", GetUsage())
+        for wrong in (
+            Pop("s", 2, ids),
+            Pop("s", 1, ids[:1]),
+            Pop("s", 2, ids[:0:-1]),
+            Pop("s", 1, ()),
+            Pop("u", 1, ids),
+        ):
+            attempts: tuple[Sequence[Operation], ...] = ([wrong], [wrong, Append("s", messages_of("d"))])
+            for operations in attempts:
+                with pytest.raises(Conflict):
+                    store.write("n", operations)
+        assert store.read("n", GetUsage()) == usage
+        replaced = store.write("n", [Pop("s", 2, ids[1:]), Append("s", new[2:])])
+        assert [item.data for item in replaced[0]] == ["b", "c"]  # type: ignore[union-attr]
+        assert replaced[1] == [2]
+        assert [item.data for item in store.read("n", ListMessages("s"))] == ["a", "c"]
+        assert store.write("n", [Pop("u", 1, ())]) == [[]]
+
     def test_sessions_newest_first(self, store: Store) -> None:
         for name in "abcde":
             store.write("n", [Append(name, messages_of(1))])
@@ -454,14 +498,28 @@ class StoreContract:
     # Idempotency
 
     def test_a_write_under_a_known_key_happens_once(self, store: Store) -> None:
-        write: Sequence[Operation] = [Increment("k"), put("l", 1), Append("s", messages_of(1)), Delete("zz")]
+        write: Sequence[Operation] = [
+            Increment("k"),
+            put("l", 1),
+            Append("s", messages_of(1)),
+            Delete("z"),
+            Increment("m", 2**70),
+        ]
         first = store.write("n", write, idempotency_key="one")
         store.write("n", [put("l", 2)])
-        assert store.write("n", write, idempotency_key="one") == first
+        assert exact(store.write("n", write, idempotency_key="one")) == exact(first)
         assert _value(store, "k") == 1
         assert _value(store, "l") == 2
         assert store.write("n", [Increment("k")], idempotency_key="two") == [2]
         assert store.write("other", [Increment("k")], idempotency_key="one") == [1]
+
+    def test_a_pop_under_a_known_key_pops_once(self, store: Store) -> None:
+        store.write("n", [Append("s", messages_of("a", 2**70, {"c": [None]}))])
+        write: Sequence[Operation] = [Pop("s", 2), Pop("s", 0), put("k", 1)]
+        first = store.write("n", write, idempotency_key="one")
+        assert [item.data for item in first[0]] == [2**70, {"c": [None]}]  # type: ignore[union-attr]
+        assert exact(store.write("n", write, idempotency_key="one")) == exact(first)
+        assert [item.data for item in store.read("n", ListMessages("s"))] == ["a"]
 
     def test_a_refused_write_leaves_its_key_free(self, store: Store) -> None:
         with pytest.raises(Conflict):
@@ -480,8 +538,7 @@ class StoreContract:
             seqs: list[int] = []
             for index in range(25):
                 (got,) = store.write("n", [Append("s", messages_of([writer, index], [writer, index, "b"]))])
-                assert isinstance(got, list)
-                seqs += got
+                seqs += cast("list[int]", got)
             return seqs
 
         seqs = _race(append)
@@ -513,6 +570,23 @@ class StoreContract:
             answers = _race(lambda _, new=new: store.write("n", [Append("s", new)]))  # type: ignore[misc]
             assert answers == [[[round_ + 1]]] * WRITERS
         assert store.read("n", CountMessages("s")) == 10
+
+    def test_pops_and_appends_at_once(self, store: Store) -> None:
+        store.write("n", [Append("s", messages_of(*range(50)))])
+
+        def work(writer: int) -> list[Message]:
+            if writer % 2:
+                return [item for _ in range(25) for item in _popped(store, Pop("s", 2))]
+            for index in range(25):
+                store.write("n", [Append("s", messages_of([writer, index]))])
+            return []
+
+        popped = [exact(item.data) for mine in _race(work) for item in mine]
+        left = store.read("n", ListMessages("s"))
+        assert [item.seq for item in left] == list(range(1, len(left) + 1))
+        appended = [[writer, index] for writer in range(0, WRITERS, 2) for index in range(25)]
+        wanted = map(exact, [*range(50), *appended])
+        assert Counter(popped + [exact(item.data) for item in left]) == Counter(wanted)
 
     def test_one_effect_of_many_writes_under_a_key(self, store: Store) -> None:
         answers = _race(lambda _: store.write("n", [Increment("k")], idempotency_key="one"))
@@ -557,6 +631,11 @@ def _value(store: Store, key: str, namespace: str = "n") -> Any:
     entry = store.read(namespace, GetEntry(key))
     assert entry is not None
     return entry.value
+
+
+def _popped(store: Store, pop: Pop) -> list[Message]:
+    (popped,) = store.write("n", [pop])
+    return cast("list[Message]", popped)
 
 
 def _race(work: Callable[[int], Any]) -> list[Any]:
@@ -649,6 +728,17 @@ def model_of(store: Store, contract: StoreContract) -> type[RuleBasedStateMachin
         def append_again(self, session: str) -> None:
             log = self.logs.get(session, [])
             assert self.write(Append(session, tuple(log))) == [list(range(1, len(log) + 1))]
+
+        @rule(session=sessions, count=st.integers(0, 4), certain=st.booleans())
+        def pop(self, session: str, count: int, *, certain: bool) -> None:
+            log = self.logs.get(session, [])
+            wanted = log[max(0, len(log) - count) :]
+            ids = tuple(item.id for item in wanted) if certain else None
+            (popped,) = self.write(Pop(session, count, ids))
+            assert [(item.id, exact(item.data)) for item in popped] == [
+                (item.id, exact(decode(item.stored))) for item in wanted
+            ]
+            del log[len(log) - len(wanted) :]
 
         @rule(session=sessions)
         def forget(self, session: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
-from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
+from .limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
 from .records import Entry, Message, Operation, Result, Session, Usage, moment
 from .values import Stored, check_json, encode
 
@@ -156,18 +156,37 @@ class _Forget(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="f
         return records.Forget(check_name(self.session, "session name"))
 
 
+class _Pop(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="pop"):
+    session: str
+    count: int = 1
+    if_ids: tuple[str, ...] | None = None
+
+    def checked(self) -> Operation:
+        ids = None if self.if_ids is None else tuple(check_name(name, "message id") for name in self.if_ids)
+        return records.Pop(check_name(self.session, "session name"), check_pop(self.count), ids)
+
+
 class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /memory/{namespace}``."""
 
-    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget]
+    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget | _Pop]
 
     def checked(self) -> tuple[Operation, ...]:
         """Return the checked operations."""
         operations = tuple(operation.checked() for operation in self.operations)
-        count = sum(len(op.messages) if isinstance(op, records.Append) else 1 for op in operations)
+        count = sum(map(_messages_in, operations))
         if count > MAX_OPERATIONS:
             raise InvalidArgument(f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}")
         return operations
+
+
+def _messages_in(operation: Operation) -> int:
+    match operation:
+        case records.Append(messages=messages):
+            return len(messages)
+        case records.Pop(count=count):
+            return count
+    return 1
 
 
 B = TypeVar("B")
@@ -214,6 +233,11 @@ def _append(op: records.Append) -> dict[str, Any]:
     return {"op": "append", "session": op.session, "messages": messages}
 
 
+def _pop(op: records.Pop) -> dict[str, Any]:
+    condition = {} if op.if_ids is None else {"if_ids": op.if_ids}
+    return {"op": "pop", "session": op.session, "count": op.count, **condition}
+
+
 _OPERATION: Mapping[type, Any] = {
     records.Put: _put,
     records.Delete: lambda op: {"op": "delete", "key": op.key},
@@ -221,6 +245,7 @@ _OPERATION: Mapping[type, Any] = {
     records.Append: _append,
     records.Clear: lambda op: {"op": "clear", "prefix": op.prefix},
     records.Forget: lambda op: {"op": "forget", "session": op.session},
+    records.Pop: _pop,
 }
 
 
@@ -276,7 +301,7 @@ class _WireUsage(msgspec.Struct):
 class Answer(msgspec.Struct):
     """Any answer: what a request asked for is set, the rest is not."""
 
-    results: list[Any] = msgspec.field(default_factory=list)
+    results: list[bool | int | float | list[int | _WireMessage]] = msgspec.field(default_factory=list)
     keys: list[str] = msgspec.field(default_factory=list)
     entries: list[_WireEntry] = msgspec.field(default_factory=list)
     messages: list[_WireMessage] = msgspec.field(default_factory=list)
@@ -309,10 +334,7 @@ def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
 
 def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:
     """Return a page of messages."""
-    page = [
-        {"seq": item.seq, "id": item.id, "data": Raw(item.stored.encode()), "created_at": item.created_at}
-        for item in messages
-    ]
+    page = [_message(item) for item in messages]
     return _json({"messages": page, "next": messages[-1].seq if full and messages else None})
 
 
@@ -340,7 +362,7 @@ def encode_usage(namespace: str, usage: Usage) -> bytes:
 
 def encode_results(results: Sequence[Result]) -> bytes:
     """Return the results of a write."""
-    return _json({"results": results})
+    return _json({"results": [_result(result) for result in results]})
 
 
 def encode_written(namespace: str, key: str, version: Result) -> bytes:
@@ -366,6 +388,11 @@ def encode_document(document: Mapping[str, Any]) -> bytes:
 def decode_answer(body: bytes) -> Answer:
     """Return an answer of any kind but an entry and usage, which stand alone."""
     return _read(_ANSWER, body)
+
+
+def decode_results(body: bytes) -> list[Result]:
+    """Return the results of a write."""
+    return [_restored(result) for result in decode_answer(body).results]
 
 
 def decode_entry(body: bytes) -> Entry:
@@ -397,6 +424,23 @@ def _entry(entry: Entry) -> dict[str, Any]:
         "updated_at": entry.updated_at,
         "expires_at": entry.expires_at,
     }
+
+
+def _message(message: Message) -> dict[str, Any]:
+    data = Raw(message.stored.encode())
+    return {"seq": message.seq, "id": message.id, "data": data, "created_at": message.created_at}
+
+
+def _result(result: Result) -> Any:
+    if isinstance(result, list):
+        return [_message(item) if isinstance(item, Message) else item for item in result]
+    return result
+
+
+def _restored(result: Any) -> Result:
+    if isinstance(result, list):
+        return [item.record() if isinstance(item, _WireMessage) else item for item in result]
+    return cast("Result", result)
 
 
 _EPOCH = moment(0)

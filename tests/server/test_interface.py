@@ -64,6 +64,12 @@ def test_sessions(call):
     assert [m["seq"] for m in call("GET", "/sessions/n/s?last=1")[1]["messages"]] == [2]
     sessions = call("GET", "/sessions/n")[1]["sessions"]
     assert [(s["session"], s["messages"]) for s in sessions] == [("s", 2)]
+    assert call("POST", "/sessions/n/s", {"messages": [{"data": [3]}, {"data": 4}]})[1] == {"seqs": [3, 4]}
+    popped = call("DELETE", "/sessions/n/s?last=2")[1]["messages"]
+    assert [(m["seq"], m["data"]) for m in popped] == [(3, [3]), (4, 4)]
+    assert call("DELETE", "/sessions/n/t?last=2")[0] == 404
+    pop = {"operations": [{"op": "pop", "session": "s", "count": 0}, {"op": "pop", "session": "t", "if_ids": []}]}
+    assert call("POST", "/memory/n", pop)[1] == {"results": [[], []]}
     assert call("DELETE", "/sessions/n/s")[:2] == (200, {"count": 2})
     assert call("DELETE", "/sessions/n/s")[0] == 404
 
@@ -99,6 +105,10 @@ def test_an_idempotency_key(call):
         ("POST", "/memory/n", b'{"operations": [{"op": "put", "value": 1}]}', 422, "invalid_argument"),
         ("POST", "/sessions/n/s", b'{"messages": [{"id": ""}]}', 422, "invalid_argument"),
         ("GET", "/sessions/n/s?last=x", None, 422, "invalid_argument"),
+        ("DELETE", "/sessions/n/s?last=0", None, 422, "invalid_argument"),
+        ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "count": -1}]}, 422, "invalid_argument"),
+        ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "count": 10001}]}, 422, "invalid_argument"),
+        ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "if_ids": [""]}]}, 422, "invalid_name"),
         ("GET", "/sessions/n/s?limit=10001", None, 422, "invalid_argument"),
         ("GET", "/memory/n?limit=-1", None, 422, "invalid_argument"),
         ("GET", "/nothing", None, 404, None),

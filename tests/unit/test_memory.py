@@ -456,6 +456,23 @@ def test_history(memory):
     assert history.append(["again"], ids=["x"]) == [1]
 
 
+def test_pop(memory):
+    history = memory.history("s")
+    assert history.pop() == []
+    history.append(["one", "two", {"three": 3}])
+    last = history.messages(last=1)
+    assert history.pop() == last
+    assert [message.data for message in history.pop(5)] == ["one", "two"]
+    assert memory.sessions() == []
+    assert history.append(["again"]) == [1]
+    assert history.pop(0) == []
+    assert memory.usage().writes_today == 4
+    for wrong in (-1, 10_001, None, "1", True):
+        with pytest.raises(InvalidArgument):
+            history.pop(wrong)
+    assert len(history) == 1
+
+
 def test_sessions_newest_first(memory):
     for name in ("a", "b", "c"):
         memory.history(name).append([name])

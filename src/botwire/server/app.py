@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,8 +15,8 @@ from starlette.responses import Response
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
-from ..limits import MAX_PAGE, check_name, check_namespace, check_prefix
-from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions
+from ..limits import MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
+from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, Message, Pop
 from ..store import AsyncStore
 from ..version import __version__
 from .openapi import describe
@@ -108,13 +108,23 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
         return JsonResponse(wire.encode_sessions(sessions, full=len(sessions) == size))
 
     @app.delete("/sessions/{namespace}/{session:path}", tags=["sessions"])
-    async def forget_session(request: Request, namespace: Namespace, session: str) -> Response:
-        """Forget a session and its messages."""
-        check_namespace(namespace)
-        (count,) = await write(request, namespace, Forget(check_name(session, "session name")))
-        if not count:
+    async def forget_session(
+        request: Request,
+        namespace: Namespace,
+        session: str,
+        last: Annotated[
+            int | None,
+            Query(ge=1, le=MAX_OPERATIONS, description="only the last so many messages, answering with them"),
+        ] = None,
+    ) -> Response:
+        """Forget a session and its messages, or only the last ones."""
+        check_namespace(namespace), check_name(session, "session name")
+        (gone,) = await write(request, namespace, Forget(session) if last is None else Pop(session, last))
+        if not gone:
             raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
-        return JsonResponse(wire.encode_count(int(count)))  # type: ignore[arg-type]
+        if isinstance(gone, list):
+            return JsonResponse(wire.encode_messages(cast("list[Message]", gone), full=False))
+        return JsonResponse(wire.encode_count(int(gone)))
 
     @app.get("/usage/{namespace}", tags=["usage"])
     async def usage(namespace: Namespace) -> Response:

@@ -70,9 +70,9 @@ _SCHEMAS: dict[str, Any] = {
                 "items": {
                     "type": "object",
                     "description": "put (key, value or value_base64, ttl, if_version, keep_ttl), delete (key), increment (key, "
-                    "by), append (session, messages), clear (prefix), forget (session)",
+                    "by), append (session, messages), clear (prefix), forget (session), pop (session, count, if_ids)",
                     "required": ["op"],
-                    "properties": {"op": {"enum": ["put", "delete", "increment", "append", "clear", "forget"]}},
+                    "properties": {"op": {"enum": ["put", "delete", "increment", "append", "clear", "forget", "pop"]}},
                 },
             }
         },

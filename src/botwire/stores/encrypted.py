@@ -38,6 +38,7 @@ from ..records import (
     Message,
     NewMessage,
     Operation,
+    Pop,
     Put,
     Query,
     Result,
@@ -49,7 +50,7 @@ from .cipher import Cipher
 T = TypeVar("T")
 
 _MAX_ATTEMPTS = 100
-_AS_THEY_ARE = frozenset({Delete, Clear, Forget, ListKeys, CountEntries, CountMessages, ListSessions, GetUsage})
+_AS_THEY_ARE = frozenset({Delete, Clear, Forget, Pop, ListKeys, CountEntries, CountMessages, ListSessions, GetUsage})
 """Operations and queries in which there is no value."""
 
 
@@ -83,7 +84,8 @@ class _Sealed(ABC):
     ) -> list[Result]:
         if any(type(operation) is Increment for operation in operations):
             return await self._write_sums(namespace, operations, idempotency_key)
-        return await self._write_beneath(namespace, self._seal(namespace, operations), idempotency_key)
+        results = await self._write_beneath(namespace, self._seal(namespace, operations), idempotency_key)
+        return self._open_results(namespace, operations, results)
 
     async def _write_sums(
         self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
@@ -102,7 +104,8 @@ class _Sealed(ABC):
                     raise
                 await self._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
             else:
-                return [_number(sums[index]) if index in sums else item for index, item in enumerate(results)]
+                opened = self._open_results(namespace, operations, results)
+                return [_number(sums[index]) if index in sums else item for index, item in enumerate(opened)]
         raise AssertionError
 
     async def _add_up(self, namespace: str, operations: Sequence[Operation]) -> dict[int, Put]:
@@ -189,6 +192,14 @@ class _Sealed(ABC):
         if isinstance(stored, bytes):
             raise DecryptionError(f"message {message.seq} of the session is not a message")
         return msgspec.structs.replace(message, stored=stored)
+
+    def _open_results(self, namespace: str, operations: Sequence[Operation], results: list[Result]) -> list[Result]:
+        return [
+            [self._open_message(namespace, operation.session, message) for message in cast("list[Message]", result)]
+            if isinstance(operation, Pop)
+            else result
+            for operation, result in zip(operations, results, strict=True)
+        ]
 
     def _open_one(self, namespace: str, query: GetEntry, entry: Entry | None) -> Entry | None:
         if entry is None:

@@ -65,7 +65,7 @@ class _Server(ABC):
             headers.append(("Idempotency-Key", idempotency_key or new_id()))
         path = wire.namespace_path("memory", namespace)
         request = Request("POST", path, wire.encode_write(operations), tuple(headers))
-        return wire.decode_answer(await self._ask(request)).results
+        return wire.decode_results(await self._ask(request))
 
     async def _get(self, target: str) -> wire.Answer:
         return wire.decode_answer(await self._ask(Request("GET", target)))

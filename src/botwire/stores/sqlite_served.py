@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import Timeout
-from ..records import Append, Clear, Forget, Operation, Put, Result, Write
+from ..records import Append, Clear, Forget, Operation, Pop, Put, Result, Write
 from .commit import MAX_GROUP, TOO_LATE, Outcome
 from .sqlite import Connection, SqliteStore
 from .sqlite_async import AsyncSqliteStore
@@ -150,6 +150,8 @@ def _weight_of(operation: Operation) -> float:
             return 1 + len(stored) // ROW_BYTES
         case Append(messages=messages):
             return sum(1 + len(message.stored) // ROW_BYTES for message in messages)
+        case Pop(count=count):
+            return count
         case Clear() | Forget():
             return math.inf
     return 1

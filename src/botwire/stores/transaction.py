@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
 from ..plans import DAY, Plan, Plans
-from ..records import Append, Clear, Delete, Forget, Increment, Put, Result, Write
+from ..records import Append, Clear, Delete, Forget, Increment, Message, Pop, Put, Result, Write
 from ..values import Stored, add, encode_json, size
 
 Row: TypeAlias = tuple[Any, ...]
@@ -24,6 +24,8 @@ ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
 """Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
+
+_RESULTS = msgspec.json.Decoder(list[bool | int | float | list[int | Message]])
 
 
 @dataclass(slots=True)
@@ -114,7 +116,7 @@ class Transaction:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
         account, place = self.open_account(write.namespace)
         for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
-            return list(msgspec.json.decode(answer))
+            return _RESULTS.decode(answer)  # type: ignore[return-value]
         results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
         self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
         self._run("add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode(results).decode()))
@@ -211,12 +213,36 @@ class Transaction:
         if account.id is None:
             return 0
         for session, last, held in self._run("peek_session", (account.id, op.session)):
-            self._run("delete_messages", (session << SEQ_BITS, (session << SEQ_BITS) + last))
-            self._run("delete_session", (session,))
-            account.bytes -= held
-            account.version += 1
+            self._shorten(account, session, last, 0, held, held)
             return int(last)
         return 0
+
+    def _pop(self, namespace: str, op: Pop) -> list[Message]:
+        account = self.account(namespace)
+        session, last, held = 0, 0, 0
+        if account.id is not None:
+            session, last, held = next(iter(self._run("peek_session", (account.id, op.session))), (0, 0, 0))
+        left = max(last - op.count, 0)
+        place = session << SEQ_BITS
+        rows = self._run("messages_between", (place + left, place + last, op.count)) if left < last else ()
+        popped = [Message(*row) for row in rows]
+        if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
+            raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
+        if popped:
+            length = sum(size(message.id) + size(message.stored) for message in popped)
+            self._shorten(account, session, last, left, held, length)
+        return popped
+
+    def _shorten(self, account: Account, session: int, last: int, left: int, held: int, length: int) -> None:
+        """Remove the messages after `left`, which have `length` of the session's `held` bytes, and a session without any."""
+        place = session << SEQ_BITS
+        self._run("delete_messages", (place + left, place + last))
+        if left:
+            self._run("set_session", (session, left, held - length, self._now))
+        else:
+            self._run("delete_session", (session,))
+        account.bytes -= length
+        account.version += 1
 
     # The account
 
@@ -281,7 +307,7 @@ def _conflict(key: str, expected: int, version: int) -> str:
     return f"key {key!r} is {now}, and {want} was expected; nothing was written. Read it again and decide anew"
 
 
-_WHOLE = frozenset({Put, Delete, Increment})
+_WHOLE = frozenset({Put, Delete, Increment, Pop})
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Put: Transaction._put,
     Delete: Transaction._delete,
@@ -289,4 +315,5 @@ _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Append: Transaction._append,
     Clear: Transaction._clear,
     Forget: Transaction._forget,
+    Pop: Transaction._pop,
 }

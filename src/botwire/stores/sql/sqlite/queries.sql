@@ -117,7 +117,7 @@ LIMIT ?3;
 SELECT min(expires) FROM entries WHERE namespace = ?1 AND expires IS NOT NULL;
 
 -- peek_session
--- What an append must know of its session.
+-- What a write must know of its session.
 SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 
 -- new_session
@@ -125,7 +125,7 @@ SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
 
 -- set_session
--- Put down what an append did to a session.
+-- Put down what a write did to a session.
 UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
 
 -- delete_session
