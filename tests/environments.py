@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,22 +40,32 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
     return python
 
 
-def run_tests(name: str, *requirements: str, timeout: float = 240) -> None:
+def run_tests(name: str, *requirements: str, timeout: float = 240, page: bool = True) -> Path:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
-    The examples of its page, ``docs/{name}.md``, run with them. They have no part in the environment of the other tests,
-    so nothing there may import from it but ``tests.servers``, ``tests.environments`` and ``tests.examples``. What they print
-    is shown when they fail.
+    The examples of its page, ``docs/{name}.md``, run with them, unless ``page`` says that they need a newer release. They
+    have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers``,
+    ``tests.environments`` and ``tests.examples``. What they print is shown when they fail. Returns the Python of the
+    environment.
     """
-    python = environment(name, "pytest", "pytest-asyncio", "pytest-timeout", *requirements, extra="server")
+    tools = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+    python = environment(name, *tools, *requirements, extra="server")
     folder = ROOT / "tests" / "frameworks" / name
-    page = ROOT / "docs" / f"{name}.md"
-    tests = [folder, folder.parent / "test_page.py"] if page.exists() else [folder]
+    document = ROOT / "docs" / f"{name}.md"
+    tests = [folder, folder.parent / "test_page.py"] if page and document.exists() else [folder]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder.parent / "pytest.ini", *tests]
-    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(page)}
+    variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(document)}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=variables)
     print(done.stdout, done.stderr)
     assert done.returncode == 0, f"the tests of {name} failed with {', '.join(requirements)}"
+    return python
+
+
+def installed(python: Path, package: str) -> tuple[int, ...]:
+    """Return which release of a package an environment has, as numbers: resolvers may choose an old one without a word."""
+    code = f"from importlib.metadata import version; print(version({package!r}))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return tuple(int(part) for part in re.findall(r"\d+", done.stdout)[:3])
 
 
 def _uv(*arguments: str) -> None:

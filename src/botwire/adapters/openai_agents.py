@@ -1,0 +1,133 @@
+"""BotWireSession: a session of the OpenAI Agents SDK that outlives the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Unpack
+
+from ..aio import AsyncHistory, AsyncMemory
+from ..errors import InvalidArgument, InvalidValue
+from ..memory import Memory, Options
+
+try:
+    from agents.items import TResponseInputItem
+    from agents.memory import SessionSettings
+except ModuleNotFoundError as error:
+    if error.name != "agents":
+        raise
+    missing = "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"
+    raise ImportError(missing, name=error.name) from None
+
+__all__ = ["BotWireSession"]
+
+
+class BotWireSession:
+    """A `Session` of the OpenAI Agents SDK that outlives the process.
+
+    ::
+
+        session = BotWireSession("user-42")
+        await Runner.run(agent, "My name is Ada.", session=session)
+
+    Items are on disk when a call that adds them returns. Any number of threads, processes and event loops may use a session
+    at once: every item is kept, and popped by one caller only. What a call adds stays together: all of it is stored, or
+    none, also when the call is cancelled.
+
+    Items come back as ``json.loads`` reads what ``json.dumps`` writes of them, as with the SDK's own sessions, whatever
+    fields they have.
+
+    Args:
+        session_id: whose items: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace that the session is in.
+        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is how many items `get_items` returns
+            when it is not told.
+        options: as for `Memory`.
+
+    Raises:
+        InvalidName: the session or the namespace is not allowed.
+        InvalidArgument: the address, an option or the settings are not what they should be.
+        StoreError: the file cannot be opened.
+
+    Every method may also raise the errors that `Memory` names.
+    """
+
+    session_id: str
+    session_settings: SessionSettings | None
+
+    def __init__(
+        self,
+        session_id: str,
+        namespace: str = "openai-agents",
+        url: str | None = None,
+        *,
+        session_settings: SessionSettings | Mapping[str, Any] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._memory = Memory(namespace, url, **options)
+        self._async_memory = AsyncMemory.of(self._memory)
+        self.session_id = self._memory.history(session_id).session_id
+        self.session_settings = _settings(session_settings)
+
+    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+        """Return the items in order, or only the last so many.
+
+        Args:
+            limit: how many at the most. None: as many as ``session_settings.limit`` says, or all. Less than 0: all.
+        """
+        if limit is None and self.session_settings is not None:
+            limit = self.session_settings.limit
+        last = None if limit is None or limit < 0 else limit
+        return [message.data for message in await self._history.messages(last)]
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        """Add items at the end, at the most 10,000 at once, all or none; they are on disk when this returns.
+
+        Raises:
+            InvalidValue: an item is not JSON; nothing was written.
+            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
+        """
+        await self._history.append([_plain(item) for item in items])
+
+    async def pop_item(self) -> TResponseInputItem | None:
+        """Remove the last item and return it; None when there is none. No other caller gets the same one."""
+        popped = await self._history.pop()
+        return popped[0].data if popped else None
+
+    async def clear_session(self) -> None:
+        """Forget the items of the session."""
+        await self._history.clear()
+
+    def close(self) -> None:
+        """Let go of the store. Nothing is pending: items are on disk when a call that adds them returns."""
+        self._memory.close()
+
+    @property
+    def _history(self) -> AsyncHistory:
+        return self._async_memory.history(self.session_id)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
+
+
+def _settings(given: SessionSettings | Mapping[str, Any] | None) -> SessionSettings:
+    if isinstance(given, SessionSettings):
+        return given
+    known = {field.name for field in fields(SessionSettings)}
+    try:
+        unknown = set(given or {}) - known
+        settings = SessionSettings(**(given or {}))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"session_settings is a SessionSettings or a dict of what is in one: {error}") from error
+    if unknown:
+        raise InvalidArgument(f"session_settings has {', '.join(sorted(known))}, and no {', '.join(map(str, unknown))}")
+    return settings
+
+
+def _plain(item: TResponseInputItem) -> Any:
+    try:
+        return json.loads(json.dumps(item, allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValue(f"an item of a session is JSON, and this is not: {error}") from error
