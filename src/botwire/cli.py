@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -98,6 +100,52 @@ def plan_set(
 
 
 @app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where the copy goes; an older one there is replaced.")],
+    db: Database = None,
+) -> None:
+    """Copy the memory to a file as it is now, also while a server runs on it."""
+    from .stores.backup import backup as back_up
+
+    with _bar("Copying") as progress:
+        size = back_up(_file(db), file, progress=progress)
+    typer.echo(f"{file} holds {size:,} bytes and is whole")
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="The copy that `botwire backup` made.")],
+    db: Database = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace all that the memory holds now.")] = False,
+) -> None:
+    """Put a backup back; no server and no program may have the memory open."""
+    from .stores.backup import restore as put_back
+
+    path = _path(db)
+    with _bar("Copying") as progress:
+        size = put_back(file, path, force=force, progress=progress)
+    typer.echo(f"{path} holds {size:,} bytes, as {file} does")
+
+
+@app.command()
+def check(db: Database = None) -> None:
+    """Check the memory, or a backup by its --db, also while it is in use; exit with 1 when something is wrong."""
+    from .stores.check import check as look
+
+    path = _file(db)
+    report = look(path)
+    for problem in report.problems:
+        print(problem, file=sys.stderr)
+    if report.problems:
+        print(f"botwire: {path} is damaged: restore a backup", file=sys.stderr)
+        raise typer.Exit(1)
+    typer.echo(
+        f"{path} is whole: {report.namespaces:,} namespaces, {report.entries:,} entries, {report.sessions:,} sessions, "
+        f"{report.messages:,} messages, {report.bytes:,} bytes"
+    )
+
+
+@app.command()
 def demo() -> None:
     """Let an agent talk, kill it, and see that it remembers."""
     from .demo import main
@@ -107,6 +155,23 @@ def demo() -> None:
 
 def _plans(file: Path | None, default: str) -> Plans:
     return Plans(default) if file is None else load_plans(file, default)
+
+
+def _file(db: str | None) -> str:
+    """Return the path of a file that is there already: nothing is made for it."""
+    return str(default_path()) if db is None else _path(db)
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how far something is, if anybody looks."""
+    with typer.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield show
 
 
 def _path(db: str | None) -> str:

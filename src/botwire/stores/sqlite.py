@@ -134,7 +134,7 @@ class SqliteStore:
             connection.set_busy_timeout(int(self.timeout * 1000))
             # Else every range with a bound parameter is planned anew for each value: 30 µs instead of 4.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            if self._schema_version(connection) < len(_MIGRATIONS):
+            if schema_version(connection, self._path) < len(_MIGRATIONS):
                 self._migrate(connection)
             connection.execute(_PRAGMAS).fetchall()  # apsw stops at the first row that nobody fetches
         except apsw.Error as error:
@@ -152,25 +152,12 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             for number, script in enumerate(_MIGRATIONS, 1):
-                if number > self._schema_version(connection):
+                if number > schema_version(connection, self._path):
                     connection.execute(script).fetchall()
                     connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
         finally:
             self._lock.release()
-
-    def _schema_version(self, connection: Connection) -> int:
-        version, application = connection.pragma("user_version"), connection.pragma("application_id")
-        if application != APPLICATION_ID and (
-            version or application or connection.execute("SELECT 1 FROM sqlite_schema").get
-        ):
-            raise StoreError(f"{self._path} is a SQLite database, but not one of botwire: name another file")
-        if version > len(_MIGRATIONS):
-            raise StoreError(
-                f"{self._path} is of schema version {version}, from a newer botwire; this one knows version "
-                f"{len(_MIGRATIONS)}. Upgrade botwire to use it"
-            )
-        return int(version)
 
     def _on_fork(self) -> None:
         self._lock.close()
@@ -248,10 +235,7 @@ class SqliteStore:
             raise self._mapped(error) from error
 
     def _mapped(self, error: Exception) -> BotWireError:
-        for kind, cls, text in _MAPPED:
-            if isinstance(error, kind):
-                return cls(f"{self._path}: {text} ({error})")
-        return StoreError(f"{self._path}: SQLite failed: {error}")
+        return mapped(self._path, error)
 
 
 class Connection(apsw.Connection):
@@ -274,6 +258,29 @@ class Connection(apsw.Connection):
         """Close it. A disk that fails now fails only the checkpoint, which whoever opens the file next makes up for."""
         with contextlib.suppress(apsw.Error):
             super().close(force)
+
+
+def schema_version(connection: Connection, path: object) -> int:
+    """Return the schema version of a file, 0 for an empty one, or raise `StoreError` when it is none of ours, or newer."""
+    version, application = connection.pragma("user_version"), connection.pragma("application_id")
+    if application != APPLICATION_ID and (
+        version or application or connection.execute("SELECT 1 FROM sqlite_schema").get
+    ):
+        raise StoreError(f"{path} is a SQLite database, but not one of botwire: name another file")
+    if version > len(_MIGRATIONS):
+        raise StoreError(
+            f"{path} is of schema version {version}, from a newer botwire; this one knows version "
+            f"{len(_MIGRATIONS)}. Upgrade botwire to use it"
+        )
+    return int(version)
+
+
+def mapped(path: object, error: Exception) -> BotWireError:
+    """Return an error of the database at a path as one of ours."""
+    for kind, cls, text in _MAPPED:
+        if isinstance(error, kind):
+            return cls(f"{path}: {text} ({error})")
+    return StoreError(f"{path}: SQLite failed: {error}")
 
 
 _MAPPED: tuple[tuple[type[Exception], type[BotWireError], str], ...] = (

@@ -1,0 +1,338 @@
+"""Backups of a file that is in use, put back; and what a check finds."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import apsw
+import pytest
+
+from botwire import InvalidArgument, Memory, StoreError
+from botwire.stores.backup import backup, restore
+from botwire.stores.check import check
+from botwire.stores.sqlite import SqliteStore
+
+
+@pytest.fixture
+def db(tmp_path):
+    path = tmp_path / "memory.db"
+    with Memory("n", f"sqlite:///{path}") as memory:
+        fill(memory)
+    return path
+
+
+def fill(memory):
+    memory.set_many({f"k{number}": "x" * 500 for number in range(2000)})
+    memory.set("bytes", b"\x00\xff")
+    memory.set("soon", 1, ttl=1000)
+    for session in "abc":
+        memory.history(session).append([[session, number] for number in range(100)])
+    memory.delete("k7")
+
+
+def contents(path):
+    """Everything in the tables."""
+    connection = apsw.Connection(str(path))
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
+    found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+    connection.close()
+    return found
+
+
+def botwire(*arguments, **options):
+    command = [sys.executable, "-m", "botwire", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("memory"))
+
+
+# Backup
+
+
+def test_a_backup_and_back(tmp_path, db):
+    steps = []
+    size = backup(db, tmp_path / "copy.db", progress=lambda done, total: steps.append((done, total)))
+    assert names(tmp_path) == ["copy.db"]
+    assert size == (tmp_path / "copy.db").stat().st_size
+    assert steps == sorted(steps) and steps[-1] == (size, size)
+    assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
+    assert contents(tmp_path / "copy.db") == contents(db)
+    assert restore(tmp_path / "copy.db", tmp_path / "new.db") == size
+    assert contents(tmp_path / "new.db") == contents(db)
+    assert names(tmp_path) == ["copy.db", "new.db"]
+    with Memory("n", f"sqlite:///{tmp_path}/new.db") as memory:
+        assert memory.get("k8") == "x" * 500
+        assert memory.history("a").append(["more"]) == [101]
+    assert check(tmp_path / "new.db").problems == []
+
+
+def test_what_is_in_the_wal_is_in_the_backup(tmp_path, db):
+    with Memory("n", f"sqlite:///{db}") as memory:
+        memory.set("late", 1)
+        assert (tmp_path / "memory.db-wal").stat().st_size
+        backup(db, tmp_path / "copy.db")
+    with Memory("n", f"sqlite:///{tmp_path}/copy.db") as memory:
+        assert memory.get("late") == 1
+
+
+def test_a_backup_is_of_one_moment_and_holds_up_nobody(tmp_path, db):
+    """Somebody writes two keys at once, again and again, while it is copied slowly."""
+    stop, took = threading.Event(), []
+
+    def write():
+        with Memory("n", f"sqlite:///{db}") as memory:
+            number = 0
+            while not stop.is_set():
+                begun = time.monotonic()
+                memory.set_many({"first": number, "zlast": number, f"k{number % 2000}": "y" * 500})
+                took.append(time.monotonic() - begun)
+                number += 1
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        while len(took) < 10:
+            time.sleep(0.01)
+        before = len(took)
+        backup(db, tmp_path / "copy.db", progress=lambda *_: time.sleep(0.05))
+        during = len(took) - before
+    finally:
+        stop.set()
+        thread.join()
+    with Memory("n", f"sqlite:///{tmp_path}/copy.db") as memory:
+        assert before - 1 <= memory.get("first") == memory.get("zlast") <= before + 5 + during // 2
+    assert check(tmp_path / "copy.db").problems == []
+    print({"writes while it was copied": during, "slowest": max(took)})
+    assert during > 10
+
+
+def test_a_second_backup_takes_the_place_of_the_first(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    with Memory("n", f"sqlite:///{db}") as memory:
+        memory.set("late", 1)
+    backup(db, tmp_path / "copy.db")
+    assert contents(tmp_path / "copy.db") == contents(db)
+    assert names(tmp_path) == ["copy.db"]
+
+
+def test_a_damaged_file_does_not_take_the_place_of_a_good_backup(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    good = (tmp_path / "copy.db").read_bytes()
+    with db.open("r+b") as file:
+        file.seek(4096 * 20)
+        file.write(os.urandom(4096 * 5))
+    with pytest.raises(StoreError, match=r"memory\.db is damaged"):
+        backup(db, tmp_path / "copy.db")
+    assert (tmp_path / "copy.db").read_bytes() == good
+    assert names(tmp_path) == ["copy.db"]
+
+
+def test_a_backup_that_is_broken_off_leaves_the_old_one(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    good = (tmp_path / "copy.db").read_bytes()
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backup(db, tmp_path / "copy.db", progress=fail)
+    assert (tmp_path / "copy.db").read_bytes() == good
+    assert names(tmp_path) == ["copy.db"]
+
+
+def test_nothing_but_a_backup_is_replaced(tmp_path, db):
+    (tmp_path / "diary.txt").write_text("Dear diary")
+    for target in (tmp_path / "diary.txt", tmp_path, db):
+        with pytest.raises(InvalidArgument, match="is not a backup: name another file"):
+            backup(db, target)
+    assert (tmp_path / "diary.txt").read_text() == "Dear diary"
+    with pytest.raises(StoreError, match="No such file or directory"):
+        backup(db, tmp_path / "none" / "copy.db")
+    with pytest.raises(StoreError, match=r"there is no file .*none\.db"):
+        backup(tmp_path / "none.db", tmp_path / "copy.db")
+    assert names(tmp_path) == ["diary.txt"]
+    with pytest.raises(InvalidArgument, match="in memory"):
+        backup(":memory:", tmp_path / "copy.db")
+
+
+# Restore
+
+
+def test_what_is_there_is_replaced_only_by_force(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    with Memory("other", f"sqlite:///{tmp_path}/new.db") as memory:
+        memory.set("k", "theirs")
+    before = contents(tmp_path / "new.db")
+    with pytest.raises(InvalidArgument, match="holds 1 namespaces: add --force"):
+        restore(tmp_path / "copy.db", tmp_path / "new.db")
+    assert contents(tmp_path / "new.db") == before
+    restore(tmp_path / "copy.db", tmp_path / "new.db", force=True)
+    assert contents(tmp_path / "new.db") == contents(db)
+
+
+def test_a_file_that_holds_nothing_needs_no_force(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    SqliteStore(tmp_path / "new.db").close()
+    (tmp_path / "empty.db").touch()
+    for name in ("new.db", "empty.db"):
+        restore(tmp_path / "copy.db", tmp_path / name)
+        assert contents(tmp_path / name) == contents(db)
+
+
+@pytest.mark.parametrize("where", ["here", "another process"])
+def test_a_file_in_use_is_left_alone(tmp_path, db, where):
+    backup(db, tmp_path / "copy.db")
+    code = (
+        f"import botwire, sys; m = botwire.Memory('n', 'sqlite:///{db}'); print(m.get('k1')[:1], flush=True); input()"
+    )
+    with Memory("n", f"sqlite:///{db}") as memory:
+        memory.set("late", 1)
+        if where == "another process":
+            memory.close()
+        holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert holder.stdout.readline() == b"x\n"
+        if where == "here":
+            holder.communicate(b"\n")
+        with pytest.raises(StoreError, match="in use: stop the server"):
+            restore(tmp_path / "copy.db", db, force=True)
+        holder.communicate(b"\n" if where == "another process" else None)
+    with Memory("n", f"sqlite:///{db}") as memory:
+        assert memory.get("late") == 1
+        memory.set("later", 1)
+
+
+def test_what_is_no_backup_is_not_restored(tmp_path, db):
+    (tmp_path / "diary.txt").write_text("Dear diary, " * 1000)
+    with pytest.raises(StoreError, match="not a SQLite database"):
+        restore(tmp_path / "diary.txt", tmp_path / "new.db")
+    backup(db, tmp_path / "copy.db")
+    with (tmp_path / "copy.db").open("r+b") as file:
+        file.seek(4096 * 20)
+        file.write(os.urandom(4096 * 5))
+    with pytest.raises(StoreError, match=r"copy\.db is damaged"):
+        restore(tmp_path / "copy.db", tmp_path / "new.db")
+    (tmp_path / "copy.db").write_bytes(b"")
+    with pytest.raises(StoreError, match="empty"):
+        restore(tmp_path / "copy.db", tmp_path / "new.db")
+    connection = apsw.Connection(str(tmp_path / "newer.db"))
+    connection.execute(f"PRAGMA application_id = {0x424F5457}; PRAGMA user_version = 99; CREATE TABLE t (x)")
+    connection.close()
+    with pytest.raises(StoreError, match="from a newer botwire"):
+        restore(tmp_path / "newer.db", tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_a_damaged_file_is_not_overwritten(tmp_path, db):
+    """What is left of it may still be worth something."""
+    backup(db, tmp_path / "copy.db")
+    for left in (b"Dear diary, " * 1000, db.read_bytes()[:5000]):
+        db.write_bytes(left)
+        with pytest.raises(StoreError, match=r"left alone: move it and what is beside it \(memory\.db-wal"):
+            restore(tmp_path / "copy.db", db, force=True)
+        assert db.read_bytes() == left
+    db.unlink()
+    (tmp_path / "memory.db-wal").write_bytes(b"of another file")
+    with pytest.raises(StoreError, match="memory.db-wal is left of another file"):
+        restore(tmp_path / "copy.db", db)
+
+
+def test_a_restore_that_is_killed_leaves_the_file_as_it_was(tmp_path, db):
+    backup(db, tmp_path / "copy.db")
+    with Memory("n", f"sqlite:///{db}") as memory:
+        memory.set_many({f"z{number}": "late" * 100 for number in range(3000)})
+    before = contents(db)
+    code = f"""
+import os, signal
+from botwire.stores import backup
+backup.STEP = 10
+def kill(done, total):
+    if done > total / 2: os.kill(os.getpid(), signal.SIGKILL)
+backup.restore({str(tmp_path / "copy.db")!r}, {str(db)!r}, force=True, progress=kill)
+"""
+    done = subprocess.run([sys.executable, "-c", code], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    with Memory("n", f"sqlite:///{db}") as memory:
+        assert memory.get("z1") == "late" * 100
+    assert contents(db) == before
+    assert check(db).problems == []
+
+
+# Check
+
+
+DAMAGE = {
+    "UPDATE namespaces SET bytes = bytes + 1": "namespace n: the account says",
+    "UPDATE sessions SET last_seq = 99 WHERE name = 'b'": "session b: it says 99 messages",
+    "UPDATE sessions SET bytes = bytes - 1 WHERE name = 'c'": "session c: it says 100 messages of",
+    "DELETE FROM messages WHERE place & 0xFFFFFFFF = 50 AND session = 1": "session a: it says 100 messages",
+    "INSERT INTO messages SELECT place + (1 << 40), session, id || 'x', created, data FROM messages LIMIT 1": "no such session",
+    "INSERT INTO entries SELECT 77, key, version, created, updated, expires, value FROM entries LIMIT 1": "no namespace 77",
+    "INSERT INTO sessions (namespace, name, created, updated) VALUES (77, 's', 1, 1)": "session s: there is no namespace 77",
+    "UPDATE entries SET version = 1000000 WHERE key = 'k1'": "entry k1: version 1000000",
+    "UPDATE namespaces SET expires = NULL": "an entry expires at",
+    "UPDATE entries SET value = '[1' WHERE key = 'k1'": "entry k1: the value is not JSON",
+    "UPDATE entries SET value = 1 WHERE key = 'k1'": "entry k1: the value is not JSON",
+    "UPDATE messages SET data = '' WHERE place & 0xFFFFFFFF = 5": "message 5 of session 1: the data is not JSON",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_what_does_not_fit_together_is_found(db, damage):
+    report = check(db)
+    assert (report.problems, report.namespaces, report.entries, report.sessions, report.messages) == (
+        [],
+        1,
+        2001,
+        3,
+        300,
+    )
+    connection = apsw.Connection(str(db))
+    connection.execute(damage)
+    connection.close()
+    assert any(DAMAGE[damage] in problem for problem in check(db).problems), check(db).problems
+
+
+def test_a_damaged_page_is_found(db):
+    with db.open("r+b") as file:
+        file.seek(4096 * 20)
+        file.write(os.urandom(4096))
+    assert any(problem.startswith("SQLite: ") for problem in check(db).problems)
+
+
+# The commands
+
+
+def test_the_commands(tmp_path, db):
+    done = botwire("backup", tmp_path / "copy.db", "--db", db)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout.endswith("bytes and is whole\n")
+    done = botwire("check", "--db", tmp_path / "copy.db")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is whole: 1 namespaces, 2,001 entries, 3 sessions, 300 messages" in done.stdout
+    done = botwire("restore", tmp_path / "copy.db", "--db", db)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"botwire: {db} holds 1 namespaces: add --force to replace all of it\n"
+    assert botwire("restore", tmp_path / "copy.db", "--db", f"sqlite:///{db}", "--force").returncode == 0
+    connection = apsw.Connection(str(db))
+    connection.execute("UPDATE namespaces SET bytes = 0")
+    connection.close()
+    done = botwire("check", "--db", db)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("namespace n: the account says 0 bytes")
+    assert done.stderr.endswith(f"botwire: {db} is damaged: restore a backup\n")
+
+
+def test_the_commands_without_a_file(tmp_path):
+    options = {"env": {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}}
+    for command in (["check"], ["backup", tmp_path / "copy.db"]):
+        done = botwire(*command, **options)
+        assert done.returncode == 1
+        assert done.stderr.startswith("botwire: there is no file")
+    assert not (tmp_path / "data").exists()
