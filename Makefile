@@ -16,7 +16,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test serve lint bench format lock clean
+.PHONY: help demo test faults serve lint bench format lock clean
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -25,6 +25,9 @@ demo: $(READY) ## An agent talks, is killed, and remembers
 
 test: $(READY) ## Run every test
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+
+faults: $(READY) ## The long form of the tests of faults, with figures; some 40 minutes
+	@BOTWIRE_FAULTS=long $(BIN)/pytest -q -n 2 --dist worksteal --timeout 3000 tests/faults $(ARGS)
 
 serve: $(READY) ## Serve the memory on http://127.0.0.1:8765
 	@$(BIN)/botwire serve $(ARGS)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 
 class Server:
@@ -26,11 +27,7 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        serve = [sys.executable, "-m", "botwire", "serve", "--db", self.db, "--port", str(self.port)]
-        command = [*self.prefix, *serve, *self.options]
-        self.process = subprocess.Popen(
-            command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""}
-        )
+        self.process = self._run("serve", "--db", self.db, "--port", str(self.port), *self.options)
         self.log: list[str] = []
         assert self.process.stderr is not None
         for line in self.process.stderr:
@@ -43,6 +40,11 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
         self._reader = threading.Thread(target=self._drain, args=(self.process.stderr,), daemon=True)
         self._reader.start()
+
+    def _run(self, *arguments: str) -> Any:
+        """Start the command; its stderr can be read."""
+        command = [*self.prefix, sys.executable, "-m", "botwire", *arguments]
+        return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""})
 
     def _drain(self, stream) -> None:
         self.log.extend(stream)

@@ -1,9 +1,15 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import apsw
 import pytest
+
+from tests.faults import report
+from tests.faults.scale import LONG
+
+_BEGUN = time.time()
 
 
 @pytest.fixture
@@ -13,3 +19,20 @@ def disks_may_fail(monkeypatch):
     monkeypatch.setattr(
         sys, "unraisablehook", lambda args: None if isinstance(args.exc_value, apsw.Error) else report(args)
     )
+
+
+@pytest.fixture
+def figures(request):
+    """Take the figures of a test, by name: to be printed, and for the table that the long form ends with."""
+
+    def take(**found):
+        print(found)
+        request.node.user_properties.append(("figures", found))
+
+    return take
+
+
+def pytest_terminal_summary(terminalreporter):
+    reports = [item for kind in ("passed", "failed") for item in terminalreporter.stats.get(kind, ())]
+    if LONG and reports:
+        terminalreporter.write_line(report.write(reports, time.time() - _BEGUN))

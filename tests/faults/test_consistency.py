@@ -11,10 +11,12 @@ from botwire import Conflict, Timeout, Unavailable
 from botwire.records import Append, Delete, GetEntry, Increment, ListMessages, NewMessage, Put
 from botwire.stores.http import HttpStore
 from botwire.values import encode
+from tests.faults.forked import ForkedServer
 from tests.faults.linear import UNKNOWN, Event, explain, explain_log
 from tests.faults.scale import rounds
-from tests.servers import Server
+from tests.servers import Server as StartedServer
 
+Server = rounds(ForkedServer, StartedServer)
 CLIENTS = 8
 KILLS = rounds(5, 100)
 KEYS = 4
@@ -99,7 +101,7 @@ class Client(threading.Thread):
         return [(message.seq, message.id) for message in self.store.read("n", ListMessages("log"))]
 
 
-def test_histories_under_crashes(tmp_path):
+def test_histories_under_crashes(tmp_path, figures):
     rng = random.Random(1)
     with Server(tmp_path / "a.db") as server:
         stop = threading.Event()
@@ -130,8 +132,8 @@ def test_histories_under_crashes(tmp_path):
     appends = sum((client.appends for client in clients), [])
     assert explain_log(appends, sum((client.reads for client in clients), []), final) is None
     everything = [event for history in histories.values() for event in history]
-    print(
-        {
+    figures(
+        **{
             "kills": KILLS,
             "keys": len(histories),
             "operations on keys": len(everything),

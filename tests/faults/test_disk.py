@@ -71,7 +71,7 @@ def see(path, writer: Writer) -> None:
 
 @pytest.mark.parametrize("many", [1, 6])
 @pytest.mark.parametrize("errors", [BROKEN, FULL, READ_ONLY], ids=["broken", "full", "read-only"])
-def test_any_call_fails(tmp_path, errors, many):
+def test_any_call_fails(tmp_path, errors, many, figures):
     """Each of SQLite's system calls in turn, alone or with those after it."""
     with SystemCalls(errors) as system:
         run(Store, tmp_path / "calm.db", 1)
@@ -85,13 +85,14 @@ def test_any_call_fails(tmp_path, errors, many):
         raised += collections.Counter(error.message.removeprefix(f"{path}: ").split(";")[0] for error in found)
         failed += fails.failed
         count += 1
-    print({"rounds": count, "calls failed": dict(failed), "errors": dict(raised)})
+    figures(rounds=count, calls_failed=dict(failed), errors=raised.total())
+    print(dict(raised))
     assert raised
 
 
 @pytest.mark.usefixtures("disks_may_fail")
 @pytest.mark.parametrize("many", [1, 6])
-def test_any_sync_fails(tmp_path, many):
+def test_any_sync_fails(tmp_path, many, figures):
     """Without checkpoints, so that it is always the sync of a commit."""
     raised, first = 0, 0
     while True:
@@ -106,7 +107,7 @@ def test_any_sync_fails(tmp_path, many):
         raised += len(errors)
         if disk.syncs < first:
             break
-    print({"syncs failed, each in turn": first, "errors": raised})
+    figures(syncs_failed_each_in_turn=first, errors=raised)
     assert raised >= first / 2
 
 

@@ -42,15 +42,15 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs leave to mount a disk in a namespace of its own")
-def test_a_disk_that_is_full(tmp_path):
+def test_a_disk_that_is_full(tmp_path, figures):
     """A real disk of one megabyte, filled up by somebody else."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with Server(disk / "a.db", prefix=(*MOUNT, str(disk))) as server:
-        fill_up(server, disk)
+        figures(written_until_it_was_full=fill_up(server, disk))
 
 
-def fill_up(server: Server, disk: Path) -> None:
+def fill_up(server: Server, disk: Path) -> int:
     memory = Memory("n", server.url)
     memory.set("before", "x" * 1000)
     filler = Path(f"/proc/{server.process.pid}/root{disk}/filler")
@@ -69,16 +69,16 @@ def fill_up(server: Server, disk: Path) -> None:
     filler.unlink()
     memory.set_many({"half": "x", "whole": "x" * 100_000})
     assert len(memory) == written + 3
-    print({"written until it was full": written})
+    return written
 
 
-def test_a_permission_that_is_lost(tmp_path):
+def test_a_permission_that_is_lost(tmp_path, figures):
     """Connections that are open go on; new ones cannot be opened until the permission is back."""
     with Server(tmp_path / "a.db", prefix=BOUND) as server:
-        lose_permission(server, tmp_path)
+        figures(**lose_permission(server, tmp_path))
 
 
-def lose_permission(server: Server, folder: Path) -> None:
+def lose_permission(server: Server, folder: Path) -> dict:
     memory = Memory("n", server.url)
     memory.set_many({f"k{number}": "x" * 100 for number in range(3000)})
     files = list(folder.glob("a.db*"))
@@ -103,7 +103,7 @@ def lose_permission(server: Server, folder: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(read, range(40))) == {3000}
     memory.set("after", 1)
-    print({"refused": found.count("storage"), "answered": found.count(3000)})
+    return {"refused": found.count("storage"), "answered": found.count(3000)}
 
 
 def serve(path) -> subprocess.CompletedProcess:
@@ -185,7 +185,7 @@ def damage(rng: random.Random, data: bytearray) -> str:
     return kind
 
 
-def test_a_file_damaged_at_random(tmp_path):
+def test_a_file_damaged_at_random(tmp_path, figures):
     """Whatever is wrong with it, an error of ours says so: no crash, no hang, no other exception."""
     path = tmp_path / "a.db"
     store = SqliteStore(path)
@@ -218,4 +218,4 @@ def test_a_file_damaged_at_random(tmp_path):
         store.close()
         for left in tmp_path.glob("a.db-*"):
             left.unlink()
-    print(outcomes)
+    figures(**outcomes)

@@ -12,10 +12,12 @@ import apsw
 import pytest
 
 from botwire import Memory
+from tests.faults.forked import ForkedServer
 from tests.faults.scale import rounds
-from tests.servers import Server
+from tests.servers import Server as StartedServer
 
-KILLS = rounds(100, 500)
+Server = rounds(ForkedServer, StartedServer)
+KILLS = rounds(100, 1_000)
 """Of writers, and of servers; shared between tests that run side by side."""
 PARTS = 4
 
@@ -84,7 +86,7 @@ def check_account(memory: Memory, path: str) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_writer_killed_at_random_moments(tmp_path, part):
+def test_a_writer_killed_at_random_moments(tmp_path, part, figures):
     rng = random.Random(part)
     path = str(tmp_path / "memory.db")
     counts = collections.Counter()
@@ -100,12 +102,12 @@ def test_a_writer_killed_at_random_moments(tmp_path, part):
             check_account(memory, path)
         counts["kills"] += 1
         counts["acknowledged"] += len(acknowledged)
-    print(dict(counts))
+    figures(**counts)
     assert counts["acknowledged"] > 100
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_server_killed_at_random_moments(tmp_path, part):
+def test_a_server_killed_at_random_moments(tmp_path, part, figures):
     """The clients go on through it: they try again, and no write is lost or done twice."""
     rng = random.Random(100 + part)
     path = str(tmp_path / "memory.db")
@@ -128,5 +130,5 @@ def test_a_server_killed_at_random_moments(tmp_path, part):
         check_account(memory, path)
     check_file(path)
     total = sum(map(len, acknowledged.values()))
-    print({"kills": KILLS // PARTS, "acknowledged": total})
+    figures(kills=KILLS // PARTS, acknowledged=total)
     assert total > 20

@@ -108,7 +108,7 @@ def cut_once(folder, rng: random.Random, *, kept: float, synchronous: str = "FUL
 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", ["forgets", "tears"])
-def test_the_power_goes(tmp_path, kind, part):
+def test_the_power_goes(tmp_path, kind, part, figures):
     rng = random.Random(f"{kind} {part}")
     counts = collections.Counter()
     for attempt in range(MOMENTS // PARTS // 2):
@@ -117,13 +117,15 @@ def test_the_power_goes(tmp_path, kind, part):
         counts["moments"] += 1
         counts["acknowledged"] += acknowledged
         counts[disk.cut_at] += 1
-    print(kind, dict(counts.most_common()))
+    moments, acknowledged = counts["moments"], counts["acknowledged"]
+    cut = {name: count for name, count in counts.most_common() if name not in {"moments", "acknowledged"}}
+    figures(moments=moments, acknowledged=acknowledged, cut_at=cut)
     assert counts["acknowledged"] > 3 * counts["moments"]
     assert counts["write of the WAL"] and counts["write of the database"] and counts["sync of the WAL"]
 
 
 @pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])
-def test_a_missing_sync_is_noticed(tmp_path, synchronous):
+def test_a_missing_sync_is_noticed(tmp_path, synchronous, figures):
     """The test of the test: with fewer syncs, writes that were acknowledged are lost."""
     rng = random.Random(synchronous)
     lost = attempts = 0
@@ -133,5 +135,5 @@ def test_a_missing_sync_is_noticed(tmp_path, synchronous):
             cut_once(tmp_path / str(attempts), rng, kept=0, synchronous=synchronous)
         except (AssertionError, BotWireError):
             lost += 1
-    print(synchronous, {"lost or damaged": lost, "of": attempts})
+    figures(**{f"lost or damaged with synchronous={synchronous}": f"{lost} of {attempts}"})
     assert lost > 5

@@ -18,11 +18,12 @@ PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
 APPEND = """
 import sys, time
 from botwire import Memory
-address, writer, begin, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])
+address, writer, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 history = Memory("fair", address).history("one")
-time.sleep(max(0, begin - time.time()))
+print("ready", flush=True)
+end = float(input()) + seconds
 number = 0
-while time.time() < begin + seconds:
+while time.monotonic() < end:
     history.append([[writer, number]])
     number += 1
 print(number)
@@ -39,18 +40,24 @@ def address(request, tmp_path):
     server.stop()
 
 
-def test_eight_processes_append_to_one_session(address):
-
-    Memory("fair", address).set("made", True)
-    begin = time.time() + 4
+def start_together(*commands: list[str]) -> list[subprocess.Popen[str]]:
+    """Start programs, wait until all of them are ready, and tell them the time."""
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", APPEND, address, str(writer), str(begin), str(SECONDS)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for writer in range(PROCESSES)
+        subprocess.Popen([sys.executable, "-c", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for command in commands
     ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    now = time.monotonic()
+    for process in processes:
+        process.stdin.write(f"{now}\n")
+        process.stdin.flush()
+    return processes
+
+
+def test_eight_processes_append_to_one_session(address, figures):
+    Memory("fair", address).set("made", True)
+    processes = start_together(*([APPEND, address, str(writer), str(SECONDS)] for writer in range(PROCESSES)))
     counts = [int(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0] * PROCESSES
     messages = Memory("fair", address).history("one").messages()
@@ -58,7 +65,8 @@ def test_eight_processes_append_to_one_session(address):
     for writer, count in enumerate(counts):
         assert [m.data[1] for m in messages if m.data[0] == writer] == list(range(count))
     share = min(counts) / (sum(counts) / PROCESSES)
-    print(f"{sum(counts) / SECONDS:,.0f} appends/s, slowest share {share:.2f}")
+    kind = address.partition(":")[0]
+    figures(**{f"appends/s over {kind}": round(sum(counts) / SECONDS), f"slowest share over {kind}": round(share, 2)})
     assert share >= 0.5
 
 
@@ -99,21 +107,16 @@ def test_a_fork_goes_on_with_the_same_memory(address):
 
 
 OPEN = """
-import sys, time
-from botwire import Memory
-time.sleep(max(0, float(sys.argv[2]) - time.time()))
-print(Memory("n", sys.argv[1]).increment("opened"))
+import sys
+import botwire
+print("ready", flush=True)
+input()
+print(botwire.Memory("n", sys.argv[1]).increment("opened"))
 """
 
 
 def test_eight_processes_make_the_file_at_once(tmp_path):
     """One brings it to the newest schema, and the others find it done."""
-    begin = str(time.time() + 3)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPEN, f"sqlite:///{tmp_path}/a.db", begin], stdout=subprocess.PIPE, text=True
-        )
-        for _ in range(PROCESSES)
-    ]
+    processes = start_together(*([OPEN, f"sqlite:///{tmp_path}/a.db"] for _ in range(PROCESSES)))
     counts = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert sorted(counts) == list(range(1, PROCESSES + 1))

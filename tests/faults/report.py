@@ -1,0 +1,82 @@
+"""The figures of the tests of faults, as a file for programs and as a table for ``docs/reliability.md``."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+FILE = Path(__file__).parents[2] / ".cache" / "faults.json"
+
+
+def write(reports, seconds: float) -> str:
+    """Keep what pytest reported of the tests in `FILE`, and return the table."""
+    tests: dict[str, dict] = {}
+    for item in reports:
+        name = item.nodeid.removeprefix("tests/faults/").partition("[")[0]
+        test = tests.setdefault(name, {"failed": 0, "seconds": 0.0, "figures": {}})
+        test["failed"] += item.outcome == "failed"
+        test["seconds"] = round(test["seconds"] + item.duration, 1)
+        for _, found in item.user_properties:
+            test["figures"] = _joined(test["figures"], found)
+    document = {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "minutes": round(seconds / 60, 1),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "tests": dict(sorted(tests.items())),
+    }
+    FILE.parent.mkdir(exist_ok=True)
+    FILE.write_text(json.dumps(document, indent=1))
+    return table(document)
+
+
+def _joined(one: dict, other: dict) -> dict:
+    """Join the figures of the parts of a test: counts are added up, all else is put side by side."""
+    joined = dict(one)
+    for name, value in other.items():
+        before = joined.get(name)
+        if before is None or before == value and type(value) is not int:
+            joined[name] = value
+        elif isinstance(value, dict):
+            joined[name] = _joined(before, value)
+        elif type(value) is int and type(before) is int:
+            joined[name] = before + value
+        else:
+            joined[name] = f"{_shown(before)} / {_shown(value)}"
+    return joined
+
+
+def table(document: dict) -> str:
+    """Return the figures as Markdown."""
+    machine = f"{document['cores']} cores, Python {document['python']}"
+    lines = [
+        "",
+        f"`make faults` on {document['date']}: {document['minutes']:g} minutes on {machine}.",
+        "",
+        "| test | figures |",
+        "| --- | --- |",
+    ]
+    for name, test in document["tests"].items():
+        if test["figures"] or test["failed"]:
+            failed = [f"**failed: {test['failed']}**"] if test["failed"] else []
+            lines.append(f"| `{name}` | {'; '.join(failed + _pairs(test['figures']))} |")
+    return "\n".join(lines)
+
+
+def _pairs(figures: dict) -> list[str]:
+    return [f"{name.replace('_', ' ')}: {_shown(value)}" for name, value in figures.items()]
+
+
+def _shown(value) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:,}" if isinstance(value, int | float) else str(value)
+
+
+if __name__ == "__main__":
+    print(table(json.loads(FILE.read_text())))
