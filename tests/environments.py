@@ -40,10 +40,10 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
     return python
 
 
-def run_tests(name: str, *requirements: str, timeout: float = 240, page: bool = True) -> Path:
+def run_tests(name: str, *requirements: str, timeout: float = 240, only: str | None = None) -> Path:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
-    The examples of its page, ``docs/{name}.md``, run with them, unless ``page`` says that they need a newer release. They
+    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the one file of tests to run. They
     have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers``,
     ``tests.environments`` and ``tests.examples``. What they print is shown when they fail. Returns the Python of the
     environment.
@@ -52,7 +52,7 @@ def run_tests(name: str, *requirements: str, timeout: float = 240, page: bool = 
     python = environment(name, *tools, *requirements, extra="server")
     folder = ROOT / "tests" / "frameworks" / name
     document = ROOT / "docs" / f"{name}.md"
-    tests = [folder, folder.parent / "test_page.py"] if page and document.exists() else [folder]
+    tests = [folder / only] if only else [folder, *([folder.parent / "test_page.py"] if document.exists() else [])]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", folder.parent / "pytest.ini", *tests]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(document)}
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=variables)

@@ -174,19 +174,10 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     def checked(self) -> tuple[Operation, ...]:
         """Return the checked operations."""
         operations = tuple(operation.checked() for operation in self.operations)
-        count = sum(map(_messages_in, operations))
+        count = sum(len(op.messages) if isinstance(op, records.Append) else 1 for op in operations)
         if count > MAX_OPERATIONS:
             raise InvalidArgument(f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}")
         return operations
-
-
-def _messages_in(operation: Operation) -> int:
-    match operation:
-        case records.Append(messages=messages):
-            return len(messages)
-        case records.Pop(count=count):
-            return count
-    return 1
 
 
 B = TypeVar("B")

@@ -1,4 +1,4 @@
-"""An agent of the SDK that talks, is killed, and goes on: ``agent.py talk|resume ADDRESS``."""
+"""An agent of the SDK that talks, is killed, and goes on: ``agent.py talk|resume ADDRESS…``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def weather(city: str) -> str:
     return f"Sun in {city}."
 
 
-def main(role: str, address: str) -> None:
+def chat(role: str, address: str) -> dict[str, Any]:
     session = BotWireSession("user-42", url=address)
     if role == "talk":
         model, text = ScriptedModel(call(city="Zürich"), said("Sunny, Ada.")), "I am Ada in Zürich. Weather?"
@@ -59,7 +59,11 @@ def main(role: str, address: str) -> None:
     result = Runner.run_sync(agent, text, session=session)
     asked = [item.get("content") or item.get("output") or item.get("name") for item in model.asked[-1]]
     items = asyncio.run(session.get_items())
-    print(json.dumps({"answer": result.final_output, "asked": asked, "items": len(items)}), flush=True)
+    return {"answer": result.final_output, "asked": asked, "items": len(items)}
+
+
+def main(role: str, *addresses: str) -> None:
+    print(json.dumps([chat(role, address) for address in addresses]), flush=True)
     if role == "talk":
         os.kill(os.getpid(), signal.SIGKILL)
 
