@@ -1,0 +1,23 @@
+"""The adapter for Pydantic AI, with its newest release and the oldest that it claims."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.environments import installed, run_tests
+
+
+def test_with_the_newest_release() -> None:
+    assert installed(run_tests("pydantic-ai", "pydantic-ai-slim"), "pydantic-ai-slim") >= (2, 68)
+
+
+def test_with_the_oldest_release() -> None:
+    python = run_tests("pydantic-ai", "pydantic-ai-slim==2.66.0", only="test_stores.py")
+    assert installed(python, "pydantic-ai-slim") == (2, 66, 0)
+
+
+def test_without_it_one_line_says_what_to_install() -> None:
+    with pytest.raises(
+        ImportError, match=r"^botwire\.adapters\.pydantic_ai needs pydantic-ai: pip install 'botwire\[pydantic-ai\]'$"
+    ):
+        import botwire.adapters.pydantic_ai  # noqa: F401
