@@ -65,7 +65,7 @@ def serve(
     workers: Annotated[int, typer.Option(help="How many processes serve the file together.", min=1, max=64)] = 1,
     max_connections: Annotated[
         int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
-    ] = 500,
+    ] = 1_000,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""

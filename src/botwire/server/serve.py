@@ -16,6 +16,11 @@ from .app import create_app, shortcut
 from .logs import config
 from .routes import Shortcut
 
+try:
+    import resource
+except ImportError:  # Windows has no such limit.
+    resource = None  # type: ignore[assignment]
+
 GRACE = 10
 """Seconds that a shutdown waits for the requests under way."""
 
@@ -31,7 +36,7 @@ def serve(
     open_to_all: bool = False,
     log_level: str = "info",
     workers: int = 1,
-    max_connections: int = 500,
+    max_connections: int = 1_000,
 ) -> None:
     """Serve a SQLite file until SIGTERM or SIGINT; returns when every request under way is answered.
 
@@ -58,6 +63,7 @@ def serve(
     if workers > 1 and path == ":memory:":
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
     SqliteStore(path).close()  # whatever is wrong with the file is said before anything listens
+    _allow_files()
     os.environ[_GIVEN] = msgspec.json.encode((path, plans)).decode()
     uvicorn.run(
         f"{__name__}:app",
@@ -74,6 +80,13 @@ def serve(
         ws="none",
         timeout_graceful_shutdown=GRACE,
     )
+
+
+def _allow_files() -> None:
+    """Take as many open files as the system grants: it often begins with 1,024, and each connection is one."""
+    if resource is not None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def app() -> Shortcut:
