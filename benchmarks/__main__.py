@@ -1,4 +1,7 @@
-"""``python -m benchmarks [PART …]``: measure, print tables, and write JSON and plots to ``.cache/benchmarks``."""
+"""``python -m benchmarks [PART …] [--docs]``: measure, print tables, and write them, JSON and plots to ``.cache/benchmarks``.
+
+With ``--docs`` they also go into ``docs/benchmarks.md``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from . import durability, embedded, growth, histories, keyvalue, plots, servers
+from . import durability, embedded, growth, histories, keyvalue, plots, report, servers
 from .measure import Row
 from .servers import Served
 
@@ -28,6 +31,8 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
 
 def main(*parts: str) -> None:
     """Measure the parts named, or all, in a temporary folder."""
+    into_docs = "--docs" in parts
+    parts = tuple(part for part in parts if part != "--docs")
     unknown = set(parts) - set(PARTS)
     if unknown:
         sys.exit(f"there is no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
@@ -58,7 +63,11 @@ def main(*parts: str) -> None:
     }
     (OUTPUT / "benchmarks.json").write_text(json.dumps(document, indent=2))
     plots.draw(rows, served, OUTPUT)
-    console.print(f"Written to {OUTPUT}: benchmarks.json and the plots")
+    text = report.tables(rows, served, counted)
+    (OUTPUT / "benchmarks.md").write_text(text, "utf-8")
+    console.print(f"Written to {OUTPUT}: benchmarks.json, benchmarks.md and the plots")
+    if into_docs:
+        report.write(text, OUTPUT)
 
 
 _NAMES = {
