@@ -71,8 +71,6 @@ def main(*parts: str) -> None:
 
 
 _NAMES = {
-    "SQLChatMessageHistory (SQLite)": "SQLChatMessageHistory",
-    "RedisChatMessageHistory, always": "Redis, always",
     "bare apsw insert of its JSON": "bare",
 }
 

@@ -40,7 +40,7 @@ def main(kind: str, name: str) -> None:
     with tempfile.TemporaryDirectory(prefix="botwire-durable-") as made, ExitStack() as stack:
         folder = Path(made)
         if kind == "history":
-            add, _ = histories.histories(folder, stack, "session")[name]()
+            add = histories.histories(folder, stack, "session")[name]().add
         else:
             put, _ = keyvalue.places(folder, stack)[name]()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,9 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     memory = Memory("bench", f"sqlite:///{folder}/ours.db")
     bare = _bare(folder / "bare.db")
     value = {"text": PADDING, "number": 0}
+
+    step("fdatasync")
+    yield from _floor(folder, memory)
 
     step("set")
     text = f'{{"text":"{PADDING}","number":%d}}'
@@ -100,6 +104,29 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     ours, names, theirs = (_import(what) for what in ("import botwire", "from botwire import Memory", "import asyncio"))
     yield Row("import botwire", "60 ms", ours, 60_000, ours, 1.0)
     yield Row("from botwire import Memory", "import asyncio", names, theirs, names, None)
+
+
+def _floor(folder: Path, memory: Memory) -> Iterator[Row]:
+    """Measure what the disk alone takes: 4 KiB at the end of a growing file, and 4 KiB over what is there."""
+    grown, kept = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in ("grown", "kept"))
+    os.pwrite(kept, bytes(4096 * KEYS), 0)
+    os.fsync(kept)
+
+    def write(file: int, number: int, place: int) -> None:
+        os.pwrite(file, number.to_bytes(4, "big") * 1024, place * 4096)
+        os.fdatasync(file)
+
+    timings = in_turns(
+        {
+            "ours": lambda n: memory.set(f"key-{n % KEYS}", {"text": PADDING, "number": -n}),
+            "grown": lambda n: write(grown, n, n),
+            "kept": lambda n: write(kept, n, n % KEYS),
+        },
+        2000,
+    )
+    os.close(grown), os.close(kept)
+    yield row("set", "4 KiB + fdatasync, the file grows", timings, None, "grown")
+    yield row("set", "4 KiB + fdatasync, over what is there", timings, None, "kept")
 
 
 def _bare(path: Path) -> apsw.Connection:

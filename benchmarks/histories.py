@@ -1,14 +1,14 @@
-"""Chat histories beside each other: add one message durably, read ten and a thousand back."""
+"""Chat histories beside each other: add one message durably, read 10, 1,000 and 100,000 back."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import apsw
 import psycopg
@@ -16,7 +16,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, messag
 
 from botwire import BotWireChatHistory
 
-from .measure import Row, faster, in_turns, row
+from .measure import Row, Timing, faster, in_turns, row
 from .services import postgres_server, redis_server
 
 with warnings.catch_warnings():
@@ -28,10 +28,19 @@ with warnings.catch_warnings():
         SQLChatMessageHistory,
     )
     from langchain_postgres import PostgresChatMessageHistory
+    from langgraph.store.base import PutOp
     from langgraph.store.sqlite import SqliteStore
 
-History = tuple[Callable[[int], Any], Callable[[], Any]]
-"""What adds a message with a number in it, and what reads all of them."""
+LONG = 100_000
+
+
+class History(NamedTuple):
+    """What adds a message with a number in it, what reads all of them, and what adds many as fast as it can."""
+
+    add: Callable[[int], Any]
+    read: Callable[[], Any]
+    fill: Callable[[Sequence[int]], Any]
+
 
 RETURNS_LANGCHAIN = {
     "SQLChatMessageHistory",
@@ -65,42 +74,61 @@ def histories(folder: Path, stack: ExitStack, session: str) -> dict[str, Callabl
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure adding and reading."""
+    """Measure adding and reading, in sessions that grow from nothing and in one of 100,000 messages."""
     for count in (10, 1000):
         with ExitStack() as stack:
             step(f"chat histories, {count} messages")
-            known = histories(_made(folder / f"histories-{count}"), stack, "session")
+            # FileChatMessageHistory writes the whole file for every message.
+            open_ = _opened(folder / str(count), stack, set() if count == 10 else {"FileChatMessageHistory"})
+            adds = in_turns({name: history.add for name, history in open_.items()}, count)
             if count > 10:
-                del known["FileChatMessageHistory"]  # it writes the whole file for every message
-            open_ = {name: open_it() for name, open_it in known.items()}
-            adds = in_turns({name: add for name, (add, _) in open_.items()}, count)
-            if count > 10:
-                yield row("add a message", "bare apsw insert of its JSON", adds, 1.3, "bare")
-                yield faster("add a message", "SQLChatMessageHistory (SQLite)", adds, 3.0, "SQLChatMessageHistory")
-                yield faster("add a message", "RedisChatMessageHistory, always", adds, 1.0, "Redis, always")
-                for name in sorted(set(open_) - {"ours", "bare", "SQLChatMessageHistory", "Redis, always"}):
-                    yield faster("add a message", name, adds, None, name)
-            reads: dict[str, Callable[[int], Any]] = {
-                name: lambda _, read=read: read() for name, (_, read) in open_.items() if name != "bare"
-            }
-            stored = messages_to_dict([message(number) for number in range(count)])
-            reads["building alone"] = lambda _, stored=stored: messages_from_dict(stored)
-            timings = in_turns(reads, 60, turn=3)
-            what = f"read {count:,} messages"
-            yield row(
-                what, "LangChain building them from dicts", timings, 1.15 if count > 10 else None, "building alone"
-            )
-            for name in sorted(set(reads) - {"ours", "building alone"}):
-                yield faster(what, name, timings, 1.0 if name in RETURNS_LANGCHAIN else None, name)
+                yield from _adds("add a message", adds)
+            yield from _reads(open_, count, 60)
+    with ExitStack() as stack:
+        open_ = _opened(folder / str(LONG), stack, {"FileChatMessageHistory", "bare"})
+        for name, history in open_.items():
+            for start in range(0, LONG, 5_000):
+                step(f"{start:,} of {LONG:,} messages for {name}")
+                history.fill(range(start, start + 5_000))
+        step(f"chat histories, {LONG:,} messages")
+        adds = in_turns({name: lambda n, add=history.add: add(LONG + n) for name, history in open_.items()}, 300)
+        yield from _adds(f"add a message to {LONG:,}", adds)
+        yield from _reads(open_, LONG, 3)
 
 
-def _made(folder: Path) -> Path:
+def _opened(folder: Path, stack: ExitStack, without: set[str]) -> dict[str, History]:
     folder.mkdir()
-    return folder
+    known = histories(folder, stack, "session")
+    return {name: open_it() for name, open_it in known.items() if name not in without}
+
+
+def _adds(what: str, adds: dict[str, Timing]) -> Iterator[Row]:
+    if "bare" in adds:
+        yield row(what, "bare apsw insert of its JSON", adds, 1.3, "bare")
+    bars = {"SQLChatMessageHistory": 3.0, "Redis, always": 1.0}
+    for name in sorted(set(adds) - {"ours", "bare"}):
+        yield faster(what, name, adds, bars.get(name), name)
+
+
+def _reads(open_: dict[str, History], count: int, rounds: int) -> Iterator[Row]:
+    reads: dict[str, Callable[[int], Any]] = {
+        name: lambda _, read=history.read: read() for name, history in open_.items() if name != "bare"
+    }
+    stored = messages_to_dict([message(number) for number in range(count)])
+    reads["building alone"] = lambda _: messages_from_dict(stored)
+    timings = in_turns(reads, rounds, turn=min(3, rounds))
+    what = f"read {count:,} messages"
+    yield row(what, "LangChain building them from dicts", timings, 1.15 if count > 10 else None, "building alone")
+    for name in sorted(set(reads) - {"ours", "building alone"}):
+        yield faster(what, name, timings, 1.0 if name in RETURNS_LANGCHAIN else None, name)
 
 
 def _langchain(history: Any) -> History:
-    return lambda number: history.add_message(message(number)), lambda: history.messages
+    return History(
+        lambda number: history.add_message(message(number)),
+        lambda: history.messages,
+        lambda numbers: history.add_messages([message(number) for number in numbers]),
+    )
 
 
 def _bare(folder: Path, session: str) -> History:
@@ -109,7 +137,7 @@ def _bare(folder: Path, session: str) -> History:
     connection.execute("CREATE TABLE m (session TEXT, seq INTEGER, v TEXT, PRIMARY KEY (session, seq)) WITHOUT ROWID")
     insert = "INSERT INTO m SELECT ?1, coalesce(max(seq), 0) + 1, ?2 FROM m WHERE session = ?1"
     text = '{"type":"human","data":{"type":"human","content":"message %d ' + "x" * 160 + '"}}'
-    return lambda number: connection.execute(insert, (session, text % number)), lambda: None
+    return History(lambda number: connection.execute(insert, (session, text % number)), lambda: None, lambda _: None)
 
 
 def _redis(folder: Path, stack: ExitStack, session: str, fsync: str) -> Any:
@@ -128,11 +156,12 @@ def _postgres(folder: Path, stack: ExitStack) -> Any:
 def _agents(folder: Path, session: str) -> History:
     history = SQLiteSession(session, folder / "agents.db")
     loop = asyncio.new_event_loop()
-    item = lambda number: [{"role": "user", "content": f"message {number} " + "x" * 160}]  # noqa: E731
-    return (
-        lambda number: loop.run_until_complete(history.add_items(item(number))),  # type: ignore[arg-type]
-        lambda: loop.run_until_complete(history.get_items()),
-    )
+
+    def fill(numbers: Sequence[int]) -> None:
+        items: Any = [{"role": "user", "content": f"message {number} " + "x" * 160} for number in numbers]
+        loop.run_until_complete(history.add_items(items))
+
+    return History(lambda number: fill([number]), lambda: loop.run_until_complete(history.get_items()), fill)
 
 
 def _langgraph(folder: Path, stack: ExitStack, session: str) -> History:
@@ -140,7 +169,12 @@ def _langgraph(folder: Path, stack: ExitStack, session: str) -> History:
     stack.callback(connection.close)
     store = SqliteStore(connection)
     store.setup()
-    return (
-        lambda number: store.put((session,), f"{number:06}", {"type": "human", "content": f"{number} " + "x" * 160}),
-        lambda: store.search((session,), limit=1000),
+
+    def item(number: int) -> tuple[tuple[str, ...], str, dict[str, Any]]:
+        return (session,), f"{number:06}", {"type": "human", "content": f"{number} " + "x" * 160}
+
+    return History(
+        lambda number: store.put(*item(number)),
+        lambda: store.search((session,), limit=2 * LONG),
+        lambda numbers: store.batch([PutOp(*item(number)) for number in numbers]),
     )
