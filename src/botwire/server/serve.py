@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ipaddress
+import logging
 import os
 import socket
 
@@ -23,6 +24,8 @@ try:
     import resource
 except ImportError:  # Windows has no such limit.
     resource = None  # type: ignore[assignment]
+
+log = logging.getLogger("botwire.server")
 
 ACCEPTS = 16
 """Connections that are taken in one turn of the event loop."""
@@ -87,9 +90,16 @@ def serve(
     )
     listeners = _listeners(config)
     if workers > 1:
+        _say_where(listeners)
         Multiprocess(config, sockets=listeners).run()
     else:
-        uvicorn.Server(config).run(sockets=listeners)
+        _Server(config).run(sockets=listeners)
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        _say_where(sockets or [])
 
 
 def _listeners(config: uvicorn.Config) -> list[socket.socket]:
@@ -98,8 +108,20 @@ def _listeners(config: uvicorn.Config) -> list[socket.socket]:
     libuv accepts one connection for each of them in a turn of its loop. While 400 connections are served a turn takes 20 ms,
     and with one descriptor the last of 500 that came at once had to wait for 3 s.
     """
-    listener = config.bind_socket()
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        listener = socket.create_server((config.host, config.port), family=family, backlog=config.backlog)
+    except OSError as error:
+        raise InvalidArgument(
+            f"cannot listen on {config.host}, port {config.port}: {error.strerror or error}. Name another --host or --port"
+        ) from error
+    listener.set_inheritable(True)
     return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
+
+
+def _say_where(listeners: list[socket.socket]) -> None:
+    host, port, *_ = listeners[0].getsockname()
+    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
 
 
 def _allow_files() -> None:
