@@ -35,7 +35,7 @@ def test_pragmas(tmp_path):
     }
     store._connections.give(connection)
     store.close()
-    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 1}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 2}
 
 
 def test_a_newer_file_is_refused(tmp_path):
@@ -156,7 +156,10 @@ def test_reads_use_an_index(tmp_path):
 
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()
+    once = {"release_expired", "delete_expired", "expect_expiries", "redate_answers"}  # when the clock goes back
     for name, text in load_queries("sqlite").items():
+        if name in once:
+            continue
         plan = " ".join(
             row[3]
             for row in connection.execute("EXPLAIN QUERY PLAN " + text, (None,) * len(set(re.findall(r"\?(\d)", text))))

@@ -25,7 +25,7 @@ from ..records import (
     Session,
     Usage,
 )
-from .transaction import SEQ_BITS, Row, Run, end_of
+from .transaction import SEQ_BITS, Row, Run, day_of, end_of
 
 FEW = 50
 """Rows that are read in less time than it takes to change threads."""
@@ -111,6 +111,7 @@ def _get_usage(run: Run, plans: Plans, namespace: str, __: GetUsage, now: int) -
     _, kept, day, writes, length, *_ = row or (0, None, 0, 0, 0)
     name, plan = plans.of(kept)
     today = now // DAY
+    day = day_of(day, today)
     return Usage(
         plan=name,
         writes_today=writes if day >= today else 0,

@@ -14,6 +14,7 @@ from ..errors import BotWireError, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import Plans
 from ..records import Operation, Query, Result, Write, now
+from .clock import KEEP, Clock
 from .commit import CommitQueue, Outcome
 from .connections import Connections
 from .lock import NoLock, lock_for
@@ -63,6 +64,8 @@ class SqliteStore:
 
     _vfs: str | None = None
     """SQLite's layer over the operating system, by name; tests put failing disks here (https://www.sqlite.org/vfs.html)."""
+    _wall: Callable[[], int] = staticmethod(now)
+    """The wall clock in microseconds; tests put one here that jumps."""
 
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
@@ -74,6 +77,8 @@ class SqliteStore:
         self._lock = NoLock() if memory else lock_for(self._path)
         self._connections = Connections(self._connect, private=memory, on_fork=self._on_fork)
         self.commits = CommitQueue(self._commit)
+        self._clock = Clock(self._wall)
+        self._start_clock()
 
     @property
     def address(self) -> str:
@@ -82,9 +87,10 @@ class SqliteStore:
 
     def read(self, namespace: str, query: Query[T]) -> T:
         """As `Store.read`."""
+        moment = self._now()
         connection = self._connections.take()
         try:
-            return cast("T", answer(connection.run, self._plans, namespace, query, now()))
+            return cast("T", answer(connection.run, self._plans, namespace, query, moment))
         except (apsw.Error, TypeError) as error:
             raise self._mapped(error) from error
         finally:
@@ -106,7 +112,7 @@ class SqliteStore:
             self._plans.check(plan)
 
         def change(run: Run) -> None:
-            transaction = Transaction(run, self._plans, now())
+            transaction = Transaction(run, self._plans, self._clock.now())
             _, place = transaction.open_account(namespace)
             run("set_plan", (place, plan))
 
@@ -163,6 +169,44 @@ class SqliteStore:
         self._lock.close()
         self.commits = CommitQueue(self._commit)
 
+    # The clock
+
+    def _start_clock(self) -> None:
+        connection = self._connections.take()
+        try:
+            self._clock.start(*_clock_of(connection.run))
+        except apsw.CorruptError:
+            pass  # what else there is can still be read
+        except apsw.Error as error:
+            self._connections.close()
+            raise self._mapped(error) from error
+        finally:
+            self._connections.give(connection)
+
+    def _now(self) -> int:
+        """Return the time, outside of any transaction."""
+        moment = self._clock.now()
+        if not self._clock.back:
+            return moment
+        with contextlib.suppress(BotWireError):  # a disk that fails: until it is mended, time stands still
+            connection, turns = self._begin(self._go_back, self.timeout)
+            self.commit(connection)
+            self._clock.go_back(turns)
+        return self._clock.now()
+
+    def _go_back(self, run: Run) -> int:
+        """Remove what has expired by the latest time there was, unless another process has; return the file's turns."""
+        seen, turns = _clock_of(run)
+        clock = self._clock
+        if turns != clock.turns or not clock.back:
+            return turns
+        latest, wall = max(seen, clock.latest), clock.wall()
+        for name in ("release_expired", "delete_expired", "expect_expiries"):
+            run(name, (latest,))
+        run("redate_answers", (wall,))
+        run("turn_clock", (wall, turns + 1))
+        return turns + 1
+
     # Commits
 
     def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
@@ -170,10 +214,15 @@ class SqliteStore:
 
     def apply(self, run: Run, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
-        transaction = Transaction(run, self._plans, now())
+        clock = self._clock
+        moment = clock.now()
+        transaction = Transaction(run, self._plans, moment, keep_answers=clock.leaps())
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
+        if moment - clock.kept > KEEP:
+            for (turns,) in run("keep_clock", (moment,)):
+                clock.turns, clock.kept = turns, moment
         return outcomes
 
     def _transact(self, change: Callable[[Run], T]) -> T:
@@ -189,6 +238,10 @@ class SqliteStore:
             change: what to run.
             timeout: seconds to wait for other writers; 0: raise `Timeout` at once.
         """
+        self._now()
+        return self._begin(change, timeout)
+
+    def _begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
         connection = self._connections.take()
         try:
             self._lock.acquire(timeout)
@@ -258,6 +311,13 @@ class Connection(apsw.Connection):
         """Close it. A disk that fails now fails only the checkpoint, which whoever opens the file next makes up for."""
         with contextlib.suppress(apsw.Error):
             super().close(force)
+
+
+def _clock_of(run: Run) -> tuple[int, int]:
+    """Return the latest time on disk and how often the file has gone back; a damaged file may have none."""
+    for seen, turns in run("get_clock", ()):
+        return seen, turns
+    return 0, 0
 
 
 def schema_version(connection: Connection, path: object) -> int:

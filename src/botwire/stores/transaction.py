@@ -42,12 +42,20 @@ class Account:
 
 
 class Transaction:
-    """Applies writes one after the other; `finish` puts the accounts down."""
+    """Applies writes one after the other; `finish` puts the accounts down.
 
-    def __init__(self, run: Run, plans: Plans, now: int) -> None:
+    Args:
+        run: runs the statements.
+        plans: limits for the namespaces.
+        now: the time.
+        keep_answers: forget none, because their ages cannot be told.
+    """
+
+    def __init__(self, run: Run, plans: Plans, now: int, *, keep_answers: bool = False) -> None:
         self._run = run
         self._plans = plans
         self._now = now
+        self._keep_answers = keep_answers
         self._accounts: dict[str, Account] = {}
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
@@ -99,8 +107,8 @@ class Transaction:
             row = next(iter(self._run("get_account", (namespace,))), None)
             account = Account(*row) if row else Account(None, None, today, 0, 0, 0, None)
             if account.day < today:
-                # Only forwards: a clock that jumps back does not give the writes of a day a second time.
                 account.day, account.writes = today, 0
+            account.day = day_of(account.day, today)
             self._accounts[namespace] = account
         return account
 
@@ -118,7 +126,8 @@ class Transaction:
         for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
             return _RESULTS.decode(answer)  # type: ignore[return-value]
         results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
+        if not self._keep_answers:
+            self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
         self._run("add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode(results).decode()))
         return results
 
@@ -287,6 +296,15 @@ def one(rows: Iterable[Row]) -> Row:
     """Return the only row."""
     (row,) = rows
     return row
+
+
+def day_of(day: int, today: int) -> int:
+    """Return the day that an account's writes count for, when the clock may have been set back since they were counted.
+
+    They count on, so that no day's writes are given twice; but never for a day after tomorrow, or a clock that was once a
+    year ahead would shut everybody out for a year.
+    """
+    return today if day > today + 1 else day
 
 
 def end_of(prefix: str) -> str | bytes:

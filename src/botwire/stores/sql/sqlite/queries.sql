@@ -157,3 +157,41 @@ INSERT INTO answers (namespace, idempotency_key, created, results) VALUES (?1, ?
 -- Drop a few of the oldest answers, as far as they are old enough.
 DELETE FROM answers
 WHERE id IN (SELECT id FROM answers ORDER BY id LIMIT ?2) AND created < ?1;
+
+-- get_clock
+-- The latest time on disk, and how often the file has gone back in time.
+SELECT seen, turns FROM clock WHERE id = 1;
+
+-- keep_clock
+-- Put down the latest time.
+UPDATE clock SET seen = max(seen, ?1) WHERE id = 1 RETURNING turns;
+
+-- turn_clock
+-- Put down an earlier time.
+UPDATE clock SET seen = ?1, turns = ?2 WHERE id = 1;
+
+-- release_expired
+-- Give all namespaces the bytes back of what has expired.
+UPDATE namespaces
+SET
+    version = version + 1,
+    bytes = bytes - (
+        SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0)
+        FROM entries
+        WHERE entries.namespace = namespaces.id AND entries.expires <= ?1
+    )
+WHERE expires <= ?1;
+
+-- delete_expired
+-- Remove what has expired in all namespaces.
+DELETE FROM entries WHERE namespace IN (SELECT id FROM namespaces WHERE expires <= ?1) AND expires <= ?1;
+
+-- expect_expiries
+-- Note when the next entry expires, in all namespaces where one had.
+UPDATE namespaces
+SET expires = (SELECT min(entries.expires) FROM entries WHERE entries.namespace = namespaces.id AND entries.expires > ?1)
+WHERE expires <= ?1;
+
+-- redate_answers
+-- Let no answer be from the future.
+UPDATE answers SET created = ?1 WHERE created > ?1;

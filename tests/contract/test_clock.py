@@ -1,0 +1,139 @@
+"""The contract of clocks that jump, for our stores, and what only files can do: be closed meanwhile, or shared."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from botwire.records import Clear, GetEntry, Increment, ListKeys
+from botwire.stores.http import HttpStore
+from botwire.stores.sqlite import SqliteStore
+from botwire.testing import ClockContract, WallClock, put
+from tests.servers import Server
+
+
+def store_with(clock, path):
+    return type("ClockedStore", (SqliteStore,), {"_wall": clock})(path)
+
+
+@pytest.fixture
+def clock():
+    return WallClock()
+
+
+class TestSqliteFile(ClockContract):
+    @pytest.fixture
+    def store(self, tmp_path, clock):
+        store = store_with(clock, tmp_path / "botwire.db")
+        yield store
+        store.close()
+
+
+class TestSqliteMemory(ClockContract):
+    @pytest.fixture
+    def store(self, clock):
+        store = store_with(clock, ":memory:")
+        yield store
+        store.close()
+
+
+SERVE = """
+import sys
+from pathlib import Path
+from botwire.records import now
+from botwire.stores.sqlite import SqliteStore
+ahead = Path(sys.argv[1])
+SqliteStore._wall = staticmethod(lambda: now() + int(ahead.read_text()))
+sys.argv = sys.argv[4:]
+from botwire.cli import run
+run()
+"""
+
+
+class FileClock(WallClock):
+    """A clock that another process goes by, too."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.jump(0)
+
+    def jump(self, seconds):
+        super().jump(seconds)
+        part = self.path.with_suffix(".part")
+        part.write_text(str(self.ahead))
+        part.replace(self.path)
+
+
+def test_a_server(tmp_path):
+    clock = FileClock(tmp_path / "ahead")
+    with Server(tmp_path / "a.db", prefix=(sys.executable, "-c", SERVE, str(clock.path))) as server:
+        store = HttpStore(server.url)
+        contract = ClockContract()
+        contract.test_what_was_gone_for_a_writer_does_not_come_back(store, clock, -3600)
+        contract.test_answers_are_kept(store, clock, 86_400)
+        store.write("n", [Clear()])
+        contract.test_what_was_gone_for_a_reader_does_not_come_back(store, clock, -3600)
+        contract.test_versions_and_places_go_on(store, clock)
+        store.close()
+
+
+def test_a_file_that_was_closed_meanwhile(tmp_path, clock):
+    path = tmp_path / "a.db"
+    store = store_with(clock, path)
+    store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
+    clock.jump(61)
+    store.write("other", [put("k", 1)])
+    store.close()
+    clock.jump(-3600)
+    store = store_with(clock, path)
+    assert store.read("n", ListKeys()) == ["l"]
+    store.close()
+    store = store_with(clock, path)
+    assert store.read("n", ListKeys()) == ["l"]
+    store.close()
+
+
+def test_what_one_process_writes_after_the_jump_is_not_removed_by_another(tmp_path, clock):
+    one, two = (store_with(clock, tmp_path / "a.db") for _ in range(2))
+    one.write("n", [put("old", 1, ttl=60.0)])
+    clock.jump(86_400)
+    assert one.read("n", GetEntry("old")) is None
+    assert two.read("n", GetEntry("old")) is None
+    clock.jump(-86_400)
+    one.write("n", [put("new", 1, ttl=60.0)])
+    assert two.read("n", ListKeys()) == ["new"]
+    assert two.write("n", [Increment("new")]) == [2]
+    assert one.read("n", ListKeys()) == ["new"]
+    one.close()
+    two.close()
+
+
+def test_a_disk_that_fails_when_the_clock_goes_back(tmp_path, clock, monkeypatch):
+    """Time stands still until it is mended."""
+    store = store_with(clock, tmp_path / "a.db")
+    store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
+    clock.jump(61)
+    assert store.read("n", ListKeys()) == ["l"]
+    clock.jump(-3600)
+    connection = store._connections.take()
+    connection.execute("PRAGMA query_only = ON")
+    store._connections.give(connection)
+    assert store.read("n", ListKeys()) == ["l"]
+    assert store.read("n", ListKeys()) == ["l"]
+    assert store._clock.turns == 1
+    store.close()
+
+
+def test_no_answer_stays_from_the_future(tmp_path, clock):
+    """It would never be old enough to be forgotten, and keep those behind it."""
+    store = store_with(clock, tmp_path / "a.db")
+    clock.jump(86_400)
+    store.write("n", [Increment("k")], idempotency_key="one")
+    clock.jump(-86_400)
+    store.write("n", [Increment("k")], idempotency_key="two")
+    connection = store._connections.take()
+    assert connection.execute("SELECT max(created) <= ? FROM answers", (clock(),)).get
+    store._connections.give(connection)
+    store.close()
