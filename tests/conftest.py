@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests.postgres import database, emptied
 from tests.servers import Server
 
 settings.register_profile("botwire", deadline=None, print_blob=True)
@@ -26,6 +27,20 @@ def server(tmp_path):
 def shared_server(tmp_path_factory):
     """A server for tests that keep to namespaces of their own."""
     yield from _run(tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture(scope="session")
+def postgres_database():
+    """The address of a database in PostgreSQL, for tests that use `postgres` too."""
+    with database() as address:
+        yield address
+
+
+@pytest.fixture
+def postgres(postgres_database):
+    """The same, with nothing in it."""
+    emptied(postgres_database)
+    return postgres_database
 
 
 def _run(folder):

@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from .errors import BotWireError
+from .errors import BotWireError, InvalidArgument
 from .limits import check_namespace
 from .plans import Plans, load_plans
-from .stores import default_path, make_default_folder, sqlite_path
-from .stores.sqlite import SqliteStore
+from .stores import default_path, is_postgres, make_default_folder, open_to_serve, sqlite_path
 from .version import __version__
 
 app = typer.Typer(
@@ -26,7 +25,9 @@ app.add_typer(plan, name="plan")
 Database = Annotated[
     str | None,
     typer.Option(
-        "--db", help="The SQLite file, as a path or sqlite:///path.", show_default="where the library keeps it"
+        "--db",
+        help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
+        show_default="where the library keeps it",
     ),
 ]
 PlanFile = Annotated[
@@ -62,7 +63,7 @@ def serve(
     open_: Annotated[
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
     ] = False,
-    workers: Annotated[int, typer.Option(help="How many processes serve the file together.", min=1, max=64)] = 1,
+    workers: Annotated[int, typer.Option(help="How many processes serve it together.", min=1, max=64)] = 1,
     max_connections: Annotated[
         int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
     ] = 1_000,
@@ -72,7 +73,7 @@ def serve(
     from .server.serve import serve as run_server
 
     run_server(
-        _path(db),
+        _address(db),
         host=host,
         port=port,
         plans=_plans(plans, plan),
@@ -90,8 +91,8 @@ def plan_set(
     db: Database = None,
     plans: PlanFile = None,
 ) -> None:
-    """Put a namespace on a plan, from now on, also while a server runs on the file."""
-    store = SqliteStore(_path(db), plans=_plans(plans, "unlimited"))
+    """Put a namespace on a plan, from now on, also while a server runs."""
+    store = open_to_serve(_address(db), _plans(plans, "unlimited"))
     try:
         store.set_plan(check_namespace(namespace), plan)
     finally:
@@ -175,7 +176,15 @@ def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _path(db: str | None) -> str:
+    """Return the path of a SQLite file; for what is done to files."""
+    address = _address(db)
+    if is_postgres(address):
+        raise InvalidArgument("this is for SQLite files; PostgreSQL has its own tools, as pg_dump and pg_basebackup")
+    return sqlite_path(address)
+
+
+def _address(db: str | None) -> str:
     if db is None:
         make_default_folder()
-        return str(default_path())
-    return sqlite_path(db) if db.startswith("sqlite:") else db
+        db = str(default_path())
+    return db if db.startswith("sqlite:") or is_postgres(db) else f"sqlite:///{db}"

@@ -63,7 +63,7 @@ class Memory(Namespace):
 
     Args:
         namespace: whose memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
-        url: where it is: ``sqlite:///path``, ``sqlite:///:memory:`` or ``http(s)://host``. None: the
+        url: where it is: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None: the
             environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
         token: what lets the caller in at a server that asks for it. It goes to the host of `url` and nowhere else.
         timeout: seconds that a call may take in all, waiting and retries included.

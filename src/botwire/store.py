@@ -63,6 +63,18 @@ class Store(Protocol):
         ...
 
 
+class OperatedStore(Store, Protocol):
+    """A store that keeps plans itself, which its operator decides on."""
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        """Put a namespace on a plan from now on; None: on the default of whoever writes.
+
+        Raises:
+            InvalidArgument: there is no such plan.
+        """
+        ...
+
+
 class AsyncStore(Protocol):
     """The same for callers on an event loop.
 

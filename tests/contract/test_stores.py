@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from botwire import InvalidArgument, generate_key
@@ -9,8 +11,10 @@ from botwire.records import CountEntries, Increment
 from botwire.stores.cipher import Cipher
 from botwire.stores.encrypted import EncryptedStore
 from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
 from botwire.stores.sqlite import SqliteStore
 from botwire.testing import StoreContract
+from tests.servers import Server
 
 
 class TestSqliteFile(StoreContract):
@@ -27,6 +31,51 @@ class TestSqliteMemory(StoreContract):
         store = SqliteStore(":memory:")
         yield store
         store.close()
+
+
+class TestPostgres(StoreContract):
+    @pytest.fixture
+    def store(self, postgres):
+        store = PostgresStore(postgres)
+        yield store
+        store.close()
+
+
+@pytest.fixture(scope="module")
+def two_servers(postgres_database):
+    with Server(postgres_database) as one, Server(postgres_database) as other:
+        yield one.url, other.url
+
+
+class TestHttpOverPostgres(StoreContract):
+    """Every call goes to the other one of two servers, so that none can rely on what it remembers."""
+
+    examples = 5
+
+    @pytest.fixture
+    def store(self, postgres, two_servers):
+        store = TakingTurns(*map(HttpStore, two_servers))
+        yield store
+        store.close()
+
+
+class TakingTurns:
+    """A store behind several servers, each asked in turn."""
+
+    def __init__(self, *stores):
+        self.address = stores[0].address
+        self._stores = stores
+        self._turn = itertools.cycle(stores)
+
+    def read(self, namespace, query):
+        return next(self._turn).read(namespace, query)
+
+    def write(self, namespace, operations, *, idempotency_key=None):
+        return next(self._turn).write(namespace, operations, idempotency_key=idempotency_key)
+
+    def close(self):
+        for store in self._stores:
+            store.close()
 
 
 class TestHttp(StoreContract):

@@ -15,6 +15,7 @@ import pytest
 from botwire import InvalidArgument, Memory, QuotaExceeded, StorageExceeded
 from botwire.plans import DAY, Plan, Plans, load_plans
 from botwire.records import Append, NewMessage, Put, new_id, now
+from botwire.stores import open_to_serve
 from botwire.stores.http import HttpStore
 from botwire.stores.sqlite import SqliteStore
 from tests.servers import Server
@@ -38,9 +39,21 @@ def plans_file(tmp_path):
 
 @pytest.fixture(params=["1", "2"], ids=["one process", "two processes"])
 def tight(request, tmp_path, plans_file):
-    options = "--plans", str(plans_file), "--plan", "tight", "--workers", request.param
-    server = Server(tmp_path / "server.db", *options)
-    server.plans_file = plans_file
+    yield from _serve(tmp_path / "server.db", f"sqlite:///{tmp_path / 'server.db'}", plans_file, request.param)
+
+
+@pytest.fixture(params=["1", "2", "PostgreSQL"], ids=["one process", "two processes", "two processes, PostgreSQL"])
+def tight_anywhere(request, tmp_path, plans_file):
+    if request.param == "PostgreSQL":
+        address = request.getfixturevalue("postgres")
+        yield from _serve(address, address, plans_file, "2")
+    else:
+        yield from _serve(tmp_path / "server.db", f"sqlite:///{tmp_path / 'server.db'}", plans_file, request.param)
+
+
+def _serve(db, address, plans_file, workers):
+    server = Server(db, "--plans", str(plans_file), "--plan", "tight", "--workers", workers)
+    server.plans_file, server.address = plans_file, address
     yield server
     server.stop()
 
@@ -55,13 +68,13 @@ def call(server, method, path, body=None):
     return response, json.loads(text)
 
 
-def test_the_limit_is_never_passed_by_one(tight):
-    """Sixteen writers, half through the server and half in the same file, race for 200 writes."""
+def test_the_limit_is_never_passed_by_one(tight_anywhere):
+    """Sixteen writers, half through the server and half in the same database, race for 200 writes."""
     done, refused = [], []
-    plans = load_plans(tight.plans_file, "tight")
+    plans = load_plans(tight_anywhere.plans_file, "tight")
 
     def work(writer):
-        store = SqliteStore(tight.db, plans=plans) if writer % 2 else HttpStore(tight.url)
+        store = open_to_serve(tight_anywhere.address, plans) if writer % 2 else HttpStore(tight_anywhere.url)
         for number in range(40):
             try:
                 store.write("q", [Put(f"{writer}/{number}", "1")])
@@ -72,18 +85,18 @@ def test_the_limit_is_never_passed_by_one(tight):
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, range(16)))
-    memory = Memory("q", tight.url)
+    memory = Memory("q", tight_anywhere.url)
     assert (len(done), len(refused)) == (200, 440)
     assert sorted(memory.list_keys()) == sorted(f"{writer}/{number}" for writer, number in done)
     usage = memory.usage()
     assert (usage.plan, usage.writes_today, usage.writes_per_day) == ("tight", 200, 200)
 
 
-def test_the_bytes_are_never_passed_by_one(tight):
+def test_the_bytes_are_never_passed_by_one(tight_anywhere):
     stored = []
 
     def work(writer):
-        memory = Memory("b", tight.url)
+        memory = Memory("b", tight_anywhere.url)
         for number in range(10):
             try:
                 memory.set(f"{writer}-{number}", "x" * (297 - len(f"{writer}-{number}") + 1))
@@ -94,7 +107,7 @@ def test_the_bytes_are_never_passed_by_one(tight):
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, range(16)))
     assert len(stored) == 20_000 // 300
-    assert Memory("b", tight.url).usage().bytes == 300 * len(stored)
+    assert Memory("b", tight_anywhere.url).usage().bytes == 300 * len(stored)
 
 
 def test_a_refusal_over_http(tight):
@@ -161,19 +174,21 @@ def test_expired_entries_are_not_held_against_anybody(tight):
     assert memory.list_keys() == ["next"]
 
 
-def test_plan_set_while_the_server_runs(tight):
-    memory = Memory("p", tight.url)
+def test_plan_set_while_the_server_runs(tight_anywhere):
+    memory = Memory("p", tight_anywhere.url)
     memory.set_many({f"k{number}": 1 for number in range(200)})
     with pytest.raises(QuotaExceeded):
         memory.set("more", 1)
-    command = [sys.executable, "-m", "botwire", "plan", "set", "p", "unlimited", "--db", tight.db]
+    command = [sys.executable, "-m", "botwire", "plan", "set", "p", "unlimited", "--db", tight_anywhere.db]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "p is on the plan unlimited\n")
     memory.set("more", 1)
     usage = memory.usage()
     assert (usage.plan, usage.writes_today, usage.writes_per_day, usage.max_bytes) == ("unlimited", 201, None, None)
     command[5:7] = ["p", "small"]
-    done = subprocess.run([*command, "--plans", str(tight.plans_file)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [*command, "--plans", str(tight_anywhere.plans_file)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     with pytest.raises(StorageExceeded):
         memory.set("big", "x" * 3_000)

@@ -265,7 +265,6 @@ def test_wrong_timeouts_are_refused(timeout):
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        ("postgresql://localhost/x", "PostgreSQL is not supported by this version"),
         ("redis://localhost", "is not an address"),
         ("", "is not an address"),
         ("/tmp/x.db", "is not an address"),

@@ -14,6 +14,8 @@ from uvicorn.supervisors import Multiprocess
 
 from ..errors import InvalidArgument
 from ..plans import Plans
+from ..store import AsyncStore
+from ..stores import async_store, open_to_serve
 from ..stores.sqlite import SqliteStore
 from ..stores.sqlite_served import ServedSqliteStore
 from . import logs
@@ -36,7 +38,7 @@ _GIVEN = "BOTWIRE_SERVED"
 
 
 def serve(
-    path: str,
+    address: str,
     *,
     host: str,
     port: int,
@@ -46,33 +48,33 @@ def serve(
     workers: int = 1,
     max_connections: int = 1_000,
 ) -> None:
-    """Serve a SQLite file until SIGTERM or SIGINT; returns when every request under way is answered.
+    """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT; returns when every request under way is answered.
 
     Args:
-        path: the file, or ``:memory:``.
+        address: ``sqlite:///path``, ``sqlite:///:memory:`` or ``postgresql://…``.
         host: the interface to listen on.
         port: 0 for any free one, which the log names.
         plans: limits for the namespaces.
         open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
         log_level: debug, info, warning or error.
-        workers: processes that serve the file together, for reads to use more than one core. One that dies is replaced.
+        workers: processes that serve it together, for reads to use more than one core. One that dies is replaced.
         max_connections: connections that each process serves at once; the next ones are refused with 503 and Retry-After.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said, or a store in
             memory is to have several processes.
-        StoreError: the file cannot be opened.
+        StoreError, Unavailable: the file or the database cannot be opened.
     """
     if not open_to_all and not is_loopback(host):
         raise InvalidArgument(
             f"{host} can be reached from other machines, and this server asks nobody for a token: add --open if that is "
             "what you want, or put it behind something that asks, or listen on 127.0.0.1"
         )
-    if workers > 1 and path == ":memory:":
+    if workers > 1 and address == "sqlite:///:memory:":
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
-    SqliteStore(path).close()  # whatever is wrong with the file is said before anything listens
+    open_to_serve(address, plans).close()  # whatever is wrong with it is said before anything listens
     _allow_files()
-    os.environ[_GIVEN] = msgspec.json.encode((path, plans)).decode()
+    os.environ[_GIVEN] = msgspec.json.encode((address, plans)).decode()
     config = uvicorn.Config(
         f"{__name__}:app",
         factory=True,
@@ -133,12 +135,14 @@ def _allow_files() -> None:
 
 def app() -> Shortcut:
     """Return what each of the processes runs. It is told what to serve by the environment: uvicorn hands on a name only."""
-    path, plans = msgspec.json.decode(os.environ[_GIVEN], type=tuple[str, Plans])
-    served = shortcut(create_app(ServedSqliteStore(SqliteStore(path, plans=plans))))
+    address, plans = msgspec.json.decode(os.environ[_GIVEN], type=tuple[str, Plans])
+    store = open_to_serve(address, plans)
+    served: AsyncStore = ServedSqliteStore(store) if isinstance(store, SqliteStore) else async_store(store)
+    app = shortcut(create_app(served))
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
     gc.freeze()
-    return served
+    return app
 
 
 def is_loopback(host: str) -> bool:

@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 from ..errors import InvalidArgument, StoreError
 from ..limits import check_timeout
-from ..store import AsyncStore, Store
+from ..plans import Plans
+from ..store import AsyncStore, OperatedStore, Store
 from .sqlite import SqliteStore
 
 EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
@@ -20,9 +21,11 @@ __all__ = [
     "EncryptionKey",
     "async_store",
     "default_address",
+    "is_postgres",
     "lease_async_store",
     "lease_store",
     "open_store",
+    "open_to_serve",
     "sqlite_path",
 ]
 
@@ -43,7 +46,8 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
     """Open a store of its own, which its caller closes.
 
     Args:
-        url: ``sqlite:///path``, ``sqlite:///:memory:``, ``http://host`` or ``https://host``; None: `default_address`.
+        url: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://user@host/database``, ``http://host`` or
+            ``https://host``; None: `default_address`.
         token: for a server that asks for one.
         timeout: seconds that a call may take in all.
 
@@ -57,9 +61,27 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
         if path == str(default_path()):
             make_default_folder()
         return SqliteStore(path, timeout=timeout)
+    if is_postgres(address):
+        from .postgres import PostgresStore
+
+        return PostgresStore(address, timeout=timeout)
     from .http import HttpStore
 
     return HttpStore(address, token=token, timeout=timeout)
+
+
+def open_to_serve(address: str, plans: Plans) -> OperatedStore:
+    """Open the store of an operator, who decides on plans, at ``sqlite:///path`` or ``postgresql://…``.
+
+    Raises:
+        InvalidArgument: not such an address.
+        StoreError, Unavailable: it cannot be opened.
+    """
+    if not is_postgres(address):
+        return SqliteStore(sqlite_path(address), plans=plans)
+    from .postgres import PostgresStore
+
+    return PostgresStore(address, plans=plans)
 
 
 def lease_store(
@@ -96,7 +118,11 @@ def async_store(store: Store) -> AsyncStore:
         return AsyncHttpStore(store)
     from .encrypted import AsyncEncryptedStore, EncryptedStore
 
-    assert isinstance(store, EncryptedStore)
+    if not isinstance(store, EncryptedStore):
+        from .postgres_async import AsyncPostgresStore, PostgresStore
+
+        assert isinstance(store, PostgresStore)
+        return AsyncPostgresStore(store)
     return AsyncEncryptedStore(async_store(store.store), store.cipher)
 
 
@@ -116,13 +142,17 @@ def _checked(url: str | None, token: str | None) -> str:
     if not isinstance(address, str):
         raise InvalidArgument(f"url is a str, not {type(address).__name__}")
     scheme = address.partition(":")[0].lower()
-    if scheme in {"sqlite", "http", "https"}:
+    if scheme in {"sqlite", "http", "https"} or is_postgres(address):
         return address
-    if scheme in {"postgresql", "postgres"}:
-        raise InvalidArgument(
-            "PostgreSQL is not supported by this version of botwire: use sqlite:///path or http(s)://host"
-        )
-    raise InvalidArgument(f"{address!r} is not an address: use sqlite:///path, sqlite:///:memory: or http(s)://host")
+    raise InvalidArgument(
+        f"{address!r} is not an address: use sqlite:///path, sqlite:///:memory:, http(s)://host or "
+        "postgresql://user@host/database"
+    )
+
+
+def is_postgres(address: str) -> bool:
+    """Whether an address is one of PostgreSQL, as libpq takes it."""
+    return address.startswith(("postgresql://", "postgres://"))
 
 
 def check_token(token: object) -> None:

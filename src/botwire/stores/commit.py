@@ -31,10 +31,14 @@ class CommitQueue:
     Args:
         commit: takes the writes of a group and returns an outcome for each, once they are on disk; what it raises
             becomes the outcome of all of them.
+        threads: where commits for event loops run, when several queues share it; else a thread of the queue's own.
     """
 
-    def __init__(self, commit: Callable[[Sequence[Write]], list[Outcome]]) -> None:
+    def __init__(
+        self, commit: Callable[[Sequence[Write]], list[Outcome]], *, threads: ThreadPoolExecutor | None = None
+    ) -> None:
         self._commit = commit
+        self._shared = threads
         self._mutex = threading.Lock()
         self._waiting: deque[_Turn] = deque()
         self._led = False
@@ -136,6 +140,9 @@ class CommitQueue:
             pass
 
     def _lead_on_thread(self) -> None:
+        if self._shared is not None:
+            self._shared.submit(self._lead_while_tasks)
+            return
         from concurrent.futures import ThreadPoolExecutor
 
         with self._mutex:

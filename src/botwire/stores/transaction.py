@@ -11,11 +11,14 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
+from ..limits import MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
 from ..records import Append, Clear, Delete, Forget, Increment, Message, Pop, Put, Result, Write
 from ..values import Stored, add, encode_json, size
 
 Row: TypeAlias = tuple[Any, ...]
+Place: TypeAlias = int | str
+"""What a database knows a namespace by: a number in SQLite, the name itself where tables are split by it."""
 Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
 """Runs a statement of queries.sql by its name."""
 
@@ -24,6 +27,8 @@ ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
 """Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
+LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
+"""Behind every key there can be."""
 
 _RESULTS = msgspec.json.Decoder(list[bool | int | float | list[int | Message]])
 
@@ -32,7 +37,7 @@ _RESULTS = msgspec.json.Decoder(list[bool | int | float | list[int | Message]])
 class Account:
     """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace."""
 
-    id: int | None
+    id: Place | None
     plan: str | None
     day: int
     writes: int
@@ -112,11 +117,12 @@ class Transaction:
             self._accounts[namespace] = account
         return account
 
-    def open_account(self, namespace: str) -> tuple[Account, int]:
+    def open_account(self, namespace: str) -> tuple[Account, Place]:
         """Return the account of a namespace and its id, begun if need be."""
         account = self.account(namespace)
         if account.id is None:
-            account.id = int(one(self._run("new_account", (namespace, account.day)))[0])
+            account.id = one(self._run("new_account", (namespace, account.day)))[0]
+        assert account.id is not None
         return account, account.id
 
     def _apply(self, write: Write) -> list[Result]:
@@ -150,7 +156,7 @@ class Transaction:
         self._store(account, op.key, encode_json(total), created, expires, old_size)
         return total
 
-    def _peek(self, place: int, key: str) -> tuple[int, int, int | None, int | None]:
+    def _peek(self, place: Place, key: str) -> tuple[int, int, int | None, int | None]:
         """Return version, created and expires of an entry, as if new when there is none alive, and the bytes it occupies."""
         for version, created, expires, length in self._run("peek_entry", (place, key)):
             if expires is None or expires > self._now:
@@ -307,14 +313,14 @@ def day_of(day: int, today: int) -> int:
     return today if day > today + 1 else day
 
 
-def end_of(prefix: str) -> str | bytes:
-    """Return where the range of a prefix ends (SQLite puts any BLOB after all TEXT).
+def end_of(prefix: str) -> str:
+    """Return where the range of a prefix ends.
 
     That is the prefix with its last character raised by one; UTF-8 keeps the order of code points (RFC 3629, section 1).
     """
     stem = prefix.rstrip("\U0010ffff")
     if not stem:
-        return b""
+        return LAST
     following = ord(stem[-1]) + 1
     return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 

@@ -1,0 +1,344 @@
+"""The store in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
+from ..limits import check_timeout
+from ..plans import DAY, Plans
+from ..records import Append, Operation, Query, Result, Write, new_id, now
+from .commit import TOO_LATE, CommitQueue, Outcome
+from .connections import Connections
+from .postgres_connection import Connection, Late, connect, psycopg, run_on
+from .postgres_unit import NotAlone, Unit, is_known_beforehand
+from .queries import answer
+from .sql import load_migrations
+from .transaction import Transaction
+
+T = TypeVar("T")
+
+CONNECTIONS = 8
+"""Connections of one store at once. PostgreSQL allows 100 in all by default, and gains nothing from many more than cores."""
+_MIGRATIONS = load_migrations("postgres")
+_LOCK = 0x424F5457
+"""The advisory lock under which migrations run (``BOTW``)."""
+_GRACE = 0.25
+"""Seconds that the server has to say itself that it took too long."""
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+
+class PostgresStore:
+    """A `Store` in a PostgreSQL database (14 or newer), which any number of threads, processes and machines may use at once.
+
+    Durable as the server is: with its defaults a write that has returned survives a crash and a power cut, with a
+    synchronous replica also the loss of the machine. A lost connection, a failover, a deadlock are tried again until the
+    timeout; no write happens twice.
+
+    Args:
+        url: ``postgresql://…``, as libpq takes it
+            (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS).
+        plans: limits for the namespaces; none by default.
+        timeout: seconds that a call may take in all, retries included.
+
+    Raises:
+        InvalidArgument: not such an address.
+        Unavailable: the server cannot be reached, or does not let us in.
+        StoreError: the database cannot be used, or is from a newer botwire.
+    """
+
+    def __init__(self, url: str, *, plans: Plans | None = None, timeout: float = 10.0) -> None:
+        self.address = without_password(url)
+        self._url = url
+        self._plans = plans or Plans()
+        self.timeout = check_timeout(timeout)
+        self._closed = False
+        self._migrated = False
+        self._prepares = True
+        self._begin_anew()
+        self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
+
+    def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+
+        def attempt(connection: Connection) -> T:
+            run = run_on(connection, namespace)
+            return cast("T", answer(run, self._plans, namespace, query, now()))
+
+        return self._persist(attempt)
+
+    def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
+        """As `Store.write`."""
+        return self.queue(namespace).write(Write(namespace, tuple(operations), idempotency_key), self.timeout)
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
+
+        Raises:
+            InvalidArgument: there is no such plan.
+        """
+        if plan is not None:
+            self._plans.check(plan)
+        self._persist(lambda connection: connection.run(namespace, "set_plan", (namespace, plan, now() // DAY)))
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self._closed = True
+        self.threads.shutdown()
+        self._connections.close()
+
+    def check_open(self) -> None:
+        """Raise `StoreError` when the store is closed."""
+        if self._closed:
+            raise StoreError("the store is closed; open a new one")
+
+    def queue(self, namespace: str) -> CommitQueue:
+        """Return where the writes of a namespace gather; namespaces are committed side by side."""
+        queue = self._queues.get(namespace)
+        if queue is None:
+            with self._mutex:
+                queue = self._queues.setdefault(namespace, CommitQueue(self._commit, threads=self.threads))
+        return queue
+
+    # Connections
+
+    def _begin_anew(self) -> None:
+        """At the beginning, and on both sides of a fork."""
+        self._mutex = threading.Lock()
+        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
+        self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
+
+    def _connect(self) -> Connection:
+        try:
+            connection = connect(self._url, self.timeout)
+        except psycopg.Error as error:
+            raise _mapped(self.address, error) from error
+        try:
+            if not self._migrated:
+                migrate(connection, self.address)
+                self._migrated = True
+        except psycopg.Error as error:
+            connection.close()
+            raise _mapped(self.address, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def _connection(self, deadline: float) -> Iterator[Connection]:
+        """Lend a connection until a deadline."""
+        if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise Timeout(TOO_LATE.format(self.timeout))
+        try:
+            connection = self._connections.take()
+            while not connection.is_alive():
+                self._connections.drop(connection)
+                connection = self._connections.take()
+            connection.deadline = deadline + _GRACE
+            if not self._prepares:
+                connection.prepare_threshold = None
+            try:
+                yield connection
+            finally:
+                if connection.settle():
+                    self._connections.give(connection)
+                else:
+                    self._connections.drop(connection)
+        finally:
+            self._slots.release()
+
+    def _persist(self, attempt: Callable[[Connection], T]) -> T:
+        """Do what does no harm when it is done again until it is done."""
+        deadline = time.monotonic() + self.timeout
+        pauses = _pauses()
+        while True:
+            try:
+                with self._connection(deadline) as connection:
+                    return attempt(connection)
+            except (psycopg.Error, Unavailable) as error:
+                if not self._may_pass(error, deadline, next(pauses)):
+                    raise _mapped(self.address, error) from error
+
+    def _may_pass(self, error: Exception, deadline: float, pause: float) -> bool:
+        """Whether to try again, after a pause that this has made."""
+        if not _is_passing(error) or time.monotonic() + pause >= deadline:
+            return False
+        if isinstance(error, psycopg.errors.InvalidSqlStatementName | psycopg.errors.DuplicatePreparedStatement):
+            self._prepares = False  # a pooler that lends another connection to each transaction is between
+        time.sleep(pause)
+        return True
+
+    # Commits
+
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for together, some in groupby(writes, is_known_beforehand):
+            for group in [list(some)] if together else [[write] for write in some]:
+                outcomes += self._commit_group(group)
+        return outcomes
+
+    def _commit_group(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Commit writes in one transaction, and if its answer is lost find out whether it happened."""
+        deadline = time.monotonic() + self.timeout
+        mark = None if all(map(_is_repeatable, writes)) else "\x01" + new_id()
+        told: list[Outcome] | None = None
+        pauses = _pauses()
+        while True:
+            attempt = _Attempt(writes, self._plans, mark)
+            try:
+                with self._connection(deadline) as connection:
+                    return attempt.run(connection, told, deadline)
+            except NotAlone:
+                return [outcome for write in writes for outcome in self._commit_group([write])]
+            except BotWireError as error:
+                if not isinstance(error, Unavailable):
+                    return [error] * len(writes)
+                failure: Exception = error
+            except psycopg.Error as error:
+                failure = error
+            told = attempt.outcomes or told
+            if not self._may_pass(failure, deadline, next(pauses)):
+                return [self._failure(failure, uncertain=told is not None)] * len(writes)
+
+    def _failure(self, error: Exception, *, uncertain: bool) -> BotWireError:
+        if uncertain:
+            return Timeout(f"{self.address}: the connection was lost during a commit; the write may have happened")
+        return _mapped(self.address, error)
+
+
+class _Attempt:
+    """One try to commit some writes. ``outcomes`` is set from when they may have been committed."""
+
+    def __init__(self, writes: Sequence[Write], plans: Plans, mark: str | None) -> None:
+        self._writes = writes
+        self._plans = plans
+        self._mark = mark
+        self.outcomes: list[Outcome] | None = None
+
+    def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
+        """Commit and return the outcomes, or those told if it had happened when they were told."""
+        unit = Unit(connection, self._writes)
+        if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
+            assert told is not None
+            return told
+        transaction = Transaction(unit.run, self._plans, now())
+        alone = len(self._writes) == 1
+        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
+        transaction.finish()
+        if self._mark is not None:
+            unit.run("add_answer", (self._writes[0].namespace, self._mark, now(), ""))
+        connection.unreplicated = False
+        try:
+            unit.commit()
+        except psycopg.Error as error:
+            if _is_lost(error):
+                self.outcomes = outcomes
+            raise
+        if connection.unreplicated:
+            raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
+        return outcomes
+
+
+def migrate(connection: Connection, address: str) -> None:
+    """Bring the database to the newest schema; of several processes one does it and the others find it done."""
+    if _schema_version(connection, address) == len(_MIGRATIONS):
+        return
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        for number, script in enumerate(_MIGRATIONS, 1):
+            if number > _schema_version(connection, address):
+                connection.execute(script.encode())
+                connection.execute("UPDATE botwire.schema SET version = %s", (number,))
+
+
+def _schema_version(connection: Connection, address: str) -> int:
+    if connection.execute("SELECT to_regclass('botwire.schema')").fetchall() == [(None,)]:
+        return 0
+    ((version,),) = connection.execute("SELECT version FROM botwire.schema").fetchall()
+    if version > len(_MIGRATIONS):
+        raise StoreError(
+            f"{address} is of schema version {version}, from a newer botwire; this one knows version {len(_MIGRATIONS)}. "
+            "Upgrade botwire to use it"
+        )
+    return int(version)
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown, or raise `InvalidArgument` when it is none."""
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+        parts = urlsplit(url)
+    except (psycopg.Error, ValueError):
+        # Not "from": that message could hold the password.
+        raise InvalidArgument("not an address: write postgresql://user:password@host:5432/database") from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    return f"{shown}?{query}" if query else shown
+
+
+def _is_repeatable(write: Write) -> bool:
+    """Whether a write changes nothing when it is sent again: messages have ids, others may have an idempotency key."""
+    return write.idempotency_key is not None or all(type(operation) is Append for operation in write.operations)
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        # Drawn at random, so that those who were cut off together do not come back together.
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether an error leaves open what has become of a commit."""
+    return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
+
+
+_PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
+"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock, two who began one namespace."""
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, Unavailable):
+        return True
+    assert isinstance(error, psycopg.Error)
+    return _is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
+
+
+def _mapped(address: str, error: Exception) -> BotWireError:
+    if isinstance(error, BotWireError):
+        return error
+    assert isinstance(error, psycopg.Error)
+    # The details of an error can hold values, its first line does not.
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    state = error.sqlstate or ""
+    for states, cls, text in _MAPPED:
+        if isinstance(error, Late) or state.startswith(states):
+            return cls(f"{address}: {text} ({said})")
+    if not state or _is_passing(error):
+        return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
+    return StoreError(f"{address}: PostgreSQL failed: {said}")
+
+
+_MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
+    (("55P03", "57014", "25P03", "25P04"), Timeout, "no answer in time; nothing was written, try again"),
+    (("53100",), StoreError, "the server's disk is full; nothing was written. Make room, then go on"),
+    (("53",), Unavailable, "the server has no room for more; nothing was written"),
+    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
+    (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
+)

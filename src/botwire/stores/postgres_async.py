@@ -1,0 +1,44 @@
+"""The store in a PostgreSQL database, for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ..records import Operation, Query, Result, Write
+from .postgres import PostgresStore
+
+__all__ = ["AsyncPostgresStore", "PostgresStore"]
+
+T = TypeVar("T")
+
+
+class AsyncPostgresStore:
+    """An `AsyncStore` over a `PostgresStore`, whose threads wait for the server."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        self.store = store
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        return self.store.address
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        self.store.check_open()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.store.threads, self.store.read, namespace, query)
+
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
+        """As `Store.write`, gathered with whatever else is being written to the namespace into one commit."""
+        self.store.check_open()
+        write = Write(namespace, tuple(operations), idempotency_key)
+        return await self.store.queue(namespace).write_async(write, self.store.timeout)
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await asyncio.to_thread(self.store.close)

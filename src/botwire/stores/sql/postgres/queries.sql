@@ -1,0 +1,186 @@
+-- get_entry
+-- One live entry.
+SELECT key, text, bytes, version, created, updated, expires
+FROM botwire.entries
+WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
+
+-- get_entries
+-- The live ones of the keys in a JSON list, in its order.
+SELECT key, text, bytes, version, created, updated, expires
+FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
+JOIN botwire.entries ON namespace = $1 AND key = wanted.name
+WHERE expires IS NULL OR expires > $3
+ORDER BY wanted.place;
+
+-- list_keys
+-- Live keys from a prefix to the end of its range, after a key.
+SELECT key
+FROM botwire.entries
+WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
+ORDER BY key
+LIMIT nullif($6::bigint, -1);
+
+-- list_entries
+-- Live entries from a prefix to the end of its range, after a key.
+SELECT key, text, bytes, version, created, updated, expires
+FROM botwire.entries
+WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
+ORDER BY key
+LIMIT nullif($6::bigint, -1);
+
+-- count_entries
+-- How many live entries there are from a prefix to the end of its range.
+SELECT count(*)
+FROM botwire.entries
+WHERE namespace = $1 AND key >= $2 AND key < $3 AND (expires IS NULL OR expires > $4);
+
+-- find_session
+-- A session by its name.
+SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND name = $2;
+
+-- messages_between
+-- Messages in order, after a place and up to another.
+SELECT place & 4294967295, id, data, created
+FROM botwire.messages
+WHERE namespace = $1 AND place > $2 AND place <= $3
+ORDER BY place
+LIMIT nullif($4::bigint, -1);
+
+-- list_sessions
+-- Sessions before a place, the newest first.
+SELECT name, id, last_seq, created, updated
+FROM botwire.sessions
+WHERE namespace = $1 AND id < $2
+ORDER BY id DESC
+LIMIT nullif($3::bigint, -1);
+
+-- get_account
+-- A namespace's plan and account.
+SELECT name, plan, day, writes, bytes, version, expires FROM botwire.namespaces WHERE name = $1;
+
+-- lock_account
+-- A namespace's plan and account, for the one who writes next.
+SELECT name, plan, day, writes, bytes, version, expires, sessions
+FROM botwire.namespaces
+WHERE name = $1
+FOR NO KEY UPDATE;
+
+-- add_account
+-- Begin a namespace. That somebody else began it meanwhile is an error: what this transaction knows of it is wrong.
+INSERT INTO botwire.namespaces (name, day, writes, bytes, version, expires, sessions) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- set_account
+-- Put down what a transaction did to a namespace.
+UPDATE botwire.namespaces
+SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, sessions = $7
+WHERE name = $1;
+
+-- set_plan
+-- Put a namespace on a plan.
+INSERT INTO botwire.namespaces (name, plan, day) VALUES ($1, $2, $3)
+ON CONFLICT (name) DO UPDATE SET plan = excluded.plan;
+
+-- fetch_entries
+-- What a transaction must know of the entries in a JSON list before it replaces them, expired or not.
+SELECT key, version, created, expires, coalesce(octet_length(text), octet_length(bytes))
+FROM botwire.entries
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+
+-- fetch_values
+-- The values of the entries in a JSON list, expired or not.
+SELECT key, text, bytes
+FROM botwire.entries
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+
+-- put_entries
+-- Set the entries in a JSON list, whether they are there or not.
+INSERT INTO botwire.entries (namespace, key, version, created, updated, expires, text, bytes)
+SELECT $1, key, version, created, updated, expires, text, decode(bytes, 'base64')
+FROM json_to_recordset($2::json)
+    AS given (key text, version bigint, created bigint, updated bigint, expires bigint, text text, bytes text)
+ON CONFLICT (namespace, key) DO UPDATE SET
+    version = excluded.version, created = excluded.created, updated = excluded.updated, expires = excluded.expires,
+    text = excluded.text, bytes = excluded.bytes;
+
+-- drop_entries
+-- Remove the entries in a JSON list.
+DELETE FROM botwire.entries
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+
+-- measure_entries
+-- How many live entries there are from a prefix to the end of its range, and the bytes of all of them.
+SELECT
+    count(*) FILTER (WHERE expires IS NULL OR expires > $4),
+    coalesce(sum(octet_length(key) + coalesce(octet_length(text), octet_length(bytes))), 0)::bigint
+FROM botwire.entries
+WHERE namespace = $1 AND key >= $2 AND key < $3;
+
+-- delete_entries
+-- Remove the entries from a prefix to the end of its range.
+DELETE FROM botwire.entries WHERE namespace = $1 AND key >= $2 AND key < $3;
+
+-- find_expired
+-- Some expired entries and their bytes.
+SELECT key, octet_length(key) + coalesce(octet_length(text), octet_length(bytes))
+FROM botwire.entries
+WHERE namespace = $1 AND expires <= $2
+ORDER BY expires
+LIMIT nullif($3::bigint, -1);
+
+-- first_expiry
+-- When the next entry of a namespace expires.
+SELECT min(expires) FROM botwire.entries WHERE namespace = $1 AND expires IS NOT NULL;
+
+-- fetch_sessions
+-- What a transaction must know of the sessions in a JSON list.
+SELECT name, id, last_seq, bytes
+FROM botwire.sessions
+WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+
+-- put_sessions
+-- Set the sessions in a JSON list, whether they are there or not.
+INSERT INTO botwire.sessions (namespace, name, id, last_seq, bytes, created, updated)
+SELECT $1, name, id, last_seq, bytes, updated, updated
+FROM json_to_recordset($2::json) AS given (name text, id bigint, last_seq bigint, bytes bigint, updated bigint)
+ON CONFLICT (namespace, name) DO UPDATE SET
+    last_seq = excluded.last_seq, bytes = excluded.bytes, updated = excluded.updated;
+
+-- delete_session
+-- Remove a session.
+DELETE FROM botwire.sessions WHERE namespace = $1 AND id = $2;
+
+-- fetch_messages
+-- Which of the messages in a JSON list of sessions and ids there are, and where.
+SELECT session, messages.id, place & 4294967295
+FROM json_to_recordset($2::json) AS wanted (name text, id text)
+JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.name = wanted.name
+JOIN botwire.messages ON messages.namespace = $1 AND messages.session = sessions.id AND messages.id = wanted.id;
+
+-- add_messages
+-- Add the messages in a JSON list.
+INSERT INTO botwire.messages (namespace, place, session, id, created, data)
+SELECT $1, place, place >> 32, id, created, data
+FROM json_to_recordset($2::json) AS given (place bigint, id text, created bigint, data text);
+
+-- delete_messages
+-- Remove the messages after a place and up to another.
+DELETE FROM botwire.messages WHERE namespace = $1 AND place > $2 AND place <= $3;
+
+-- fetch_answers
+-- What was answered under the idempotency keys in a JSON list.
+SELECT idempotency_key, results
+FROM botwire.answers
+WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+
+-- add_answers
+-- Remember the answers in a JSON list.
+INSERT INTO botwire.answers (namespace, idempotency_key, created, results)
+SELECT $1, idempotency_key, created, results
+FROM json_to_recordset($2::json) AS given (idempotency_key text, created bigint, results text);
+
+-- purge_answers
+-- Drop a few of the oldest answers of a namespace, as far as they are old enough.
+DELETE FROM botwire.answers
+WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(
+    SELECT idempotency_key FROM botwire.answers WHERE namespace = $1 AND created < $2 ORDER BY created LIMIT $3
+));

