@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import DAY, Plans
-from ..records import Append, Operation, Query, Result, Write, new_id, now
+from ..records import Append, Operation, Query, Result, Write, new_id
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
-from .postgres_connection import Connection, Late, connect, psycopg, run_on
+from .postgres_connection import Connection, Late, ServerClock, connect, psycopg, run_on
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
 from .sql import load_migrations
@@ -65,6 +65,7 @@ class PostgresStore:
         self._closed = False
         self._migrated = False
         self._prepares = True
+        self._clock = ServerClock()
         self._begin_anew()
         self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
 
@@ -73,7 +74,7 @@ class PostgresStore:
 
         def attempt(connection: Connection) -> T:
             run = run_on(connection, namespace)
-            return cast("T", answer(run, self._plans, namespace, query, now()))
+            return cast("T", answer(run, self._plans, namespace, query, self._clock.now()))
 
         return self._persist(attempt)
 
@@ -91,7 +92,9 @@ class PostgresStore:
         """
         if plan is not None:
             self._plans.check(plan)
-        self._persist(lambda connection: connection.run(namespace, "set_plan", (namespace, plan, now() // DAY)))
+        self._persist(
+            lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._clock.now() // DAY))
+        )
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -130,6 +133,8 @@ class PostgresStore:
             if not self._migrated:
                 migrate(connection, self.address)
                 self._migrated = True
+            ((there,),) = connection.run("", "time", ())
+            self._clock.hear(there)
         except psycopg.Error as error:
             connection.close()
             raise _mapped(self.address, error) from error
@@ -198,7 +203,7 @@ class PostgresStore:
         told: list[Outcome] | None = None
         pauses = _pauses()
         while True:
-            attempt = _Attempt(writes, self._plans, mark)
+            attempt = _Attempt(writes, self._plans, self._clock, mark)
             try:
                 with self._connection(deadline) as connection:
                     return attempt.run(connection, told, deadline)
@@ -223,9 +228,10 @@ class PostgresStore:
 class _Attempt:
     """One try to commit some writes. ``outcomes`` is set from when they may have been committed."""
 
-    def __init__(self, writes: Sequence[Write], plans: Plans, mark: str | None) -> None:
+    def __init__(self, writes: Sequence[Write], plans: Plans, clock: ServerClock, mark: str | None) -> None:
         self._writes = writes
         self._plans = plans
+        self._clock = clock
         self._mark = mark
         self.outcomes: list[Outcome] | None = None
 
@@ -235,12 +241,13 @@ class _Attempt:
         if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
             assert told is not None
             return told
-        transaction = Transaction(unit.run, self._plans, now())
+        moment = self._clock.hear(unit.time)
+        transaction = Transaction(unit.run, self._plans, moment)
         alone = len(self._writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
         transaction.finish()
         if self._mark is not None:
-            unit.run("add_answer", (self._writes[0].namespace, self._mark, now(), ""))
+            unit.run("add_answer", (self._writes[0].namespace, self._mark, moment, ""))
         connection.unreplicated = False
         try:
             unit.commit()

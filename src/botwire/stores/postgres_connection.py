@@ -23,15 +23,17 @@ except ImportError as error:
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
 
-__all__ = ["Connection", "Late", "Statement", "connect", "psycopg", "run_on"]
+__all__ = ["Connection", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 OLDEST_POSTGRES = 140_000
+_TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _SQL = load_queries("postgres") | {
     "begin": "BEGIN",
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
-    " set_config('idle_in_transaction_session_timeout', $1, true)",
+    " set_config('idle_in_transaction_session_timeout', $1, true), " + _TIME,
+    "time": "SELECT " + _TIME,
     # A COMMIT that is cancelled while it waits for its replica says that it has succeeded.
     "wait_for_replicas": "SET LOCAL statement_timeout = 0",
     "commit": "COMMIT",
@@ -41,6 +43,28 @@ _WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries"})
 """Statements whose second and third column are a value as text or as bytes."""
 _BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"})
 """Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
+
+
+class ServerClock:
+    """The server's time in microseconds since 1970: one clock for all who use the database, whatever their own ones say.
+
+    It goes on by the monotonic clock of this machine from when the server was last asked, and never back.
+    """
+
+    def __init__(self) -> None:
+        self._latest = 0
+        self._heard = 0
+        self._then = 0.0
+
+    def hear(self, time_there: int) -> int:
+        """Go on from what the server says, and return the time."""
+        self._heard, self._then = time_there, time.monotonic()
+        return self.now()
+
+    def now(self) -> int:
+        """Return the time."""
+        self._latest = max(self._latest, self._heard + int((time.monotonic() - self._then) * 1_000_000))
+        return self._latest
 
 
 _LATE = "no answer in time"

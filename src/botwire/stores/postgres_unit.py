@@ -39,6 +39,8 @@ class Unit:
     def __init__(self, connection: Connection, writes: Sequence[Write]) -> None:
         self._connection = connection
         self._namespace = writes[0].namespace
+        self.time = 0
+        """The server's, once it has begun."""
         self._wanted = _Wanted(writes)
         self._account: Row | None = None
         self._sessions_ever = 0
@@ -68,6 +70,7 @@ class Unit:
             begin.append(("fetch_answers", (self._namespace, _json([mark]))))
         fetches = self._wanted.statements(self._namespace)
         rows = self._connection.run_all(self._namespace, begin + fetches)
+        self.time = rows[1][0][-1]
         if rows[2]:
             (*account, self._sessions_ever) = rows[2][0]
             self._account = tuple(account)
