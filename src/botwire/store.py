@@ -44,8 +44,8 @@ class Store(Protocol):
         Args:
             namespace: where.
             operations: what; each sees the effect of those before it.
-            idempotency_key: a second write under the key in the same namespace changes nothing and returns what
-                the first one returned. Remembered for ten minutes at least.
+            idempotency_key: the same write a second time under the key in the same namespace changes nothing and
+                returns what the first one returned. Remembered for ten minutes at least.
 
         Returns:
             A result for each operation, in order.
@@ -53,6 +53,7 @@ class Store(Protocol):
         Raises:
             Conflict: an entry is not at its ``if_version``.
             InvalidValue: an increment of something that is not a number.
+            InvalidArgument: the idempotency key was used for another write, one of other operations or names.
             QuotaExceeded, StorageExceeded: the plan does not allow it. Deleting is always allowed.
             StoreError, Unavailable, Timeout, AuthError: as their names say.
         """

@@ -34,7 +34,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from .errors import Conflict, InvalidValue
+from .errors import Conflict, InvalidArgument, InvalidValue
 from .records import (
     Append,
     Clear,
@@ -520,6 +520,17 @@ class StoreContract:
         assert [item.data for item in first[0]] == [2**70, {"c": [None]}]  # type: ignore[union-attr]
         assert exact(store.write("n", write, idempotency_key="one")) == exact(first)
         assert [item.data for item in store.read("n", ListMessages("s"))] == ["a"]
+
+    def test_a_key_is_for_one_write(self, store: Store) -> None:
+        write: list[Operation] = [put("k", 1), Append("s", messages_of(1))]
+        first = store.write("n", write, idempotency_key="one")
+        others: list[list[Operation]] = [[], [Delete("k")], [put("j", 1), write[1]], [write[0]], [write[1], write[0]]]
+        for other in (*others, [write[0], Append("s", messages_of(1, 2))], [write[0], Append("t", messages_of(1))]):
+            with pytest.raises(InvalidArgument, match="was used for another write"):
+                store.write("n", other, idempotency_key="one")
+        assert store.write("n", [write[0], Append("s", messages_of(1))], idempotency_key="one") == first
+        assert store.read("n", ListKeys()) == ["k"]
+        assert store.read("n", CountMessages("s")) == 1
 
     def test_a_refused_write_leaves_its_key_free(self, store: Store) -> None:
         with pytest.raises(Conflict):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar, cast
+from typing import Annotated, Any, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
@@ -243,15 +243,18 @@ _OPERATION: Mapping[type, Any] = {
 # Answers
 
 
+_Time = Annotated[datetime, Meta(tz=True)]
+
+
 class _WireEntry(_Valued, forbid_unknown_fields=False, kw_only=True):
     key: str
     version: int
-    created_at: datetime
-    updated_at: datetime
-    expires_at: datetime | None = None
+    created_at: _Time
+    updated_at: _Time
+    expires_at: _Time | None = None
 
     def record(self) -> Entry:
-        stored = self.value_base64 if isinstance(self.value_base64, bytes) else bytes(self.value).decode()  # type: ignore[arg-type]
+        stored = self.value_base64 if isinstance(self.value_base64, bytes) else _text(self.value)
         expires = None if self.expires_at is None else _microseconds(self.expires_at)
         return Entry(
             self.key, stored, self.version, _microseconds(self.created_at), _microseconds(self.updated_at), expires
@@ -262,18 +265,18 @@ class _WireMessage(msgspec.Struct):
     seq: int
     id: str
     data: Raw
-    created_at: datetime
+    created_at: _Time
 
     def record(self) -> Message:
-        return Message(self.seq, self.id, bytes(self.data).decode(), _microseconds(self.created_at))
+        return Message(self.seq, self.id, _text(self.data), _microseconds(self.created_at))
 
 
 class _WireSession(msgspec.Struct):
     session: str
     place: int
     messages: int
-    created_at: datetime
-    updated_at: datetime
+    created_at: _Time
+    updated_at: _Time
 
     def record(self) -> Session:
         times = _microseconds(self.created_at), _microseconds(self.updated_at)
@@ -286,7 +289,7 @@ class _WireUsage(msgspec.Struct):
     writes_per_day: int | None
     bytes: int
     max_bytes: int | None
-    resets_at: datetime
+    resets_at: _Time
 
 
 class Answer(msgspec.Struct):
@@ -432,6 +435,14 @@ def _restored(result: Any) -> Result:
     if isinstance(result, list):
         return [item.record() if isinstance(item, _WireMessage) else item for item in result]
     return cast("Result", result)
+
+
+def _text(raw: Raw | UnsetType) -> str:
+    """Return the JSON text in an answer; msgspec does not look into it."""
+    try:
+        return bytes(raw).decode()  # type: ignore[arg-type]
+    except (TypeError, UnicodeDecodeError) as error:
+        raise StoreError(f"the answer is not one that botwire knows: {error}. Is it a botwire server?") from error
 
 
 _EPOCH = moment(0)

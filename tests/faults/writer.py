@@ -13,7 +13,7 @@ from botwire import Memory
 
 
 def main(address: str, namespace: str, writer: str, count: str = "1000000000") -> None:
-    memory = Memory(namespace, address)
+    memory = Memory(namespace, address, timeout=60)
     history = memory.history("shared")
     os.write(1, b"ready 0\n")
     sys.stdin.readline()

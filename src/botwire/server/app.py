@@ -12,6 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
@@ -20,7 +22,7 @@ from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, L
 from ..store import AsyncStore
 from ..version import __version__
 from .openapi import describe
-from .routes import ROUTES, JsonResponse, Shortcut, messages_of, page_size, write
+from .routes import ROUTES, JsonResponse, Shortcut, failure, messages_of, page_size, write
 
 log = logging.getLogger("botwire.server")
 
@@ -151,10 +153,13 @@ def _add_error_handlers(app: FastAPI) -> None:
         return problem(InvalidArgument(where))
 
     @app.exception_handler(HTTPException)
-    async def other(_: Request, error: Exception) -> Response:
+    async def other(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
-        return _problem(wire.encode_document(document), error.status_code, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if "Allow" in headers:  # of the first route with this path, and there may be others
+            headers["Allow"] = ", ".join(methods_of(app, request.scope))
+        return _problem(wire.encode_document(document), error.status_code, headers)
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: Exception) -> Response:
@@ -162,8 +167,13 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
-        # Starlette logs the traceback; the caller learns only that it was not his fault.
-        return problem(BotWireError("the server failed to answer this request; its log says why"))
+        return problem(failure())  # Starlette logs the traceback
+
+
+def methods_of(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that a path knows."""
+    found = [route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in route.methods or ()})
 
 
 def refusal(error: BotWireError) -> Response:

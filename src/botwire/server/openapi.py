@@ -103,6 +103,9 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
+_REFUSED = {"description": "refused", "content": {"application/problem+json": {"schema": _ref("Problem")}}}
+
+
 def _parameter(name: str, where: str = "path", **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": where, "required": where == "path", "schema": schema or _STR}
 
@@ -114,7 +117,7 @@ def _operation(
     parameters = [_parameter(item) for item in path]
     parameters += [_parameter(item, "query", type="integer", minimum=0) for item in queries]
     if body or name == "delete_entry":
-        parameters.append(_parameter("Idempotency-Key", "header", type="string", minLength=1, maxLength=512))
+        parameters.append(_parameter("Idempotency-Key", "header", type="string", maxLength=512))
     operation = {
         "operationId": name,
         "summary": summary,
@@ -122,7 +125,7 @@ def _operation(
         "parameters": parameters,
         "responses": {
             "200": {"description": "done", "content": _json(answer)},
-            "default": {"description": "refused", "content": {"application/problem+json": {"schema": _ref("Problem")}}},
+            "default": _REFUSED,
         },
     }
     if body:
@@ -175,7 +178,13 @@ def describe(app: FastAPI) -> None:
                 if known in document["paths"] and known != path:
                     document["paths"].setdefault(path, {}).update(document["paths"].pop(known))
             document["paths"].setdefault(path, {}).update(operations)
-        document.setdefault("components", {}).setdefault("schemas", {}).update(_SCHEMAS)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(_SCHEMAS)
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            operation["responses"].pop("422", None)  # which FastAPI describes as it would answer itself
+            operation["responses"].setdefault("default", _REFUSED)
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

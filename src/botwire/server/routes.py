@@ -128,6 +128,9 @@ class Shortcut:
             response = self._on_error(error)
         except ClientDisconnect:  # nobody is there to answer
             return
+        except Exception:
+            await self._on_error(failure())(scope, receive, send)
+            raise  # for uvicorn to log
         await response(scope, receive, send)
 
     def _hot(self, scope: Scope, receive: Receive) -> Request | None:
@@ -144,6 +147,11 @@ class Shortcut:
 
 
 # What the routes share
+
+
+def failure() -> BotWireError:
+    """Return what the caller is told of an error of ours: only that it was not his."""
+    return BotWireError("the server failed to answer this request; its log says why")
 
 
 class JsonResponse(Response):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
+from ..errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
 from ..limits import MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
 from ..records import Append, Clear, Delete, Forget, Increment, Message, Pop, Put, Result, Write
@@ -30,7 +31,7 @@ PURGE = 64
 LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
 """Behind every key there can be."""
 
-_RESULTS = msgspec.json.Decoder(list[bool | int | float | list[int | Message]])
+_ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
 
 
 @dataclass(slots=True)
@@ -129,12 +130,21 @@ class Transaction:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
         account, place = self.open_account(write.namespace)
+        mark = _mark(write)
         for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
-            return _RESULTS.decode(answer)  # type: ignore[return-value]
+            known, given = _ANSWER.decode(answer)
+            if known != mark:
+                raise InvalidArgument(
+                    f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Take a "
+                    "new key for each write"
+                )
+            return given  # type: ignore[return-value]
         results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
         if not self._keep_answers:
             self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
-        self._run("add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode(results).decode()))
+        self._run(
+            "add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode((mark, results)).decode())
+        )
         return results
 
     # Operations
@@ -302,6 +312,19 @@ def one(rows: Iterable[Row]) -> Row:
     """Return the only row."""
     (row,) = rows
     return row
+
+
+def _mark(write: Write) -> str:
+    """Return what tells a write from another one under the same idempotency key: a hash of what it does, and to what.
+
+    Neither the values, which are encrypted differently each time, nor the ids of messages, which the server may have given.
+    """
+    told = [(type(op).__name__, *(getattr(op, name) for name in _TOLD if hasattr(op, name))) for op in write.operations]
+    sizes = [len(op.messages) for op in write.operations if isinstance(op, Append)]
+    return hashlib.blake2b(msgspec.json.encode((told, sizes)), digest_size=8).hexdigest()
+
+
+_TOLD = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
 
 
 def day_of(day: int, today: int) -> int:

@@ -1,0 +1,162 @@
+"""Whatever a stranger sends, and whatever answers: an error of ours, no crash, no hang, no 500."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from botwire import wire
+from botwire.errors import BY_CODE, BotWireError
+from botwire.records import (
+    Append,
+    Clear,
+    Delete,
+    Entry,
+    Forget,
+    Increment,
+    Message,
+    NewMessage,
+    Put,
+    Session,
+    Usage,
+)
+from botwire.testing import json_values, names, values
+from botwire.values import encode, encode_json
+from tests.environments import ROOT, environment
+from tests.faults.scale import rounds
+from tests.servers import Server
+
+many = settings(max_examples=rounds(200, 20_000), deadline=None)
+short = st.integers(0, 2**62)
+times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The years 1 to 9999."""
+messages = st.builds(NewMessage, names, json_values.map(encode_json))
+operations = st.one_of(
+    st.builds(
+        Put,
+        names,
+        values.map(encode),
+        st.none() | st.floats(0.001, 1e9),
+        st.none() | short,
+        st.booleans(),
+    ),
+    st.builds(Delete, names),
+    st.builds(Increment, names, st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
+    st.builds(Append, names, st.lists(messages, max_size=4).map(tuple)),
+    st.builds(Clear, names | st.just("")),
+    st.builds(Forget, names),
+)
+
+
+@many
+@given(st.lists(operations, max_size=5))
+def test_a_write_arrives_as_it_was_sent(write):
+    assert wire.decode_write(wire.encode_write(write)) == tuple(write)
+
+
+@many
+@given(
+    st.lists(st.builds(Entry, names, values.map(encode), short, times, times, st.none() | times), max_size=4),
+    st.lists(st.builds(Message, short, names, json_values.map(encode_json), times), max_size=4),
+    st.lists(st.builds(Session, names, short, short, times, times), max_size=4),
+    st.builds(Usage, names, short, st.none() | short, short, st.none() | short, times),
+    st.booleans(),
+)
+def test_an_answer_arrives_as_it_was_given(entries, found, sessions, usage, full):
+    answer = wire.decode_answer(wire.encode_entries(entries, full=full))
+    assert [item.record() for item in answer.entries] == entries
+    assert answer.next == (entries[-1].key if full and entries else None)
+    for entry in entries:
+        assert wire.decode_entry(wire.encode_entry("n", entry)) == entry
+    assert [item.record() for item in wire.decode_answer(wire.encode_messages(found, full=full)).messages] == found
+    assert [
+        item.record() for item in wire.decode_answer(wire.encode_sessions(sessions, full=full)).sessions
+    ] == sessions
+    assert wire.decode_usage(wire.encode_usage("n", usage)) == usage
+
+
+@many
+@given(st.sampled_from(sorted(BY_CODE)), st.text(st.characters(exclude_categories=["Cs"])), json_values)
+def test_an_error_arrives_as_it_was_raised(code, text, detail):
+    error = BY_CODE[code](text, fact=detail)
+    back = wire.decode_problem(error.status, wire.encode_problem(error))
+    assert (type(back), back.message, repr(back.details)) == (type(error), text, repr({"fact": detail}))
+
+
+def mangled(data: bytes, draw) -> bytes:
+    """Cut, double and change some bytes."""
+    content = bytearray(data)
+    for _ in range(draw(st.integers(1, 4))):
+        place = draw(st.integers(0, len(content)))
+        content[place : place + draw(st.integers(0, 5))] = draw(st.binary(max_size=5) | st.just(b'"') | st.just(b"[{"))
+    return bytes(content)
+
+
+@many
+@given(st.data())
+def test_what_was_mangled_on_its_way_raises_an_error_of_ours(data):
+    write = wire.encode_write(data.draw(st.lists(operations, max_size=3)))
+    entry = Entry("k", encode(data.draw(values)), 1, data.draw(times), 2, None)
+    for sent in (write, wire.encode_entries([entry], full=False), wire.encode_entry("n", entry), b""):
+        received = mangled(sent, data.draw)
+        for read in (
+            wire.decode_write,
+            lambda body: wire.decode_put("k", body),
+            lambda body: wire.decode_append("s", body),
+            lambda body: [repr(item.record()) for item in wire.decode_answer(body).entries],
+            lambda body: repr(wire.decode_entry(body)),
+            wire.decode_usage,
+        ):
+            try:
+                read(received)
+            except BotWireError:
+                pass
+        wire.decode_problem(500, received)
+
+
+def test_a_fuzzer_that_follows_the_coverage(tmp_path, figures):
+    python = environment("atheris", "atheris==3.0.0")
+    done = subprocess.run(
+        [python, "-m", "tests.faults.fuzz", tmp_path / "corpus", str(rounds(6, 600))],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    inputs = int(re.search(r"number_of_executed_units: +(\d+)", done.stderr)[1])
+    covered = int(re.findall(r"cov: (\d+)", done.stderr)[-1])
+    figures(inputs=inputs, branches_covered=covered)
+    assert inputs > 1000
+
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+    "missing_required_header",
+    "allow_header_conformance",
+    "use_after_free",
+)
+"""All but those that take a name for legal that a schema cannot describe, such as one of 512 bytes."""
+
+
+def test_schemathesis_finds_nothing(tmp_path, figures):
+    """What the OpenAPI document says is so, and nothing that is sent makes the server fail."""
+    python = environment("schemathesis", "schemathesis==4.32.5", with_botwire=False)
+    with Server(tmp_path / "a.db") as server:
+        command = [python.parent / "st", "--no-color", "run", f"{server.url}/openapi.json", "--continue-on-failure"]
+        command += ["--checks", ",".join(CHECKS), "--max-response-time", "10", "--generation-database", "none"]
+        command += ["--seed", "1", "-n", str(rounds(8, 1_000)), "--phases", "coverage,fuzzing,stateful"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=2000)
+        assert done.returncode == 0, done.stdout[-10_000:]
+        assert [event for event in server.events() if event["level"] == "error"] == []
+    figures(requests=int(re.search(r"(\d+) generated", done.stdout)[1]))
