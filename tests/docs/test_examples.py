@@ -111,3 +111,20 @@ def test_the_version_is_in_one_place():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert "version" in project["dynamic"]
     assert re.fullmatch(r"\d+\.\d+\.\d+([a-z]+\d+|\.dev\d+)?", botwire.__version__)
+
+
+def test_the_tests_that_the_promises_name_exist():
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    named = re.findall(r"`((?:\w+/)+test_\w+\.py)::([\w:]+)`", text.partition("## Figures")[0])
+    assert len(named) > 50
+    known = {}
+    for file, path in {(file, ROOT / "tests" / file) for file, _ in named}:
+        known[file] = set(re.findall(r"^ *(?:async )?def (test_\w+)|^class (Test\w+)", path.read_text(), re.MULTILINE))
+    contract = (ROOT / "src" / "botwire" / "testing.py").read_text()
+    for file, name in named:
+        *cls, test = name.split("::")
+        where = {item for pair in known[file] for item in pair if item}
+        assert set(cls) <= where, name
+        assert test in where or (cls and f"    def {test}(" in contract), (file, name)
+    rows = [line for line in text.partition("## Figures")[0].splitlines() if line.startswith("| ")]
+    assert all("::" in line or line.startswith(("| promise", "| ---")) for line in rows)

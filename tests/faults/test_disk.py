@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import collections
 import errno
 import random
@@ -9,8 +10,9 @@ import random
 import pytest
 
 from botwire import BotWireError, StoreError, Timeout
-from botwire.records import Increment
+from botwire.records import GetEntry, Increment, ListEntries
 from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite_served import ServedSqliteStore
 from tests.faults.disk import FailingSync
 from tests.faults.load import Writer, check, check_file
 from tests.faults.scale import rounds
@@ -109,6 +111,34 @@ def test_any_sync_fails(tmp_path, many, figures):
             break
     figures(syncs_failed_each_in_turn=first, errors=raised)
     assert raised >= first / 2
+
+
+@pytest.mark.parametrize("errors", [BROKEN, FULL, READ_ONLY], ids=["broken", "full", "read-only"])
+def test_a_server_goes_on(tmp_path, errors, figures):
+    """The store of a server, which commits on its loop and a thread: while writes fail reads are answered, and then both."""
+    errors = {name: error for name, error in errors.items() if name in {"pwrite64", "ftruncate"}}
+
+    async def work():
+        store = ServedSqliteStore(Store(tmp_path / "a.db"))
+        await store.write("n", [Increment("k")])
+        refused = 0
+        with SystemCalls(errors) as system:
+            for _ in range(rounds(5, 100)):
+                system.fail()
+                writes = await asyncio.gather(
+                    *(store.write("n", [Increment("k")]) for _ in range(10)), return_exceptions=True
+                )
+                assert all(isinstance(error, StoreError) for error in writes), writes
+                refused += len(writes)
+                assert (await store.read("n", GetEntry("k"))).value == 1
+                assert len(await store.read("n", ListEntries())) == 1
+                system.fail(0)
+                assert await store.write("n", [Increment("k"), Increment("k", -1)]) == [2, 1]
+        await store.close()
+        return refused
+
+    figures(writes_refused_while_reads_went_on=asyncio.run(work()))
+    check_file(tmp_path / "a.db")
 
 
 def test_a_connection_opened_while_nothing_may_be_written_is_not_kept(tmp_path):

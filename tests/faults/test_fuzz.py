@@ -30,7 +30,7 @@ from tests.environments import ROOT, environment
 from tests.faults.scale import rounds
 from tests.servers import Server
 
-many = settings(max_examples=rounds(200, 20_000), deadline=None)
+many = settings(max_examples=rounds(200, 5_000), deadline=None)
 short = st.integers(0, 2**62)
 times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 """The years 1 to 9999."""
@@ -121,7 +121,7 @@ def test_what_was_mangled_on_its_way_raises_an_error_of_ours(data):
 def test_a_fuzzer_that_follows_the_coverage(tmp_path, figures):
     python = environment("atheris", "atheris==3.0.0")
     done = subprocess.run(
-        [python, "-m", "tests.faults.fuzz", tmp_path / "corpus", str(rounds(6, 600))],
+        [python, "-m", "tests.faults.fuzz", tmp_path / "corpus", str(rounds(6, 300))],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -155,7 +155,7 @@ def test_schemathesis_finds_nothing(tmp_path, figures):
     with Server(tmp_path / "a.db") as server:
         command = [python.parent / "st", "--no-color", "run", f"{server.url}/openapi.json", "--continue-on-failure"]
         command += ["--checks", ",".join(CHECKS), "--max-response-time", "10", "--generation-database", "none"]
-        command += ["--seed", "1", "-n", str(rounds(8, 1_000)), "--phases", "coverage,fuzzing,stateful"]
+        command += ["--seed", "1", "--phases", "coverage,fuzzing,stateful", *rounds(["-n", "8"], ["--max-time", "300"])]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=2000)
         assert done.returncode == 0, done.stdout[-10_000:]
         assert [event for event in server.events() if event["level"] == "error"] == []

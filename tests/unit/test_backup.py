@@ -122,6 +122,20 @@ def test_a_second_backup_takes_the_place_of_the_first(tmp_path, db):
     assert names(tmp_path) == ["copy.db"]
 
 
+def test_pages_that_have_not_changed_are_the_same_in_the_next_backup(tmp_path, db):
+    """So that whatever copies it on moves only what is new."""
+    backup(db, tmp_path / "copy.db")
+    with Memory("n", f"sqlite:///{db}") as memory:
+        memory.set("k100", "changed")
+        memory.history("a").append(["late"])
+        backup(db, tmp_path / "next.db")
+    one, other = ((tmp_path / name).read_bytes() for name in ("copy.db", "next.db"))
+    pages = range(0, len(one), 4096)
+    changed = sum(one[begin : begin + 4096] != other[begin : begin + 4096] for begin in pages)
+    print({"pages": len(pages), "changed": changed})
+    assert 0 < changed <= 12
+
+
 def test_a_damaged_file_does_not_take_the_place_of_a_good_backup(tmp_path, db):
     backup(db, tmp_path / "copy.db")
     good = (tmp_path / "copy.db").read_bytes()
