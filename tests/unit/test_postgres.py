@@ -37,7 +37,7 @@ from botwire.records import (
 )
 from botwire.stores import open_store
 from botwire.stores.postgres import PostgresStore
-from botwire.stores.postgres_connection import _BY_ID, _SQL
+from botwire.stores.postgres_connection import _BY_ID, _TEXTS
 from botwire.stores.sql import load_queries
 from tests.postgres import address_of, database, server_address
 
@@ -109,7 +109,7 @@ def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, na
             connection.execute("DELETE FROM botwire.namespaces WHERE name = 'n'")
         connection.commit()
         connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_SQL[name]}"
+        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_TEXTS[name]}"
         ((plan,),) = psycopg.RawCursor(connection).execute(explain, values, prepare=True).fetchall()
         touched = {relation for (relation,) in connection.execute(TOUCHED).fetchall()}
         connection.rollback()
@@ -259,7 +259,7 @@ class Cutter:
         with contextlib.suppress(OSError):
             while data := client.recv(1 << 20):
                 how = ""
-                if b"COMMIT" in data:
+                if b"botwire_commit" in data:
                     self.seen += 1
                     how = self.plan.pop(0) if self.plan else ""
                 if how == "cut before":
@@ -391,7 +391,7 @@ def test_a_pooler_that_knows_no_prepared_statements(store, postgres):
     idle = list(store._connections._idle)
     assert idle
     for connection in idle:
-        connection.pgconn.exec_(b"DEALLOCATE ALL")  # of which psycopg does not learn
+        connection.pgconn.exec_(b"DEALLOCATE ALL")
     store.write("n", [Put("k", "99")])
     assert value(store, "k") == 99
     assert not store._prepares

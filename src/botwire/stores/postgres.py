@@ -23,7 +23,7 @@ from .postgres_connection import Connection, Late, ServerClock, connect, psycopg
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
 from .sql import load_migrations
-from .transaction import Transaction
+from .transaction import Row, Transaction
 
 T = TypeVar("T")
 
@@ -131,7 +131,7 @@ class PostgresStore:
             raise _mapped(self.address, error) from error
         try:
             if not self._migrated:
-                migrate(connection, self.address)
+                migrate(connection.raw, self.address)
                 self._migrated = True
             ((there,),) = connection.run("", "time", ())
             self._clock.hear(there)
@@ -154,8 +154,7 @@ class PostgresStore:
                 self._connections.drop(connection)
                 connection = self._connections.take()
             connection.deadline = deadline + _GRACE
-            if not self._prepares:
-                connection.prepare_threshold = None
+            connection.prepares = self._prepares
             try:
                 yield connection
             finally:
@@ -202,8 +201,9 @@ class PostgresStore:
         mark = None if all(map(_is_repeatable, writes)) else "\x01" + new_id()
         told: list[Outcome] | None = None
         pauses = _pauses()
+        new_ids = True
         while True:
-            attempt = _Attempt(writes, self._plans, self._clock, mark)
+            attempt = _Attempt(writes, self._plans, self._clock, mark, new_ids=new_ids)
             try:
                 with self._connection(deadline) as connection:
                     return attempt.run(connection, told, deadline)
@@ -216,6 +216,7 @@ class PostgresStore:
             except psycopg.Error as error:
                 failure = error
             told = attempt.outcomes or told
+            new_ids = False
             if not self._may_pass(failure, deadline, next(pauses)):
                 return [self._failure(failure, uncertain=told is not None)] * len(writes)
 
@@ -228,16 +229,19 @@ class PostgresStore:
 class _Attempt:
     """One try to commit some writes. ``outcomes`` is set from when they may have been committed."""
 
-    def __init__(self, writes: Sequence[Write], plans: Plans, clock: ServerClock, mark: str | None) -> None:
+    def __init__(
+        self, writes: Sequence[Write], plans: Plans, clock: ServerClock, mark: str | None, *, new_ids: bool
+    ) -> None:
         self._writes = writes
         self._plans = plans
         self._clock = clock
         self._mark = mark
+        self._new_ids = new_ids
         self.outcomes: list[Outcome] | None = None
 
     def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
         """Commit and return the outcomes, or those told if it had happened when they were told."""
-        unit = Unit(connection, self._writes)
+        unit = Unit(connection, self._writes, new_ids=self._new_ids)
         if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
             assert told is not None
             return told
@@ -260,7 +264,7 @@ class _Attempt:
         return outcomes
 
 
-def migrate(connection: Connection, address: str) -> None:
+def migrate(connection: psycopg.Connection[Row], address: str) -> None:
     """Bring the database to the newest schema; of several processes one does it and the others find it done."""
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
@@ -272,7 +276,7 @@ def migrate(connection: Connection, address: str) -> None:
                 connection.execute("UPDATE botwire.schema SET version = %s", (number,))
 
 
-def _schema_version(connection: Connection, address: str) -> int:
+def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
     if connection.execute("SELECT to_regclass('botwire.schema')").fetchall() == [(None,)]:
         return 0
     ((version,),) = connection.execute("SELECT version FROM botwire.schema").fetchall()
@@ -317,7 +321,8 @@ def _is_lost(error: psycopg.Error) -> bool:
 
 
 _PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
-"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock, two who began one namespace."""
+"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock; two who began one namespace, or a
+message that is there already."""
 
 
 def _is_passing(error: Exception) -> bool:

@@ -34,14 +34,16 @@ class Unit:
     Args:
         connection: where; no transaction is open on it.
         writes: all that will be applied, of one namespace.
+        new_ids: no message of these is there yet, as is nearly always so: if it is, the commit fails with a
+            ``UniqueViolation``, and has to be tried again without this.
     """
 
-    def __init__(self, connection: Connection, writes: Sequence[Write]) -> None:
+    def __init__(self, connection: Connection, writes: Sequence[Write], *, new_ids: bool) -> None:
         self._connection = connection
         self._namespace = writes[0].namespace
         self.time = 0
         """The server's, once it has begun."""
-        self._wanted = _Wanted(writes)
+        self._wanted = _Wanted(writes, new_ids=new_ids)
         self._account: Row | None = None
         self._sessions_ever = 0
         self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
@@ -65,7 +67,7 @@ class Unit:
     def begin(self, timeout: float, mark: str | None = None) -> bool:
         """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
         milliseconds = str(max(1, int(timeout * 1000)))
-        begin = [("begin", ()), ("limit_times", (milliseconds,)), ("lock_account", (self._namespace,))]
+        begin = [("begin", ()), ("settings", (milliseconds,)), ("lock_account", (self._namespace,))]
         if mark is not None:
             begin.append(("fetch_answers", (self._namespace, _json([mark]))))
         fetches = self._wanted.statements(self._namespace)
@@ -263,7 +265,8 @@ def is_known_beforehand(write: Write) -> bool:
 class _Wanted:
     """What has to be known for some writes."""
 
-    def __init__(self, writes: Sequence[Write]) -> None:
+    def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:
+        self._new_ids = new_ids
         self.keys: set[str] = set()
         self.numbers: set[str] = set()
         self.sessions: set[str] = set()
@@ -282,7 +285,8 @@ class _Wanted:
                 self.numbers.add(key)
             case Append(session=name, messages=messages):
                 self.sessions.add(name)
-                self.messages += [{"name": name, "id": message.id} for message in messages]
+                if not self._new_ids:
+                    self.messages += [{"name": name, "id": message.id} for message in messages]
             case _:
                 session = getattr(operation, "session", None)
                 if session is not None:
