@@ -133,6 +133,7 @@ class PostgresStore:
             if not self._migrated:
                 migrate(connection.raw, self.address)
                 self._migrated = True
+            connection.prepares = False  # for once, it says nothing about a pooler
             ((there,),) = connection.run("", "time", ())
             self._clock.hear(there)
         except psycopg.Error as error:

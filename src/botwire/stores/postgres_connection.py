@@ -32,7 +32,7 @@ _TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TEXTS = load_queries("postgres") | {
     "begin": "BEGIN",
     # And no planning anew for each value: there is one good plan for each of our statements.
-    "settings": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
+    "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
     " set_config('idle_in_transaction_session_timeout', $1, true),"
     " set_config('plan_cache_mode', 'force_generic_plan', true), " + _TIME,
     "time": "SELECT " + _TIME,

@@ -67,7 +67,7 @@ class Unit:
     def begin(self, timeout: float, mark: str | None = None) -> bool:
         """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
         milliseconds = str(max(1, int(timeout * 1000)))
-        begin = [("begin", ()), ("settings", (milliseconds,)), ("lock_account", (self._namespace,))]
+        begin = [("begin", ()), ("limit_times", (milliseconds,)), ("lock_account", (self._namespace,))]
         if mark is not None:
             begin.append(("fetch_answers", (self._namespace, _json([mark]))))
         fetches = self._wanted.statements(self._namespace)
