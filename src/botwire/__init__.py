@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     )
     from .history import History
     from .memory import Memory
-    from .records import Entry, Message, Session, Usage
+    from .records import Entry, Hit, Message, Session, Usage
     from .stores.cipher import generate_key
     from .version import __version__
 
@@ -46,6 +46,7 @@ __all__ = [
     "DecryptionError",
     "Entry",
     "History",
+    "Hit",
     "InvalidArgument",
     "InvalidName",
     "InvalidValue",
@@ -71,6 +72,7 @@ _HOME = {
     "BotWireChatHistory": "adapters.langchain",
     "Entry": "records",
     "History": "history",
+    "Hit": "records",
     "Memory": "memory",
     "Message": "records",
     "Session": "records",

@@ -84,6 +84,7 @@ class AsyncMemory(Namespace):
     clear = awaiting(Memory.clear)
     usage = awaiting(Memory.usage)
     sessions = awaiting(Memory.sessions)
+    search = awaiting(Memory.search)
     length = awaiting(Memory.__len__)
 
     async def contains(self, key: str) -> bool:
@@ -115,6 +116,7 @@ class AsyncHistory(SessionHistory):
     append = awaiting(History.append)
     messages = awaiting(History.messages)
     pop = awaiting(History.pop)
+    search = awaiting(History.search)
     clear = awaiting(History.clear)
     length = awaiting(History.__len__)
 

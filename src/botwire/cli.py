@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from typing import Annotated, Literal
 import typer
 
 from .errors import BotWireError, InvalidArgument
-from .limits import check_namespace
+from .limits import MAX_HITS, check_namespace
+from .memory import Memory
 from .plans import Plans, load_plans
 from .stores import default_path, is_postgres, make_default_folder, open_to_serve, sqlite_path
 from .version import __version__
@@ -21,6 +23,8 @@ app = typer.Typer(
 )
 plan = typer.Typer(help="Put namespaces on plans.", no_args_is_help=True)
 app.add_typer(plan, name="plan")
+index = typer.Typer(help="Let namespaces be searched or not.", no_args_is_help=True)
+app.add_typer(index, name="index")
 
 Database = Annotated[
     str | None,
@@ -144,6 +148,58 @@ def check(db: Database = None) -> None:
         f"{path} is whole: {report.namespaces:,} namespaces, {report.entries:,} entries, {report.sessions:,} sessions, "
         f"{report.messages:,} messages, {report.bytes:,} bytes"
     )
+
+
+@app.command()
+def search(
+    namespace: Annotated[str, typer.Argument(help="The namespace.")],
+    query: Annotated[str, typer.Argument(help="A question or some words.")],
+    url: Annotated[
+        str | None,
+        typer.Option(help="Where the memory is.", show_default="$BOTWIRE_URL, or where the library keeps it"),
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many hits at the most.", min=1, max=MAX_HITS)] = 10,
+    session: Annotated[str | None, typer.Option(help="Only messages of this session.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only entries whose key begins with it.")] = "",
+) -> None:
+    """Find what was said: a line for each hit, the best first."""
+    with Memory(namespace, url) as memory:
+        for hit in memory.search(query, limit=limit, session=session, prefix=prefix):
+            where = hit.entry.key if hit.entry else f"{hit.session}#{hit.message.seq if hit.message else ''}"
+            typer.echo(f"{hit.score:7.3f}  {where}  {hit.snippet}")
+
+
+@index.command("on")
+def index_on(
+    namespace: Annotated[str, typer.Argument(help="The namespace.")],
+    db: Database = None,
+) -> None:
+    """Let a namespace be searched, and index what it holds. That can be stopped, and goes on where it was."""
+    from .stores.sqlite import SqliteStore
+
+    store = SqliteStore(_path(db))
+    try:
+        store.set_index(check_namespace(namespace), on=True)
+        store.index(namespace, timeout=math.inf)
+    finally:
+        store.close()
+    typer.echo(f"{namespace} is indexed")
+
+
+@index.command("off")
+def index_off(
+    namespace: Annotated[str, typer.Argument(help="The namespace.")],
+    db: Database = None,
+) -> None:
+    """Index nothing of a namespace from now on, and remove its index. Its search is refused."""
+    from .stores.sqlite import SqliteStore
+
+    store = SqliteStore(_path(db))
+    try:
+        store.set_index(check_namespace(namespace), on=False)
+    finally:
+        store.close()
+    typer.echo(f"{namespace} is not indexed")
 
 
 @app.command()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, cast
 
 from .bridge import blocking
 from .errors import InvalidArgument
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
 from .namespace import Namespace
-from .records import Append, CountMessages, Forget, ListMessages, Message, NewMessage, Pop, new_id
+from .records import Append, CountMessages, Forget, Hit, ListMessages, Message, NewMessage, Pop, new_id
+from .search import search_query
 from .values import encode_json
 
 
@@ -84,6 +86,31 @@ class History(SessionHistory):
         """
         (popped,) = await self._memory._write(Pop(self._session, check_pop(count)))
         return cast("list[Message]", popped)
+
+    @blocking
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        where: Mapping[str, Any] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        neighbours: int = 2,
+        half_life: float | timedelta | None = None,
+    ) -> list[Hit]:
+        """Return the messages of the session that answer a question best, as `Memory.search` does."""
+        asked = search_query(
+            query,
+            limit=limit,
+            session=self._session,
+            where=where,
+            since=since,
+            until=until,
+            neighbours=neighbours,
+            half_life=half_life,
+        )
+        return await self._memory._read(asked)
 
     @blocking
     async def clear(self) -> int:

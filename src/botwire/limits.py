@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from .errors import InvalidArgument, InvalidName
 
@@ -21,6 +21,10 @@ MAX_OPERATIONS = 10_000
 """How many operations, counting every message, one write may hold."""
 MAX_PAGE = 10_000
 """How many rows one read over HTTP returns at the most; callers of ``Memory`` never see this limit."""
+MAX_HITS = 1_000
+"""How many hits one search returns at the most."""
+MAX_NEIGHBOURS = 10
+"""How far the score of a message reaches at the most."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -63,13 +67,13 @@ def check_prefix(prefix: object) -> str:
     return "" if prefix == "" else check_name(prefix, "prefix")
 
 
-def check_ttl(ttl: object) -> float | None:
+def check_ttl(ttl: object, what: str = "ttl") -> float | None:
     """Return a time to live in seconds (None: for ever), or raise `InvalidArgument`: more than 0, at most 100 years."""
     if ttl is None:
         return None
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_TTL_SECONDS:
-        raise InvalidArgument(f"ttl is seconds or a timedelta, more than 0 and at most 100 years, not {ttl!r}")
+        raise InvalidArgument(f"{what} is seconds or a timedelta, more than 0 and at most 100 years, not {ttl!r}")
     return float(seconds)
 
 
@@ -88,6 +92,15 @@ def check_pop(count: object) -> int:
     if number is None or number > MAX_OPERATIONS:
         raise InvalidArgument(f"count is an int from 0 to {MAX_OPERATIONS:,}, not {count!r}")
     return number
+
+
+def check_time(time: object, what: str) -> int | None:
+    """Return a time in microseconds since 1970 (None: not given), or raise `InvalidArgument` when it is no aware datetime."""
+    if time is None:
+        return None
+    if not isinstance(time, datetime) or time.tzinfo is None:
+        raise InvalidArgument(f"{what} is a datetime with a time zone, such as datetime.now(UTC), not {time!r}")
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def check_timeout(timeout: object) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
 
 from .bridge import blocking
@@ -21,6 +21,7 @@ from .records import (
     GetEntries,
     GetEntry,
     GetUsage,
+    Hit,
     Increment,
     ListEntries,
     ListKeys,
@@ -32,6 +33,7 @@ from .records import (
     Session,
     Usage,
 )
+from .search import search_query
 from .store import Store
 from .stores import EncryptionKey, lease_store
 from .values import encode
@@ -277,6 +279,62 @@ class Memory(Namespace):
             before: only sessions older than the one at this `Session.place`, to go on where another page ended.
         """
         return await self._read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
+
+    @blocking
+    async def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        kinds: Iterable[str] = ("messages", "entries"),
+        session: str | None = None,
+        prefix: str = "",
+        where: Mapping[str, Any] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        neighbours: int = 2,
+        half_life: float | timedelta | None = None,
+    ) -> list[Hit]:
+        """Return the entries and messages that answer a question best, the best first.
+
+        They are found by their words, wherever these stand in a value: upper and lower case, diacritics and English endings
+        make no difference, rare words count for more, and question words for nothing. Whatever the text says, it is a
+        question and never a command.
+
+        Args:
+            query: a question or some words, as anybody would put it.
+            limit: how many hits at the most, up to 1,000.
+            kinds: what to search: "messages", "entries", or both.
+            session: only messages of this session.
+            prefix: only entries whose key begins with it.
+            where: paths into a value or a message's data, with dots between (``"data.type"``), and the JSON values that must
+                be there.
+            since: only what was stored then or later; entries by their last change.
+            until: only what was stored before.
+            neighbours: how far the score of a message reaches: an answer often lies next to the words that were asked for.
+                Half of it goes to the messages beside it, a quarter to the next. 0: only what has the words itself.
+            half_life: seconds after which a hit counts half; None: old is as good as new.
+
+        Returns:
+            Hits, each with its score, a snippet, and the entry, or the message and its session.
+
+        Raises:
+            InvalidArgument: an argument is wrong, or the namespace's index is off, or its values are encrypted.
+            Unavailable: a file from before there was an index is being indexed, which each search goes on with.
+        """
+        asked = search_query(
+            query,
+            limit=limit,
+            kinds=kinds,
+            session=session,
+            prefix=prefix,
+            where=where,
+            since=since,
+            until=until,
+            neighbours=neighbours,
+            half_life=half_life,
+        )
+        return await self._read(asked)
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session; it does not have to exist yet."""

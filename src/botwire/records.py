@@ -136,6 +136,30 @@ class Session(msgspec.Struct, frozen=True):
         return moment(self.updated)
 
 
+class Hit(msgspec.Struct, frozen=True):
+    """Something that a search found: an entry, or a message and the session it is in.
+
+    ``score`` orders the hits of one search and means nothing beside those of another. ``snippet`` is the piece of the text
+    that has most of the question's words.
+    """
+
+    score: float
+    snippet: str
+    entry: Entry | None = None
+    message: Message | None = None
+    session: str | None = None
+
+    def __repr__(self) -> str:
+        return _shown(self, "score", "snippet", *(["entry"] if self.entry else ["session", "message"]))
+
+    @property
+    def value(self) -> Any:
+        """The entry's value, or the message's data."""
+        record = self.entry or self.message
+        assert record is not None
+        return decode(record.stored)
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What a namespace holds and what its plan allows; a limit of None is no limit.
 
@@ -300,6 +324,28 @@ class ListSessions(Query[list[Session]], frozen=True):
 
     before: int | None = None
     limit: int | None = None
+
+
+class Search(Query[list[Hit]], frozen=True, kw_only=True):
+    """The best answers to a question, the best first.
+
+    ``messages`` and ``entries`` say which of both to search. ``session`` narrows the messages and ``prefix`` the entries.
+    ``since`` and ``until`` (microseconds) are about when a message was stored or an entry last set. ``where`` holds paths
+    into the value and what must be there. ``neighbours`` is how many messages far a message's score reaches before and
+    behind it; ``half_life``, in seconds, lets scores fade with age.
+    """
+
+    text: str
+    limit: int = 10
+    messages: bool = True
+    entries: bool = True
+    session: str | None = None
+    prefix: str = ""
+    where: dict[str, Any] = {}
+    since: int | None = None
+    until: int | None = None
+    neighbours: int = 2
+    half_life: float | None = None
 
 
 class GetUsage(Query[Usage], frozen=True):

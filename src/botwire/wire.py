@@ -17,7 +17,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
-from .records import Entry, Message, Operation, Result, Session, Usage, moment
+from .records import Entry, Hit, Message, Operation, Result, Session, Usage, moment
+from .search import KINDS, search_query
 from .values import Stored, check_json, encode
 
 MEDIA_TYPE = "application/json"
@@ -240,6 +241,54 @@ _OPERATION: Mapping[type, Any] = {
 }
 
 
+# Search
+
+
+class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """The body of ``POST /search/{namespace}``, and the parameters of a GET."""
+
+    q: str
+    limit: int = 10
+    kinds: list[str] | None = None
+    session: str | None = None
+    prefix: str = ""
+    where: dict[str, Any] | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    neighbours: int = 2
+    half_life: float | None = None
+
+    def query(self) -> records.Search:
+        """Return the checked query."""
+        given = msgspec.structs.asdict(self)
+        kinds = given.pop("kinds")
+        return search_query(given.pop("q"), **given, kinds=KINDS if kinds is None else kinds)
+
+
+_SEARCH_BODY = msgspec.json.Decoder(SearchBody)
+
+
+def decode_search(body: bytes) -> records.Search:
+    """Return the query in the body of a POST to a namespace's search, checked."""
+    return _decoded(_SEARCH_BODY, body).query()
+
+
+def decode_where(text: str) -> dict[str, Any]:
+    """Return the filter in a parameter of a GET."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise InvalidArgument(f"where is a JSON object of paths and values: {error}") from error
+
+
+def encode_search(query: records.Search) -> bytes:
+    """Return the body of a POST to a namespace's search."""
+    given = msgspec.structs.asdict(query)
+    kinds = [kind for kind in KINDS if given.pop(kind)]
+    times = {name: None if given[name] is None else moment(given[name]) for name in ("since", "until")}
+    return _json({"q": given.pop("text"), **given, **times, "kinds": kinds})
+
+
 # Answers
 
 
@@ -283,6 +332,19 @@ class _WireSession(msgspec.Struct):
         return Session(self.session, self.place, self.messages, *times)
 
 
+class _WireHit(msgspec.Struct):
+    score: float
+    snippet: str
+    entry: _WireEntry | None = None
+    message: _WireMessage | None = None
+    session: str | None = None
+
+    def record(self) -> Hit:
+        entry = None if self.entry is None else self.entry.record()
+        message = None if self.message is None else self.message.record()
+        return Hit(self.score, self.snippet, entry, message, self.session)
+
+
 class _WireUsage(msgspec.Struct):
     plan: str
     writes_today: int
@@ -300,6 +362,7 @@ class Answer(msgspec.Struct):
     entries: list[_WireEntry] = msgspec.field(default_factory=list)
     messages: list[_WireMessage] = msgspec.field(default_factory=list)
     sessions: list[_WireSession] = msgspec.field(default_factory=list)
+    hits: list[_WireHit] = msgspec.field(default_factory=list)
     count: int = 0
     next: str | int | None = None
 
@@ -345,6 +408,11 @@ def encode_sessions(sessions: Sequence[Session], *, full: bool) -> bytes:
         for item in sessions
     ]
     return _json({"sessions": page, "next": sessions[-1].place if full and sessions else None})
+
+
+def encode_hits(hits: list[Hit]) -> bytes:
+    """Return what a search found, the best first."""
+    return _json({"hits": [_hit(hit) for hit in hits]})
 
 
 def encode_usage(namespace: str, usage: Usage) -> bytes:
@@ -443,6 +511,14 @@ def _text(raw: Raw | UnsetType) -> str:
         return bytes(raw).decode()  # type: ignore[arg-type]
     except (TypeError, UnicodeDecodeError) as error:
         raise StoreError(f"the answer is not one that botwire knows: {error}. Is it a botwire server?") from error
+
+
+def _hit(hit: Hit) -> dict[str, Any]:
+    found = {"score": hit.score, "snippet": hit.snippet}
+    if hit.entry is not None:
+        return {**found, "entry": _entry(hit.entry)}
+    assert hit.message is not None
+    return {**found, "session": hit.session, "message": _message(hit.message)}
 
 
 _EPOCH = moment(0)

@@ -42,7 +42,7 @@ def test_plans_in_the_documents(tmp_path):
 
 def test_commands_in_the_documents_exist():
     text = "\n".join(document.read_text() for document in DOCUMENTS)
-    commands = set(re.findall(r"^(?:    |\| `)botwire ((?:plan set|\w+))", text, re.MULTILINE))
+    commands = set(re.findall(r"^(?:    |\| `)botwire ((?:plan set|index on|index off|\w+))", text, re.MULTILINE))
     assert commands >= {"serve", "plan set", "demo"}
     options = set(re.findall(r"`((?:--[\w-]+ ?)+)`", text))
     helped = ""

@@ -144,6 +144,33 @@ def test_health(call):
     assert (status, body["status"]) == (200, "ok")
 
 
+def test_search(call):
+    found = lambda *request: [hit.get("entry") for hit in call(*request)[1]["hits"]]  # noqa: E731
+    call("PUT", "/memory/n/k", {"value": {"text": "a blue bicycle", "n": 1}})
+    call("POST", "/sessions/n/s", {"messages": [{"data": {"role": "user", "content": "Whose bicycles?"}}]})
+    status, answer, _ = call("GET", "/search/n?q=bicycle&limit=5&kind=entries&kind=messages&neighbours=0")
+    assert status == 200
+    message, entry = sorted(answer["hits"], key=lambda hit: "entry" in hit)
+    assert (entry["entry"]["key"], entry["entry"]["value"]) == ("k", {"text": "a blue bicycle", "n": 1})
+    assert (message["session"], message["message"]["seq"], message["snippet"]) == ("s", 1, "Whose bicycles?")
+    assert found("GET", "/search/n?q=bicycle&where=%7B%22n%22:1%7D") == [entry["entry"]]
+    assert found("GET", "/search/n?q=bicycle&since=2999-01-01T00:00:00Z") == []
+    assert found("POST", "/search/n", {"q": "bicycle", "kinds": ["entries"]}) == [entry["entry"]]
+    assert found("POST", "/search/n", {"q": "bicycle " * 10_000, "prefix": "k"}) == [entry["entry"]]
+    assert call("GET", "/search/other?q=bicycle")[1] == {"hits": []}
+    for wrong in (
+        "",
+        "?q=a&limit=x",
+        "?q=a&limit=1001",
+        "?q=a&kind=people",
+        "?q=a&where=1",
+        "?q=a&since=2026-01-01T00:00:00",
+    ):
+        assert call("GET", f"/search/n{wrong}")[0] == 422, wrong
+    for wrong in ({}, {"q": 1}, {"q": "a", "neighbours": 99}, {"q": "a", "sql": "x"}, {"q": "a", "half_life": -1}):
+        assert call("POST", "/search/n", wrong)[0] == 422, wrong
+
+
 def test_openapi_describes_what_is_there(call):
     status, document, _ = call("GET", "/openapi.json")
     assert status == 200
@@ -154,6 +181,7 @@ def test_openapi_describes_what_is_there(call):
         "/memory/{namespace}/{key}": ["delete", "get", "put"],
         "/sessions/{namespace}": ["get"],
         "/sessions/{namespace}/{session}": ["delete", "get", "post"],
+        "/search/{namespace}": ["get", "post"],
         "/usage/{namespace}": ["get"],
         "/health": ["get"],
     }

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, cast
+from datetime import datetime
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,12 +18,13 @@ from starlette.types import Scope
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
-from ..limits import MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
+from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
 from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, Message, Pop
+from ..search import KINDS, search_query
 from ..store import AsyncStore
 from ..version import __version__
-from .openapi import describe
-from .routes import ROUTES, JsonResponse, Shortcut, failure, messages_of, page_size, write
+from .openapi import SEARCH_BODY, describe
+from .routes import ROUTES, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
 
 log = logging.getLogger("botwire.server")
 
@@ -127,6 +129,43 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
         if isinstance(gone, list):
             return JsonResponse(wire.encode_messages(cast("list[Message]", gone), full=False))
         return JsonResponse(wire.encode_count(int(gone)))
+
+    @app.get("/search/{namespace}", tags=["search"])
+    async def search(
+        namespace: Namespace,
+        q: Annotated[str, Query(description="a question or some words")],
+        limit: Annotated[int, Query(ge=0, le=MAX_HITS)] = 10,
+        kind: Annotated[list[Literal["messages", "entries"]] | None, Query(description="both, if not given")] = None,
+        session: Annotated[str | None, Query(description="only messages of this session")] = None,
+        prefix: Annotated[str, Query(description="only entries whose key begins with it")] = "",
+        where: Annotated[
+            str | None, Query(description='a JSON object of paths into the data and values, such as {"data.type":"ai"}')
+        ] = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        neighbours: Annotated[int, Query(ge=0, le=MAX_NEIGHBOURS, description="how far a score reaches")] = 2,
+        half_life: Annotated[float | None, Query(gt=0, description="seconds after which a hit counts half")] = None,
+    ) -> Response:
+        """Find the entries and messages that answer a question best. A POST takes longer questions."""
+        asked = search_query(
+            q,
+            limit=limit,
+            kinds=kind or KINDS,
+            session=session,
+            prefix=prefix,
+            where=None if where is None else wire.decode_where(where),
+            since=since,
+            until=until,
+            neighbours=neighbours,
+            half_life=half_life,
+        )
+        return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
+
+    @app.post("/search/{namespace}", tags=["search"], openapi_extra=SEARCH_BODY)
+    async def search_long(request: Request, namespace: Namespace) -> Response:
+        """Find the entries and messages that answer a question best. It changes nothing."""
+        asked = wire.decode_search(await read_body(request))
+        return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
 
     @app.get("/usage/{namespace}", tags=["usage"])
     async def usage(namespace: Namespace) -> Response:

@@ -95,6 +95,35 @@ _SCHEMAS: dict[str, Any] = {
 }
 
 
+SEARCH_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["q"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "q": _STR,
+                        "limit": _INT,
+                        "kinds": {"type": "array", "items": {"enum": ["messages", "entries"]}},
+                        "session": _STR,
+                        "prefix": _STR,
+                        "where": {"type": "object", "description": "paths into the data, and values"},
+                        "since": _TIME,
+                        "until": _TIME,
+                        "neighbours": _INT,
+                        "half_life": {"type": "number", "description": "seconds"},
+                    },
+                }
+            }
+        },
+    }
+}
+"""What a POST to search takes."""
+
+
 def _ref(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 

@@ -21,6 +21,7 @@ from ..records import (
     GetEntries,
     GetEntry,
     GetUsage,
+    Hit,
     ListEntries,
     ListKeys,
     ListMessages,
@@ -28,6 +29,7 @@ from ..records import (
     Operation,
     Query,
     Result,
+    Search,
     Usage,
     new_id,
 )
@@ -187,6 +189,12 @@ class _Server(ABC):
     async def _get_usage(self, namespace: str, _: GetUsage) -> Usage:
         return wire.decode_usage(await self._ask(Request("GET", wire.namespace_path("usage", namespace))))
 
+    async def _search(self, namespace: str, query: Search) -> list[Hit]:
+        # A question may be longer than a URL.
+        headers = (("Content-Type", wire.MEDIA_TYPE),)
+        request = Request("POST", wire.namespace_path("search", namespace), wire.encode_search(query), headers)
+        return [hit.record() for hit in wire.decode_answer(await self._ask(request)).hits]
+
 
 _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     GetEntry: _Server._get_entry,
@@ -198,6 +206,7 @@ _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     CountMessages: _Server._count_messages,
     ListSessions: _Server._list_sessions,
     GetUsage: _Server._get_usage,
+    Search: _Server._search,
 }
 
 

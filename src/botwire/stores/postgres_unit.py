@@ -16,9 +16,12 @@ import msgspec
 from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
 from .postgres_connection import Connection, Statement
-from .transaction import SEQ_BITS, Row
+from .texts import OFF, SEQ_BITS
+from .transaction import Row
 
 _MISSING: Any = object()
+_ACCOUNT = 6
+"""Columns of the account that are kept; those about the index, which there is none of here yet, come after."""
 _SEQ = (1 << SEQ_BITS) - 1
 _KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
 _READS = frozenset({"messages_between", "measure_entries", "find_expired", "first_expiry"})
@@ -180,10 +183,10 @@ class Unit:
         return () if self._account is None else (self._account,)
 
     def _new_account(self, namespace: str, _: int) -> Sequence[Row]:
-        return ((namespace,),)
+        return ((namespace, OFF),)
 
     def _put_account(self, *row: Any) -> Sequence[Row]:
-        self._set_account = row
+        self._set_account = row[:_ACCOUNT]
         return ()
 
     def _peek_entry(self, _: str, key: str) -> Sequence[Row]:

@@ -16,16 +16,20 @@ from ..records import (
     GetEntries,
     GetEntry,
     GetUsage,
+    Hit,
     ListEntries,
     ListKeys,
     ListMessages,
     ListSessions,
     Message,
     Query,
+    Search,
     Session,
     Usage,
 )
-from .transaction import SEQ_BITS, Row, Run, day_of, end_of
+from .recall import search
+from .texts import SEQ_BITS
+from .transaction import Row, Run, day_of, end_of
 
 FEW = 50
 """Rows that are read in less time than it takes to change threads."""
@@ -126,6 +130,10 @@ def _limit(limit: int | None) -> int:
     return EVERYTHING if limit is None else limit
 
 
+def _search(run: Run, _: Plans, namespace: str, query: Search, now: int) -> list[Hit]:
+    return search(run, namespace, query, now)
+
+
 _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     GetEntry: _get_entry,
     GetEntries: _get_entries,
@@ -136,4 +144,5 @@ _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     CountMessages: _count_messages,
     ListSessions: _list_sessions,
     GetUsage: _get_usage,
+    Search: _search,
 }

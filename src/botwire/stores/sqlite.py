@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,13 +15,15 @@ import apsw
 from ..errors import BotWireError, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import Plans
-from ..records import Operation, Query, Result, Write, now
+from ..records import Operation, Query, Result, Search, Write, now
 from .clock import KEEP, Clock
 from .commit import CommitQueue, Outcome
 from .connections import Connections
+from .indexing import empty, state, step, turn_off, turn_on
 from .lock import NoLock, lock_for
 from .queries import answer
 from .sql import load_migrations, load_queries
+from .texts import OFF
 from .transaction import Row, Run, Transaction
 
 T = TypeVar("T")
@@ -36,6 +40,8 @@ _SQL = load_queries("sqlite") | {
     "release": "RELEASE write",
     "undo": "ROLLBACK TO write; RELEASE write",
     "changes": "SELECT changes()",
+    "begin": "BEGIN",
+    "commit": "COMMIT",
 }
 _PRAGMAS = """
 PRAGMA journal_mode = WAL;
@@ -87,14 +93,25 @@ class SqliteStore:
 
     def read(self, namespace: str, query: Query[T]) -> T:
         """As `Store.read`."""
+        if isinstance(query, Search):
+            self._bring_up_to_date(namespace)
         moment = self._now()
         connection = self._connections.take()
         try:
-            return cast("T", answer(connection.run, self._plans, namespace, query, moment))
+            return self._answer(connection, namespace, query, moment)
         except (apsw.Error, TypeError) as error:
             raise self._mapped(error) from error
         finally:
+            connection.roll_back()
             self._connections.give(connection)
+
+    def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
+        if not isinstance(query, Search):
+            return cast("T", answer(connection.run, self._plans, namespace, query, moment))
+        connection.run("begin", ())  # so that all of its statements see the same
+        found = answer(connection.run, self._plans, namespace, query, moment)
+        connection.run("commit", ())
+        return cast("T", found)
 
     def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
@@ -117,6 +134,62 @@ class SqliteStore:
             run("set_plan", (place, plan))
 
         self._transact(change)
+
+    def set_index(self, namespace: str, *, on: bool) -> None:
+        """Let a namespace be searched or not; without its index, writes are faster and search is refused. For operators.
+
+        What is there already is indexed when it is first searched, or by `index`.
+        """
+        if on and self._index_state(namespace) != OFF:
+            return
+        self._change(lambda transaction, _: turn_off(transaction, namespace))
+        session: int | None = 0
+        while session is not None:
+            session = self._change(partial(empty, namespace=namespace, session=session))
+        if on:
+            self._change(lambda transaction, _: turn_on(transaction, namespace))
+
+    def index(self, namespace: str, *, timeout: float) -> bool:
+        """Index what a namespace holds and is not in its index yet, in steps between which others write.
+
+        Args:
+            namespace: whose.
+            timeout: seconds to go on.
+
+        Returns:
+            Whether all of it is indexed now.
+        """
+        end = time.monotonic() + timeout
+        while self._index_state(namespace) not in {None, OFF}:
+            if time.monotonic() >= end:
+                return False
+            self._change(partial(step, namespace=namespace))
+        return True
+
+    def _index_state(self, namespace: str) -> str | None:
+        connection = self._connections.take()
+        try:
+            return state(connection.run, namespace)
+        except (apsw.Error, TypeError) as error:
+            raise self._mapped(error) from error
+        finally:
+            self._connections.give(connection)
+
+    def _bring_up_to_date(self, namespace: str) -> None:
+        if not self.index(namespace, timeout=self.timeout / 2):
+            raise Unavailable(
+                f"the index of namespace {namespace!r} is being made, because it has none yet or had none for a time; each "
+                "search goes on with it. Try again, or make it beforehand with botwire index on"
+            )
+
+    def _change(self, change: Callable[[Transaction, Run], T]) -> T:
+        def run_change(run: Run) -> T:
+            transaction = Transaction(run, self._plans, self._clock.now())
+            result = change(transaction, run)
+            transaction.finish()
+            return result
+
+        return self._transact(run_change)
 
     def close(self) -> None:
         """As `Store.close`."""

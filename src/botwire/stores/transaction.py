@@ -16,6 +16,8 @@ from ..limits import MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
 from ..records import Append, Clear, Delete, Forget, Increment, Message, Pop, Put, Result, Write
 from ..values import Stored, add, encode_json, size
+from . import texts
+from .texts import SEQ_BITS
 
 Row: TypeAlias = tuple[Any, ...]
 Place: TypeAlias = int | str
@@ -23,7 +25,6 @@ Place: TypeAlias = int | str
 Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
 """Runs a statement of queries.sql by its name."""
 
-SEQ_BITS = 32
 ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
@@ -36,7 +37,10 @@ _ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | M
 
 @dataclass(slots=True)
 class Account:
-    """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace."""
+    """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace.
+
+    ``pending``, ``behind``, ``texts`` and ``words`` are about the index of words (`botwire.stores.texts`).
+    """
 
     id: Place | None
     plan: str | None
@@ -45,6 +49,22 @@ class Account:
     bytes: int
     version: int
     expires: int | None
+    pending: str = ""
+    behind: str | None = None
+    texts: int = 0
+    words: int = 0
+
+    @property
+    def row(self) -> Row:
+        """All of it but the plan, in the order of the columns."""
+        counts = self.day, self.writes, self.bytes, self.version, self.expires
+        return (self.id, *counts, self.pending, self.behind, self.texts, self.words)
+
+    def touch(self, mark: str) -> None:
+        """Note that something was written that the index does not know."""
+        line = mark + "\n"
+        if self.behind != texts.OFF and line not in self.pending:
+            self.pending += line
 
 
 class Transaction:
@@ -98,12 +118,13 @@ class Transaction:
         return type(write.operations[0]) in _WHOLE and self.account(write.namespace).id is not None
 
     def finish(self) -> None:
-        """Purge a little of what has expired, and put down the accounts of the namespaces touched."""
+        """Purge a little of what has expired, and put down the index and the accounts of the namespaces touched."""
         for account in self._accounts.values():
             if account.id is not None:
                 self._purge(account, PURGE)
-                row = (account.id, account.day, account.writes, account.bytes, account.version, account.expires)
-                self._run("set_account", row)
+                if texts.is_due(account):
+                    texts.index_pending(self._run, account)
+                self._run("set_account", account.row)
 
     def account(self, namespace: str) -> Account:
         """Return the account of a namespace, an empty one when it has none."""
@@ -122,7 +143,7 @@ class Transaction:
         """Return the account of a namespace and its id, begun if need be."""
         account = self.account(namespace)
         if account.id is None:
-            account.id = one(self._run("new_account", (namespace, account.day)))[0]
+            account.id, account.behind = one(self._run("new_account", (namespace, account.day)))
         assert account.id is not None
         return account, account.id
 
@@ -180,6 +201,7 @@ class Transaction:
         length = size(stored)
         self._charge(account, 1, length + size(key) if old_size is None else length - old_size)
         account.version += 1
+        account.touch(texts.entry_mark(key))
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
         self._run("put_entry", (account.id, key, account.version, created, self._now, expires, stored))
@@ -192,6 +214,7 @@ class Transaction:
         version, _, _, length = self._peek(account.id, op.key)
         if length is not None:
             self._run("delete_entry", (account.id, op.key))
+            account.touch(texts.entry_mark(op.key))
             account.bytes -= length + size(op.key)
             account.version += 1
         return version > 0
@@ -203,6 +226,7 @@ class Transaction:
         end = end_of(op.prefix)
         count, length = one(self._run("measure_entries", (account.id, op.prefix, end, self._now)))
         self._run("delete_entries", (account.id, op.prefix, end))
+        texts.remove_entries(self._run, account, op.prefix, end)
         account.bytes -= length
         account.version += 1
         return int(count)
@@ -220,6 +244,7 @@ class Transaction:
             if self._add(session, seq, message.id, message.stored):
                 last = seq
                 added += size(message.id) + size(message.stored)
+                account.touch(texts.message_mark(session << SEQ_BITS | seq))
             else:
                 seq = one(self._run("seq_of_message", (session, message.id)))[0]
             seqs.append(seq)
@@ -262,6 +287,7 @@ class Transaction:
         """Remove the messages after `left`, which have `length` of the session's `held` bytes, and a session without any."""
         place = session << SEQ_BITS
         self._run("delete_messages", (place + left, place + last))
+        texts.remove_messages(self._run, account, place + left, place + last)
         if left:
             self._run("set_session", (session, left, held - length, self._now))
         else:
@@ -304,6 +330,7 @@ class Transaction:
             return
         for key, length in self._run("find_expired", (account.id, self._now, most)):
             self._run("delete_entry", (account.id, key))
+            account.touch(texts.entry_mark(key))
             account.bytes -= length
         account.expires = one(self._run("first_expiry", (account.id,)))[0]
 

@@ -56,11 +56,11 @@ LIMIT nullif($3::bigint, -1);
 
 -- get_account
 -- A namespace's plan and account.
-SELECT name, plan, day, writes, bytes, version, expires FROM botwire.namespaces WHERE name = $1;
+SELECT name, plan, day, writes, bytes, version, expires, '', 'off', 0, 0 FROM botwire.namespaces WHERE name = $1;
 
 -- lock_account
 -- A namespace's plan and account, for the one who writes next.
-SELECT name, plan, day, writes, bytes, version, expires, sessions
+SELECT name, plan, day, writes, bytes, version, expires, '', 'off', 0, 0, sessions
 FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;

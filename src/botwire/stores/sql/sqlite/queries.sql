@@ -61,15 +61,17 @@ LIMIT ?3;
 
 -- get_account
 -- A namespace's plan and account.
-SELECT id, plan, day, writes, bytes, version, expires FROM namespaces WHERE name = ?1;
+SELECT id, plan, day, writes, bytes, version, expires, pending, behind, texts, words FROM namespaces WHERE name = ?1;
 
 -- new_account
 -- Begin a namespace.
-INSERT INTO namespaces (name, day) VALUES (?1, ?2) RETURNING id;
+INSERT INTO namespaces (name, day) VALUES (?1, ?2) RETURNING id, behind;
 
 -- set_account
 -- Put down what a transaction did to a namespace.
-UPDATE namespaces SET day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6 WHERE id = ?1;
+UPDATE namespaces
+SET day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, pending = ?7, behind = ?8, texts = ?9, words = ?10
+WHERE id = ?1;
 
 -- set_plan
 -- Put a namespace on a plan.
@@ -195,3 +197,113 @@ WHERE expires <= ?1;
 -- redate_answers
 -- Let no answer be from the future.
 UPDATE answers SET created = ?1 WHERE created > ?1;
+
+-- add_text
+-- Index a text by its terms.
+INSERT INTO texts (rowid, terms) VALUES (?1, ?2);
+
+-- delete_text
+-- Take a text out of the index.
+DELETE FROM texts WHERE rowid = ?1;
+
+-- delete_texts
+-- Take the texts of a range of ids out of the index.
+DELETE FROM texts WHERE rowid BETWEEN ?1 AND ?2;
+
+-- delete_some_texts
+-- Take some of the texts of a range of ids out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT rowid FROM texts WHERE rowid BETWEEN ?1 AND ?2 LIMIT ?3);
+
+-- delete_texts_of_entries
+-- Take the entries from a prefix to the end of its range out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3);
+
+-- delete_entry_texts
+-- Forget which entries from a prefix to the end of its range are in the index.
+DELETE FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
+
+-- delete_some_texts_of_entries
+-- Take some of the entries of a namespace out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
+
+-- delete_some_entry_texts
+-- Forget that they were in it.
+DELETE FROM entry_texts WHERE id IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
+
+-- delete_entry_text
+-- Forget that an entry is in the index.
+DELETE FROM entry_texts WHERE id = ?1;
+
+-- set_entry_text
+-- Note that an entry is in the index at a version.
+INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3)
+ON CONFLICT (namespace, key) DO UPDATE SET version = excluded.version
+RETURNING id;
+
+-- entries_to_index
+-- For the keys in a JSON list, what is in the index and what is stored.
+SELECT wanted.value, entry_texts.id, entry_texts.version, entries.version, entries.value
+FROM json_each(?2) AS wanted
+LEFT JOIN entry_texts ON entry_texts.namespace = ?1 AND entry_texts.key = wanted.value
+LEFT JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value;
+
+-- messages_to_index
+-- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+SELECT place, data
+FROM messages
+WHERE place IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (SELECT 1 FROM texts_docsize WHERE id = place)
+ORDER BY place;
+
+-- get_behind
+-- Where the index of a namespace has to go on.
+SELECT id, behind FROM namespaces WHERE name = ?1;
+
+-- keys_to_index
+-- Keys of a namespace after one.
+SELECT key FROM entries WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT ?3;
+
+-- sessions_from
+-- The sessions of a namespace from one on, and how many messages they have.
+SELECT id, last_seq FROM sessions WHERE namespace = ?1 AND id >= ?2 ORDER BY id LIMIT ?3;
+
+-- count_texts
+-- How many texts hold each of the terms in a JSON list, those that none holds left out.
+SELECT wanted.key, terms.doc FROM json_each(?1) AS wanted CROSS JOIN terms ON terms.term = wanted.value;
+
+-- texts_with_each
+-- The ids in a range of the texts that match each of the expressions in a JSON list.
+SELECT wanted.key, texts.rowid
+FROM json_each(?1) AS wanted
+CROSS JOIN texts ON texts.texts MATCH wanted.value AND texts.rowid BETWEEN ?2 AND ?3;
+
+-- newest_texts_with
+-- The ids in a range of texts that match an expression, the last first.
+SELECT rowid FROM texts WHERE texts MATCH ?1 AND rowid BETWEEN ?2 AND ?3 ORDER BY rowid DESC LIMIT ?4;
+
+-- messages_at
+-- The messages of a namespace at the places in a JSON list.
+SELECT place, sessions.name, place & 0xFFFFFFFF, messages.id, data, messages.created
+FROM json_each(?2) AS wanted
+CROSS JOIN messages ON messages.place = wanted.value
+CROSS JOIN sessions ON sessions.id = messages.session
+WHERE sessions.namespace = ?1;
+
+-- entries_at
+-- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+SELECT entry_texts.id, entries.key, entries.value, entries.version, created, updated, expires
+FROM json_each(?2) AS wanted
+CROSS JOIN entry_texts ON entry_texts.id = wanted.value
+CROSS JOIN entries ON entries.namespace = entry_texts.namespace AND entries.key = entry_texts.key
+    AND entries.version = entry_texts.version
+WHERE entries.namespace = ?1 AND (expires IS NULL OR expires > ?3);
+
+-- entries_named
+-- The live entries of a namespace under the keys in a JSON list.
+SELECT entries.key, entries.value, entries.version, created, updated, expires
+FROM json_each(?2) AS wanted
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value
+WHERE expires IS NULL OR expires > ?3;
+
+-- some_texts_of_entries
+-- The ids of the texts of some entries from a prefix to the end of its range.
+SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3 LIMIT ?4;

@@ -1,0 +1,89 @@
+"""Bringing into the index what is older than it: files from before there was one, and namespaces whose index was off.
+
+A step is a transaction of its own, so short that other writers hardly notice, and puts down how far it came. Whoever goes on,
+in whichever process, goes on from there.
+"""
+
+from __future__ import annotations
+
+from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, index_entries, index_messages
+from .transaction import Account, Run, Transaction, one
+
+STEP = 500
+"""Texts that one transaction indexes, in some 20 ms."""
+_ENTRIES, _MESSAGES = "entries ", "messages "
+"""What `Account.behind` begins with; then comes the key or the place to go on after."""
+
+
+def state(run: Run, namespace: str) -> str | None:
+    """Return where the index of a namespace has to go on: `OFF`, or None when nothing is missing."""
+    for _, behind in run("get_behind", (namespace,)):
+        return None if behind is None else str(behind)
+    return None
+
+
+def step(transaction: Transaction, run: Run, namespace: str) -> None:
+    """Index some of what is missing. The caller finishes the transaction."""
+    account = transaction.account(namespace)
+    if account.id is None or account.behind is None or account.behind == OFF:
+        return
+    if account.behind.startswith(_ENTRIES):
+        _step_entries(run, account, account.behind.removeprefix(_ENTRIES))
+    else:
+        _step_messages(run, account, int(account.behind.removeprefix(_MESSAGES)))
+
+
+def _step_entries(run: Run, account: Account, after: str) -> None:
+    keys = [key for (key,) in run("keys_to_index", (account.id, after, STEP))]
+    index_entries(run, account, keys)
+    account.behind = _ENTRIES + keys[-1] if len(keys) == STEP else f"{_MESSAGES}{FIRST_MESSAGE}"
+
+
+def _step_messages(run: Run, account: Account, after: int) -> None:
+    places: list[int] = []
+    sessions = list(run("sessions_from", (account.id, after >> SEQ_BITS, STEP)))
+    for session, last in sessions:
+        start = session << SEQ_BITS
+        seq = max(after - start, 0)
+        until = min(last, seq + STEP - len(places))
+        places += range(start + seq + 1, start + until + 1)
+        after = start + until
+        if len(places) == STEP:
+            break
+    index_messages(run, account, places)
+    account.behind = f"{_MESSAGES}{after}" if STEP in {len(places), len(sessions)} else None
+
+
+def turn_off(transaction: Transaction, namespace: str) -> None:
+    """Index nothing of a namespace from now on. `empty` removes what is there."""
+    account, _ = transaction.open_account(namespace)
+    account.behind, account.pending, account.texts, account.words = OFF, "", 0, 0
+
+
+def empty(transaction: Transaction, run: Run, namespace: str, session: int) -> int | None:
+    """Remove some of what the index holds of a namespace whose index is off; the session to go on with, or None.
+
+    Args:
+        transaction: the caller finishes it.
+        run: runs statements in it.
+        namespace: whose.
+        session: 0, or where to go on.
+    """
+    account = transaction.account(namespace)
+    if account.id is None or account.behind != OFF:
+        return None
+    if not session:
+        run("delete_some_texts_of_entries", (account.id, STEP))
+        run("delete_some_entry_texts", (account.id, STEP))
+        return 0 if one(run("changes", ()))[0] == STEP else 1
+    for place, last in run("sessions_from", (account.id, session, 1)):
+        run("delete_some_texts", (place << SEQ_BITS, (place << SEQ_BITS) + last, STEP))
+        return int(place) + int(one(run("changes", ()))[0] < STEP)
+    return None
+
+
+def turn_on(transaction: Transaction, namespace: str) -> None:
+    """Index a namespace from now on, and with its next search what it holds already. It has to be empty."""
+    account, _ = transaction.open_account(namespace)
+    if account.behind == OFF:
+        account.behind = _ENTRIES

@@ -1,0 +1,284 @@
+"""Search: from a question to the entries and messages that answer it best.
+
+Candidates come from the index of words, by how telling the words are that they hold; the best of them are read, and scored
+anew by their whole text. A word that is in very many texts is not followed to all of them but only to those that hold another,
+rarer word too, so that the time does not grow with the namespace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import nlargest
+from itertools import islice
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ..errors import InvalidArgument
+from ..ranking import FADING, bm25, idf, recency
+from ..records import Entry, Hit, Message, Search
+from ..terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
+from ..values import decode
+from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, Run, as_json, indexed_term, pending_of
+from .transaction import end_of
+
+BUDGET = 10_000
+"""Ids that a search follows words to; what a thread does in some 5 ms."""
+SOME = 1_000
+"""Ids that a search follows a word to that is in more texts than that."""
+MAX_TERMS = 32
+"""Terms of a question that are followed: the most telling."""
+MAX_ASKED = 1_000
+"""Terms of a question that are looked at."""
+MAX_COMMON = 3
+"""Words with too many texts that are followed in part; the others count once a text is read."""
+READ = 96
+"""Texts that are read and scored, at the least."""
+PASSING = 64
+"""Messages that pass on of their score to their neighbours: the best so many."""
+FEW_ENTRIES = 2_000
+"""Entries with a prefix that are found by their keys."""
+
+_ENTRIES = 1, FIRST_MESSAGE - 1
+_MESSAGES = FIRST_MESSAGE, 2**63 - 1
+_Id: TypeAlias = int
+"""The id of a text in the index; for an entry that is not in it, a negative number."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """Something that was read: what a hit will be, its text and its score."""
+
+    hit: Hit
+    text: str
+    score: float = 0.0
+    changed: int = 0
+    terms: list[str] | None = None
+
+
+@dataclass
+class _Searching:
+    """One search in one namespace, on one snapshot of it."""
+
+    run: Run
+    query: Search
+    now: int
+    place: int
+    pending: str
+    texts: int
+    words: int
+    weights: dict[str, float] = field(default_factory=dict)
+    read: dict[_Id, _Text] = field(default_factory=dict)
+    seen: set[_Id] = field(default_factory=set)
+    pending_keys: set[str] = field(default_factory=set)
+
+    @property
+    def average(self) -> float:
+        """How many terms a text has on the average."""
+        if self.texts:
+            return self.words / self.texts
+        return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
+
+    def hits(self) -> list[Hit]:
+        found = self._candidates()
+        wanted = max(READ, 3 * self.query.limit)
+        for id_ in islice(self._passing(_best_first(found)), wanted):
+            self._score(self.read[id_])
+        ranked = self._ranked(found)
+        return [self._hit(id_, ranked[id_]) for id_ in islice(self._passing(ranked), self.query.limit)]
+
+    # Words → candidates
+
+    def _candidates(self) -> dict[_Id, float]:
+        """Return ids of texts that hold words of the question, with the sum of what these say."""
+        ranges = self._ranges()
+        self._read_pending(ranges)
+        counted = self._counted()
+        scores: dict[_Id, float] = {}
+        names = [indexed_term(self.place, term) for term, _ in counted]
+        weights = [self.weights[term] for term, _ in counted]
+        short, budget = 0, BUDGET
+        while short < len(counted) and counted[short][1] <= budget:
+            budget -= counted[short][1]
+            short += 1
+        for low, high in ranges:
+            each = as_json([_quoted(name) for name in names[:short]])
+            for index, id_ in self.run("texts_with_each", (each, low, high)):
+                scores[id_] = scores.get(id_, 0.0) + weights[index]
+            for index in range(short, min(short + MAX_COMMON, len(names))):
+                least = weights[index - 1] if index > short else 0.0
+                for id_ in self._common(names[: index + 1], low, high, alone=len(scores) < READ):
+                    scores[id_] = scores.get(id_, least) + weights[index]
+        for id_, text in self.read.items():
+            score = sum(self.weights.get(term, 0.0) for term in set(self._terms(text)))
+            if score:
+                scores[id_] = score
+        return self._with_prefix(scores)
+
+    def _with_prefix(self, scores: dict[_Id, float]) -> dict[_Id, float]:
+        """Leave out the entries without the prefix, if those with it are few; else each is looked at when it is read."""
+        if not self.query.entries or not self.query.prefix:
+            return scores
+        bounds = self.place, self.query.prefix, end_of(self.query.prefix), FEW_ENTRIES + 1
+        few = {id_ for (id_,) in self.run("some_texts_of_entries", bounds)}
+        if len(few) > FEW_ENTRIES:
+            return scores
+        return {id_: score for id_, score in scores.items() if id_ < 0 or id_ >= FIRST_MESSAGE or id_ in few}
+
+    def _counted(self) -> list[tuple[str, int]]:
+        """Return the terms to follow and how many texts hold each, the rarest first; and weigh all of them."""
+        terms = question_of(self.query.text)[:MAX_ASKED]
+        names = as_json([indexed_term(self.place, term) for term in terms])
+        indexed = {terms[index]: count for index, count in self.run("count_texts", (names,))}
+        pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
+        texts = self.texts + len(self.read)
+        counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
+        self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
+        return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
+
+    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
+        """Return ids of texts with the last of these terms: with one of the others too, and if need be the newest alone."""
+        *rarer, common = map(_quoted, names)
+        found: set[_Id] = set()
+        if rarer:
+            both = f"{common} AND ({' OR '.join(rarer)})"
+            found.update(id_ for (id_,) in self.run("newest_texts_with", (both, low, high, SOME)))
+        if alone:
+            found.update(id_ for (id_,) in self.run("newest_texts_with", (common, low, high, SOME)))
+        return iter(found)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """Return the ranges of ids to search."""
+        query = self.query
+        if query.messages and query.entries and query.session is None:
+            return [(_ENTRIES[0], _MESSAGES[1])]
+        ranges = [_ENTRIES] if query.entries else []
+        if query.messages and query.session is None:
+            ranges.append(_MESSAGES)
+        elif query.messages:
+            for session, last, _ in self.run("peek_session", (self.place, query.session)):
+                ranges.append(((session << SEQ_BITS) + 1, (session << SEQ_BITS) + last))
+        return ranges
+
+    def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
+        """Read what the index does not know yet."""
+        keys, places = pending_of(self.pending)
+        self.pending_keys.update(keys)
+        self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
+        if keys and self.query.entries:
+            for number, row in enumerate(self.run("entries_named", (self.place, as_json(keys), self.now)), 1):
+                self._keep_entry(-number, Entry(*row))
+        self.seen.update(self.read)
+
+    # Candidates → hits
+
+    def _passing(self, ids: Iterable[_Id]) -> Iterator[_Id]:
+        """Read what stands behind ids, and return those that are there and that the filters let through."""
+        remaining = iter(ids)
+        while batch := list(islice(remaining, READ)):
+            self._read([id_ for id_ in batch if id_ not in self.seen])
+            yield from (id_ for id_ in batch if id_ in self.read)
+
+    def _read(self, ids: list[_Id]) -> None:
+        self.seen.update(ids)
+        places = [id_ for id_ in ids if id_ >= FIRST_MESSAGE]
+        entries = [id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE]
+        if places:
+            for place, session, *row in self.run("messages_at", (self.place, as_json(places))):
+                message = Message(*row)
+                text = _Text(Hit(0, "", None, message, session), text_of_message(message.stored), 0, message.created)
+                self._keep(place, text, message.stored)
+        if entries:
+            for id_, *row in self.run("entries_at", (self.place, as_json(entries), self.now)):
+                if row[0] not in self.pending_keys:
+                    self._keep_entry(id_, Entry(*row))
+
+    def _keep_entry(self, id_: _Id, entry: Entry) -> None:
+        if entry.key.startswith(self.query.prefix):
+            text = _Text(Hit(0, "", entry), text_of_entry(entry.key, entry.stored), 0, entry.updated)
+            self._keep(id_, text, entry.stored)
+
+    def _keep(self, id_: _Id, text: _Text, stored: Any) -> None:
+        since, until, where = self.query.since, self.query.until, self.query.where
+        in_time = (since is None or since <= text.changed) and (until is None or text.changed < until)
+        if in_time and (not where or _holds(decode(stored), where)):
+            self.read[id_] = text
+
+    def _terms(self, text: _Text) -> list[str]:
+        if text.terms is None:
+            text.terms = terms_of(text.text)
+        return text.terms
+
+    def _score(self, text: _Text) -> None:
+        age = (self.now - text.changed) / 1_000_000
+        text.score = bm25(self._terms(text), self.weights, self.average) * recency(age, self.query.half_life)
+
+    def _ranked(self, found: dict[_Id, float]) -> dict[_Id, float]:
+        """Return ids and scores, the best first, after messages passed on of theirs to their neighbours."""
+        own = {id_: text.score for id_, text in self.read.items() if text.score}
+        final = dict(own)
+        if self.query.messages and self.query.neighbours:
+            for score, id_ in nlargest(PASSING, ((score, id_) for id_, score in own.items() if id_ >= FIRST_MESSAGE)):
+                for near, share in self._around(id_):
+                    final[near] = final.get(near, found.get(near, 0.0)) + share * score
+        return dict(sorted(final.items(), key=lambda item: (-item[1], -item[0])))
+
+    def _around(self, id_: _Id) -> Iterator[tuple[_Id, float]]:
+        for distance in range(1, self.query.neighbours + 1):
+            for near in (id_ - distance, id_ + distance):
+                if near >> SEQ_BITS == id_ >> SEQ_BITS:
+                    yield near, FADING**distance
+
+    def _hit(self, id_: _Id, score: float) -> Hit:
+        text = self.read[id_]
+        return msgspec.structs.replace(text.hit, score=score, snippet=snippet_of(text.text, self.weights))
+
+
+def search(run: Run, namespace: str, query: Search, now: int) -> list[Hit]:
+    """Answer a question from the index; `run` runs statements on one snapshot."""
+    for place, *_, pending, behind, texts, words in run("get_account", (namespace,)):
+        if behind == OFF:
+            raise InvalidArgument(f"namespace {namespace!r} cannot be searched: its index is off")
+        return _Searching(run, query, now, place, pending, texts, words).hits()
+    return []
+
+
+def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
+    """Return ids by score, and of those with the same the newest first; few scores differ, and few ids are ever asked for."""
+    of_score: dict[float, list[_Id]] = {}
+    for id_, score in scores.items():
+        of_score.setdefault(score, []).append(id_)
+    for score in sorted(of_score, reverse=True):
+        yield from sorted(of_score[score], reverse=True)
+
+
+def _quoted(term: str) -> str:
+    return '"' + term.replace('"', '""') + '"'
+
+
+_NOTHING = object()
+
+
+def _holds(value: Any, where: dict[str, Any]) -> bool:
+    return all(_same(_at(value, path), wanted) for path, wanted in where.items())
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what stands at a path of names and numbers with dots between, such as ``data.tags.0``."""
+    for name in path.split("."):
+        if isinstance(value, dict):
+            value = value.get(name, _NOTHING)
+        elif (
+            isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(value)
+        ):
+            value = value[int(name)]
+        else:
+            return _NOTHING
+    return value
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Whether two JSON values are the same; True is not 1."""
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

@@ -1,0 +1,101 @@
+"""Text → terms."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from botwire.ranking import bm25, fuse, idf, recency
+from botwire.terms import (
+    MAX_WORDS,
+    STOP_WORDS,
+    question_of,
+    snippet_of,
+    terms_of,
+    text_of_entry,
+    text_of_message,
+    words_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Hello, World! 42x", ["hello", "world", "42x"]),
+        ("Ada's don't we'll o'clock l'amour rock'n'roll", "ada do we oclock amour rocknroll".split()),
+        ("ADA’S Café naïve Straße", ["ada", "cafe", "naive", "strasse"]),
+        ("snake_case a-b", ["snake", "case", "a", "b"]),
+        ("猫が好き", ["猫", "が", "好", "き", "猫が", "が好", "好き"]),
+        ("iPhone手机", ["iphone", "手", "机", "手机"]),
+        ("한국", ["한", "국", "한국"]),
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),
+        ("hi 👋🏽!", ["hi", "👋", "🏽"]),
+        ("ｆｕｌｌ ﬁne", ["full", "fine"]),
+        ("Ёлка йод", ["елка", "иод"]),
+        ('"*^(){}:', []),
+    ],
+)
+def test_words(text, words):
+    assert list(words_of(text)) == words
+
+
+def test_terms_are_stems_and_repeat():
+    assert terms_of("Bicycles, bicycling, bicycle") == ["bicycl", "bicycl", "bicycl"]
+    assert terms_of("x" * 41 + " short") == ["short"]
+    assert len(terms_of("a b c " * MAX_WORDS)) == MAX_WORDS
+
+
+def test_a_question_is_about_what_is_telling():
+    assert question_of("When did Caroline's dogs, and other dogs, run?") == ["carolin", "dog", "run"]
+    assert question_of("Who are you?") == ["who", "are", "you"]
+    assert all(list(words_of(word)) == [word] for word in STOP_WORDS)
+
+
+def test_text_of_values():
+    assert text_of_message('{"type":"human","data":{"content":[{"type":"text","text":"Hi"}],"n":1}}') == "Hi"
+    assert text_of_message('{"role":"user","name":"Ada","content":"Hi"}') == "Ada\nHi"
+    assert text_of_message('{"type":["kept"]}') == "kept"
+    assert text_of_entry("user/1", '{"colour":["blue",{"n":null}]}') == "user/1\ncolour\nblue\nn"
+    assert text_of_entry("user/1", "17") == text_of_entry("user/1", b"bytes") == ""
+    sealed = "a" * 70
+    assert text_of_message(f'"{sealed}"') == ""
+    assert text_of_message(f'"https://{sealed}"') == f"https://{sealed}"
+
+
+def test_snippets():
+    weights = dict.fromkeys(question_of("blue bicycle"), 1.0)
+    assert snippet_of("a  blue\nbicycle", weights) == "a blue bicycle"
+    assert snippet_of("", weights) == snippet_of(" ", {}) == ""
+    long = "word " * 200 + "my blue bicycle " + "word " * 200
+    piece = snippet_of(long, weights)
+    assert "blue bicycle" in piece
+    assert piece.startswith("… ")
+    assert piece.endswith(" …")
+    assert snippet_of("x" * 1000, weights) == "x" * 240 + " …"
+    assert snippet_of("word " * 200, {}).startswith("word")
+
+
+@given(st.text(), st.text())
+def test_any_text(text, question):
+    terms = terms_of(text)
+    assert all(term and " " not in term and '"' not in term for term in terms)
+    assert len(snippet_of(text, dict.fromkeys(question_of(question), 1.0))) <= 245
+
+
+@given(st.text())
+def test_what_was_said_can_be_asked(text):
+    assert set(question_of(text)) <= set(terms_of(text))
+    assert bool(question_of(text)) == bool(terms_of(text))
+
+
+def test_ranking():
+    assert idf(1, 1000) > idf(100, 1000) > idf(1000, 1000) > 0
+    assert idf(5, 1) > 0
+    weights = {"a": 1.0, "b": 2.0}
+    assert bm25(["a", "b"], weights, 2) == pytest.approx(3.0)
+    assert bm25(["a", "a"], weights, 2) > bm25(["a", "c"], weights, 2) > bm25(["a", *"cdefgh"], weights, 2)
+    assert bm25([], weights, 0) == bm25(["c"], weights, 0) == 0
+    assert fuse([[1, 2], [2, 3]])[2] == pytest.approx(1 / 62 + 1 / 61)
+    assert recency(10, None) == recency(-5, 10) == 1
+    assert recency(20, 10) == 0.25
