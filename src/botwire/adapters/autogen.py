@@ -447,7 +447,7 @@ def _message_to_item(message: Any) -> dict[str, Any]:
     if type_ is None:
         raise InvalidValue(f"a chat completion context holds messages of AutoGen, not {type(message).__name__}")
     try:
-        item: dict[str, Any] = message.model_dump(mode="json")
+        item: dict[str, Any] = to_jsonable_python(message.model_dump())
     except ValueError as error:
         raise InvalidValue(f"the {type(message).__name__} cannot be stored: {error}") from error
     if item["type"] != type_:
@@ -487,7 +487,7 @@ def _content_to_item(content: MemoryContent) -> dict[str, Any]:
     named = isinstance(content.mime_type, MemoryMimeType)
     mime_type = content.mime_type.value if isinstance(content.mime_type, MemoryMimeType) else content.mime_type
     try:
-        more = content.model_dump(mode="json", exclude=set(MemoryContent.model_fields))
+        more = to_jsonable_python(content.model_dump(exclude=set(MemoryContent.model_fields)))
     except ValueError as error:
         raise InvalidValue(f"the {type(content).__name__} cannot be stored: {error}") from error
     item = {"kind": kind, "content": data, "mime_type": mime_type, "named": named, "metadata": content.metadata}
