@@ -565,6 +565,18 @@ def test_loops_in_several_threads_share_an_async_memory(address, namespace):
     assert len(asyncio.run(_messages(memory))) == 80
 
 
+@pytest.mark.skipif("sys.platform == 'win32'", reason="there is no uvloop")
+def test_under_uvloop(address, namespace):
+    import uvloop
+
+    async def work():
+        async with AsyncMemory(namespace, address) as memory:
+            await asyncio.gather(*(memory.history("s").append([number]) for number in range(20)))
+            assert await memory.history("s").length() == 20
+
+    uvloop.run(work())
+
+
 async def _messages(memory):
     messages = await memory.history("s").messages()
     await memory.close()

@@ -18,7 +18,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -420,8 +420,8 @@ class _Wire(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self.alive = transport, True
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's only behaves like one
+        self.alive = True
 
     def data_received(self, data: bytes) -> None:
         if self._exchange is None:
