@@ -203,6 +203,40 @@ def index_off(
 
 
 @app.command()
+def mcp(
+    namespace: Annotated[str, typer.Option(help="The namespace that the tools read and write.")] = "mcp",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the memory is: sqlite:///path, http(s)://host or postgresql://….",
+            show_default="where the library keeps it",
+        ),
+    ] = None,
+    transport: Annotated[
+        Literal["stdio", "http"], typer.Option(help="How clients connect: as the parent of this process, or by HTTP.")
+    ] = "stdio",
+    host: Annotated[str, typer.Option(help="The interface to listen on, with http.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(help="The port to listen on, with http; 0 for any free one.", min=0, max=65_535)
+    ] = 8766,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
+    ] = False,
+) -> None:
+    """Give the memory to a model as tools, by the Model Context Protocol."""
+    try:
+        from .adapters.mcp import create_server, serve_http, serve_stdio
+    except ImportError as error:
+        print(f"botwire: {error}", file=sys.stderr)
+        raise typer.Exit(1) from error
+    server = create_server(namespace, url)
+    if transport == "stdio":
+        serve_stdio(server)
+    else:
+        serve_http(server, host=host, port=port, open_to_all=open_)
+
+
+@app.command()
 def demo() -> None:
     """Let an agent talk, kill it, and see that it remembers."""
     from .demo import main
