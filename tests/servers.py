@@ -32,7 +32,7 @@ class Server:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.log.append(line)
-            if found := re.search(r"http://127\.0\.0\.1:(\d+)", line):
+            if found := re.search(r"https?://(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)", line):
                 self.port = int(found[1])
                 break
         else:

@@ -15,7 +15,7 @@ from .memory import Memory
 from .namespace import Namespace
 from .records import Message, Operation, Query, Result
 from .store import AsyncStore
-from .stores import EncryptionKey, async_store, lease_async_store
+from .stores import EncryptionKey, async_store, encrypted_store, lease_async_store
 
 T = TypeVar("T")
 
@@ -86,6 +86,10 @@ class AsyncMemory(Namespace):
     sessions = awaiting(Memory.sessions)
     search = awaiting(Memory.search)
     length = awaiting(Memory.__len__)
+
+    async def reencrypt(self, *, plain: bool = False) -> int:
+        """As `Memory.reencrypt`."""
+        return int(await encrypted_store(self._store).reencrypt(self._namespace, plain=plain))
 
     async def contains(self, key: str) -> bool:
         """Whether there is such a key."""

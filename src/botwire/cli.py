@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +16,12 @@ from .errors import BotWireError, InvalidArgument
 from .limits import MAX_HITS, check_namespace
 from .memory import Memory
 from .plans import Plans, load_plans
-from .stores import default_path, is_postgres, make_default_folder, open_to_serve, sqlite_path
+from .records import moment
+from .stores import default_path, default_token, is_postgres, make_default_folder, open_to_serve, sqlite_path
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .server.administer import Administration
 
 app = typer.Typer(
     help="Persistent memory for AI agents.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False
@@ -25,12 +30,23 @@ plan = typer.Typer(help="Put namespaces on plans.", no_args_is_help=True)
 app.add_typer(plan, name="plan")
 index = typer.Typer(help="Let namespaces be searched or not.", no_args_is_help=True)
 app.add_typer(index, name="index")
+token = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
+app.add_typer(token, name="token")
 
 Database = Annotated[
     str | None,
     typer.Option(
         "--db",
         help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
+        show_default="where the library keeps it",
+    ),
+]
+Place = Annotated[
+    str | None,
+    typer.Option(
+        "--db",
+        help="The SQLite file, or postgresql://…, or the http(s):// address of a server, at which BOTWIRE_TOKEN is to be an "
+        "operator's token.",
         show_default="where the library keeps it",
     ),
 ]
@@ -64,9 +80,19 @@ def serve(
     db: Database = None,
     plan: Annotated[str, typer.Option(help="The plan of namespaces that were put on no other.")] = "unlimited",
     plans: PlanFile = None,
+    auth: Annotated[
+        Literal["open", "required"],
+        typer.Option(
+            help="Whether every request needs a token, or only those in namespaces that somebody has claimed."
+        ),
+    ] = "open",
     open_: Annotated[
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
     ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", help="The certificate, in PEM, to serve https.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key, in PEM and without a password.")] = None,
     workers: Annotated[int, typer.Option(help="How many processes serve it together.", min=1, max=64)] = 1,
     max_connections: Annotated[
         int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
@@ -76,12 +102,16 @@ def serve(
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
     from .server.serve import serve as run_server
 
+    if (tls_cert is None) != (tls_key is None):
+        raise InvalidArgument("--tls-cert and --tls-key go together: name both files, or neither")
     run_server(
         _address(db),
         host=host,
         port=port,
         plans=_plans(plans, plan),
+        auth=auth,
         open_to_all=open_,
+        tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
         log_level=log_level,
         workers=workers,
         max_connections=max_connections,
@@ -96,12 +126,75 @@ def plan_set(
     plans: PlanFile = None,
 ) -> None:
     """Put a namespace on a plan, from now on, also while a server runs."""
+    from .server.administer import OnStore
+
     store = open_to_serve(_address(db), _plans(plans, "unlimited"))
     try:
         store.set_plan(check_namespace(namespace), plan)
     finally:
         store.close()
+    with closing(OnStore(_address(db))) as administration:
+        administration.record("plan.set", namespace=namespace, plan=plan)
     typer.echo(f"{namespace} is on the plan {plan}")
+
+
+@token.command("create")
+def token_create(
+    namespace: Annotated[
+        list[str], typer.Option(help="A namespace, or the beginning of names and a *; 'support-*'. Again for several.")
+    ],
+    can: Annotated[str, typer.Option(help="What it may do: read, write, admin, with commas between.")] = "read,write",
+    expires: Annotated[
+        str, typer.Option(help="In how long it expires: a number and s, m, h or d, such as 90d; or never.")
+    ] = "never",
+    name: Annotated[str, typer.Option(help="What it is for, to know it again in the list.")] = "",
+    db: Place = None,
+) -> None:
+    """Make a token and print it. It is shown this once: only its hash is kept.
+
+    With --namespace '*' --can admin it is an operator's.
+    """
+    with closing(_administration(db)) as administration:
+        made = administration.create(namespaces=namespace, can=can.split(","), name=name, expires_in=_seconds(expires))
+    typer.echo(made["secret"])
+
+
+@token.command("list")
+def token_list(db: Place = None) -> None:
+    """List tokens and claims as JSON, one a line, without their secrets."""
+    with closing(_administration(db)) as administration:
+        for item in administration.tokens():
+            times = {
+                when: str(moment(item[when])) for when in ("created", "expires", "revoked") if item[when] is not None
+            }
+            typer.echo(_line({**item, **times}))
+
+
+@token.command("revoke")
+def token_revoke(
+    identity: Annotated[str, typer.Argument(help="The id of the token, as list shows it.", metavar="ID")],
+    db: Place = None,
+) -> None:
+    """Revoke a token or a claim and all tokens that it minted, also while servers run."""
+    with closing(_administration(db)) as administration:
+        gone = administration.revoke(identity)
+    typer.echo(f"revoked: {', '.join(gone)}" if gone else "it was revoked already")
+
+
+@app.command()
+def namespaces(db: Place = None) -> None:
+    """List the namespaces."""
+    with closing(_administration(db)) as administration:
+        for name in administration.namespaces():
+            typer.echo(name)
+
+
+@app.command()
+def audit(db: Place = None) -> None:
+    """Show what administrators did, as JSON, one act a line: tokens, claims, plans."""
+    with closing(_administration(db)) as administration:
+        for act in administration.audit():
+            typer.echo(_line(act))
 
 
 @app.command()
@@ -242,6 +335,32 @@ def demo() -> None:
     from .demo import main
 
     main()
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def _seconds(text: str) -> float | None:
+    if text == "never":
+        return None
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    if unit is None or not (number.isascii() and number.isdigit()):
+        raise InvalidArgument(
+            f"--expires {text!r} is not a time: write a number and s, m, h or d, such as 90d, or never"
+        )
+    return float(number) * unit
+
+
+def _administration(db: str | None) -> Administration:
+    from .server.administer import OnStore, Remote
+
+    if db is not None and db.partition(":")[0] in {"http", "https"}:
+        return Remote(db, default_token())
+    return OnStore(_address(db))
+
+
+def _line(facts: dict[str, Any]) -> str:
+    return json.dumps(facts, ensure_ascii=False, default=str)
 
 
 def _plans(file: Path | None, default: str) -> Plans:

@@ -27,6 +27,10 @@ MAX_NEIGHBOURS = 10
 """How far the score of a message reaches at the most."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400
 
+ACCESS = "\x01access"
+"""The namespace in which a store keeps tokens, claims and the audit log. No caller can name it: `check_namespace` refuses
+control characters. It is on no plan."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

@@ -35,7 +35,7 @@ from .records import (
 )
 from .search import search_query
 from .store import Store
-from .stores import EncryptionKey, lease_store
+from .stores import EncryptionKey, encrypted_store, lease_store
 from .values import encode
 
 T = TypeVar("T")
@@ -67,7 +67,9 @@ class Memory(Namespace):
         namespace: whose memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
         url: where it is: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None: the
             environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
-        token: what lets the caller in at a server that asks for it. It goes to the host of `url` and nowhere else.
+        token: what lets the caller in at a server: one that its operator made, or, to claim the namespace on an open server,
+            one of your own of at least 16 characters. It goes to the host of `url` and nowhere else. None: the
+            environment variable ``BOTWIRE_TOKEN``, if `url` is None too.
         timeout: seconds that a call may take in all, waiting and retries included.
         encryption_key: what `generate_key` made, or 32 bytes, for values and messages to be encrypted before they leave this
             process (AES-256-GCM), so that neither a server nor a file holds them readable; or a list of such keys, of which
@@ -354,10 +356,7 @@ class Memory(Namespace):
             InvalidArgument: the memory has no encryption key.
             DecryptionError: a value is under none of the keys; those before it are done.
         """
-        store: Any = self._store
-        if not hasattr(store, "reencrypt"):
-            raise InvalidArgument("this memory has no encryption_key")
-        return int(store.reencrypt(self._namespace, plain=plain))
+        return int(encrypted_store(self._store).reencrypt(self._namespace, plain=plain))
 
     def close(self) -> None:
         """Let go of the store. Nothing is pending: writes are on disk when they return."""

@@ -255,12 +255,27 @@ Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
+class Permit(msgspec.Struct):
+    """What a server let a caller in for: entries of the namespace `ACCESS` that must still be as they were.
+
+    ``needs``: their keys and versions (0: there is none). ``version``: a version of the whole namespace at which that was
+    so; a store that finds it at this one need not look at the entries, and one that reads them puts down what it found.
+    """
+
+    needs: tuple[tuple[str, int], ...]
+    version: int = -1
+
+
 class Write(msgspec.Struct, frozen=True):
-    """One atomic list of operations on one namespace, and the idempotency key under which it happens once at most."""
+    """One atomic list of operations on one namespace.
+
+    ``idempotency_key``: it happens once at most under this key. ``permit``: it happens only if that still holds.
+    """
 
     namespace: str
     operations: tuple[Operation, ...]
     idempotency_key: str | None = None
+    permit: Permit | None = None
 
 
 # Queries: what can be read; each names the type of its answer
@@ -346,6 +361,16 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     until: int | None = None
     neighbours: int = 2
     half_life: float | None = None
+
+
+class ListNamespaces(Query[list[str]], frozen=True):
+    """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at the most `limit`.
+
+    Asked of no namespace in particular; a namespace is there from its first write on.
+    """
+
+    after: str = ""
+    limit: int | None = None
 
 
 class GetUsage(Query[Usage], frozen=True):

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from .records import Operation, Query, Result
+from .errors import BotWireError
+from .records import Operation, Permit, Query, Result
 
 T = TypeVar("T")
 
@@ -99,4 +100,34 @@ class AsyncStore(Protocol):
 
     async def close(self) -> None:
         """As `Store.close`."""
+        ...
+
+
+STALE = "tokens or claims have changed; try again"
+
+
+class Stale(BotWireError):
+    """A permit does not hold any more: the caller is to be judged anew. Nothing was read or written."""
+
+
+class GuardedStore(AsyncStore, Protocol):
+    """An `AsyncStore` for a server: it reads and writes only while a permit holds.
+
+    A write looks at the permit inside its own transaction, and a read not before it has read: so nothing is written or
+    shown on the strength of a token after the call that revoked it has returned, whichever process that was in.
+    """
+
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `AsyncStore.read`, or raise `Stale`."""
+        ...
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
+    ) -> list[Result]:
+        """As `AsyncStore.write`, or raise `Stale`."""
         ...

@@ -50,6 +50,7 @@ from .records import (
     ListEntries,
     ListKeys,
     ListMessages,
+    ListNamespaces,
     ListSessions,
     Message,
     NewMessage,
@@ -222,6 +223,17 @@ class StoreContract:
         store.write("n", [Clear(), Forget("s")])
         assert _value(store, "k", namespace) == 2
         assert [message.data for message in store.read(namespace, ListMessages("s"))] == [2, 3]
+
+    def test_listing_namespaces(self, store: Store) -> None:
+        names = ["a", "a b", "n" * 128, "é", "日本語", "%2F", "\U0001f916"]
+        for name in names:
+            store.write(name, [put("k", 1)])
+        ordered = sorted(names, key=str.encode)
+        assert store.read("", ListNamespaces()) == ordered
+        assert store.read("", ListNamespaces(limit=2)) == ordered[:2]
+        assert store.read("", ListNamespaces(ordered[1], 3)) == ordered[2:5]
+        assert store.read("", ListNamespaces(ordered[-1])) == []
+        assert store.read("", ListNamespaces(limit=0)) == []
 
     def test_versions_grow_and_never_come_back(self, store: Store) -> None:
         seen: list[Any] = []

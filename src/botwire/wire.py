@@ -359,6 +359,7 @@ class Answer(msgspec.Struct):
 
     results: list[bool | int | float | list[int | _WireMessage]] = msgspec.field(default_factory=list)
     keys: list[str] = msgspec.field(default_factory=list)
+    namespaces: list[str] = msgspec.field(default_factory=list)
     entries: list[_WireEntry] = msgspec.field(default_factory=list)
     messages: list[_WireMessage] = msgspec.field(default_factory=list)
     sessions: list[_WireSession] = msgspec.field(default_factory=list)
@@ -387,6 +388,11 @@ def encode_entries(entries: Sequence[Entry], *, full: bool) -> bytes:
 def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
     """Return a page of keys."""
     return _json({"namespace": namespace, "keys": keys, "next": keys[-1] if full and keys else None})
+
+
+def encode_namespaces(namespaces: Sequence[str], *, full: bool) -> bytes:
+    """Return a page of namespaces."""
+    return _json({"namespaces": namespaces, "next": namespaces[-1] if full and namespaces else None})
 
 
 def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:

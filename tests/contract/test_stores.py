@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 
 import pytest
 
 from botwire import InvalidArgument, generate_key
 from botwire.records import CountEntries, Increment
+from botwire.server.administer import OnStore
 from botwire.stores.cipher import Cipher
 from botwire.stores.encrypted import EncryptedStore
 from botwire.stores.http import HttpStore
@@ -54,7 +56,9 @@ class TestHttpOverPostgres(StoreContract):
 
     @pytest.fixture
     def store(self, postgres, two_servers):
-        store = TakingTurns(*map(HttpStore, two_servers))
+        with closing(OnStore(postgres)) as administration:
+            operator = administration.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
+        store = TakingTurns(*(HttpStore(url, token=operator["secret"]) for url in two_servers))
         yield store
         store.close()
 
@@ -83,7 +87,9 @@ class TestHttp(StoreContract):
 
     @pytest.fixture
     def store(self, server):
-        store = HttpStore(server.url)
+        with closing(OnStore(f"sqlite:///{server.db}")) as file:
+            operator = file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
+        store = HttpStore(server.url, token=operator["secret"])
         yield store
         store.close()
 

@@ -17,7 +17,13 @@ from botwire.plans import load_plans
 from tests.examples import blocks, has_environment, run_examples
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
 WITH_PYTHON = [document for document in DOCUMENTS if blocks(document, "python") and not has_environment(document)]
@@ -42,7 +48,8 @@ def test_plans_in_the_documents(tmp_path):
 
 def test_commands_in_the_documents_exist():
     text = "\n".join(document.read_text() for document in DOCUMENTS)
-    commands = set(re.findall(r"^(?:    |\| `)botwire ((?:plan set|index on|index off|\w+))", text, re.MULTILINE))
+    pattern = r"^(?:    |\| `)botwire ((?:plan set|index on|index off|token \w+|\w+))"
+    commands = set(re.findall(pattern, text, re.MULTILINE))
     assert commands >= {"serve", "plan set", "demo"}
     options = set(re.findall(r"`((?:--[\w-]+ ?)+)`", text))
     helped = ""

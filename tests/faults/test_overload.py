@@ -20,7 +20,7 @@ CLIENTS = 10 * LIMIT
 SECONDS = rounds(6, 60)
 BODY = b'{"value": "' + b"x" * 1000 + b'"}'
 PUT = (
-    b"PUT /memory/n/k%d HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "
+    b"PUT /memory/n/k%d HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: "
     + str(len(BODY)).encode()
     + b"\r\n\r\n"
     + BODY

@@ -25,7 +25,7 @@ run()
 """
 """The server's command with less patience, so that the test does not take as long as a real client may."""
 
-PUT = b"PUT /memory/n/k HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+PUT = b"PUT /memory/n/k HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def closed_after(connections, seconds, drip=None) -> list[float | None]:
     [
         (b"", None, HEADER),
         (b"GET /memory/n/k HT", None, HEADER),
-        (b"GET /memory/n/k HTTP/1.1\r\nHost: x\r\n", b"X: y\r\n", HEADER),
+        (b"GET /memory/n/k HTTP/1.1\r\nHost: localhost\r\n", b"X: y\r\n", HEADER),
         (PUT, None, BODY),
         (PUT[:-2].replace(b"100", b"9999999") + b"\r\n", b" ", BODY),
     ],
@@ -87,7 +87,7 @@ def test_a_request_without_end(server, data, drip, allowed):
 def test_an_answer_that_nobody_reads(server):
     memory = Memory("n", server.url)
     memory.set("big", "x" * 15_000_000)
-    connections = [connect(server, b"GET /memory/n/big HTTP/1.1\r\nHost: x\r\n\r\n" * 2) for _ in range(5)]
+    connections = [connect(server, b"GET /memory/n/big HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2) for _ in range(5)]
     time.sleep(READING + 2.5)
     for connection in connections:
         received = 0

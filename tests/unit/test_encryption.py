@@ -74,6 +74,7 @@ def test_a_server_sees_no_value(server):
             assert await other.get("k") == [1, "two"]
             assert await other.increment("n") == 3
             assert [message.data async for message in other.history("s")] == ["hello"]
+            assert await other.reencrypt() == 0
 
     asyncio.run(main())
 

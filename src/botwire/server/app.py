@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -21,27 +21,42 @@ from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Una
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
 from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, Message, Pop
 from ..search import KINDS, search_query
-from ..store import AsyncStore
+from ..store import AsyncStore, GuardedStore
 from ..version import __version__
+from .admin import add_administration
+from .auth import Forbidden, Mode, Unauthorized
+from .gate import Gate
 from .openapi import SEARCH_BODY, describe
-from .routes import ROUTES, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
+from .page import add_page
+from .routes import ROUTES, Guard, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
 
 log = logging.getLogger("botwire.server")
 
 Namespace = Annotated[str, "the namespace"]
+
+
+async def _store(request: Request) -> Any:
+    return request.scope["store"]
+
+
+Let = Annotated[AsyncStore, Depends(_store)]
+"""The store, as it is for a caller who was let in."""
 Count = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
-def create_app(store: AsyncStore) -> FastAPI:
+def create_app(store: GuardedStore, *, mode: Mode = "open", local_only: bool = True) -> FastAPI:
     """Return the service over a store, which it closes when it shuts down.
 
     Args:
         store: where the namespaces are.
+        mode: open, or required: whether every request needs a token.
+        local_only: refuse requests that name a host other than this machine, see `gate.Gate`.
     """
+    gate = Gate(store, mode=mode, local_only=local_only)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        log.info("serving", extra={"store": store.address, "version": __version__})
+        log.info("serving", extra={"store": store.address, "version": __version__, "auth": mode})
         yield
         await store.close()
         log.info("stopped")
@@ -52,23 +67,29 @@ def create_app(store: AsyncStore) -> FastAPI:
         summary="Persistent memory for AI agents.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # these pages load their scripts from other hosts
+        redoc_url=None,
     )
-    app.state.store = store
+    app.state.gate = gate
     app.router.routes.extend(ROUTES)
-    _add_operations(app, store)
+    _add_operations(app)
+    add_administration(app)
+    app.add_middleware(Guard, gate=gate, router=app.router, on_error=refusal)
     _add_error_handlers(app)
     describe(app)
+    add_page(app)
     return app
 
 
 def shortcut(app: FastAPI) -> Shortcut:
     """Return the app for a server to run: as it is, and faster."""
-    return Shortcut(app, refusal)
+    return Shortcut(app, app.state.gate, refusal)
 
 
-def _add_operations(app: FastAPI, store: AsyncStore) -> None:
+def _add_operations(app: FastAPI) -> None:
     @app.get("/memory/{namespace}", tags=["memory"])
     async def list_entries(
+        store: Let,
         namespace: Namespace,
         key: Annotated[list[str] | None, Query(description="answer with these entries instead of a list")] = None,
         prefix: str = "",
@@ -96,6 +117,7 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
     @app.get("/sessions/{namespace}", tags=["sessions"])
     async def list_sessions(
         request: Request,
+        store: Let,
         namespace: Namespace,
         session: Annotated[
             str | None, Query(description="answer with this session's messages instead of a list")
@@ -132,6 +154,7 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
 
     @app.get("/search/{namespace}", tags=["search"])
     async def search(
+        store: Let,
         namespace: Namespace,
         q: Annotated[str, Query(description="a question or some words")],
         limit: Annotated[int, Query(ge=0, le=MAX_HITS)] = 10,
@@ -162,18 +185,18 @@ def _add_operations(app: FastAPI, store: AsyncStore) -> None:
         return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
 
     @app.post("/search/{namespace}", tags=["search"], openapi_extra=SEARCH_BODY)
-    async def search_long(request: Request, namespace: Namespace) -> Response:
+    async def search_long(request: Request, store: Let, namespace: Namespace) -> Response:
         """Find the entries and messages that answer a question best. It changes nothing."""
         asked = wire.decode_search(await read_body(request))
         return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
 
     @app.get("/usage/{namespace}", tags=["usage"])
-    async def usage(namespace: Namespace) -> Response:
+    async def usage(store: Let, namespace: Namespace) -> Response:
         """Say what a namespace holds, what it wrote today, and what its plan allows."""
         return JsonResponse(wire.encode_usage(namespace, await store.read(check_namespace(namespace), GetUsage())))
 
     @app.get("/health", tags=["operations"])
-    async def health() -> dict[str, str]:
+    async def health(store: Let) -> dict[str, str]:
         """Say whether the store can be read."""
         await store.read("health", GetUsage())
         return {"status": "ok", "version": __version__}
@@ -231,6 +254,8 @@ def problem(error: BotWireError) -> Response:
         headers["RateLimit-Policy"] = f'"writes";q={error.details.get("limit", 0)};w=86400'
         headers["RateLimit"] = f'"writes";r=0;t={wait}'
         headers["Retry-After"] = wait
+    elif isinstance(error, Unauthorized | Forbidden):
+        headers["WWW-Authenticate"] = error.challenge
     elif isinstance(error, Unavailable):
         headers["Retry-After"] = "1"
     return _problem(wire.encode_problem(error), error.status, headers)

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP, for clients that are too many or too slow.
+"""uvicorn's HTTP, for clients that are too many, too slow or too talkative.
 
 uvicorn closes a connection that idles between requests; one that never finishes its request, or never reads its answer, it
-would keep for ever.
+would keep for ever, and of a URL or a header it would take whatever comes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import math
 import weakref
 from typing import Any
 
+from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .app import problem
+from .routes import HeaderTooLarge, UrlTooLong
 
 HEADER_SECONDS = 10.0
 """From the connection, or the first byte of a request, to the end of its header."""
@@ -23,11 +25,23 @@ BODY_SECONDS = 60.0
 """From the end of the header to the end of the body: 32 MiB at 0.5 MiB/s."""
 READING_SECONDS = 60.0
 """How long a client may stop reading its answer."""
+MAX_URL_BYTES = 16 * 1024
+"""A key, a prefix and a namespace of the longest, all percent-encoded, have 6 KiB."""
+MAX_FIELDS = 100
+MAX_HEADER_BYTES = 32 * 1024
+"""Names and values of the header fields together; and of a header that is not whole yet, what came after its first packet."""
 FLOOD = 16
 """Beyond so many times the limit a connection is closed without an answer."""
 
 _BUSY = problem(Unavailable("the server has as many connections as it takes; try again after a second"))
-_BUSY.headers["Connection"] = "close"
+_LONG_URL = problem(UrlTooLong(f"a URL may have {MAX_URL_BYTES:,} bytes here"))
+_LARGE_HEADER = problem(
+    HeaderTooLarge(
+        f"a header may have {MAX_FIELDS} fields and {MAX_HEADER_BYTES:,} bytes here: are there cookies in it?"
+    )
+)
+for _answer in (_BUSY, _LONG_URL, _LARGE_HEADER):
+    _answer.headers["Connection"] = "close"
 
 
 class Joining(asyncio.Transport):
@@ -73,6 +87,9 @@ class Protocol(HttpToolsProtocol):
         self._limit = self.limit_concurrency or math.inf
         self.limit_concurrency = None  # which uvicorn would enforce without a reason and without Retry-After
         self.due = self.reading_due = math.inf
+        self._received = 0
+        self._head: int | None = None
+        """Bytes of a header that is not whole yet, but for its first packet; None: there is none."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or one to refuse."""
@@ -86,17 +103,43 @@ class Protocol(HttpToolsProtocol):
             _WATCHED.add(self.server_state)
             _watch(self.loop, self.server_state)
 
+    def data_received(self, data: bytes) -> None:
+        """Something has come."""
+        self._received = len(data)
+        begun = self._head
+        super().data_received(data)
+        if self._head is not None and begun is not None:
+            self._head += len(data)
+            if self._head > MAX_HEADER_BYTES and not self.transport.is_closing():
+                self._refuse(_LARGE_HEADER, "Request Header Fields Too Large")
+
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        self._head = 0
         self.due = self.loop.time() + HEADER_SECONDS
 
     def on_headers_complete(self) -> None:
         """Its header is there."""
+        if len(self.url) > MAX_URL_BYTES:
+            self.app = _LONG_URL
+        elif len(self.headers) > MAX_FIELDS or (
+            (self._head or 0) + self._received > MAX_HEADER_BYTES
+            and sum(len(name) + len(value) for name, value in self.headers) > MAX_HEADER_BYTES
+        ):
+            self.app = _LARGE_HEADER
+        self._head = None
         super().on_headers_complete()
         self.due = self.loop.time() + BODY_SECONDS
         if len(self.connections) > self._limit:
             self.cycle.keep_alive = False
+
+    def _refuse(self, answer: Response, phrase: str) -> None:
+        """Answer to a header that has no end, and close."""
+        fields = b"".join(b"%b: %b\r\n" % field for field in answer.raw_headers)
+        status = f"HTTP/1.1 {answer.status_code} {phrase}\r\n".encode()
+        self.transport.write(status + fields + b"\r\n" + bytes(answer.body))
+        self.transport.close()
 
     def on_message_complete(self) -> None:
         """All of it is there."""

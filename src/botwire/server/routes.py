@@ -8,18 +8,20 @@ again. `openapi.py` describes these routes in the app's OpenAPI document all the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import Match, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
-from ..store import AsyncStore
+from .auth import TABLE, Rule, rule_of
+from .gate import Admitted, Gate
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 
@@ -29,6 +31,18 @@ class TooLarge(InvalidArgument):
 
     code = "too_large"
     status = 413
+
+
+class UrlTooLong(TooLarge):
+    """The path and query are longer than any legal request needs; nothing was done."""
+
+    status = 414
+
+
+class HeaderTooLarge(TooLarge):
+    """The header has more fields, or more bytes, than any legal request needs; nothing was done."""
+
+    status = 431
 
 
 class UnsupportedMediaType(InvalidArgument):
@@ -93,8 +107,8 @@ ROUTES = [
 ]
 
 
-_ENDPOINTS = {
-    (route.path.count("/"), route.path.split("/")[1], method): route.endpoint
+_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule]] = {
+    (route.path.count("/"), route.path.split("/")[1], method): (route.endpoint, TABLE[method, route.path])
     for route in ROUTES
     for method in route.methods or ()
     if method != "HEAD"
@@ -109,21 +123,30 @@ class Shortcut:
 
     Args:
         app: the app.
+        gate: who lets callers in.
         on_error: makes the answer for an error of ours, as the app does.
     """
 
-    def __init__(self, app: Starlette, on_error: Callable[[BotWireError], Response]) -> None:
+    def __init__(self, app: Starlette, gate: Gate, on_error: Callable[[BotWireError], Response]) -> None:
         self._app = app
+        self._gate = gate
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
-        request = self._hot(scope, receive)
-        if request is None:
+        parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
+        hot = _ENDPOINTS.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
+        if hot is None:
             await self._app(scope, receive, send)
             return
+        endpoint, rule = hot
+        namespace = parts[2]
+        scope["app"] = self._app
+        scope["path_params"] = {"namespace": namespace, "name": parts[-1]}
         try:
-            response = await request.scope["endpoint"](request)
+            known = self._gate.known(scope, namespace, rule.scope)
+            scope["store"] = known or await self._gate.enter(scope, rule, namespace)
+            response = await endpoint(Request(scope, receive))
         except BotWireError as error:
             response = self._on_error(error)
         except ClientDisconnect:  # nobody is there to answer
@@ -133,17 +156,41 @@ class Shortcut:
             raise  # for uvicorn to log
         await response(scope, receive, send)
 
-    def _hot(self, scope: Scope, receive: Receive) -> Request | None:
-        if scope["type"] != "http":
-            return None
-        parts = scope["path"].split("/", 3)
-        endpoint = _ENDPOINTS.get((len(parts) - 1, parts[1], scope["method"]))
-        if endpoint is None:
-            return None
-        scope["app"] = self._app
-        scope["endpoint"] = endpoint
-        scope["path_params"] = {"namespace": parts[2], "name": parts[-1]}
-        return Request(scope, receive)
+
+class Guard:
+    """Sees to it that every other request is let in by the rule of its route, before anything of the app knows of it.
+
+    Args:
+        app: what is behind.
+        gate: who lets callers in.
+        router: knows the routes.
+        on_error: makes the answer for an error of ours.
+    """
+
+    def __init__(self, app: ASGIApp, gate: Gate, router: Router, on_error: Callable[[BotWireError], Response]) -> None:
+        self._app = app
+        self._gate = gate
+        self._router = router
+        self._on_error = on_error
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI has it."""
+        if scope["type"] != "lifespan":
+            try:
+                await self._enter(scope)
+            except BotWireError as error:
+                await self._on_error(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _enter(self, scope: Scope) -> None:
+        for route in self._router.routes:
+            match, child = route.matches(scope)
+            if match is Match.FULL:
+                rule = rule_of(scope.get("method", ""), getattr(route, "path", ""))
+                namespace = child.get("path_params", {}).get("namespace", "")
+                scope["store"] = await self._gate.enter(scope, rule, namespace)
+                return
 
 
 # What the routes share
@@ -234,6 +281,6 @@ def _namespace(request: Request) -> str:
     return check_namespace(request.path_params["namespace"])
 
 
-def _store(request: Request) -> AsyncStore:
-    store: AsyncStore = request.app.state.store
+def _store(request: Request) -> Admitted:
+    store: Admitted = request.scope["store"]
     return store

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-import ipaddress
 import logging
 import os
 import socket
+import ssl
+from pathlib import Path
 
 import msgspec
 import uvicorn
@@ -14,12 +15,14 @@ from uvicorn.supervisors import Multiprocess
 
 from ..errors import InvalidArgument
 from ..plans import Plans
-from ..store import AsyncStore
-from ..stores import async_store, open_to_serve
+from ..store import GuardedStore
+from ..stores import guarded_store, open_to_serve
 from ..stores.sqlite import SqliteStore
 from ..stores.sqlite_served import ServedSqliteStore
 from . import logs
 from .app import create_app, shortcut
+from .auth import Mode
+from .gate import is_loopback
 from .routes import Shortcut
 
 try:
@@ -43,7 +46,9 @@ def serve(
     host: str,
     port: int,
     plans: Plans,
+    auth: Mode = "open",
     open_to_all: bool = False,
+    tls: tuple[Path, Path] | None = None,
     log_level: str = "info",
     workers: int = 1,
     max_connections: int = 1_000,
@@ -55,26 +60,36 @@ def serve(
         host: the interface to listen on.
         port: 0 for any free one, which the log names.
         plans: limits for the namespaces.
-        open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
+        auth: open: whoever comes may use a namespace until it is claimed; required: every request needs a token.
+        open_to_all: listen on an interface that other machines can reach, although not everybody is asked for a token, and
+            answer by whichever name they ask for it.
+        tls: files with the certificate, and those that it rests on, and its key, in PEM: serve https.
         log_level: debug, info, warning or error.
         workers: processes that serve it together, for reads to use more than one core. One that dies is replaced.
         max_connections: connections that each process serves at once; the next ones are refused with 503 and Retry-After.
 
     Raises:
-        InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said, or a store in
-            memory is to have several processes.
+        InvalidArgument: the interface can be reached from other machines, and neither was `auth` required nor
+            `open_to_all` said, or both were; a store in memory is to have several processes; the files are not a
+            certificate and its key.
         StoreError, Unavailable: the file or the database cannot be opened.
     """
-    if not open_to_all and not is_loopback(host):
+    if auth == "required" and open_to_all:
+        raise InvalidArgument("--auth required and --open say opposite things: leave one of them out")
+    if auth == "open" and not open_to_all and not is_loopback(host):
         raise InvalidArgument(
-            f"{host} can be reached from other machines, and this server asks nobody for a token: add --open if that is "
-            "what you want, or put it behind something that asks, or listen on 127.0.0.1"
+            f"{host} can be reached from other machines, and this server asks nobody for a token: add --auth required, or "
+            "add --open if it is to let in whoever comes, or listen on 127.0.0.1"
         )
+    if tls is not None:
+        _check_tls(*tls)
     if workers > 1 and address == "sqlite:///:memory:":
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
     open_to_serve(address, plans).close()  # whatever is wrong with it is said before anything listens
     _allow_files()
-    os.environ[_GIVEN] = msgspec.json.encode((address, plans)).decode()
+    local_only = auth == "open" and not open_to_all
+    os.environ[_GIVEN] = msgspec.json.encode(_Given(address, plans, auth, local_only)).decode()
+    certificate, key = tls or (None, None)
     config = uvicorn.Config(
         f"{__name__}:app",
         factory=True,
@@ -89,10 +104,12 @@ def serve(
         proxy_headers=False,  # nobody asks where a request came from
         ws="none",
         timeout_graceful_shutdown=GRACE,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
     )
     listeners = _listeners(config)
     if workers > 1:
-        _say_where(listeners)
+        _say_where(config, listeners)
         Multiprocess(config, sockets=listeners).run()
     else:
         _Server(config).run(sockets=listeners)
@@ -101,7 +118,7 @@ def serve(
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        _say_where(sockets or [])
+        _say_where(self.config, sockets or [])
 
 
 def _listeners(config: uvicorn.Config) -> list[socket.socket]:
@@ -121,9 +138,10 @@ def _listeners(config: uvicorn.Config) -> list[socket.socket]:
     return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
 
 
-def _say_where(listeners: list[socket.socket]) -> None:
+def _say_where(config: uvicorn.Config, listeners: list[socket.socket]) -> None:
     host, port, *_ = listeners[0].getsockname()
-    log.info("listening on http://%s:%d", f"[{host}]" if ":" in host else host, port)
+    scheme = "https" if config.is_ssl else "http"
+    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
 
 
 def _allow_files() -> None:
@@ -135,21 +153,34 @@ def _allow_files() -> None:
 
 def app() -> Shortcut:
     """Return what each of the processes runs. It is told what to serve by the environment: uvicorn hands on a name only."""
-    address, plans = msgspec.json.decode(os.environ[_GIVEN], type=tuple[str, Plans])
-    store = open_to_serve(address, plans)
-    served: AsyncStore = ServedSqliteStore(store) if isinstance(store, SqliteStore) else async_store(store)
-    app = shortcut(create_app(served))
+    given = msgspec.json.decode(os.environ[_GIVEN], type=_Given)
+    store = open_to_serve(given.address, given.plans)
+    served: GuardedStore = ServedSqliteStore(store) if isinstance(store, SqliteStore) else guarded_store(store)
+    app = shortcut(create_app(served, mode=given.auth, local_only=given.local_only))
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
     gc.freeze()
     return app
 
 
-def is_loopback(host: str) -> bool:
-    """Whether an interface can be reached from this machine only (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)."""
-    if host == "localhost":
-        return True
+class _Given(msgspec.Struct):
+    """What each of the processes is told."""
+
+    address: str
+    plans: Plans
+    auth: Mode
+    local_only: bool
+
+
+def _check_tls(certificate: Path, key: Path) -> None:
+    """Say what is wrong with the files before anything listens, and never ask for a password."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except FileNotFoundError as error:
+        missing = next((file for file in (certificate, key) if not file.exists()), certificate)
+        raise InvalidArgument(f"{missing} is not there: --tls-cert and --tls-key name files in PEM") from error
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidArgument(
+            f"{certificate} and {key} are not a certificate and its key, in PEM and without a password: {error}"
+        ) from error

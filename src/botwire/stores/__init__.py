@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from ..errors import InvalidArgument, StoreError
 from ..limits import check_timeout
 from ..plans import Plans
-from ..store import AsyncStore, OperatedStore, Store
+from ..store import AsyncStore, GuardedStore, OperatedStore, Store
 from .sqlite import SqliteStore
 
 EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
@@ -21,6 +21,8 @@ __all__ = [
     "EncryptionKey",
     "async_store",
     "default_address",
+    "encrypted_store",
+    "guarded_store",
     "is_postgres",
     "lease_async_store",
     "lease_store",
@@ -42,19 +44,25 @@ def default_path() -> Path:
     return platformdirs.user_data_path("botwire", appauthor=False) / "botwire.db"
 
 
+def default_token() -> str | None:
+    """Return ``$BOTWIRE_TOKEN``, which belongs to the server in ``$BOTWIRE_URL`` and goes nowhere else."""
+    return os.environ.get("BOTWIRE_TOKEN", "").strip() or None
+
+
 def open_store(url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> Store:
     """Open a store of its own, which its caller closes.
 
     Args:
         url: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://user@host/database``, ``http://host`` or
             ``https://host``; None: `default_address`.
-        token: for a server that asks for one.
+        token: for a server that asks for one; None: `default_token` if `url` is None too.
         timeout: seconds that a call may take in all.
 
     Raises:
         InvalidArgument: not such an address.
         StoreError: the file cannot be opened.
     """
+    token = default_token() if token is None and url is None else token
     address = _checked(url, token)
     if address.startswith("sqlite:"):
         path = sqlite_path(address)
@@ -126,6 +134,25 @@ def async_store(store: Store) -> AsyncStore:
     return AsyncEncryptedStore(async_store(store.store), store.cipher)
 
 
+def guarded_store(store: OperatedStore) -> GuardedStore:
+    """Return the event loop's side of an operator's store, for a server that lets callers in by permits."""
+    if isinstance(store, SqliteStore):
+        from .sqlite_async import AsyncSqliteStore
+
+        return AsyncSqliteStore(store)
+    from .postgres_async import AsyncPostgresStore, PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    return AsyncPostgresStore(store)
+
+
+def encrypted_store(store: Any) -> Any:
+    """Return a store if its values are encrypted, or raise `InvalidArgument`."""
+    if not hasattr(store, "reencrypt"):
+        raise InvalidArgument("this memory has no encryption_key")
+    return store
+
+
 def sqlite_path(address: str) -> str:
     """Return the path in ``sqlite:///path``: what follows the three slashes, as it stands."""
     prefix = "sqlite:///"
@@ -184,6 +211,7 @@ class _Shared:
             os.register_at_fork(after_in_child=self._renew_mutex)
 
     def lease(self, url: str | None, token: str | None, timeout: float) -> tuple[Store, Callable[[], None]]:
+        token = default_token() if token is None and url is None else token
         address = _checked(url, token)
         with self._mutex:
             key = _identity(address, token, check_timeout(timeout))

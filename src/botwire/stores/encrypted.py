@@ -34,6 +34,7 @@ from ..records import (
     ListEntries,
     ListKeys,
     ListMessages,
+    ListNamespaces,
     ListSessions,
     Message,
     NewMessage,
@@ -50,7 +51,9 @@ from .cipher import Cipher
 T = TypeVar("T")
 
 _MAX_ATTEMPTS = 100
-_AS_THEY_ARE = frozenset({Delete, Clear, Forget, Pop, ListKeys, CountEntries, CountMessages, ListSessions, GetUsage})
+_AS_THEY_ARE = frozenset(
+    {Delete, Clear, Forget, Pop, ListKeys, CountEntries, CountMessages, ListSessions, ListNamespaces, GetUsage}
+)
 """Operations and queries in which there is no value."""
 
 

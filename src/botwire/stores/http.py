@@ -25,6 +25,7 @@ from ..records import (
     ListEntries,
     ListKeys,
     ListMessages,
+    ListNamespaces,
     ListSessions,
     Operation,
     Query,
@@ -186,6 +187,18 @@ class _Server(ABC):
     async def _count_messages(self, namespace: str, query: CountMessages) -> int:
         return (await self._get(_session_path(namespace, query.session, count="true"))).count
 
+    async def _list_namespaces(self, _: str, query: ListNamespaces) -> list[str]:
+        found: list[str] = []
+        after: Any = query.after
+        while query.limit is None or len(found) < query.limit:
+            size = MAX_PAGE if query.limit is None else min(MAX_PAGE, query.limit - len(found))
+            page = await self._get("/namespaces" + wire.query(after=after or None, limit=size))
+            found += page.namespaces
+            after = page.next
+            if after is None:
+                break
+        return found
+
     async def _get_usage(self, namespace: str, _: GetUsage) -> Usage:
         return wire.decode_usage(await self._ask(Request("GET", wire.namespace_path("usage", namespace))))
 
@@ -205,6 +218,7 @@ _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     ListMessages: _Server._list_messages,
     CountMessages: _Server._count_messages,
     ListSessions: _Server._list_sessions,
+    ListNamespaces: _Server._list_namespaces,
     GetUsage: _Server._get_usage,
     Search: _Server._search,
 }
@@ -239,6 +253,7 @@ class HttpStore(_Server):
 
     read = blocking(_Server._read)
     write = blocking(_Server._write)
+    ask = blocking(_Server._ask)
 
     def close(self) -> None:
         """As `Store.close`."""

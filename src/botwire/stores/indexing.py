@@ -6,8 +6,9 @@ in whichever process, goes on from there.
 
 from __future__ import annotations
 
+from .permits import Run
 from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, index_entries, index_messages
-from .transaction import Account, Run, Transaction, one
+from .transaction import Account, Transaction, one
 
 STEP = 500
 """Texts that one transaction indexes, in some 20 ms."""

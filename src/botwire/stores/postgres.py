@@ -16,14 +16,16 @@ from urllib.parse import urlsplit
 from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import DAY, Plans
-from ..records import Append, Operation, Query, Result, Write, new_id
+from ..records import Append, Operation, Permit, Query, Result, Write, new_id
+from ..store import STALE, Stale
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
-from .postgres_connection import Connection, Late, ServerClock, connect, psycopg, run_on
+from .permits import Row
+from .postgres_connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
 from .sql import load_migrations
-from .transaction import Row, Transaction
+from .transaction import Transaction
 
 T = TypeVar("T")
 
@@ -69,20 +71,30 @@ class PostgresStore:
         self._begin_anew()
         self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
 
-    def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
+    def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
 
         def attempt(connection: Connection) -> T:
-            run = run_on(connection, namespace)
-            return cast("T", answer(run, self._plans, namespace, query, self._clock.now()))
+            moment = self._clock.now()
+            run = run_on(connection, namespace) if permit is None else GuardedRun(connection, namespace)
+            result = cast("T", answer(run, self._plans, namespace, query, moment))
+            if permit is not None and not run.holds(permit, moment):
+                raise Stale(STALE)
+            return result
 
         return self._persist(attempt)
 
     def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
     ) -> list[Result]:
-        """As `Store.write`."""
-        return self.queue(namespace).write(Write(namespace, tuple(operations), idempotency_key), self.timeout)
+        """As `GuardedStore.write`."""
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
+        return self.queue(namespace).write(write, self.timeout)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.

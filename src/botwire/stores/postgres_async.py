@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TypeVar
 
-from ..records import Operation, Query, Result, Write
+from ..records import Operation, Permit, Query, Result, Write
 from .postgres import PostgresStore
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
@@ -25,18 +26,24 @@ class AsyncPostgresStore:
         """As `Store.address`."""
         return self.store.address
 
-    async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
         self.store.check_open()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.store.threads, self.store.read, namespace, query)
+        read = partial(self.store.read, namespace, query, permit=permit)
+        return await loop.run_in_executor(self.store.threads, read)
 
     async def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
     ) -> list[Result]:
-        """As `Store.write`, gathered with whatever else is being written to the namespace into one commit."""
+        """As `GuardedStore.write`, gathered with whatever else is being written to the namespace into one commit."""
         self.store.check_open()
-        write = Write(namespace, tuple(operations), idempotency_key)
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.queue(namespace).write_async(write, self.store.timeout)
 
     async def close(self) -> None:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 from ..errors import StoreError
+from ..limits import ACCESS
+from ..records import Permit
+from .permits import Row, entries_hold
 from .sql import load_queries
-from .transaction import Row
 
 try:
     import psycopg
@@ -23,7 +25,7 @@ except ImportError as error:
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
 
-__all__ = ["Connection", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
+__all__ = ["Connection", "GuardedRun", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
@@ -215,12 +217,38 @@ def run_on(connection: Connection, namespace: str) -> Any:
     """Return what runs a statement of queries.sql for a namespace and returns rows as those of SQLite are."""
 
     def run(name: str, values: Sequence[Any]) -> list[Row]:
-        rows = connection.run(namespace, name, values)
-        if name in _WITH_VALUES:
-            return [(key, text if data is None else data, *rest) for key, text, data, *rest in rows]
-        return rows
+        return _as_in_sqlite(name, connection.run(namespace, name, values))
 
     return run
+
+
+class GuardedRun:
+    """What `run_on` returns, for a read that rests on a permit: each statement brings along the version of the rules."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
+        self._namespace = namespace
+        self._version: list[Row] = []
+
+    def __call__(self, name: str, values: Sequence[Any]) -> list[Row]:
+        """Run a statement; the version is from after it."""
+        rows, self._version = self._connection.run_all(self._namespace, [(name, values), ("get_version", (ACCESS,))])
+        return _as_in_sqlite(name, rows)
+
+    def holds(self, permit: Permit, now: int) -> bool:
+        """Whether a permit still held when the last statement had run."""
+        version = self._version[0][0] if self._version else 0
+        if permit.version != version:
+            if not entries_hold(run_on(self._connection, ACCESS), permit, now):
+                return False
+            permit.version = version
+        return True
+
+
+def _as_in_sqlite(name: str, rows: list[Row]) -> list[Row]:
+    if name in _WITH_VALUES:
+        return [(key, text if data is None else data, *rest) for key, text, data, *rest in rows]
+    return rows
 
 
 def _ready(file: int, seconds: float, *, writing: bool = False) -> bool:

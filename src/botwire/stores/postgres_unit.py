@@ -13,18 +13,19 @@ from typing import Any
 
 import msgspec
 
+from ..limits import ACCESS
 from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
+from .permits import Row
 from .postgres_connection import Connection, Statement
 from .texts import OFF, SEQ_BITS
-from .transaction import Row
 
 _MISSING: Any = object()
 _ACCOUNT = 6
 """Columns of the account that are kept; those about the index, which there is none of here yet, come after."""
 _SEQ = (1 << SEQ_BITS) - 1
 _KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
-_READS = frozenset({"messages_between", "measure_entries", "find_expired", "first_expiry"})
+_READS = frozenset({"entry_version", "messages_between", "measure_entries", "find_expired", "first_expiry"})
 
 
 class NotAlone(Exception):
@@ -48,6 +49,8 @@ class Unit:
         """The server's, once it has begun."""
         self._wanted = _Wanted(writes, new_ids=new_ids)
         self._account: Row | None = None
+        self._access: Sequence[Row] = ()
+        self._rests_on_access = any(write.permit is not None for write in writes)
         self._sessions_ever = 0
         self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
         self._added = False
@@ -70,17 +73,24 @@ class Unit:
     def begin(self, timeout: float, mark: str | None = None) -> bool:
         """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
         milliseconds = str(max(1, int(timeout * 1000)))
-        begin = [("begin", ()), ("limit_times", (milliseconds,)), ("lock_account", (self._namespace,))]
+        begin: list[Statement] = [("begin", ()), ("limit_times", (milliseconds,)), ("lock_account", (self._namespace,))]
+        # Before the account is locked, so that nobody who holds one waits for the rules.
+        if self._namespace == ACCESS:
+            begin.insert(2, ("change_access", ()))
+        elif self._rests_on_access:
+            begin[2:2] = [("rest_on_access", ()), ("get_version", (ACCESS,))]
         if mark is not None:
             begin.append(("fetch_answers", (self._namespace, _json([mark]))))
         fetches = self._wanted.statements(self._namespace)
         rows = self._connection.run_all(self._namespace, begin + fetches)
-        self.time = rows[1][0][-1]
-        if rows[2]:
-            (*account, self._sessions_ever) = rows[2][0]
+        found = {name: answer for (name, _), answer in zip(begin, rows, strict=False)}
+        self.time = found["limit_times"][0][-1]
+        if found["lock_account"]:
+            (*account, self._sessions_ever) = found["lock_account"][0]
             self._account = tuple(account)
+        self._access = found.get("get_version", [])
         self._take_in(fetches, rows[len(begin) :])
-        return mark is not None and bool(rows[3])
+        return mark is not None and bool(found["fetch_answers"])
 
     def run(self, name: str, values: tuple[Any, ...]) -> Iterable[Row]:
         """Run a statement of queries.sql, from what is known or in the database."""
@@ -181,6 +191,9 @@ class Unit:
 
     def _get_account(self, _: str) -> Sequence[Row]:
         return () if self._account is None else (self._account,)
+
+    def _get_version(self, _: str) -> Sequence[Row]:
+        return [row[5:6] for row in self._get_account("")] if self._namespace == ACCESS else self._access
 
     def _new_account(self, namespace: str, _: int) -> Sequence[Row]:
         return ((namespace, OFF),)
@@ -322,6 +335,7 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "release": Unit._release,
     "undo": Unit._undo,
     "get_account": Unit._get_account,
+    "get_version": Unit._get_version,
     "new_account": Unit._new_account,
     "set_account": Unit._put_account,
     "peek_entry": Unit._peek_entry,

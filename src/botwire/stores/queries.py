@@ -20,6 +20,7 @@ from ..records import (
     ListEntries,
     ListKeys,
     ListMessages,
+    ListNamespaces,
     ListSessions,
     Message,
     Query,
@@ -27,15 +28,17 @@ from ..records import (
     Session,
     Usage,
 )
+from .permits import Row, Run
 from .recall import search
 from .texts import SEQ_BITS
-from .transaction import Row, Run, day_of, end_of
+from .transaction import day_of, end_of
 
 FEW = 50
 """Rows that are read in less time than it takes to change threads."""
 EVERYTHING = -1
 """SQLite's LIMIT for no limit."""
 _NEWEST = 2**63 - 1
+_LAST_CONTROL = "\x1f"
 
 
 def answer(run: Run, plans: Plans, namespace: str, query: Query[Any], now: int) -> Any:
@@ -52,7 +55,7 @@ def is_short(query: Query[Any]) -> bool:
             return len(keys) <= FEW
         case ListMessages(limit=limit, last=last):
             return min(_rows(limit), _rows(last)) <= FEW
-        case ListKeys(limit=limit) | ListEntries(limit=limit) | ListSessions(limit=limit):
+        case ListKeys(limit=limit) | ListEntries(limit=limit) | ListSessions(limit=limit) | ListNamespaces(limit=limit):
             return _rows(limit) <= FEW
     return False
 
@@ -110,6 +113,11 @@ def _list_sessions(run: Run, _: Plans, namespace: str, query: ListSessions, __: 
     return [Session(*row) for row in run("list_sessions", (namespace, before, _limit(query.limit)))]
 
 
+def _list_namespaces(run: Run, _: Plans, __: str, query: ListNamespaces, ___: int) -> list[str]:
+    after = max(query.after, _LAST_CONTROL)  # ours begin with a control character
+    return [name for (name,) in run("list_namespaces", (after, _limit(query.limit)))]
+
+
 def _get_usage(run: Run, plans: Plans, namespace: str, __: GetUsage, now: int) -> Usage:
     row = next(iter(run("get_account", (namespace,))), None)
     _, kept, day, writes, length, *_ = row or (0, None, 0, 0, 0)
@@ -143,6 +151,7 @@ _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     ListMessages: _list_messages,
     CountMessages: _count_messages,
     ListSessions: _list_sessions,
+    ListNamespaces: _list_namespaces,
     GetUsage: _get_usage,
     Search: _search,
 }

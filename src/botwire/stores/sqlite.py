@@ -15,16 +15,18 @@ import apsw
 from ..errors import BotWireError, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import Plans
-from ..records import Operation, Query, Result, Search, Write, now
+from ..records import Operation, Permit, Query, Result, Search, Write, now
+from ..store import STALE, Stale
 from .clock import KEEP, Clock
 from .commit import CommitQueue, Outcome
 from .connections import Connections
 from .indexing import empty, state, step, turn_off, turn_on
 from .lock import NoLock, lock_for
+from .permits import Row, Run, access_version, entries_hold
 from .queries import answer
 from .sql import load_migrations, load_queries
 from .texts import OFF
-from .transaction import Row, Run, Transaction
+from .transaction import Transaction
 
 T = TypeVar("T")
 
@@ -91,16 +93,20 @@ class SqliteStore:
         """``sqlite:///`` and the path."""
         return f"sqlite:///{self._path}"
 
-    def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
+    def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
         if isinstance(query, Search):
             self._bring_up_to_date(namespace)
         moment = self._now()
         connection = self._connections.take()
         try:
-            return self._answer(connection, namespace, query, moment)
+            result = self._answer(connection, namespace, query, moment)
+            if permit is not None and not connection.holds(permit, moment):
+                raise Stale(STALE)
         except (apsw.Error, TypeError) as error:
             raise self._mapped(error) from error
+        else:
+            return result
         finally:
             connection.roll_back()
             self._connections.give(connection)
@@ -114,10 +120,15 @@ class SqliteStore:
         return cast("T", found)
 
     def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
     ) -> list[Result]:
-        """As `Store.write`."""
-        return self.commits.write(Write(namespace, tuple(operations), idempotency_key), self.timeout)
+        """As `GuardedStore.write`."""
+        return self.commits.write(Write(namespace, tuple(operations), idempotency_key, permit), self.timeout)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
@@ -367,12 +378,30 @@ class SqliteStore:
 class Connection(apsw.Connection):
     """A connection that knows the statements of queries.sql by name."""
 
+    _seen = _access = -1
+
     def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
         """Run a statement to its end and return its rows."""
         try:
             return self.execute(_SQL[name], values).fetchall()
         except UnicodeDecodeError as error:
             raise apsw.CorruptError(f"text that is not UTF-8: {error.reason}") from error
+
+    def holds(self, permit: Permit, now: int) -> bool:
+        """Whether a permit still held when this connection last read.
+
+        ``data_version`` moves with whatever anybody commits and is looked up in 0.1 µs; it is as of the last read
+        (https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html#sqlitefcntldataversion).
+        """
+        if self.data_version() != self._seen:
+            self._access = access_version(self.run)
+            self._seen = self.data_version()
+        version = self._access
+        if permit.version != version:
+            if not entries_hold(self.run, permit, now):
+                return False
+            permit.version = version
+        return True
 
     def roll_back(self) -> None:
         """Undo the transaction if there is one. That the disk fails here too would hide why it is undone."""

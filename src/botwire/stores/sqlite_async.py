@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ..records import Operation, Query, Result, Write
+from ..records import Operation, Permit, Query, Result, Write
 from .queries import is_short
 from .sqlite import SqliteStore
 
@@ -28,17 +28,22 @@ class AsyncSqliteStore:
         """As `Store.address`."""
         return self.store.address
 
-    async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
         if is_short(query):
-            return self.store.read(namespace, query)
-        return await asyncio.to_thread(self.store.read, namespace, query)
+            return self.store.read(namespace, query, permit=permit)
+        return await asyncio.to_thread(self.store.read, namespace, query, permit=permit)
 
     async def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
     ) -> list[Result]:
-        """As `Store.write`, gathered with whatever else is being written into one commit."""
-        write = Write(namespace, tuple(operations), idempotency_key)
+        """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.commits.write_async(write, self.store.timeout)
 
     async def close(self) -> None:

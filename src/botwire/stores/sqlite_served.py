@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ..errors import Timeout
-from ..records import Append, Clear, Forget, Operation, Pop, Put, Result, Write
+from ..records import Append, Clear, Forget, Operation, Permit, Pop, Put, Result, Write
 from .commit import MAX_GROUP, TOO_LATE, Outcome
 from .sqlite import Connection, SqliteStore
 from .sqlite_async import AsyncSqliteStore
@@ -38,14 +38,19 @@ class ServedSqliteStore(AsyncSqliteStore):
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
 
     async def write(
-        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
     ) -> list[Result]:
-        """As `Store.write`, gathered with whatever else is being written into one commit.
+        """As `GuardedStore.write`, gathered with whatever else is being written into one commit.
 
         Cancelled while it waits, it does not happen; once its commit has begun, it does.
         """
         loop = asyncio.get_running_loop()
-        turn = _Turn(Write(namespace, tuple(operations), idempotency_key), loop)
+        turn = _Turn(Write(namespace, tuple(operations), idempotency_key, permit), loop)
         self._waiting.append(turn)
         if not self._busy:
             self._busy = True

@@ -12,19 +12,20 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ..limits import MAX_NAME_BYTES
+from ..limits import ACCESS, MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
-from ..records import Append, Clear, Delete, Forget, Increment, Message, Pop, Put, Result, Write
+from ..records import Append, Clear, Delete, Forget, Increment, Message, Permit, Pop, Put, Result, Write
+from ..store import STALE, Stale
 from ..values import Stored, add, encode_json, size
 from . import texts
+from .permits import Row, Run, access_version, entries_hold
 from .texts import SEQ_BITS
 
-Row: TypeAlias = tuple[Any, ...]
 Place: TypeAlias = int | str
 """What a database knows a namespace by: a number in SQLite, the name itself where tables are split by it."""
-Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
-"""Runs a statement of queries.sql by its name."""
 
+
+FREE = Plan()
 ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
@@ -83,6 +84,7 @@ class Transaction:
         self._now = now
         self._keep_answers = keep_answers
         self._accounts: dict[str, Account] = {}
+        self._access: int | None = None
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
         """Apply a write and return its results, or undo all of it and return the reason.
@@ -91,6 +93,11 @@ class Transaction:
             write: the write.
             alone: nothing else is in this transaction: the reason is raised, and the caller's ROLLBACK is the undoing.
         """
+        if write.permit is not None and not self._holds(write.permit):
+            stale = Stale(STALE)
+            if alone:
+                raise stale
+            return stale
         if alone:
             return self._apply(write)
         if write.idempotency_key is None and len(write.operations) == 1 and self._is_whole(write):
@@ -112,6 +119,17 @@ class Transaction:
             return error
         self._run("release", ())
         return results
+
+    def _holds(self, permit: Permit) -> bool:
+        """Whether a permit holds, with what the writes before this one have changed."""
+        account = self._accounts.get(ACCESS)
+        if account is not None:
+            version = account.version
+        elif self._access is not None:
+            version = self._access
+        else:
+            version = self._access = access_version(self._run)
+        return version == permit.version or entries_hold(self._run, permit, self._now)
 
     def _is_whole(self, write: Write) -> bool:
         """Whether a write is refused, if it is, before it changes anything, so that nothing would have to be undone."""
@@ -144,6 +162,8 @@ class Transaction:
         account = self.account(namespace)
         if account.id is None:
             account.id, account.behind = one(self._run("new_account", (namespace, account.day)))
+            if namespace == ACCESS:
+                account.behind = texts.OFF  # nobody searches it
         assert account.id is not None
         return account, account.id
 
@@ -298,7 +318,10 @@ class Transaction:
     # The account
 
     def _charge(self, account: Account, writes: int, length: int) -> None:
-        name, plan = self._plans.of(account.plan)
+        if account is self._accounts.get(ACCESS):
+            name, plan = "", FREE
+        else:
+            name, plan = self._plans.of(account.plan)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
             raise self._quota_exceeded(name, plan, account)
         if plan.max_bytes is not None and length > 0:

@@ -54,6 +54,26 @@ WHERE namespace = $1 AND id < $2
 ORDER BY id DESC
 LIMIT nullif($3::bigint, -1);
 
+-- list_namespaces
+-- The names of namespaces after a name.
+SELECT name FROM botwire.namespaces WHERE name > $1 ORDER BY name LIMIT nullif($2::bigint, -1);
+
+-- get_version
+-- The number of the last change of a namespace.
+SELECT version FROM botwire.namespaces WHERE name = $1;
+
+-- entry_version
+-- The version of a live entry.
+SELECT version FROM botwire.entries WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
+
+-- rest_on_access
+-- Hold up changes to the rules of access until this transaction ends.
+SELECT pg_advisory_xact_lock_shared(1112495191, 1);
+
+-- change_access
+-- Change the rules of access when no transaction rests on them, and let none begin to.
+SELECT pg_advisory_xact_lock(1112495191, 1);
+
 -- get_account
 -- A namespace's plan and account.
 SELECT name, plan, day, writes, bytes, version, expires, '', 'off', 0, 0 FROM botwire.namespaces WHERE name = $1;

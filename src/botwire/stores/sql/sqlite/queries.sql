@@ -59,6 +59,20 @@ WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND id < ?2
 ORDER BY id DESC
 LIMIT ?3;
 
+-- list_namespaces
+-- The names of namespaces after a name.
+SELECT name FROM namespaces WHERE name > ?1 ORDER BY name LIMIT ?2;
+
+-- get_version
+-- The number of the last change of a namespace.
+SELECT version FROM namespaces WHERE name = ?1;
+
+-- entry_version
+-- The version of a live entry.
+SELECT version
+FROM entries
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
+
 -- get_account
 -- A namespace's plan and account.
 SELECT id, plan, day, writes, bytes, version, expires, pending, behind, texts, words FROM namespaces WHERE name = ?1;

@@ -1,0 +1,114 @@
+"""What operators and those who administer namespaces do: tokens, the list of namespaces, the audit log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import FastAPI, Query, Request
+from starlette.responses import Response
+
+from .. import wire
+from ..errors import InvalidArgument
+from ..limits import MAX_PAGE, check_name, check_namespace
+from ..records import ListNamespaces
+from .auth import NOT_ALLOWED, Forbidden
+from .gate import Gate
+from .routes import JsonResponse, page_size, read_body
+from .tokens import Maker, shown
+
+Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``POST /tokens``."""
+
+    namespaces: list[str]
+    can: list[str]
+    name: str = ""
+    expires_in: float | None = None
+
+
+_decode = msgspec.json.Decoder(NewToken).decode
+
+
+async def create_token(request: Request) -> Response:
+    """Mint a token for namespaces that the caller administers. Its secret is in the answer and kept nowhere."""
+    try:
+        asked = _decode(await read_body(request))
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+    token, secret = await _gate(request).tokens.create(
+        namespaces=asked.namespaces, can=asked.can, name=asked.name, expires_in=asked.expires_in, maker=_maker(request)
+    )
+    return _json({"secret": secret, **shown(token)})
+
+
+async def list_tokens(
+    request: Request,
+    namespace: Annotated[str | None, Query(description="only tokens for this; needed with a token of your own")] = None,
+) -> Response:
+    """List the tokens and claims whose namespaces the caller administers, without their secrets."""
+    maker = _maker(request)
+    if namespace is not None or not maker.minted:
+        await maker.check([check_namespace(namespace)] if namespace else [""])
+    elif not maker.is_admin:
+        raise Forbidden(NOT_ALLOWED, "admin")
+    tokens = await _gate(request).tokens.listed(maker, namespace)
+    return _json({"tokens": [shown(token) for token in tokens]})
+
+
+async def revoke_token(
+    request: Request,
+    token: str,
+    namespace: Annotated[str | None, Query(description="to revoke your own claim: what it is on")] = None,
+) -> Response:
+    """Revoke a token and all that it minted. When this answers, they are good for nothing any more."""
+    if namespace is not None:
+        check_namespace(namespace)
+    gone = await _gate(request).tokens.revoke(check_name(token, "token id"), _maker(request), namespace)
+    return _json({"revoked": [item.id for item in gone]})
+
+
+async def list_namespaces(request: Request, after: str = "", limit: Page = None) -> Response:
+    """List the namespaces. For operators."""
+    size = page_size(limit)
+    names = await request.scope["store"].read("", ListNamespaces(after, size))
+    return JsonResponse(wire.encode_namespaces(names, full=len(names) == size))
+
+
+async def audit(
+    request: Request,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="go on behind this seq")] = 0,
+    limit: Page = None,
+) -> Response:
+    """Say what administrators did. For operators."""
+    size = page_size(limit)
+    messages = await _gate(request).tokens.audit(after=after, limit=size)
+    return JsonResponse(wire.encode_messages(messages, full=len(messages) == size))
+
+
+def add_administration(app: FastAPI) -> None:
+    """Add these routes to the app, one by one: what is in a router inside it has no row in the table of rules."""
+    for method, path, endpoint in (
+        ("POST", "/tokens", create_token),
+        ("GET", "/tokens", list_tokens),
+        ("DELETE", "/tokens/{token}", revoke_token),
+        ("GET", "/namespaces", list_namespaces),
+        ("GET", "/audit", audit),
+    ):
+        app.add_api_route(path, endpoint, methods=[method], tags=["operations"])
+
+
+def _gate(request: Request) -> Gate:
+    gate: Gate = request.app.state.gate
+    return gate
+
+
+def _maker(request: Request) -> Maker:
+    maker: Maker = request.scope["store"]
+    return maker
+
+
+def _json(document: dict[str, Any]) -> Response:
+    return JsonResponse(wire.encode_document(document))

@@ -1,0 +1,63 @@
+"""The page at /docs: the OpenAPI document as one plain page, which loads nothing from anywhere."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}"
+    "code,pre{font:14px/1.4 ui-monospace,monospace}pre{background:#f4f4f4;padding:.5rem;overflow:auto}"
+    "summary{cursor:pointer}b{display:inline-block;min-width:4.5rem}"
+    "@media(prefers-color-scheme:dark){body{color:#ddd;background:#181818}pre{background:#262626}a{color:#8bf}}"
+)
+_HEADERS = {
+    # Nothing on it can run, and nothing is fetched (https://www.w3.org/TR/CSP3/).
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def add_page(app: FastAPI) -> None:
+    """Add the page to the app."""
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(_page(app.openapi()), headers=_HEADERS)
+
+
+def _page(document: dict[str, Any]) -> str:
+    routes = "".join(
+        _operation(method, path, operation)
+        for path, operations in sorted(document["paths"].items())
+        for method, operation in operations.items()
+    )
+    schemas = "".join(
+        f"<details id='{escape(name)}'><summary><code>{escape(name)}</code></summary>{_json(schema)}</details>"
+        for name, schema in sorted(document["components"]["schemas"].items())
+    )
+    info = document["info"]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>botwire</title><style>{_STYLE}</style><h1>botwire {escape(info['version'])}</h1>"
+        f"<p>{escape(info['summary'])} For programs: <a href='openapi.json'>openapi.json</a>.</p>"
+        f"<h2>Routes</h2>{routes}<h2>Schemas</h2>{schemas}"
+    )
+
+
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    told = {name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation}
+    summary = operation.get("description") or operation.get("summary", "")
+    return (
+        f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> — {escape(summary)}</summary>"
+        f"{_json(told)}</details>"
+    )
+
+
+def _json(value: Any) -> str:
+    return f"<pre>{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>"

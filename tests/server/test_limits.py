@@ -1,0 +1,131 @@
+"""What a stranger may send, and how much of it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import time
+
+import pytest
+
+from botwire import Memory
+from botwire.server.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
+
+
+@pytest.fixture(autouse=True)
+def it_lives(shared_server):
+    yield
+    with Memory("limits", shared_server.url) as memory:
+        memory.set("alive", 1)
+        assert memory.get("alive") == 1
+
+
+def answer(server, *parts, pause=0.0):
+    """Send bytes as they are, and return the status and the body of the answer, and whether the connection was closed."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        try:
+            for part in parts:
+                connection.sendall(part)
+                time.sleep(pause)
+        except OSError:
+            pass  # refused before all was sent
+        data, closed = b"", False
+        try:
+            while not re.search(rb"\r\n\r\n.+", data, re.DOTALL) and not closed:
+                received = connection.recv(65536)
+                data, closed = data + received, not received
+            connection.settimeout(0.2)
+            closed = closed or not connection.recv(65536)
+        except TimeoutError:
+            pass
+        except ConnectionResetError:
+            closed = True
+    head, _, body = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]) if head else None, body, closed
+
+
+def get(target, fields=b""):
+    return b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n"
+
+
+def test_a_url(shared_server):
+    longest = b"/memory/limits/" + b"k" * (MAX_URL_BYTES - 15)
+    assert answer(shared_server, get(longest))[0] == 422  # no such key can be, but it is looked at
+    status, body, closed = answer(shared_server, get(longest + b"k"))
+    assert (status, json.loads(body)["type"], closed) == (414, "urn:botwire:error:too_large", True)
+    assert answer(shared_server, b"GET /" + b"k" * 10_000_000)[0] == 431
+    many = b"/memory/limits?" + b"&".join(b"key=%d" % number for number in range(1_400))
+    assert answer(shared_server, get(many))[0] == 200
+
+
+def test_a_header(shared_server):
+    most = b"".join(b"X-%d: y\r\n" % number for number in range(MAX_FIELDS - 1))
+    assert answer(shared_server, get(b"/memory/limits", most))[0] == 200
+    status, body, closed = answer(shared_server, get(b"/memory/limits", most + b"X: y\r\n"))
+    assert (status, json.loads(body)["type"], closed) == (431, "urn:botwire:error:too_large", True)
+    large = b"X: " + b"y" * (MAX_HEADER_BYTES - 14) + b"\r\n"
+    assert answer(shared_server, get(b"/memory/limits", large))[0] == 200
+    assert answer(shared_server, get(b"/memory/limits", large + b"Z: z\r\n"))[0] == 431
+    parts = [b"GET /memory/limits HTTP/1.1\r\nHost: localhost\r\n", *[b"X: " + b"y" * 8000 + b"\r\n"] * 3, b"\r\n"]
+    assert answer(shared_server, *parts, pause=0.02)[0] == 200
+    for endless in (b"X: " + b"y" * 10_000_000, b"X: y\r\n" * 1_000_000, b"y" * 10_000_000):
+        status, _, closed = answer(shared_server, b"GET / HTTP/1.1\r\nHost: localhost\r\n", endless, pause=0.02)
+        assert (status, closed) == (431, True)
+
+
+def test_a_large_body_in_the_packet_of_its_header(shared_server):
+    body = b'{"value": "' + b"x" * 200_000 + b'"}'
+    head = b"PUT /memory/limits/k HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = head.replace(b"Host: x", b"Host: localhost") % len(body)
+    assert answer(shared_server, head + body)[0] == 200
+    assert answer(shared_server, (head + body) * 3)[0] == 200  # one behind the other
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET http://evil.example/memory/n HTTP/1.1\r\nHost: evil.example\r\n\r\n",
+        b"GET /memory/\xff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"POST /memory/n HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcde",
+        b"POST /memory/n HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /memory/n HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /memory/n HTTP/1.1\r\nHost: localhost\r\nX : y\r\n\r\n",
+        b"GET /memory/n HTTP/1.1\r\nHost: localhost\r\n folded: y\r\n\r\n",
+    ],
+    ids=lambda nonsense: ascii(nonsense[:14]),
+)
+def test_nonsense(shared_server, nonsense):
+    status, _, _ = answer(shared_server, nonsense)
+    assert status is None or 400 <= status < 500
+
+
+def test_many_operations(shared_server):
+    connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=20)
+    for count, wanted in ((10_000, 200), (10_001, 422), (500_000, 422)):
+        body = b'{"operations":[' + b",".join([b'{"op":"delete","key":"k"}'] * count) + b"]}"
+        connection.request("POST", "/memory/limits", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == wanted
+    connection.close()
+
+
+def test_the_page_of_routes_loads_nothing(shared_server):
+    connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=10)
+    connection.request("GET", "/docs")
+    response = connection.getresponse()
+    page = response.read().decode()
+    connection.request("GET", "/openapi.json")
+    document = json.loads(connection.getresponse().read())
+    connection.close()
+    assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert not re.search(r"https?://|<script|<link|<img|src=|url\(|@import", page)
+    for path, operations in document["paths"].items():
+        for method in operations:
+            assert f"<b>{method.upper()}</b> <code>{path}</code>" in page
