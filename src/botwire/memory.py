@@ -33,15 +33,13 @@ from .records import (
     Session,
     Usage,
 )
+from .retries import MAX_ATTEMPTS, pause_after
 from .search import search_query
 from .store import Store
 from .stores import EncryptionKey, encrypted_store, lease_store
 from .values import encode
 
 T = TypeVar("T")
-
-_MAX_ATTEMPTS = 100
-"""How often `Memory.update` tries again when somebody else was faster."""
 
 
 class Options(TypedDict, total=False):
@@ -244,21 +242,17 @@ class Memory(Namespace):
             Conflict: others were faster every time.
         """
         check_name(key)
-        for attempt in range(_MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             entry = await self._read(GetEntry(key))
             value = await self._call(fn, default if entry is None else entry.value)
             put = Put(key, encode(value), if_version=0 if entry is None else entry.version, keep_ttl=True)
             try:
                 await self._write(put)
             except Conflict:
-                from random import random
-
-                await self._sleep(random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+                await self._sleep(pause_after(attempt))
             else:
                 return value
-        raise Conflict(
-            f"key {key!r} was changed by others {_MAX_ATTEMPTS} times in a row; nothing was written", key=key
-        )
+        raise Conflict(f"key {key!r} was changed by others {MAX_ATTEMPTS} times in a row; nothing was written", key=key)
 
     @blocking
     async def clear(self, prefix: str = "") -> int:

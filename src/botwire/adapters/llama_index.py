@@ -6,7 +6,6 @@ A message is stored as its own `model_dump` writes it in JSON, and rebuilt as a 
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, Unpack, cast
 
@@ -28,6 +27,7 @@ from ..records import (
     Pop,
     new_id,
 )
+from ..retries import MAX_ATTEMPTS, pause_after
 from ..values import encode_json
 
 try:
@@ -45,9 +45,6 @@ __all__ = ["BotWireChatStore", "BotWireMemoryStore"]
 
 Change: TypeAlias = Callable[[list[Message]], tuple[int, Sequence[NewMessage], list[Operation]] | None]
 """From the messages of a session to where its new end begins, the new end, and what else is to be written; None: nothing."""
-
-_MAX_ATTEMPTS = 100
-"""How often a change is tried again when somebody else was faster."""
 
 
 class BotWireChatStore(BaseChatStore):
@@ -332,7 +329,7 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
         Conflict: others were faster every time.
     """
     check_name(session)
-    for attempt in range(_MAX_ATTEMPTS):
+    for attempt in range(MAX_ATTEMPTS):
         there = await memory._read(ListMessages(session))
         decided = change(there)
         if decided is None:
@@ -343,10 +340,10 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
         try:
             await memory._write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
         except Conflict:
-            await memory._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+            await memory._sleep(pause_after(attempt))
         else:
             return gone
-    raise Conflict(f"the messages were changed by others {_MAX_ATTEMPTS} times in a row; nothing was written")
+    raise Conflict(f"the messages were changed by others {MAX_ATTEMPTS} times in a row; nothing was written")
 
 
 def _limited(operations: list[Operation]) -> list[Operation]:

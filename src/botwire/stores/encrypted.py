@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -44,13 +43,13 @@ from ..records import (
     Query,
     Result,
 )
+from ..retries import MAX_ATTEMPTS, pause_after
 from ..store import AsyncStore, Store
 from ..values import Stored, add, encode_json
 from .cipher import Cipher
 
 T = TypeVar("T")
 
-_MAX_ATTEMPTS = 100
 _AS_THEY_ARE = frozenset(
     {Delete, Clear, Forget, Pop, ListKeys, CountEntries, CountMessages, ListSessions, ListNamespaces, GetUsage}
 )
@@ -96,16 +95,16 @@ class _Sealed(ABC):
         """Add here, since the store cannot, and write if nobody else has meanwhile; if not, all over again."""
         if idempotency_key is not None:
             raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
-        for attempt in range(_MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS):
             sums = await self._add_up(namespace, operations)
             sealed = self._seal(namespace, [sums.get(index, item) for index, item in enumerate(operations)])
             try:
                 results = await self._write_beneath(namespace, sealed, None)
             except Conflict as conflict:
                 added = {put.key for put in sums.values() if put.if_version is not None}
-                if conflict.details.get("key") not in added or attempt == _MAX_ATTEMPTS - 1:
+                if conflict.details.get("key") not in added or attempt == MAX_ATTEMPTS - 1:
                     raise
-                await self._sleep(random.random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+                await self._sleep(pause_after(attempt))
             else:
                 opened = self._open_results(namespace, operations, results)
                 return [_number(sums[index]) if index in sums else item for index, item in enumerate(opened)]
