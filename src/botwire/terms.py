@@ -178,7 +178,8 @@ def _term(word: str) -> str:
 
 @cache
 def _stemmer() -> Any:
-    # Porter's second stemmer for English: https://snowballstem.org/algorithms/english/stemmer.html
-    import snowballstemmer
+    # Porter's second stemmer for English: https://snowballstem.org/algorithms/english/stemmer.html. In C: the one in Python
+    # loads thirty languages, 150 ms in the transaction that happens to need it first, and breaks when threads share it.
+    import Stemmer
 
-    return snowballstemmer.stemmer("english")
+    return Stemmer.Stemmer("english")

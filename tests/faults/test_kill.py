@@ -92,7 +92,7 @@ def test_a_writer_killed_at_random_moments(tmp_path, part, figures):
         writer = f"w{attempt}"
         process = start_writer(f"sqlite:///{path}", "kill", writer)
         go(process)
-        time.sleep(rng.uniform(0, 0.4))
+        time.sleep(rng.uniform(0, 0.12))
         acknowledged = [item for item in kill(process) if item[0] != "ready"]
         check_file(path)
         with Memory("kill", f"sqlite:///{path}") as memory:

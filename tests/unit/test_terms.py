@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +15,7 @@ from botwire.ranking import bm25, fuse, idf, recency
 from botwire.terms import (
     MAX_WORDS,
     STOP_WORDS,
+    _term,
     question_of,
     snippet_of,
     terms_of,
@@ -99,3 +105,35 @@ def test_ranking():
     assert fuse([[1, 2], [2, 3]])[2] == pytest.approx(1 / 62 + 1 / 61)
     assert recency(10, None) == recency(-5, 10) == 1
     assert recency(20, 10) == 0.25
+
+
+def test_threads_may_stem_at_once():
+    """In threads that write, search or serve, on words that none of them has met before."""
+    words = [f"{stem}{ending}" for stem in _stems(400) for ending in ("ation", "ingly", "ness", "fully", "ities")]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            found = list(threads.map(terms_of, [" ".join(words[k::4]) for k in range(4)]))
+    finally:
+        sys.setswitchinterval(interval)
+    _term.cache_clear()
+    assert found == [terms_of(" ".join(words[k::4])) for k in range(4)]
+
+
+def test_the_first_word_that_is_stemmed_takes_no_time():
+    """It may be in a transaction, while others wait."""
+    code = "import time; from botwire.terms import terms_of; t = time.perf_counter(); terms_of('running')"
+    code += "; print(time.perf_counter() - t)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(5)
+    ]
+    assert min(times) < 0.02
+
+
+def _stems(count: int) -> list[str]:
+    rng = random.Random(1)
+    return [
+        "".join(rng.choice("bcdfglmnprst") + rng.choice("aeiou") for _ in range(3)) + rng.choice("lnrst")
+        for _ in range(count)
+    ]
