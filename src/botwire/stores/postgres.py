@@ -290,7 +290,9 @@ def migrate(connection: psycopg.Connection[Row], address: str) -> None:
 
 
 def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
-    if connection.execute("SELECT to_regclass('botwire.schema')").fetchall() == [(None,)]:
+    # Not by to_regclass, which answers from a cache that waiting for an advisory lock does not bring up to date.
+    there = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'botwire' AND tablename = 'schema'"
+    if not connection.execute(there).rowcount:
         return 0
     ((version,),) = connection.execute("SELECT version FROM botwire.schema").fetchall()
     if version > len(_MIGRATIONS):
