@@ -18,7 +18,11 @@ from tests.servers import Server as StartedServer
 
 Server = rounds(ForkedServer, StartedServer)
 CLIENTS = 8
+IMPATIENT = 0.4
+"""Seconds after which every other client gives up."""
 KILLS = rounds(5, 100)
+DOWN = rounds(IMPATIENT + 0.1, 0)
+"""Seconds without a server, besides those that it takes to start: the forked one is back before anybody gives up."""
 KEYS = 4
 PERIOD = 0.7
 """Seconds that a key is in use: the longer a history, the longer the search."""
@@ -30,7 +34,7 @@ class Client(threading.Thread):
     def __init__(self, number: int, url: str, stop: threading.Event) -> None:
         super().__init__()
         # Some give up before a server is back, so that they never learn what became of their write.
-        self.store = HttpStore(url, timeout=0.4 if number % 2 else 20)
+        self.store = HttpStore(url, timeout=IMPATIENT if number % 2 else 20)
         self.rng, self.number, self.stop = random.Random(number), number, stop
         self.keys: dict[str, list[Event]] = collections.defaultdict(list)
         self.appends: list[Event] = []
@@ -112,6 +116,7 @@ def test_histories_under_crashes(tmp_path, figures):
             for _ in range(KILLS):
                 time.sleep(rng.uniform(0.3, 1.0))
                 server.kill()
+                time.sleep(DOWN)
                 server.start()
             time.sleep(0.5)
         finally:
