@@ -9,11 +9,10 @@ import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from . import durability, embedded, growth, histories, keyvalue, plots, report, servers
 from .measure import Row
@@ -50,11 +49,9 @@ def main(*parts: str) -> None:
         peers = {(part, row.theirs): None for part, kind in kinds.items() for row in rows if row.group == part and kind}
         counted = {f"{part}: ours": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)}
         counted |= {f"{part}: {name}": _syncs(kinds[part], name) for part, name in peers}
-    console.print(_table(rows))
-    if served:
-        console.print(_served_table(served))
-    if counted:
-        console.print(_sync_table(counted))
+    tables = report.tables(rows, served, counted)
+    for table in tables:
+        console.print(report.for_terminal(table))
     OUTPUT.mkdir(parents=True, exist_ok=True)
     document = {
         "rows": [row._asdict() | {"ratio": row.ratio, "met": row.met} for row in rows],
@@ -63,7 +60,7 @@ def main(*parts: str) -> None:
     }
     (OUTPUT / "benchmarks.json").write_text(json.dumps(document, indent=2))
     plots.draw(rows, served, OUTPUT)
-    text = report.tables(rows, served, counted)
+    text = report.markdown(tables)
     (OUTPUT / "benchmarks.md").write_text(text, "utf-8")
     console.print(f"Written to {OUTPUT}: benchmarks.json, benchmarks.md and the plots")
     if into_docs:
@@ -79,52 +76,6 @@ def _syncs(kind: str, name: str) -> float | None:
     if "LangChain building" in name:
         return None
     return durability.syncs(kind, _NAMES.get(name, name))
-
-
-def _table(rows: Sequence[Row]) -> Table:
-    table = Table(title="botwire beside others, in one run (medians in µs)")
-    for title in ("what", "beside", "ours", "theirs", "our worst", "ratio", "bar", ""):
-        table.add_column(title, justify="left" if title in {"what", "beside", ""} else "right")
-    for row in rows:
-        table.add_row(
-            row.what,
-            row.theirs,
-            f"{row.our_us:,.1f}",
-            f"{row.their_us:,.1f}",
-            f"{row.worst_us:,.0f}",
-            f"{row.ratio:.2f}",
-            "" if row.bar is None else f"{'≤' if row.smaller_is_better else '≥'} {row.bar:g}",
-            "" if row.bar is None else "met" if row.met else "MISSED",
-        )
-    return table
-
-
-def _served_table(served: Sequence[Served]) -> Table:
-    table = Table(title="Servers on one core, the load on the other (times in ms)")
-    for title in ("server", "work", "connections", "a second", "p50", "p99", "p99.9", "worst", "failed", "MB"):
-        table.add_column(title, justify="left" if title in {"server", "work"} else "right")
-    for item in served:
-        times = [f"{time:,.2f}" for time in (item.p50, item.p99, item.p999, item.worst)]
-        table.add_row(
-            item.server,
-            item.work,
-            str(item.connections),
-            f"{item.rate:,.0f}",
-            *times,
-            str(item.failed),
-            f"{item.megabytes:.0f}" if item.megabytes else "",
-        )
-    return table
-
-
-def _sync_table(counted: dict[str, float | None]) -> Table:
-    table = Table(title="Syncs to disk for each write, counted by strace (below 1: an acknowledged write can be lost)")
-    table.add_column("where")
-    table.add_column("syncs", justify="right")
-    for name, count in counted.items():
-        if count is not None:
-            table.add_row(name, f"{count:.2f}")
-    return table
 
 
 if __name__ == "__main__":
