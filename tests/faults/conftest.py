@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import sys
 import time
 
@@ -19,6 +20,8 @@ def disks_may_fail(monkeypatch):
     monkeypatch.setattr(
         sys, "unraisablehook", lambda args: None if isinstance(args.exc_value, apsw.Error) else report(args)
     )
+    yield
+    gc.collect()  # connections to disks without power, which would be closed during some later test
 
 
 @pytest.fixture
