@@ -486,7 +486,7 @@ def test_only_hashes_are_kept(required, opened, mint):
         kept = [] if server.db.startswith("postgresql:") else Path(server.db).parent.iterdir()
         data = b"".join(file.read_bytes() for file in kept)
         assert secret.encode() not in data
-        assert secret.rpartition("_")[2].encode() not in data
+        assert secret.split("_", 2)[2].encode() not in data  # there may be more of them in it
         assert OWN.encode() not in data
         assert not any(secret in line or OWN in line for line in server.log)
 
