@@ -17,12 +17,15 @@ import pytest
 
 from botwire import AuthError, InvalidArgument, Memory
 from botwire.limits import ACCESS
-from botwire.records import GetEntry, ListNamespaces, Put
+from botwire.records import GetEntry, ListNamespaces, Permit, Put
 from botwire.server.administer import OnStore, Remote
 from botwire.server.app import create_app
 from botwire.server.auth import TABLE
+from botwire.store import Stale
 from botwire.stores import default_token
 from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.sql import load_queries
 from botwire.stores.sqlite import SqliteStore
 from botwire.stores.sqlite_served import ServedSqliteStore
 from tests.servers import Server
@@ -465,6 +468,32 @@ def test_nothing_is_written_after_a_token_was_revoked(required, mint):
     stop.set()
     assert sorted(refused) == list(range(6))
     assert file.items() == at_once
+
+
+def test_in_postgresql_revoking_waits_for_writes_that_rest_on_the_token(postgres):
+    import psycopg
+
+    with closing(OnStore(postgres)) as administration, closing(PostgresStore(postgres)) as store:
+        made = administration.create(namespaces=["n"], can=["write"], name="", expires_in=None)
+        permit = Permit(((f"token/{made['id']}", 1),))
+        for statement, wait in (("rest_on_access", administration.revoke), ("change_access", None)):
+            with psycopg.connect(postgres) as other:
+                other.execute(load_queries("postgres")[statement])
+                done = threading.Event()
+
+                def act(wait=wait, done=done):
+                    wait(made["id"]) if wait else store.write("n", [Put("k", "1")], permit=Permit(()))
+                    done.set()
+
+                thread = threading.Thread(target=act)
+                thread.start()
+                assert not done.wait(0.3)
+                other.rollback()
+                thread.join(10)
+                assert done.is_set()
+        with pytest.raises(Stale):
+            store.write("n", [Put("k", "2")], permit=permit)
+        assert store.read("n", GetEntry("k")).value == 1
 
 
 def test_a_token_expires(required, mint):
