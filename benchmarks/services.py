@@ -44,11 +44,13 @@ def process(command: list[Any], port: int, *, cores: str = str(SERVER_CORE)) -> 
 
 
 @contextmanager
-def botwire_server(folder: Path, *, workers: int = 1, cores: str = str(SERVER_CORE)) -> Iterator[tuple[int, int]]:
+def botwire_server(
+    folder: Path, *options: str, workers: int = 1, cores: str = str(SERVER_CORE)
+) -> Iterator[tuple[int, int]]:
     """Run ``botwire serve``; yields its port and process id."""
     port = free_port()
     command = [sys.executable, "-m", "botwire", "serve", "--db", folder / "served.db", "--port", port]
-    with process([*command, "--workers", workers], port, cores=cores) as server:
+    with process([*command, "--workers", workers, *options], port, cores=cores) as server:
         yield port, server.pid
 
 
