@@ -6,12 +6,24 @@ import http.client
 import json
 import re
 import socket
+import sys
 import time
 
 import pytest
 
 from botwire import Memory
 from botwire.server.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
+from tests.servers import Server
+
+STRICT = """
+import sys
+from botwire.server import protocol
+protocol.is_exempt = lambda host: host == "127.0.0.1"
+sys.argv = sys.argv[3:]
+from botwire.cli import run
+run()
+"""
+"""The server's command, to which only 127.0.0.1 is this machine."""
 
 
 @pytest.fixture(autouse=True)
@@ -81,6 +93,33 @@ def test_a_large_body_in_the_packet_of_its_header(shared_server):
     head = head.replace(b"Host: x", b"Host: localhost") % len(body)
     assert answer(shared_server, head + body)[0] == 200
     assert answer(shared_server, (head + body) * 3)[0] == 200  # one behind the other
+
+
+def test_one_client_leaves_room_for_others(tmp_path):
+    options = ("--host", "0.0.0.0", "--open", "--max-connections", "10")
+    with Server(tmp_path / "a.db", *options, prefix=(sys.executable, "-c", STRICT)) as server:
+
+        def connections(host, count):
+            found = [
+                socket.create_connection(("127.0.0.1", server.port), source_address=(host, 0)) for _ in range(count)
+            ]
+            for connection in found:
+                connection.settimeout(10)
+                connection.sendall(get(b"/memory/n"))
+            return found, [int(connection.recv(65536).split()[1]) for connection in found]
+
+        for _ in range(2):  # what is let go of is free again
+            greedy, answers = connections("127.0.0.2", 7)
+            assert answers == [200] * 5 + [503] * 2
+            modest, answers = connections("127.0.0.3", 3)
+            assert answers == [200] * 3
+            for connection in greedy + modest:
+                connection.close()
+            time.sleep(0.1)
+        local, answers = connections("127.0.0.1", 10)
+        assert answers == [200] * 10
+        for connection in local:
+            connection.close()
 
 
 @pytest.mark.parametrize(

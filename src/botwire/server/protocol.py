@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import weakref
+from collections import Counter
 from typing import Any
 
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .app import problem
+from .gate import is_loopback
 from .routes import HeaderTooLarge, UrlTooLong
 
 HEADER_SECONDS = 10.0
@@ -30,6 +32,8 @@ MAX_URL_BYTES = 16 * 1024
 MAX_FIELDS = 100
 MAX_HEADER_BYTES = 32 * 1024
 """Names and values of the header fields together; and of a header that is not whole yet, what came after its first packet."""
+SHARE = 0.5
+"""How much of the limit one client on another machine may take, so that the rest is for others."""
 FLOOD = 16
 """Beyond so many times the limit a connection is closed without an answer."""
 
@@ -42,6 +46,11 @@ _LARGE_HEADER = problem(
 )
 for _answer in (_BUSY, _LONG_URL, _LARGE_HEADER):
     _answer.headers["Connection"] = "close"
+
+
+def is_exempt(host: str) -> bool:
+    """Whether a client may take all connections: one on this machine may be a proxy, and stand for many."""
+    return is_loopback(host)
 
 
 class Joining(asyncio.Transport):
@@ -78,7 +87,7 @@ class Joining(asyncio.Transport):
 class Protocol(HttpToolsProtocol):
     """A connection with deadlines, and a polite refusal when there are too many.
 
-    Those beyond ``limit_concurrency`` are answered 503 with Retry-After. While there are any, whoever is served has to
+    Those beyond ``limit_concurrency``, or beyond one client's share of it, are answered 503 with Retry-After. While there are any, whoever is served has to
     connect anew after each answer, so that all get their turns.
     """
 
@@ -94,7 +103,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or one to refuse."""
         super().connection_made(Joining(self.loop, transport))
-        if len(self.connections) > self._limit:
+        self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
+        if self._peer is not None:
+            _TAKEN[self._peer] += 1
+        if len(self.connections) > self._limit or _TAKEN[self._peer] > self._limit * SHARE:
             self.app = _BUSY
             if len(self.connections) > self._limit * FLOOD:
                 transport.abort()
@@ -102,6 +114,14 @@ class Protocol(HttpToolsProtocol):
         if self.server_state not in _WATCHED:
             _WATCHED.add(self.server_state)
             _watch(self.loop, self.server_state)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let a connection go."""
+        super().connection_lost(exc)
+        if self._peer is not None:
+            _TAKEN[self._peer] -= 1
+            if not _TAKEN[self._peer]:
+                del _TAKEN[self._peer]
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""
@@ -157,6 +177,8 @@ class Protocol(HttpToolsProtocol):
         self.reading_due = math.inf
 
 
+_TAKEN: Counter[str | None] = Counter()
+"""Connections of each client on another machine."""
 _WATCHED: weakref.WeakSet[ServerState] = weakref.WeakSet()
 
 
