@@ -75,6 +75,7 @@ class BotWireMemoryConfig(PlaceConfig):
 
     name: str
     limit: int | None = None
+    k: int | None = None
 
 
 class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
@@ -87,14 +88,15 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         agent = AssistantAgent("assistant", model_client, memory=[memory])
 
     What is added is on disk when `add` returns, and stays in the order in which it was added, by however many agents, threads
-    and processes. As `ListMemory` does, `query` answers with all of it and `update_context` tells the model all of it.
-    Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
+    and processes. As `ListMemory` does, `query` answers with all of it and `update_context` tells the model all of it; with
+    `k`, only what has to do with the query, or with the last message of the context: it is found by its words. Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
 
     Args:
         name: which memory: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that it is in.
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         limit: tell the model, and answer a query with, the last so many only. None: all.
+        k: only the so many that answer a query best, up to 1,000. Not together with `limit`, nor with an encryption key.
         options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text.
 
     Raises:
@@ -114,11 +116,14 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         url: str | None = None,
         *,
         limit: int | None = None,
+        k: int | None = None,
         **options: Unpack[Options],
     ) -> None:
+        if k is not None and (limit is not None or options.get("encryption_key")):
+            raise InvalidArgument("k cannot be had together with limit, nor with an encryption key")
         self._memory = Memory(namespace, url, **options)
         self._history = AsyncMemory.of(self._memory).history(name)
-        self._limit = check_count(limit, "limit", least=1)
+        self._limit, self._k = check_count(limit, "limit", least=1), check_count(k, "k", least=1)
         self._place = _place(self._memory, url, options)
 
     @property
@@ -138,20 +143,23 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
     async def query(
         self, query: str | MemoryContent = "", cancellation_token: CancellationToken | None = None, **kwargs: Any
     ) -> MemoryQueryResult:
-        """Return everything, or the last `limit`, in the order it was added. As in `ListMemory`, the query chooses nothing.
+        """Return everything, or the last `limit`, or the `k` that answer the query best; in the order it was added.
+
+        As in `ListMemory`, the query chooses nothing, unless there is a `k`; an empty one never does.
 
         Raises:
             InvalidValue: somebody put something else into this session of the namespace.
         """
-        del query, kwargs
-        return MemoryQueryResult(results=await _cancellable(self._contents(), cancellation_token))
+        del kwargs
+        asked = query if isinstance(query, str) else _told(query)
+        return MemoryQueryResult(results=await _cancellable(self._contents(asked), cancellation_token))
 
     async def update_context(self, model_context: ChatCompletionContext) -> UpdateContextResult:
-        """Add one system message with everything, or the last `limit`, to the context, in the words of `ListMemory`.
+        """Add one system message to the context, in the words of `ListMemory`, with what `query` returns.
 
-        Of bytes and images, which text cannot hold, it says what they are.
+        The query is what the last message of the context says. Of bytes and images, which text cannot hold, it says what they are.
         """
-        contents = await self._contents()
+        contents = await self._contents(await _asked(model_context) if self._k else "")
         if contents:
             lines = [f"{number}. {_told(content)}" for number, content in enumerate(contents, 1)]
             text = "\nRelevant memory content (in chronological order):\n" + "\n".join(lines) + "\n"
@@ -166,15 +174,20 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         """Let go of the store. Nothing is pending; what was added stays."""
         self._memory.close()
 
-    async def _contents(self) -> list[MemoryContent]:
-        return [_item_to_content(record.data, record.seq) for record in await self._history.messages(self._limit)]
+    async def _contents(self, query: str) -> list[MemoryContent]:
+        if self._k and query:
+            hits = await self._history.search(query, limit=self._k, neighbours=0)
+            records = sorted((hit.message for hit in hits if hit.message), key=lambda record: record.seq)
+        else:
+            records = await self._history.messages(self._limit)
+        return [_item_to_content(record.data, record.seq) for record in records]
 
     def _to_config(self) -> BotWireMemoryConfig:
-        return BotWireMemoryConfig(name=self.name, limit=self._limit, **self._place)
+        return BotWireMemoryConfig(name=self.name, limit=self._limit, k=self._k, **self._place)
 
     @classmethod
     def _from_config(cls, config: BotWireMemoryConfig) -> Self:
-        return cls(name=config.name, limit=config.limit, **_arguments(config))
+        return cls(name=config.name, limit=config.limit, k=config.k, **_arguments(config))
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
@@ -508,6 +521,12 @@ def _item_to_content(item: Any, seq: int) -> MemoryContent:
         )
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise InvalidValue(f"message {seq} of the session is not a memory of AutoGen: {error}") from error
+
+
+async def _asked(context: ChatCompletionContext) -> str:
+    messages = await context.get_messages()
+    said = messages[-1].content if messages else ""
+    return " ".join(part for part in ([said] if isinstance(said, str) else said) if isinstance(part, str))
 
 
 def _told(content: MemoryContent) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from ..aio import AsyncMemory
 from ..bridge import awaiting, blocking
-from ..errors import Conflict, InvalidArgument, InvalidValue
+from ..errors import Conflict, InvalidArgument, InvalidValue, Unavailable
 from ..limits import check_name
 from ..memory import Memory, Options
 from ..namespace import Namespace
@@ -653,7 +653,13 @@ _set: _Call = awaiting(Memory.set)
 _entry: _Call = awaiting(Memory.entry)
 _keys: _Call = awaiting(Memory.list_keys)
 _delete: _Call = awaiting(Memory.delete)
+_search: _Call = awaiting(Memory.search)
 _MAX_KEYS = 200
+_MAX_FOUND = 5
+
+
+def _text(entry: Entry) -> str:
+    return entry.value if isinstance(entry.value, str) else str(entry.stored)
 
 
 def _never(_arguments: Any = None, _result: Any = None) -> bool:
@@ -692,7 +698,7 @@ class _MemoryTool(BaseTool):
 
 
 class Key(BaseModel):
-    key: str = Field(description="The name of the fact, such as user/42/colour: 1 to 512 bytes.")
+    key: str = Field(description="The name of the fact, such as user/42/colour, at most 512 bytes.")
 
 
 class Fact(Key):
@@ -715,14 +721,19 @@ class _Remember(_MemoryTool):
 
 class _Recall(_MemoryTool):
     name: str = "recall"
-    description: str = "Recall the fact that was remembered under a name."
+    description: str = "Recall the fact that was remembered under a name, or facts that have to do with some words."
     args_schema: type[BaseModel] = Key
 
     async def _answer(self, memory: Namespace, *, key: str) -> str:  # type: ignore[override]
         entry = await _entry(memory, key)
-        if entry is None:
-            return f"Nothing is remembered under {key}."
-        return entry.value if isinstance(entry.value, str) else str(entry.stored)
+        if entry is not None:
+            return _text(entry)
+        try:
+            found = [hit.entry for hit in await _search(memory, key, limit=_MAX_FOUND, kinds="entries")]
+        except (InvalidArgument, Unavailable):  # the values are encrypted, or the index is off or not there yet
+            found = []
+        lines = [f"{entry.key}: {_text(entry)}" for entry in found]
+        return "\n".join([f"Nothing is remembered under {key}.", *(["But there is:"] if lines else []), *lines])
 
 
 class _List(_MemoryTool):

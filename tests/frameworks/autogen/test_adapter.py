@@ -203,6 +203,25 @@ async def test_only_what_the_model_sees_is_read_and_all_is_kept(address: str) ->
     assert [item.content for item in (await memory.query()).results] == ["2"]
 
 
+async def test_k_memories_that_answer_the_question(address: str) -> None:
+    memory = BotWireMemory(name(), url=address, k=2)
+    for text in ("Ada likes teal.", "Bob sails.", {"born": "Ada, in London"}, "Carl cooks."):
+        await memory.add(MemoryContent(content=text, mime_type="text/plain"))
+    context = BotWireChatCompletionContext(name(), url=address)
+    assert len((await memory.update_context(context)).memories.results) == 4  # nothing was asked yet
+    await context.clear()
+    await context.add_message(UserMessage(content="Which colour does Ada like?", source="user"))
+    found = (await memory.update_context(context)).memories.results
+    assert [item.content for item in found] == ["Ada likes teal.", {"born": "Ada, in London"}]
+    assert (await memory.query(MemoryContent(content="sailing", mime_type="text/plain"))).results[
+        0
+    ].content == "Bob sails."
+    assert len((await memory.query()).results) == 4
+    assert memory.dump_component().config["k"] == 2
+    with pytest.raises(InvalidArgument, match="together"):
+        BotWireMemory(name(), url=address, k=2, limit=2)
+
+
 async def test_sixteen_tasks_and_sixteen_threads_lose_nothing(address: str) -> None:
     first = SystemMessage(content="be kind")
     context = BotWireChatCompletionContext(name(), url=address, initial_messages=[first])

@@ -359,6 +359,10 @@ async def test_tools_remember(address: str) -> None:
     Memory(namespace, address).set("seats", {"n": 3})
     assert recall.run(key="seats") == '{"n":3}'
     assert list_.run() == "colour\nseats"
+    assert recall.run(key="teal things") == "Nothing is remembered under teal things.\nBut there is:\ncolour: teal"
+    assert await recall.arun(key="walrus") == "Nothing is remembered under walrus."
+    sealed = memory_tools(name(), address, encryption_key=generate_key())
+    assert sealed[1].run(key="teal") == "Nothing is remembered under teal."
     assert await list_.arun(prefix="c") == "colour"
     assert await forget.arun(key="colour") == "Forgot colour."
     assert forget.run(key="colour") == "Nothing was remembered under colour."
