@@ -337,7 +337,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return BotWireChatCompletionContextConfig(
             session_id=self.session_id,
             buffer_size=self._buffer_size,
-            model_client=self._model_client and self._model_client.dump_component(),
+            model_client=None if self._model_client is None else self._model_client.dump_component(),
             token_limit=self._token_limit,
             tool_schema=self._tool_schema,
             initial_messages=self._initial_messages,
@@ -349,7 +349,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return cls(
             session_id=config.session_id,
             buffer_size=config.buffer_size,
-            model_client=config.model_client and ChatCompletionClient.load_component(config.model_client),
+            model_client=None
+            if config.model_client is None
+            else ChatCompletionClient.load_component(config.model_client),
             token_limit=config.token_limit,
             tool_schema=config.tool_schema,
             initial_messages=config.initial_messages,

@@ -88,7 +88,7 @@ class BotWireStorage:
         self._records = _Records(self._memory)
         self._async_records = _Records(AsyncMemory.of(self._memory))
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a crew shares its storage."""
         return self
 
@@ -570,7 +570,7 @@ class BotWireFlowPersistence(FlowPersistence):
         super().__init__(persistence_type=persistence_type, namespace=namespace, url=url, encrypted=encrypted)
         self._memory = Memory(namespace, url, **options)
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a flow keeps its states in the same place."""
         return self
 
@@ -679,7 +679,7 @@ class _MemoryTool(BaseTool):
         tool._memory, tool._twin = memory, AsyncMemory.of(memory)
         return tool
 
-    def __deepcopy__(self, memo: object) -> Self:
+    def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a crew has the same memory."""
         return self
 
