@@ -43,7 +43,7 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
 def run_tests(name: str, *requirements: str, timeout: float = 240, only: str | None = None) -> Path:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
-    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the one file of tests to run. They
+    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the file, or the one test, to run. They
     have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers``,
     ``tests.environments`` and ``tests.examples``. What they print is shown when they fail. Returns the Python of the
     environment.

@@ -35,7 +35,7 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("mcp", "mcp==2.0.0", "typer", only="test_tools.py")
+    python = run_tests("mcp", "mcp==2.0.0", "typer", only="test_tools.py::test_the_tools[stdio to a file]")
     assert installed(python, "mcp") == (2, 0, 0)
 
 

@@ -59,7 +59,7 @@ db_operations = st.one_of(
     st.tuples(st.just("delete_messages"), keys, st.none() | st.sampled_from(MessageStatus)),
     st.tuples(st.just("get_keys")),
 )
-examples = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+examples = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 ASYNC = {"add_message": "async_add_message"}
 
 

@@ -48,7 +48,7 @@ async def perform(session: Any, operation: tuple[Any, ...]) -> Any:
 
 
 @given(script=st.lists(operations, max_size=12))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_does_what_the_sdks_own_session_does(address: str, script: list[tuple[Any, ...]]) -> None:
     async def compare() -> None:
         ours, theirs = BotWireSession(str(uuid.uuid4()), url=address), SQLiteSession("s")
