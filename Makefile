@@ -16,7 +16,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test faults serve lint bench format lock clean
+.PHONY: help demo test faults failover serve lint bench format lock clean
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -51,6 +51,9 @@ $(BENCH_READY): requirements/bench.txt pyproject.toml | $(READY)
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+failover: $(READY) ## Kill the primary of a PostgreSQL cluster 20 times under load; some 15 minutes
+	@$(BIN)/python -m tests.failover $(ARGS)
 
 lock: $(READY) ## Choose the newest versions for development
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
