@@ -95,19 +95,20 @@ class Cluster:
 
         wait_for(whole, seconds, "a synchronous standby")
 
-    def kill_primary(self) -> str:
-        """Kill -9 the primary's PostgreSQL with all its processes, and its Patroni, as when a machine loses power."""
+    def kill_primary(self, *, machine: bool) -> str:
+        """Kill -9 all processes of the primary's PostgreSQL; and its Patroni, as when a machine loses power."""
         name = self.primary()
         assert name is not None
-        patroni = psutil.Process(self.processes[name].pid)
-        doomed = [patroni, *patroni.children(recursive=True)]
-        postmaster = int((self.folder / name / "postmaster.pid").read_text().split()[0])
-        with contextlib.suppress(psutil.NoSuchProcess):
-            doomed += [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
+        postmaster = psutil.Process(int((self.folder / name / "postmaster.pid").read_text().split()[0]))
+        doomed = [postmaster, *postmaster.children(recursive=True)]
+        if machine:
+            patroni = psutil.Process(self.processes[name].pid)
+            doomed = [patroni, *patroni.children(recursive=True), *doomed]
         for process in doomed:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGKILL)
-        self.processes.pop(name).wait()
+        if machine:
+            self.processes.pop(name).wait()
         return name
 
     def stop(self) -> None:
@@ -153,6 +154,7 @@ class Cluster:
                     "ttl": 20,  # Patroni's least
                     "loop_wait": 1,
                     "retry_timeout": 3,
+                    "primary_start_timeout": 0,  # a primary that crashed is not waited for
                     "maximum_lag_on_failover": 1048576,
                     "synchronous_mode": True,
                     "postgresql": {
