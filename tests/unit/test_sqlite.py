@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import apsw
 import pytest
 
-from botwire import InvalidArgument, Memory, StoreError, Timeout, Unavailable
-from botwire.records import Append, NewMessage, Put, Write
-from botwire.stores.commit import CommitQueue
+from botwire import InvalidArgument, Memory, StoreError, Unavailable
+from botwire.records import Append, NewMessage, Put
 from botwire.stores.sqlite import APPLICATION_ID, SqliteStore
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights in a child")
@@ -175,149 +171,6 @@ def test_reads_use_an_index(tmp_path):
             )
     store._connections.give(connection)
     store.close()
-
-
-# The commit queue
-
-
-class Slow:
-    """Commits that take a while, and what was committed together."""
-
-    def __init__(self, seconds=0.05):
-        self.groups, self.seconds, self.fail = [], seconds, None
-
-    def __call__(self, writes):
-        time.sleep(self.seconds)
-        self.groups.append([write.namespace for write in writes])
-        if self.fail:
-            raise self.fail
-        return [[1] for _ in writes]
-
-
-def test_writes_gather_while_a_commit_is_under_way():
-    commit = Slow()
-    queue = CommitQueue(commit)
-    threads = [threading.Thread(target=queue.write, args=(Write(str(n), ()), 5)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(commit.groups) <= 4
-    assert sorted(sum(commit.groups, [])) == sorted(map(str, range(20)))
-    queue.close()
-
-
-def test_whoever_waits_too_long_is_told_and_nothing_happens():
-    commit = Slow(0.4)
-    queue = CommitQueue(commit)
-    first = threading.Thread(target=queue.write, args=(Write("first", ()), 5))
-    first.start()
-    time.sleep(0.1)
-    with pytest.raises(Timeout, match="nothing was written"):
-        queue.write(Write("late", ()), 0.1)
-    first.join(10)
-    queue.write(Write("next", ()), 5)
-    assert commit.groups == [["first"], ["next"]]
-    queue.close()
-
-
-def test_a_commit_that_fails_fails_all_of_its_group_and_no_other():
-    commit = Slow(0.1)
-    queue = CommitQueue(commit)
-    commit.fail = StoreError("the disk failed")
-    errors = []
-
-    def work():
-        try:
-            queue.write(Write("n", ()), 5)
-        except StoreError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert len(errors) == 5
-    commit.fail = None
-    assert queue.write(Write("n", ()), 5) == [1]
-    queue.close()
-
-
-def test_tasks_and_threads_take_turns():
-    commit = Slow(0.01)
-    queue = CommitQueue(commit)
-
-    async def tasks():
-        await asyncio.gather(*(queue.write_async(Write(f"task {n}", ()), 5) for n in range(20)))
-
-    threads = [threading.Thread(target=queue.write, args=(Write(f"thread {n}", ()), 5)) for n in range(20)]
-    for thread in threads:
-        thread.start()
-    asyncio.run(tasks())
-    for thread in threads:
-        thread.join(10)
-    assert len(sum(commit.groups, [])) == 40
-    queue.close()
-
-
-def test_a_cancelled_task_is_taken_out_of_the_queue():
-    commit = Slow(0.2)
-    queue = CommitQueue(commit)
-
-    async def work():
-        first = asyncio.create_task(queue.write_async(Write("first", ()), 5))
-        await asyncio.sleep(0.05)
-        second = asyncio.create_task(queue.write_async(Write("second", ()), 5))
-        await asyncio.sleep(0.05)
-        second.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await second
-        assert await first == [1]
-        await queue.write_async(Write("third", ()), 5)
-
-    asyncio.run(work())
-    assert commit.groups == [["first"], ["third"]]
-    queue.close()
-
-
-CTRL_C = """
-import sys, threading
-from botwire import Memory
-memory = Memory("n", sys.argv[1])
-memory.set("ready", 1)
-print("ready", flush=True)
-number = 0
-interrupted = 0
-while interrupted < 5:
-    try:
-        while True:
-            memory.set("count", number)
-            number += 1
-    except KeyboardInterrupt:
-        interrupted += 1
-        memory.set("after", interrupted)   # no lock is left held
-        print("interrupted", flush=True)
-print(memory.get("after"))
-"""
-
-
-def test_ctrl_c_leaves_no_lock_held(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C, f"sqlite:///{tmp_path}/a.db"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "ready\n"
-    for _ in range(5):
-        time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n", process.stderr.read()
-    assert process.stdout.read() == "5\n", process.stderr.read()
-    assert process.wait(30) == 0
-    process.stdout.close()
-    process.stderr.close()
 
 
 def test_importing_is_quick():

@@ -8,7 +8,6 @@ changes threads. The queue is first come, first served, which makes threads and 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -40,25 +39,36 @@ class CommitQueue:
         self._commit = commit
         self._shared = threads
         self._mutex = threading.Lock()
-        self._waiting: deque[_Turn] = deque()
-        self._led = False
+        self._waiting: list[_Turn] = []
+        self._leader: object | None = None
         self._thread: ThreadPoolExecutor | None = None
 
     def write(self, write: Write, timeout: float) -> list[Result]:
         """Return the results of a write when it is on disk, waiting in place.
 
+        Ctrl-C may come between any two calls (CPython looks for signals after each). Whoever is struck while he leads still
+        hands on, and hands on again if he was struck doing that.
+
         Raises:
             Timeout: its turn did not come in time; it did not happen.
         """
-        with self._mutex:
-            alone = not self._led
-            self._led = True
-        if alone:  # as nearly always
-            return self._commit_alone(write)
-        turn = _ThreadTurn(write)
-        if self._join(turn) or self._wait(turn, timeout):
-            self._lead_here(turn)
-        return turn.result()
+        try:
+            with self._mutex:
+                if self._leader is None:  # as nearly always
+                    self._leader = write
+            if self._leader is not write:
+                return self._write_in_turn(write, timeout)
+            (outcome,) = self._commit((write,))
+        finally:
+            if self._leader is write:
+                try:
+                    self._resign(write)
+                except KeyboardInterrupt:
+                    self._resign(write)
+                    raise
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
 
     async def write_async(self, write: Write, timeout: float) -> list[Result]:
         """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
@@ -66,7 +76,7 @@ class CommitQueue:
 
         turn = _TaskTurn(write, asyncio.get_running_loop())
         if self._join(turn):
-            self._lead_on_thread()
+            self._lead_on_thread(turn)
         try:
             async with asyncio.timeout(timeout):
                 await turn.done
@@ -85,111 +95,117 @@ class CommitQueue:
             self._thread.shutdown()
             self._thread = None
 
-    def _commit_alone(self, write: Write) -> list[Result]:
+    def _write_in_turn(self, write: Write, timeout: float) -> list[Result]:
+        turn = _ThreadTurn(write)
         try:
-            (outcome,) = self._commit((write,))
-        finally:
-            if self._hand_on():
-                self._lead_on_thread()
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
+            if self._join(turn) or self._wait(turn, timeout):
+                self._lead(turn)
+                self._resign(turn)
+        except KeyboardInterrupt:
+            self._withdraw(turn, leading=True)
+            self._resign(turn)
+            raise
+        return turn.result()
 
     def _join(self, turn: _Turn) -> bool:
         """Queue up; whether the turn is at the head and nobody leads, so that its owner must."""
         with self._mutex:
             self._waiting.append(turn)
-            if self._led:
+            if self._leader is not None:
                 return False
-            self._led = True
+            self._leader = turn
             return True
 
     def _wait(self, turn: _ThreadTurn, timeout: float) -> bool:
         """Wait until the turn is done, or is to lead (True)."""
-        try:
-            if not turn.called.acquire(timeout=timeout):
-                if self._withdraw(turn):
-                    raise Timeout(TOO_LATE.format(timeout))
-                turn.called.acquire()
-        except KeyboardInterrupt:
-            self._abandon(turn)
-            raise
-        return turn.leads
+        if not turn.called.acquire(timeout=timeout):
+            if self._withdraw(turn):
+                raise Timeout(TOO_LATE.format(timeout))
+            turn.called.acquire()
+        return self._leader is turn
 
-    def _withdraw(self, turn: _Turn) -> bool:
-        """Take a turn out of the queue; False when it is in a commit already, or leads."""
+    def _withdraw(self, turn: _Turn, *, leading: bool = False) -> bool:
+        """Take a turn out of the queue; False when it is in a commit already, or has been called to lead."""
         with self._mutex:
-            if turn.leads or turn not in self._waiting:
+            called = isinstance(turn, _ThreadTurn) and self._leader is turn
+            if turn not in self._waiting or (called and not leading):
                 return False
             self._waiting.remove(turn)
             return True
 
-    def _abandon(self, turn: _ThreadTurn) -> None:
-        if not self._withdraw(turn) and turn.leads:
-            with self._mutex:
-                self._waiting.remove(turn)
-            if self._hand_on():
-                self._lead_on_thread()
+    def _resign(self, leader: object) -> None:
+        """Hand on what one leads, if one does."""
+        if self._hand_on(leader):
+            self._lead_on_thread(leader)
 
-    def _lead_here(self, turn: _ThreadTurn) -> None:
-        if self._lead(turn):
-            self._lead_on_thread()
-
-    def _lead_while_tasks(self) -> None:
-        while self._lead():
-            pass
-
-    def _lead_on_thread(self) -> None:
+    def _lead_on_thread(self, leader: object) -> None:
         if self._shared is not None:
-            self._shared.submit(self._lead_while_tasks)
+            self._shared.submit(self._lead_while_tasks, leader)
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with self._mutex:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
-        self._thread.submit(self._lead_while_tasks)
+        self._thread.submit(self._lead_while_tasks, leader)
 
-    def _lead(self, own: _Turn | None = None) -> bool:
-        """Commit one group and hand on; whether the next in line is a task, for which a thread has to lead."""
+    def _lead_while_tasks(self, leader: object) -> None:
+        mine = object()
         with self._mutex:
-            group = [self._waiting.popleft() for _ in range(min(MAX_GROUP, len(self._waiting)))]
+            if self._leader is not leader:  # asked twice, by one who was struck between
+                return
+            self._leader = mine
+        self._lead(mine)
+        while self._hand_on(mine):
+            self._lead(mine)
+
+    def _lead(self, leader: object) -> None:
+        """Commit one group."""
+        group: list[_Turn] = []
         outcomes: list[Outcome] = []
         try:
+            with self._mutex:
+                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
             outcomes = self._commit([turn.write for turn in group]) if group else []
         except Exception as error:
             outcomes = [error] * len(group)
         except BaseException as error:
             # Ctrl-C is for the one thread that it struck.
-            outcomes = [error if turn is own else Unavailable(_INTERRUPTED) for turn in group]
-        self._deliver(group, outcomes)
-        return self._hand_on()
+            outcomes = [error if turn is leader else Unavailable(_INTERRUPTED) for turn in group]
+        try:
+            self._deliver(group, outcomes)
+        except KeyboardInterrupt:
+            self._deliver(group, outcomes)
+            raise
 
     def _deliver(self, group: list[_Turn], outcomes: list[Outcome]) -> None:
+        """Tell everybody; it may be done twice."""
         by_loop: dict[asyncio.AbstractEventLoop, list[_TaskTurn]] = {}
         for turn, outcome in zip(group, outcomes, strict=True):
             turn.outcome = outcome
             if isinstance(turn, _TaskTurn):
                 by_loop.setdefault(turn.loop, []).append(turn)
-            elif isinstance(turn, _ThreadTurn):
+            elif isinstance(turn, _ThreadTurn) and turn.called.locked():
                 turn.called.release()
         for loop, turns in by_loop.items():
             # One wake-up a loop, not one a write.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_finish, turns)
 
-    def _hand_on(self) -> bool:
+    def _hand_on(self, leader: object) -> bool:
+        """Let the next in line lead, if it was this one; whether that is a task, for which a thread has to do it."""
         with self._mutex:
+            if self._leader is not leader:
+                return False
             if not self._waiting:
-                self._led = False
+                self._leader = None
                 return False
             heir = self._waiting[0]
-            heir.leads = True
-        if isinstance(heir, _TaskTurn):
-            return True
-        assert isinstance(heir, _ThreadTurn)
-        heir.called.release()
-        return False
+            if not isinstance(heir, _ThreadTurn):
+                return True
+            self._leader = heir
+            heir.called.release()
+            return False
 
 
 TOO_LATE = "no turn to write within {:g} s, because other writers hold the store; nothing was written. Try again"
@@ -200,11 +216,10 @@ _INTERRUPTED = "the commit was interrupted; the write may or may not have happen
 class _Turn:
     """A write in the queue, and in the end its outcome."""
 
-    __slots__ = ("leads", "outcome", "write")
+    __slots__ = ("outcome", "write")
 
     def __init__(self, write: Write) -> None:
         self.write = write
-        self.leads = False
         self.outcome: Outcome | None = None
 
     def result(self) -> list[Result]:

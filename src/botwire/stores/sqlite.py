@@ -273,9 +273,7 @@ class SqliteStore:
         if not self._clock.back:
             return moment
         with contextlib.suppress(BotWireError):  # a disk that fails: until it is mended, time stands still
-            connection, turns = self._begin(self._go_back, self.timeout)
-            self.commit(connection)
-            self._clock.go_back(turns)
+            self._clock.go_back(self._transact_now(self._go_back))
         return self._clock.now()
 
     def _go_back(self, run: Run) -> int:
@@ -311,8 +309,19 @@ class SqliteStore:
 
     def _transact(self, change: Callable[[Run], T]) -> T:
         """Run a change in a transaction of its own and return when it is on disk."""
-        connection, result = self.begin(change, self.timeout)
-        self.commit(connection)
+        self._now()
+        return self._transact_now(change)
+
+    def _transact_now(self, change: Callable[[Run], T]) -> T:
+        connection = self._connections.take()
+        try:  # one block, so that Ctrl-C leaves nothing held wherever it strikes
+            result = self._run(connection, change, self.timeout)
+            connection.execute("COMMIT")
+            self._lock.release()
+        except BaseException as error:
+            self._undo(connection, error)
+            raise
+        self._connections.give(connection)
         return result
 
     def begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
@@ -323,24 +332,30 @@ class SqliteStore:
             timeout: seconds to wait for other writers; 0: raise `Timeout` at once.
         """
         self._now()
-        return self._begin(change, timeout)
-
-    def _begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
         connection = self._connections.take()
         try:
-            self._lock.acquire(timeout)
-        except BaseException:
-            self._connections.give(connection)
-            raise
-        try:
-            if timeout == self.timeout:
-                connection.execute("BEGIN IMMEDIATE")
-            else:
-                self._begin_within(connection, timeout)
-            return connection, change(connection.run)
+            return connection, self._run(connection, change, timeout)
         except BaseException as error:
             self._undo(connection, error)
             raise
+
+    def commit(self, connection: Connection) -> None:
+        """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
+        try:
+            connection.execute("COMMIT")
+            self._lock.release()
+        except BaseException as error:
+            self._undo(connection, error)
+            raise
+        self._connections.give(connection)
+
+    def _run(self, connection: Connection, change: Callable[[Run], T], timeout: float) -> T:
+        self._lock.acquire(timeout)
+        if timeout == self.timeout:
+            connection.execute("BEGIN IMMEDIATE")
+        else:
+            self._begin_within(connection, timeout)
+        return change(connection.run)
 
     def _begin_within(self, connection: Connection, timeout: float) -> None:
         connection.set_busy_timeout(int(timeout * 1000))
@@ -348,16 +363,6 @@ class SqliteStore:
             connection.execute("BEGIN IMMEDIATE")
         finally:
             connection.set_busy_timeout(int(self.timeout * 1000))
-
-    def commit(self, connection: Connection) -> None:
-        """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
-        try:
-            connection.execute("COMMIT")
-        except BaseException as error:
-            self._undo(connection, error)
-            raise
-        self._lock.release()
-        self._connections.give(connection)
 
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, let go of everything, and raise an error of the database as one of ours."""

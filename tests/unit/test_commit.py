@@ -1,0 +1,278 @@
+import asyncio
+import dis
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import botwire
+from botwire import Memory, StoreError, Timeout, Unavailable
+from botwire.records import Write
+from botwire.stores import commit as module
+from botwire.stores.commit import CommitQueue
+
+
+class Slow:
+    """Commits that take a while, and what was committed together."""
+
+    def __init__(self, seconds=0.05):
+        self.groups, self.seconds, self.fail = [], seconds, None
+
+    def __call__(self, writes):
+        time.sleep(self.seconds)
+        self.groups.append([write.namespace for write in writes])
+        if self.fail:
+            raise self.fail
+        return [[1] for _ in writes]
+
+
+def test_writes_gather_while_a_commit_is_under_way():
+    commit = Slow()
+    queue = CommitQueue(commit)
+    threads = [threading.Thread(target=queue.write, args=(Write(str(n), ()), 5)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(commit.groups) <= 4
+    assert sorted(sum(commit.groups, [])) == sorted(map(str, range(20)))
+    queue.close()
+
+
+def test_whoever_waits_too_long_is_told_and_nothing_happens():
+    commit = Slow(0.4)
+    queue = CommitQueue(commit)
+    first = threading.Thread(target=queue.write, args=(Write("first", ()), 5))
+    first.start()
+    time.sleep(0.1)
+    with pytest.raises(Timeout, match="nothing was written"):
+        queue.write(Write("late", ()), 0.1)
+    first.join(10)
+    queue.write(Write("next", ()), 5)
+    assert commit.groups == [["first"], ["next"]]
+    queue.close()
+
+
+def test_a_commit_that_fails_fails_all_of_its_group_and_no_other():
+    commit = Slow(0.1)
+    queue = CommitQueue(commit)
+    commit.fail = StoreError("the disk failed")
+    errors = []
+
+    def work():
+        try:
+            queue.write(Write("n", ()), 5)
+        except StoreError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 5
+    commit.fail = None
+    assert queue.write(Write("n", ()), 5) == [1]
+    queue.close()
+
+
+def test_tasks_and_threads_take_turns():
+    commit = Slow(0.01)
+    queue = CommitQueue(commit)
+
+    async def tasks():
+        await asyncio.gather(*(queue.write_async(Write(f"task {n}", ()), 5) for n in range(20)))
+
+    threads = [threading.Thread(target=queue.write, args=(Write(f"thread {n}", ()), 5)) for n in range(20)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(tasks())
+    for thread in threads:
+        thread.join(10)
+    assert len(sum(commit.groups, [])) == 40
+    queue.close()
+
+
+def test_a_cancelled_task_is_taken_out_of_the_queue():
+    commit = Slow(0.2)
+    queue = CommitQueue(commit)
+
+    async def work():
+        first = asyncio.create_task(queue.write_async(Write("first", ()), 5))
+        await asyncio.sleep(0.05)
+        second = asyncio.create_task(queue.write_async(Write("second", ()), 5))
+        await asyncio.sleep(0.05)
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        assert await first == [1]
+        await queue.write_async(Write("third", ()), 5)
+
+    asyncio.run(work())
+    assert commit.groups == [["first"], ["third"]]
+    queue.close()
+
+
+# Ctrl-C
+
+LOOKS = {"CALL", "CALL_FUNCTION_EX", "RESUME", "JUMP_BACKWARD"}
+"""After these instructions CPython looks for signals."""
+
+
+class Strike:
+    """Ctrl-C at the nth place in some files where CPython would look for signals; what it left behind is kept, as a notebook does."""
+
+    def __init__(self, folder, nth):
+        self.folder, self.left, self.error = str(folder), nth, None
+        self.names, self.last = {}, {}
+
+    def __enter__(self):
+        sys.settrace(self._call)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        sys.settrace(None)
+        self.error = error
+        return kind is KeyboardInterrupt
+
+    def _call(self, frame, event, argument):
+        if not frame.f_code.co_filename.startswith(self.folder) or self.left < 0:
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        self.last[id(frame)] = None
+        return self._opcode
+
+    def _opcode(self, frame, event, argument):
+        if event == "opcode" and self.left >= 0:
+            code = frame.f_code
+            if code not in self.names:
+                self.names[code] = {item.offset: item.opname for item in dis.get_instructions(code)}
+            before, self.last[id(frame)] = self.last[id(frame)], frame.f_lasti
+            if before is not None and self.names[code][before] in LOOKS:
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+        return self._opcode
+
+
+def strikes(folder, act):
+    """Do it again and again, each time struck one place later, until it comes through."""
+    for nth in range(10_000):
+        strike = Strike(folder, nth)
+        with strike:
+            act()
+        if strike.error is None:
+            return
+        yield nth
+
+
+def test_ctrl_c_anywhere_in_the_queue_leaves_it_free():
+    queue = CommitQueue(lambda writes: [[1] for _ in writes])
+    count = 0
+    for count in strikes(module.__file__, lambda: queue.write(Write("struck", ()), 5)):
+        assert queue.write(Write("next", ()), 0.2) == [1], count
+    assert count >= 5
+    queue.close()
+
+
+def test_ctrl_c_while_waiting_or_leading_leaves_nobody_behind_without_an_answer():
+    """One thread's commit is under way, the main thread waits behind it, and another behind that."""
+    go = threading.Event()
+
+    def commit(writes):
+        if writes[0].namespace == "first":
+            go.wait(5)
+        return [[1] for _ in writes]
+
+    def write(name):
+        try:
+            answers.append(queue.write(Write(name, ()), 1))
+        except Unavailable:  # it was in the group whose leader was struck
+            answers.append([1])
+
+    def come_behind():
+        while not queue._waiting and time.monotonic() < started + 0.02:
+            time.sleep(0.0001)
+        last = threading.Thread(target=write, args=("behind",))
+        last.start()
+        while len(queue._waiting) < 2 and time.monotonic() < started + 0.02:
+            time.sleep(0.0001)
+        go.set()
+        last.join()
+
+    queue = CommitQueue(commit)
+    count = 0
+    while True:
+        answers, started = [], time.monotonic()
+        go.clear()
+        threads = [threading.Thread(target=write, args=("first",)), threading.Thread(target=come_behind)]
+        threads[0].start()
+        while queue._leader is None:
+            time.sleep(0.0001)
+        threads[1].start()
+        with Strike(module.__file__, count) as strike:
+            queue.write(Write("struck", ()), 5)
+        for thread in threads:
+            thread.join(5)
+        assert answers == [[1], [1]], count
+        if strike.error is None:
+            break
+        count += 1
+    assert count > 20
+    queue.close()
+
+
+@pytest.mark.filterwarnings("ignore:.*never awaited", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_anywhere_in_a_write_leaves_the_file_usable(tmp_path):
+    address = f"sqlite:///{tmp_path}/a.db"
+    with Memory("n", address, timeout=1) as memory, Memory("n", address, timeout=1) as other:
+        memory.set("key", 0)
+        for count in strikes(Path(botwire.__file__).parent, lambda: memory.set("key", {"a": 1})):
+            assert other.increment("count") == count + 1
+            assert memory.increment("count", -1) == count
+            assert memory.increment("count") == count + 1
+            assert memory["key"] in (0, {"a": 1})
+        assert count > 50
+
+
+CTRL_C = """
+import sys, threading
+from botwire import Memory
+memory = Memory("n", sys.argv[1])
+memory.set("ready", 1)
+print("ready", flush=True)
+number = 0
+interrupted = 0
+while interrupted < 5:
+    try:
+        while True:
+            memory.set("count", number)
+            number += 1
+    except KeyboardInterrupt:
+        interrupted += 1
+        memory.set("after", interrupted)   # no lock is left held
+        print("interrupted", flush=True)
+print(memory.get("after"))
+"""
+
+
+def test_ctrl_c_leaves_no_lock_held(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", CTRL_C, f"sqlite:///{tmp_path}/a.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(5):
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n", process.stderr.read()
+    assert process.stdout.read() == "5\n", process.stderr.read()
+    assert process.wait(30) == 0
+    process.stdout.close()
+    process.stderr.close()
