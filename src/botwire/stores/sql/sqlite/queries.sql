@@ -5,27 +5,27 @@ FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
 
 -- get_entries
--- The live ones of the keys in a JSON list, in its order.
+-- The live ones of the keys in a JSON list, in its order. CROSS: else each key would be looked for among all entries.
 SELECT entries.key, entries.value, version, created, updated, expires
 FROM json_each(?2) AS wanted
-JOIN entries ON entries.namespace = (SELECT id FROM namespaces WHERE name = ?1) AND entries.key = wanted.value
+CROSS JOIN entries ON entries.namespace = (SELECT id FROM namespaces WHERE name = ?1) AND entries.key = wanted.value
 WHERE expires IS NULL OR expires > ?3
 ORDER BY wanted.key;
 
 -- list_keys
--- Live keys from a prefix to the end of its range, after a key.
+-- Live keys from a prefix to the end of its range, after a key. One bound: of two, the index might take the wrong one.
 SELECT key
 FROM entries
-WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3 AND key > ?4
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= max(?2, ?4) AND key < ?3 AND +key > ?4
     AND (expires IS NULL OR expires > ?5)
 ORDER BY key
 LIMIT ?6;
 
 -- list_entries
--- Live entries from a prefix to the end of its range, after a key.
+-- Live entries from a prefix to the end of its range, after a key. One bound: of two, the index might take the wrong one.
 SELECT key, value, version, created, updated, expires
 FROM entries
-WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3 AND key > ?4
+WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= max(?2, ?4) AND key < ?3 AND +key > ?4
     AND (expires IS NULL OR expires > ?5)
 ORDER BY key
 LIMIT ?6;
