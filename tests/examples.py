@@ -22,7 +22,7 @@ def run_examples(document: Path, server: str, capsys) -> None:
     scope = {"__name__": "__main__"}
     for number, block in enumerate(blocks(document, "python")):
         code = block.replace("http://127.0.0.1:8765", server)
-        exec(compile(code, f"{document.name}, example {number + 1}", "exec"), scope)
+        exec(compile(code, f"{document.name}, example {number + 1}", "exec", dont_inherit=True), scope)
     said = capsys.readouterr().out
     for expected in re.findall(r"print\(.*\)\s+# (.*)", "\n".join(blocks(document, "python"))):
         begin = expected.split("…")[0].split("'sqlite")[0]

@@ -126,6 +126,7 @@ MESSAGES: dict[str, BaseMessage] = {
     "tool": ToolMessage(
         "22 °C", tool_call_id="call-1", name="weather", artifact={"raw": [1, {"a": None}]}, status="error"
     ),
+    "tool, an empty artifact": ToolMessage("", tool_call_id="call-1", artifact=[]),
     "tool parts": ToolMessage(PARTS, tool_call_id="call-1"),
     "function": FunctionMessage("42", name="answer"),
     "chat": ChatMessage("objection", role="critic"),
@@ -163,7 +164,7 @@ def test_all_of_them_in_one_session_in_order(history: BotWireChatHistory) -> Non
 
 
 def test_the_table_above_has_every_class_that_langchain_can_read_back() -> None:
-    from botwire.adapters.langchain import _TYPES
+    from botwire.adapters.langchain.history import _TYPES
 
     assert {type(message) for message in MESSAGES.values()} == set(_TYPES)
 

@@ -37,7 +37,7 @@ def test_examples_run(document, shared_server, tmp_path, monkeypatch, capsys):
 
 
 def test_there_are_examples():
-    assert {"README.md", "tutorial.md", "how-to.md", "langchain.md"} <= {document.name for document in WITH_PYTHON}
+    assert {"README.md", "tutorial.md", "how-to.md"} <= {document.name for document in WITH_PYTHON}
 
 
 def test_plans_in_the_documents(tmp_path):

@@ -11,38 +11,32 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Unpack
 
-from ..aio import AsyncHistory, AsyncMemory
-from ..errors import InvalidValue
-from ..memory import Memory, Options
-from ..records import Message
-from ..values import decode, encode_json
+from langchain_core.chat_history import BaseChatMessageHistory
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    ChatMessageChunk,
+    FunctionMessage,
+    FunctionMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    SystemMessageChunk,
+    ToolMessage,
+    ToolMessageChunk,
+    messages_from_dict,
+)
+from pydantic import SecretBytes, SecretStr
+from pydantic_core import to_jsonable_python
 
-try:
-    from langchain_core.chat_history import BaseChatMessageHistory
-    from langchain_core.messages import (
-        AIMessage,
-        AIMessageChunk,
-        BaseMessage,
-        ChatMessage,
-        ChatMessageChunk,
-        FunctionMessage,
-        FunctionMessageChunk,
-        HumanMessage,
-        HumanMessageChunk,
-        RemoveMessage,
-        SystemMessage,
-        SystemMessageChunk,
-        ToolMessage,
-        ToolMessageChunk,
-        messages_from_dict,
-    )
-    from pydantic import SecretBytes, SecretStr
-    from pydantic_core import to_jsonable_python
-except ModuleNotFoundError as error:
-    if error.name != "langchain_core":
-        raise
-    missing = "BotWireChatHistory needs langchain-core: pip install 'botwire[langchain]'"
-    raise ImportError(missing, name=error.name) from None
+from ...aio import AsyncHistory, AsyncMemory
+from ...errors import InvalidValue
+from ...memory import Memory, Options
+from ...records import Message
+from ...values import decode, encode_json
 
 __all__ = ["BotWireChatHistory"]
 
@@ -177,10 +171,10 @@ _TOOL_FIELDS = ("tool_calls", "invalid_tool_calls", "tool_call_chunks")
 
 
 def _stored(messages: Iterable[BaseMessage]) -> list[dict[str, Any]]:
-    return [_to_item(message) for message in messages]
+    return [to_item(message) for message in messages]
 
 
-def _to_item(message: BaseMessage) -> dict[str, Any]:
+def to_item(message: BaseMessage) -> dict[str, Any]:
     """Return what is stored of a message, after seeing that it comes back: one that does not would spoil the session.
 
     So every message is built once more on its way in, which takes a tenth of the time of the commit that follows.
@@ -194,7 +188,7 @@ def _to_item(message: BaseMessage) -> dict[str, Any]:
             "another of its message classes, or use ChatMessage(role=…)"
         )
     try:
-        data = _plain(message.model_dump(warnings=False))
+        data = to_plain(message.model_dump(warnings=False))
     except ValueError as error:
         raise InvalidValue(f"the {type(message).__name__} cannot be stored: {error}") from error
     except RecursionError as error:
@@ -204,7 +198,7 @@ def _to_item(message: BaseMessage) -> dict[str, Any]:
         data["type"] = type_
     full = data
     item = {"type": type_, "data": _told(data)}
-    (back,) = _to_messages([decode(encode_json(item))])
+    (back,) = to_messages([decode(encode_json(item))])
     fields = {**back.__dict__, **(back.model_extra or {})}
     changed = [name for name in full if name not in fields or fields[name] != full[name]]
     if changed:
@@ -219,21 +213,25 @@ def _told(data: dict[str, Any]) -> dict[str, Any]:
     """
     if data.get("additional_kwargs") or data.get("tool_call_chunks") or not isinstance(data["content"], str):
         return data
-    return {name: value for name, value in data.items() if name not in _SILENT or value not in _NOTHING}
+    return {
+        name: value
+        for name, value in data.items()
+        if name not in _SILENT or value not in _NOTHING or (name == "artifact" and value is not None)
+    }
 
 
-def _plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """Return what a message's dump holds as JSON values, for what JSON does not know the way pydantic writes it."""
     kind = type(value)
     if kind in _JSON_LEAVES:
         return value
     if isinstance(value, dict):
-        plain = {key if type(key) is str else _key(key): _plain(item) for key, item in value.items()}
+        plain = {key if type(key) is str else _key(key): to_plain(item) for key, item in value.items()}
         if len(plain) != len(value):
             raise InvalidValue("a dict in the message has two keys that are one as text, such as 1 and '1'")
         return plain
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [to_plain(item) for item in value]
     if isinstance(value, SecretStr | SecretBytes):
         raise InvalidValue(f"a {kind.__name__} would be stored as asterisks: leave it out of the message")
     return to_jsonable_python(value)
@@ -246,17 +244,17 @@ def _key(key: Any) -> str:
 
 def _restored(records: list[Message]) -> list[BaseMessage]:
     try:
-        return _to_messages([record.data for record in records])
+        return to_messages([record.data for record in records])
     except InvalidValue:
         for record in records:
             try:
-                _to_messages([record.data])
+                to_messages([record.data])
             except InvalidValue as error:
                 raise InvalidValue(f"message {record.seq} of the session is not one of LangChain: {error}") from error
         raise
 
 
-def _to_messages(items: list[Any]) -> list[BaseMessage]:
+def to_messages(items: list[Any]) -> list[BaseMessage]:
     try:
         messages = messages_from_dict(items)
     except (AttributeError, LookupError, TypeError, ValueError) as error:

@@ -1,0 +1,288 @@
+"""How checkpoints lie in a namespace, and how they are written and read. Once, for both kinds of callers.
+
+    checkpoint/{thread}/{ns}/{id, mirrored}            a checkpoint, its metadata and its small values
+    checkpoint/{thread}/{ns}/{id, mirrored}/{task}     what a task wrote at it
+    value/{thread}/{ns}/{channel}/{version}            the value of a channel, see `values`
+
+So the newest checkpoint of a thread and what was written at it are the first entries with a prefix: one read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint, CheckpointTuple
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+from ...errors import StoreError
+from ...records import Entry, Put
+from ...values import encode
+from . import values
+from .names import mirrored, part
+from .values import Piece, Tip, Typed, version_part
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True):
+    """A stored checkpoint, without the values that have entries of their own: ``held`` has their channels.
+
+    For the channel of a list it says at which version reading has to start, see `Piece`; for others it has an empty text.
+    """
+
+    thread: str
+    ns: str
+    id: str
+    parent: str | None
+    run: str | None
+    checkpoint: Typed
+    metadata: Typed
+    small: dict[str, Typed]
+    held: dict[str, str]
+
+
+class Wrote(msgspec.Struct, array_like=True, frozen=True):
+    """What a task wrote at a checkpoint: for each write its index, its channel and its value."""
+
+    task: str
+    path: str
+    writes: list[tuple[int, str, str, bytes]]
+
+
+class Place(NamedTuple):
+    """A thread and a checkpoint namespace within it."""
+
+    thread: str
+    ns: str
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Place:
+        """Return the place that a config names."""
+        configurable = config["configurable"]
+        return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
+
+    @property
+    def checkpoints(self) -> str:
+        """What the keys of its checkpoints begin with."""
+        return f"checkpoint/{part(self.thread)}/{part(self.ns)}/"
+
+    @property
+    def values(self) -> str:
+        """What the keys of its values begin with."""
+        return f"value/{part(self.thread)}/{part(self.ns)}/"
+
+    def checkpoint(self, id_: str) -> str:
+        """Return the key of a checkpoint."""
+        return self.checkpoints + mirrored(id_)
+
+    def channel(self, name: str) -> str:
+        """Return what the keys of a channel's values begin with."""
+        return f"{self.values}{part(name)}/"
+
+    def config(self, id_: str) -> dict[str, Any]:
+        """Return the config that names a checkpoint here."""
+        return {"configurable": {"thread_id": self.thread, "checkpoint_ns": self.ns, "checkpoint_id": id_}}
+
+
+class Found(NamedTuple):
+    """A checkpoint as it was read, what tasks wrote at it, in no order, and the keys of all that, its own first."""
+
+    record: Record
+    wrote: list[Wrote]
+    keys: list[str]
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.record.thread, self.record.ns)
+
+
+_record = msgspec.msgpack.Decoder(Record)
+_wrote = msgspec.msgpack.Decoder(Wrote)
+
+
+def to_record(stored: Any) -> Record:
+    """Return a stored checkpoint, or raise `StoreError` when it is none."""
+    record: Record = _decoded(_record, stored)
+    return record
+
+
+def to_wrote(stored: Any) -> Wrote:
+    """Return what a task wrote, or raise `StoreError` when it is not that."""
+    wrote: Wrote = _decoded(_wrote, stored)
+    return wrote
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[Any], stored: Any) -> Any:
+    try:
+        return decoder.decode(stored)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise StoreError(f"a stored checkpoint is damaged: {error}. Restore a backup") from error
+
+
+def checkpoint_key(key: str) -> str:
+    """Return the key of the checkpoint that an entry is, or was written at. The mirrored id ends in the first ``~``."""
+    start = len(key) - len(key.split("/", 3)[3])
+    return key[: key.index("~", start) + 1]
+
+
+def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
+    """Yield checkpoints, each with what was written at it, from entries in order.
+
+    Writes whose checkpoint is not there (yet) are left out.
+    """
+    found: Found | None = None
+    for entry in entries:
+        key = checkpoint_key(entry.key)
+        if key == entry.key:
+            if found is not None:
+                yield found
+            found = Found(to_record(entry.stored), [], [key])
+        elif found is not None and found.keys[0] == key:
+            found.wrote.append(to_wrote(entry.stored))
+            found.keys.append(entry.key)
+    if found is not None:
+        yield found
+
+
+class Known:
+    """What this process knows of the channels of the places that it used last, so that it need not read it again.
+
+    Nothing is wrong when something is missing here: then a value is stored whole, or once more.
+    """
+
+    _MOST = 256
+
+    def __init__(self) -> None:
+        self._mutex = threading.Lock()
+        self._tips: OrderedDict[Place, dict[str, Tip]] = OrderedDict()
+
+    def of(self, place: Place) -> Mapping[str, Tip]:
+        """Return what is known of the channels of a place."""
+        return self._tips.get(place, {})
+
+    def learn(self, place: Place, tips: dict[str, Tip]) -> None:
+        """Replace what is known of a place."""
+        with self._mutex:
+            self._tips[place] = tips
+            self._tips.move_to_end(place)
+            if len(self._tips) > self._MOST:
+                self._tips.popitem(last=False)
+
+    def forget(self, wanted: Callable[[Place], bool] = lambda _: True) -> None:
+        """Forget places, because something was deleted there."""
+        with self._mutex:
+            for place in [place for place in self._tips if wanted(place)]:
+                del self._tips[place]
+
+
+def to_puts(
+    serde: SerializerProtocol,
+    place: Place,
+    parent: str | None,
+    checkpoint: Checkpoint,
+    metadata: Mapping[str, Any],
+    new: Container[str],
+    known: Mapping[str, Tip],
+) -> tuple[list[Put], dict[str, Tip]]:
+    """Return what stores a checkpoint, and what is then known of its channels."""
+    puts: list[Put] = []
+    tips: dict[str, Tip] = {}
+    small: dict[str, Typed] = {}
+    held: dict[str, str] = {}
+    for channel, value in checkpoint["channel_values"].items():
+        version = version_part(checkpoint["channel_versions"].get(channel))
+        tip = known.get(channel)
+        if tip is None or tip.version != version or channel in new:
+            tip, stored = values.written(serde, value, version, tip)
+            if stored is not None:
+                puts.append(Put(place.channel(channel) + version, encode(stored)))
+        tips[channel] = tip
+        if tip.small is None:
+            held[channel] = tip.start if tip.start != version else ""
+        else:
+            small[channel] = tip.small
+    rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
+    run = metadata.get("run_id")
+    record = Record(
+        place.thread,
+        place.ns,
+        checkpoint["id"],
+        parent,
+        run if isinstance(run, str) else None,
+        serde.dumps_typed(rest),
+        serde.dumps_typed(metadata),
+        small,
+        held,
+    )
+    puts.append(Put(place.checkpoint(record.id), encode(_pack(record))))
+    # A channel without a value now may be a list again later, and then go on from what it was.
+    return puts, {**known, **tips}
+
+
+def to_wrote_of(
+    serde: SerializerProtocol, place: Place, id_: str, writes: Iterable[tuple[str, Any]], task: str, path: str
+) -> tuple[str, Wrote]:
+    """Return the key for what a task wrote at a checkpoint, and what is stored under it when nothing is yet."""
+    items: dict[int, tuple[int, str, str, bytes]] = {}
+    for number, (channel, value) in enumerate(writes):
+        index = WRITES_IDX_MAP.get(channel, number)
+        items[index] = (index, channel, *serde.dumps_typed(value))
+    return f"{place.checkpoint(id_)}/{part(task)}", Wrote(task, path, list(items.values()))
+
+
+def to_stored(wrote: Wrote) -> Any:
+    """Return the stored form of what a task wrote."""
+    return encode(_pack(wrote))
+
+
+def merged(before: Wrote, new: Wrote) -> Wrote:
+    """Return both: of regular writes the first counts, of special ones, such as an error or an interrupt, the last."""
+    items = {item[0]: item for item in before.writes}
+    for item in new.writes:
+        if item[0] < 0 or item[0] not in items:
+            items[item[0]] = item
+    return Wrote(before.task, new.path or before.path, list(items.values()))
+
+
+def to_tuple(
+    serde: SerializerProtocol, found: Found, config: Any, pieces: Mapping[str, Mapping[str, Piece]]
+) -> tuple[CheckpointTuple, dict[str, Tip]]:
+    """Return a checkpoint as LangGraph takes it, and what is known of its channels.
+
+    Args:
+        serde: makes values of bytes.
+        found: the checkpoint.
+        config: what named it; None: make one.
+        pieces: the stored values of each channel by their versions.
+    """
+    record, place = found.record, found.place
+    rest = values.loaded(serde, record.checkpoint)
+    versions = rest["channel_versions"]
+    channel_values = {}
+    tips = {}
+    for channel, typed in record.small.items():
+        channel_values[channel] = values.loaded(serde, typed)
+        tips[channel] = Tip(version_part(versions.get(channel)), typed)
+    for channel in record.held:
+        version = version_part(versions.get(channel))
+        stored = pieces[channel]
+        if version in stored:
+            channel_values[channel], tips[channel] = values.read(serde, version, stored)
+    writes = sorted(
+        ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes), key=lambda row: row[:3]
+    )
+    result = CheckpointTuple(
+        config=config or place.config(record.id),
+        checkpoint={**rest, "channel_values": channel_values},
+        metadata=values.loaded(serde, record.metadata),
+        parent_config=place.config(record.parent) if record.parent else None,
+        pending_writes=[
+            (task, channel, values.loaded(serde, (form, data))) for _, task, _, channel, form, data in writes
+        ],
+    )
+    return result, tips

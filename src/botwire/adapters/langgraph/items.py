@@ -1,0 +1,190 @@
+"""How the items of a store lie in a namespace: ``item/{label}/{label}//{key}``, and ``vector/…`` beside it.
+
+A label is never empty, so that ``//`` ends a namespace, and all that is within a namespace has its prefix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, SearchItem
+
+from ...errors import InvalidArgument
+from ...limits import MAX_NAME_BYTES
+from ...records import Entry, Put, moment
+from ...values import encode_json
+from .names import MAX_PART_BYTES, escape, part, unescape
+
+ITEM, VECTOR = "item/", "vector/"
+LAST = "\U0010ffff"
+"""Sorts behind every key of an item, because `part` leaves no such character in one."""
+_MAX_NAMESPACE_BYTES = MAX_NAME_BYTES - MAX_PART_BYTES - len(VECTOR) - 2
+_REFRESH = 0.01
+"""The part of its time to live that may pass before a read renews it: a read then seldom costs a write."""
+
+
+class Place(NamedTuple):
+    """Where an item is: its namespace and its key, as texts of which the keys of its entries are made."""
+
+    namespace: str
+    key: str
+
+    @classmethod
+    def of(cls, namespace: tuple[str, ...], key: str) -> Place:
+        """Return the place of an item, or raise `InvalidNamespaceError`."""
+        if not namespace:
+            raise InvalidNamespaceError("Namespace cannot be empty.")
+        return cls(joined(namespace), part(str(key)))
+
+    @property
+    def item(self) -> str:
+        """The key of the item."""
+        return f"{ITEM}{self.namespace}/{self.key}"
+
+    @property
+    def vector(self) -> str:
+        """The key of its vectors."""
+        return f"{VECTOR}{self.namespace}/{self.key}"
+
+
+def joined(labels: tuple[str, ...]) -> str:
+    """Return a namespace, or the beginning of one, as what keys within it begin with, or raise `InvalidNamespaceError`."""
+    for label in labels:
+        if not isinstance(label, str) or not label or "." in label or "\x00" in label:
+            raise InvalidNamespaceError(
+                f"Invalid namespace label {label!r} in {labels!r}: labels are texts that are not empty, "
+                "without periods and NUL."
+            )
+    text = "".join(f"{escape(label)}/" for label in labels)
+    if len(text.encode()) > _MAX_NAMESPACE_BYTES:
+        raise InvalidNamespaceError(
+            f"The namespace {labels[:3]!r}… is too long: {len(text.encode()):,} bytes of {_MAX_NAMESPACE_BYTES}."
+        )
+    return text
+
+
+def namespace_of(key: str) -> str:
+    """Return the namespace in the key of an entry, as `joined` has it."""
+    start = key.index("/") + 1
+    return key[start : key.index("//", start) + 1]
+
+
+def labels_of(namespace: str) -> tuple[str, ...]:
+    """Return the labels of a namespace that `joined` made a text of."""
+    return tuple(unescape(label) for label in namespace[:-1].split("/"))
+
+
+class Stored(NamedTuple):
+    """An item as it was read."""
+
+    entry: Entry
+    content: dict[str, Any]
+
+    @classmethod
+    def of(cls, entry: Entry) -> Stored:
+        """Return the item in an entry."""
+        return cls(entry, entry.value)
+
+    @property
+    def value(self) -> dict[str, Any]:
+        """What was put."""
+        value: dict[str, Any] = self.content["value"]
+        return value
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        namespace = namespace_of(self.entry.key)
+        return Place(namespace, self.entry.key[len(ITEM) + len(namespace) + 1 :])
+
+    def item(self) -> Item:
+        """Return it as LangGraph takes it."""
+        return Item(**self._parts())
+
+    def found(self, score: float | None) -> SearchItem:
+        """Return it as LangGraph takes the result of a search."""
+        return SearchItem(**self._parts(), score=score)
+
+    def _parts(self) -> dict[str, Any]:
+        place = self.place
+        return {
+            "namespace": labels_of(place.namespace),
+            "key": self.content.get("key") or unescape(place.key),
+            "value": self.value,
+            "created_at": self.entry.created_at,
+            "updated_at": moment(self.content.get("updated") or self.entry.updated),
+        }
+
+    def renewed(self, now: int) -> Put | None:
+        """Return what lets the item live on from now, unless it has no time to live or was renewed just now."""
+        minutes = self.content.get("ttl")
+        if minutes is None or self.entry.expires is None:
+            return None
+        life = minutes * 60
+        if self.entry.expires - now > life * 1_000_000 * (1 - _REFRESH):
+            return None
+        content = {"updated": self.entry.updated, **self.content}
+        return Put(self.entry.key, encode_json(content), life, if_version=self.entry.version)
+
+
+def content(key: str, value: Mapping[str, Any], ttl: float | None) -> str:
+    """Return the stored form of an item."""
+    if not isinstance(value, Mapping):
+        raise InvalidArgument(f"the value of an item is a dict, not {type(value).__name__}")
+    stored: dict[str, Any] = {"value": dict(value)}
+    if unescape(part(key)) != key:  # too long to be part of a key: its digest is
+        stored["key"] = key
+    if ttl is not None:
+        stored["ttl"] = ttl
+    return encode_json(stored)
+
+
+def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
+    """Whether a namespace begins or ends as a condition says, where ``*`` stands for any label."""
+    path = tuple(condition.path)
+    if condition.match_type not in {"prefix", "suffix"}:
+        raise InvalidArgument(f"a namespace is matched by 'prefix' or 'suffix', not {condition.match_type!r}")
+    if len(labels) < len(path):
+        return False
+    own = labels[: len(path)] if condition.match_type == "prefix" else labels[len(labels) - len(path) :]
+    return all(wanted in {"*", label} for wanted, label in zip(path, own, strict=True))
+
+
+def fits(value: Any, wanted: Any) -> bool:
+    """Whether a value is as a filter wants it, by LangGraph's rules: dicts and lists item by item, ``$`` operators."""
+    if isinstance(wanted, dict):
+        if any(str(name).startswith("$") for name in wanted):
+            return all(_compared(value, operator, operand) for operator, operand in wanted.items())
+        return isinstance(value, dict) and all(fits(value.get(name), item) for name, item in wanted.items())
+    if isinstance(wanted, list | tuple):
+        return (
+            isinstance(value, list)
+            and len(value) == len(wanted)
+            and all(fits(own, item) for own, item in zip(value, wanted, strict=True))
+        )
+    return bool(value == wanted)
+
+
+def all_fit(value: Mapping[str, Any], filter_: Mapping[str, Any] | None) -> bool:
+    """Whether an item's value is as a filter wants it."""
+    return all(fits(value.get(name), wanted) for name, wanted in (filter_ or {}).items())
+
+
+def _compared(value: Any, operator: str, operand: Any) -> bool:
+    if operator == "$eq":
+        return bool(value == operand)
+    if operator == "$ne":
+        return bool(value != operand)
+    if operator not in {"$gt", "$gte", "$lt", "$lte"}:
+        raise InvalidArgument(f"Unsupported operator: {operator}; there are $eq, $ne, $gt, $gte, $lt and $lte")
+    if not _comparable(value, operand):
+        return False
+    if operator in {"$gt", "$gte"}:
+        return bool(value > operand or (operator == "$gte" and value == operand))
+    return bool(value < operand or (operator == "$lte" and value == operand))
+
+
+def _comparable(value: Any, operand: Any) -> bool:
+    both = (value, operand)
+    return all(isinstance(item, int | float) for item in both) or all(isinstance(item, str) for item in both)

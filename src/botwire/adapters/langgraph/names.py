@@ -1,0 +1,73 @@
+"""Keys made of names that may be any text: nothing in a name can be taken for the border between two."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from ...errors import InvalidName
+
+MAX_PART_BYTES = 96
+"""How long a name is within a key. A key has four of them and an id at the most, and 512 bytes in all."""
+MAX_ID_BYTES = 130
+
+_UNSAFE = re.compile("[\x00-\x1f%/\x7f-\x9f\ud800-\udfff\U0010ffff]")
+_KEPT = 24
+
+
+def part(name: str) -> str:
+    """Return a name as a part of a key: without ``/`` and control characters, and another one for every other name.
+
+    What is too long ends in its SHA-256 instead, behind ``%%``, which no other name contains once it is escaped.
+    """
+    if name.isalnum() and name.isascii() and len(name) <= MAX_PART_BYTES:
+        return name
+    escaped = escape(name)
+    if len(escaped.encode()) <= MAX_PART_BYTES:
+        return escaped
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{escaped.encode()[:_KEPT].decode(errors='ignore')}%%{digest}"
+
+
+def escape(name: str) -> str:
+    """Return a name with ``/``, ``%`` and what a key cannot hold as ``%XX`` or ``%{XXXX}``."""
+    return _UNSAFE.sub(_escaped, name)
+
+
+def unescape(text: str) -> str:
+    """Return the name that `escape` made a text of."""
+    if "%" not in text:
+        return text
+    return re.sub(r"%(?:([0-9A-F]{2})|\{([0-9A-F]+)\})", lambda found: chr(int(found[1] or found[2], 16)), text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"%{code:02X}" if code < 0x100 else f"%{{{code:X}}}"
+
+
+_MIRROR = {code: 0x9F - code for code in range(0x23, 0x7D)}
+_MIRRORED = re.compile("[#-|]*")
+_END = "~"
+
+
+def mirrored(name: str) -> str:
+    """Return an id as a part of a key that sorts the other way round: what is greater comes first.
+
+    Stores list from the front, and of checkpoints the newest, which has the greatest id, is wanted first. Whatever the ids
+    are, none of these is the beginning of another.
+
+    Raises:
+        InvalidName: the id is longer than 130 bytes in this form; the ids of LangGraph have 36.
+    """
+    text = (name.translate(_MIRROR) if _MIRRORED.fullmatch(name) else "".join(map(_mirror, name))) + _END
+    if len(text) > MAX_ID_BYTES:
+        raise InvalidName(f"the checkpoint id {name[:40]!a}… is too long: {len(text):,} bytes of {MAX_ID_BYTES}")
+    return text
+
+
+def _mirror(character: str) -> str:
+    code = ord(character)
+    if code in _MIRROR:
+        return chr(_MIRROR[code])
+    return f"}}{0x22 - code:02x}" if code < 0x23 else f"!{0x10FFFF - code:06x}"

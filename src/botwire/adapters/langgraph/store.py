@@ -1,0 +1,331 @@
+"""BotWireStore: what graphs remember across threads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self, TypeAlias, Unpack
+
+from langgraph.store.base import (
+    BaseStore,
+    GetOp,
+    IndexConfig,
+    ListNamespacesOp,
+    Op,
+    PutOp,
+    Result,
+    SearchOp,
+    TTLConfig,
+    ensure_embeddings,
+    get_text_at_path,
+    tokenize_path,
+)
+
+from ...aio import AsyncMemory
+from ...bridge import awaiting, blocking
+from ...errors import Conflict, InvalidArgument, Unavailable
+from ...limits import MAX_OPERATIONS, check_ttl
+from ...memory import Memory, Options
+from ...namespace import Namespace
+from ...records import Delete, Entry, GetEntries, ListEntries, ListKeys, Operation, Put, Search, now
+from ...values import encode
+from . import ranking
+from .items import ITEM, LAST, VECTOR, Place, Stored, all_fit, content, joined, labels_of, matches, namespace_of
+
+Vector: TypeAlias = Sequence[float]
+
+_PAGE = 1000
+_MOST_HITS = 1000
+"""What one search by words returns at the most."""
+
+
+class BotWireStore(BaseStore):
+    """A store for LangGraph whose items outlive the process.
+
+    ::
+
+        store = BotWireStore()
+        store.put(("users", "42"), "food", {"likes": "pizza"})
+        graph = builder.compile(store=store)
+
+    What a call puts or deletes is on disk when it returns, and all that is in one batch in one write. Any number of
+    threads, processes and event loops may use one store, or one file, at once. As in LangGraph's own stores, what a
+    batch reads is what was there before it, and of two puts of one key the last counts.
+
+    Search filters by the values of fields, ``{"age": {"$gte": 18}}``, and orders by a question in words: with an `index` by
+    the likeness of embeddings, else by the words that stand in an item. What does not answer comes last, without a score; without
+    a question items come in the order of their namespaces and keys.
+
+    Args:
+        namespace: the namespace of botwire that everything is in.
+        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        index: LangGraph's `IndexConfig`: ``embed``, ``dims`` and ``fields``. The vectors are stored beside the items; a search
+            compares with all of them that are in its namespaces.
+        ttl: LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``. An item that has expired is gone at
+            once, for reads and listings too, whatever ``omit_expired`` says, and no sweeping is needed. A read that renews writes
+            only when a hundredth of the item's time to live has passed since the last time.
+        options: as for `Memory`.
+
+    Raises:
+        InvalidName: the namespace is not allowed.
+        InvalidArgument: the address or an option is not one.
+        StoreError: the file cannot be opened.
+
+    Labels and keys are any text, but labels are not empty and hold no period and no NUL, as LangGraph has it, and those of a
+    namespace have 400 bytes of UTF-8 together. Values are dicts of JSON values, up to 16 MiB. Every method may also
+    raise the errors that `Memory` names, and LangGraph's `InvalidNamespaceError`.
+    """
+
+    supports_ttl = True
+
+    def __init__(
+        self,
+        namespace: str = "langgraph-store",
+        url: str | None = None,
+        *,
+        index: IndexConfig | None = None,
+        ttl: TTLConfig | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self.ttl_config = ttl
+        self.index_config = index
+        self.embeddings = ensure_embeddings(index["embed"]) if index else None
+        self._memory = Memory(namespace, url, **options)
+        self._items = Items(self._memory, index, self.embeddings)
+        self._async_items = AsyncItems(AsyncMemory.of(self._memory), index, self.embeddings)
+
+    def batch(self, ops: Iterable[Op]) -> list[Result]:
+        """Carry out operations and return the result of each; what they write is on disk, all or none, when this returns."""
+        return self._items.batch(tuple(ops))
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        """As `batch`."""
+        return await self._async_items.batch(tuple(ops))
+
+    def close(self) -> None:
+        """Let go of the store. Nothing is pending: writes are on disk when they return."""
+        self._memory.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
+
+
+class Items:
+    """What a store does, for callers that wait in place."""
+
+    def __init__(self, memory: Memory | AsyncMemory, index: IndexConfig | None, embeddings: Any) -> None:
+        self._memory: Namespace = memory
+        self._embeddings = embeddings
+        self._dims = index.get("dims") if index else None
+        self._fields = [_path(field) for field in (index or {}).get("fields") or ["$"]]
+
+    @blocking
+    async def batch(self, ops: Sequence[Op]) -> list[Result]:
+        """As `BotWireStore.batch`."""
+        results: list[Result] = [None] * len(ops)
+        read: dict[str, Stored] = {}
+        gets = {number: Place.of(op.namespace, op.key) for number, op in enumerate(ops) if isinstance(op, GetOp)}
+        puts = {Place.of(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}
+        found = await self._entries([place.item for place in gets.values()])
+        for number, op in enumerate(ops):
+            if number in gets:
+                entry = found.get(gets[number].item)
+                if entry is not None:
+                    stored = Stored.of(entry)
+                    results[number] = stored.item()
+                    if op.refresh_ttl:
+                        read[entry.key] = stored
+            elif isinstance(op, SearchOp):
+                hits = await self._search(op)
+                results[number] = [item.found(score) for item, score in hits]
+                if op.refresh_ttl:
+                    read.update((item.entry.key, item) for item, _ in hits)
+            elif isinstance(op, ListNamespacesOp):
+                results[number] = await self._namespaces(op)
+            elif not isinstance(op, PutOp):
+                raise InvalidArgument(f"an operation is a GetOp, SearchOp, PutOp or ListNamespacesOp, not {op!r:.60}")
+        await self._renew([item for key, item in read.items() if item.place not in puts])
+        if puts:
+            await self._memory._write(*await self._operations(puts))
+        return results
+
+    # Writing
+
+    async def _operations(self, puts: dict[Place, PutOp]) -> list[Operation]:
+        operations: list[Operation] = []
+        texts: dict[Place, list[str]] = {}
+        for place, op in puts.items():
+            if op.value is None:
+                operations.append(Delete(place.item))
+            else:
+                life = check_ttl(None if op.ttl is None else op.ttl * 60)
+                operations.append(Put(place.item, content(str(op.key), op.value, op.ttl), life))
+                texts[place] = self._texts(op)
+        if self._embeddings is None:
+            return operations
+        unique = list(dict.fromkeys(text for own in texts.values() for text in own))
+        vectors = dict(zip(unique, await self._embed(unique), strict=True)) if unique else {}
+        for place, op in puts.items():
+            if own := [vectors[text] for text in texts.get(place, ())]:
+                life = check_ttl(None if op.ttl is None else op.ttl * 60)
+                operations.append(Put(place.vector, encode(ranking.packed(own, self._dims)), life))
+            else:
+                operations.append(Delete(place.vector))
+        return operations
+
+    def _texts(self, op: PutOp) -> list[str]:
+        """Return what is to be embedded of an item."""
+        if self._embeddings is None or op.index is False:
+            return []
+        fields = self._fields if op.index is None else [_path(field) for field in op.index]
+        return [text for field in fields for text in get_text_at_path(op.value, field) if text]
+
+    async def _renew(self, items: Sequence[Stored]) -> None:
+        """Let items live on. If somebody else writes one meanwhile, that write decides how long it lives."""
+        instant = now()
+        puts: dict[str, list[Put]] = {}
+        for item in items:
+            if (put := item.renewed(instant)) is not None:
+                puts[put.key] = [put]
+                if self._embeddings is not None:
+                    vector = (await self._entries([item.place.vector])).get(item.place.vector)
+                    if vector is not None:
+                        puts[put.key].append(Put(vector.key, vector.stored, put.ttl, if_version=vector.version))
+        while puts:
+            try:
+                await self._memory._write(*[put for group in puts.values() for put in group][:MAX_OPERATIONS])
+            except Conflict as conflict:
+                puts = {
+                    key: group
+                    for key, group in puts.items()
+                    if conflict.details["key"] not in {put.key for put in group}
+                }
+            else:
+                return
+
+    # Reading
+
+    async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
+        if not keys:
+            return {}
+        return {entry.key: entry for entry in await self._memory._read(GetEntries(tuple(dict.fromkeys(keys))))}
+
+    async def _search(self, op: SearchOp) -> list[tuple[Stored, float | None]]:
+        prefix = joined(op.namespace_prefix)
+        if not op.query:
+            most = op.offset + op.limit
+            items = await self._all(prefix, op, most)
+            return [(item, None) for item in items[op.offset : most]]
+        if self._embeddings is not None:
+            items = await self._all(prefix, op)
+            scores = await self._by_likeness(op.query, prefix, items)
+        else:
+            items, scores = await self._by_words(op, prefix)
+        scored = [(item, scores[item.entry.key]) for item in items if item.entry.key in scores]
+        scored.sort(key=lambda pair: -pair[1])
+        others: list[tuple[Stored, float | None]] = [(item, None) for item in items if item.entry.key not in scores]
+        return [*scored, *others][op.offset : op.offset + op.limit]
+
+    async def _all(self, prefix: str, op: SearchOp, most: int | None = None) -> list[Stored]:
+        """Return the items in namespaces with a prefix that a filter lets through, at the most so many."""
+        items: list[Stored] = []
+        after = ""
+        while most is None or len(items) < most:
+            count = _PAGE if most is None or op.filter else min(_PAGE, most - len(items))
+            page = await self._memory._read(ListEntries(ITEM + prefix, after, count))
+            items += [item for item in map(Stored.of, page) if all_fit(item.value, op.filter)]
+            if len(page) < count:
+                break
+            after = page[-1].key
+        return items
+
+    async def _by_likeness(self, query: str, prefix: str, items: Sequence[Stored]) -> dict[str, float]:
+        wanted = {item.place.vector: item.entry.key for item in items}
+        vectors: dict[str, bytes] = {}
+        after = ""
+        while page := await self._memory._read(ListEntries(VECTOR + prefix, after, _PAGE)):
+            vectors.update(
+                (wanted[entry.key], entry.stored)
+                for entry in page
+                if entry.key in wanted and isinstance(entry.stored, bytes)
+            )
+            after = page[-1].key
+        scores = ranking.likeness(await self._embed_query(query), list(vectors.values()))
+        return dict(zip(vectors, scores, strict=True))
+
+    async def _by_words(self, op: SearchOp, prefix: str) -> tuple[list[Stored], dict[str, float]]:
+        """Return items and the scores of those that answer: by the index of words, or where there is none, by looking."""
+        assert op.query is not None
+        most = op.offset + op.limit
+        try:
+            search = Search(text=op.query, limit=_MOST_HITS, messages=False, prefix=ITEM + prefix)
+            hits = await self._memory._read(search)
+        except (InvalidArgument, Unavailable):
+            items = await self._all(prefix, op)
+            scores = ranking.by_words(op.query, [ranking.text_of(item.value) for item in items])
+            return items, {item.entry.key: score for item, score in zip(items, scores, strict=True) if score}
+        found = {hit.entry.key: (Stored.of(hit.entry), hit.score) for hit in hits if hit.entry is not None}
+        items = [item for item, _ in found.values() if all_fit(item.value, op.filter)]
+        if len(items) < most:
+            rest = await self._all(prefix, op, most + len(found))
+            items += [item for item in rest if item.entry.key not in found]
+        return items, {key: score for key, (_, score) in found.items()}
+
+    async def _namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
+        conditions = op.match_conditions or ()
+        prefix = ITEM + max((_fixed(condition) for condition in conditions), key=len, default="")
+        namespaces: set[str] = set()
+        after = ""
+        while page := await self._memory._read(ListKeys(prefix, after, _PAGE)):
+            namespaces.update(map(namespace_of, page))
+            if len(page) < _PAGE:
+                break
+            after = f"{ITEM}{namespace_of(page[-1])}/{LAST}"
+        labels = [found for found in map(labels_of, namespaces) if all(matches(one, found) for one in conditions)]
+        shown = sorted({found[: op.max_depth] for found in labels})
+        return shown[op.offset : op.offset + op.limit]
+
+    # Embeddings
+
+    async def _embed(self, texts: list[str]) -> list[Vector]:
+        return list(self._embeddings.embed_documents(texts))
+
+    async def _embed_query(self, text: str) -> Vector:
+        vector: Vector = self._embeddings.embed_query(text)
+        return vector
+
+
+class AsyncItems(Items):
+    """`Items` for an event loop."""
+
+    batch = awaiting(Items.batch)  # type: ignore[assignment]
+
+    async def _embed(self, texts: list[str]) -> list[Vector]:
+        return list(await self._embeddings.aembed_documents(texts))
+
+    async def _embed_query(self, text: str) -> Vector:
+        vector: Vector = await self._embeddings.aembed_query(text)
+        return vector
+
+
+def _path(field: str) -> Any:
+    return field if field == "$" else tokenize_path(field)
+
+
+def _fixed(condition: Any) -> str:
+    """Return the beginning of all namespaces that fit a condition, as far as it has no wildcard."""
+    if condition.match_type != "prefix":
+        return ""
+    path = tuple(condition.path)
+    return joined(path[: path.index("*")] if "*" in path else path)

@@ -1,0 +1,462 @@
+"""BotWireSaver beside LangGraph's InMemorySaver, its growth, its writers, and what others could try on it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Any, TypedDict
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langgraph.checkpoint import base
+from langgraph.checkpoint.base import empty_checkpoint
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.types import Command, interrupt
+
+from botwire import InvalidArgument, InvalidName, InvalidValue, StoreError
+from botwire.adapters.langgraph import BotWireSaver
+from botwire.adapters.langgraph.names import MAX_PART_BYTES, mirrored, part, unescape
+
+AWKWARD = [
+    "",
+    "a",
+    "a/b",
+    "a//b",
+    "%2F",
+    "%",
+    "~",
+    "a~",
+    ".",
+    "..",
+    "\x00",
+    "ä\u2028",
+    "\U0010ffff",
+    "x" * 600,
+    "x" * 601,
+    "7",
+]
+texts = st.sampled_from(AWKWARD)
+values = st.one_of(
+    st.none(),
+    st.integers(0, 9),
+    st.binary(max_size=80),
+    st.text(max_size=90),
+    st.lists(st.integers(0, 9) | st.none(), max_size=5),
+)
+
+
+ORDERED = hasattr(base, "writes_sort_key")
+"""Whether this release says in what order the writes at a checkpoint are; ours are always in that order."""
+
+
+class Script:
+    """Operations on one saver, such as a graph would make them: every version of a channel has one value."""
+
+    def __init__(self, saver: Any) -> None:
+        self.saver = saver
+        self.heads: dict[tuple[str, str], list[Any]] = {}
+        self.count = 0
+
+    def put(self, thread: str, ns: str, parent: int, changes: dict[str, Any]) -> None:
+        heads = self.heads.setdefault((thread, ns), [])
+        before = heads[parent % len(heads)] if heads else None
+        checkpoint = empty_checkpoint()
+        self.count += 1
+        checkpoint["id"], checkpoint["ts"] = f"{self.count:08}-{thread[:3]}", "now"
+        if before is not None:
+            checkpoint["channel_values"] = dict(before["channel_values"])
+            checkpoint["channel_versions"] = dict(before["channel_versions"])
+        new = {channel: self.count << 40 | index for index, channel in enumerate(changes)}
+        for channel, value in changes.items():
+            if isinstance(value, list) and isinstance(old := checkpoint["channel_values"].get(channel), list):
+                value = old + value if self.count % 3 else value
+            checkpoint["channel_values"][channel] = value
+        checkpoint["channel_versions"].update(new)
+        config = {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "extra": thread}}
+        if before is not None:
+            config["configurable"]["checkpoint_id"] = before["id"]
+        metadata = {"source": "loop", "step": self.count % 3, "run_id": f"run-{self.count % 2}"}
+        self.saver.put(config, checkpoint, metadata, new)
+        heads.append(checkpoint)
+
+    def put_writes(self, thread: str, ns: str, which: int, writes: list[tuple[str, Any]], task: str) -> None:
+        if heads := self.heads.get((thread, ns)):
+            config = {
+                "configurable": {
+                    "thread_id": thread,
+                    "checkpoint_ns": ns,
+                    "checkpoint_id": heads[which % len(heads)]["id"],
+                }
+            }
+            self.saver.put_writes(config, writes, task, f"path-{task[:2]}")
+
+    def delete(self, thread: str) -> None:
+        self.saver.delete_thread(thread)
+        self.heads = {place: heads for place, heads in self.heads.items() if place[0] != thread}
+
+    def state(self) -> list[Any]:
+        seen: list[Any] = []
+        for (thread, ns), heads in self.heads.items():
+            config = {"configurable": {"thread_id": thread, "checkpoint_ns": ns}}
+            seen += [self.saver.get_tuple(config)]
+            seen += [
+                self.saver.get_tuple({"configurable": {**config["configurable"], "checkpoint_id": head["id"]}})
+                for head in heads
+            ]
+            seen += [list(self.saver.list(config)), list(self.saver.list(config, filter={"step": 1, "extra": thread}))]
+            middle = {"configurable": {"checkpoint_id": heads[len(heads) // 2]["id"]}}
+            seen += [list(self.saver.list(config, before=middle, limit=2))]
+            whole = {"configurable": {"thread_id": thread}}
+            seen.append(sorted(found.checkpoint["id"] for found in self.saver.list(whole)))
+        seen.append(sorted(found.checkpoint["id"] for found in self.saver.list(None)))
+        return seen if ORDERED else list(map(without_order, seen))
+
+
+def without_order(seen: Any) -> Any:
+    if type(seen) is list:
+        return list(map(without_order, seen))
+    return seen._replace(pending_writes=sorted(seen.pending_writes, key=repr)) if hasattr(seen, "metadata") else seen
+
+
+channels = st.sampled_from(["messages", "a/b", "__error__"])
+steps = st.one_of(
+    st.tuples(st.just("put"), texts, texts, st.integers(0, 5), st.dictionaries(channels, values, max_size=2)),
+    st.tuples(st.just("put"), st.just("a"), st.just(""), st.integers(-1, 0), st.dictionaries(channels, values, max_size=2)),
+    st.tuples(
+        st.just("put_writes"), st.just("a"), st.just(""), st.integers(-1, 2),
+        st.lists(st.tuples(st.sampled_from(["x", "__error__", "__interrupt__", "__resume__"]), values), max_size=3), texts,
+    ),
+    st.tuples(st.just("delete"), texts),
+)  # fmt: skip
+
+
+@given(script=st.lists(steps, max_size=14))
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+def test_it_does_what_langgraphs_own_saver_does(address: str, script: list[tuple[Any, ...]]) -> None:
+    serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+    ours, theirs = Script(BotWireSaver(str(uuid.uuid4()), address)), Script(InMemorySaver(serde=serde))
+    for name, *arguments in script:
+        getattr(ours, name)(*arguments)
+        getattr(theirs, name)(*arguments)
+    assert ours.state() == theirs.state()
+    # A saver of another process, which knows nothing yet, reads the same.
+    ours.saver = BotWireSaver(ours.saver._memory.namespace, address)
+    assert ours.state() == theirs.state()
+
+
+# A conversation takes space in proportion to its length
+
+
+class State(TypedDict):
+    messages: Annotated[list[Any], add_messages]
+
+
+def chat(saver: Any, answer: Any = None) -> Any:
+    builder = StateGraph(State)
+    builder.add_node(
+        "model", answer or (lambda state: {"messages": [AIMessage(f"answer {len(state['messages'])} " + "x" * 100)]})
+    )
+    builder.add_edge(START, "model")
+    builder.add_edge("model", END)
+    return builder.compile(checkpointer=saver)
+
+
+def talk(graph: Any, turns: int, thread: str = "t") -> dict[str, Any]:
+    for turn in range(turns):
+        state = graph.invoke({"messages": [HumanMessage(f"question {turn} " + "x" * 100)]}, at(thread))
+    return state
+
+
+def at(thread: str) -> Any:
+    return {"configurable": {"thread_id": thread}}
+
+
+def serializers() -> dict[str, Any]:
+    class Cipher:
+        def encrypt(self, plain: bytes) -> tuple[str, bytes]:
+            return "x", uuid.uuid4().bytes + bytes(byte ^ 0x55 for byte in plain)
+
+        def decrypt(self, name: str, sealed: bytes) -> bytes:
+            assert name == "x"
+            return bytes(byte ^ 0x55 for byte in sealed[16:])
+
+    return {"plain": None, "encrypted": EncryptedSerializer(Cipher(), JsonPlusSerializer(allowed_msgpack_modules=None))}
+
+
+@pytest.mark.parametrize("kind", ["plain", "encrypted"])
+@pytest.mark.parametrize("fresh", [False, True], ids=["one process", "a new process each turn"])
+def test_stored_bytes_grow_linearly(kind: str, fresh: bool, tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/g.db"
+    sizes = [0]
+    saver = BotWireSaver(url=url, serde=serializers()[kind])
+    for _ in range(4):
+        for _ in range(12):
+            if fresh:
+                saver = BotWireSaver(url=url, serde=serializers()[kind])
+            talk(chat(saver), 1)
+        sizes.append(saver._memory.usage().bytes)
+    grown = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
+    assert grown[-1] < grown[0] * 1.1, grown
+    assert len(saver.get_tuple(at("t")).checkpoint["channel_values"]["messages"]) == 96
+
+
+def test_lists_that_are_changed_in_the_middle_come_back_and_take_no_square_of_space(tmp_path: Any) -> None:
+    def answer(state: Any) -> Any:
+        first = state["messages"][0]
+        changes = [RemoveMessage(state["messages"][-2].id)] if len(state["messages"]) % 5 == 4 else []
+        last = AIMessage("edited" + "x" * 100, id=state["messages"][-1].id)
+        return {"messages": [*changes, last, AIMessage(first.content)]}
+
+    saver, memory = BotWireSaver(url=f"sqlite:///{tmp_path}/g.db"), InMemorySaver()
+    ours, theirs = chat(saver, answer), chat(memory, answer)
+    sizes = []
+    for turn in range(40):
+        said = {"messages": [HumanMessage(f"question {turn} " + "x" * 100, id=f"q{turn}")]}
+        ours.invoke(said, at("t"))
+        theirs.invoke(said, at("t"))
+        sizes.append(saver._memory.usage().bytes)
+    shown = [[m.content for m in graph.get_state(at("t")).values["messages"]] for graph in (ours, theirs)]
+    assert shown[0] == shown[1]
+    histories = [
+        [len(s.values.get("messages", [])) for s in graph.get_state_history(at("t"))] for graph in (ours, theirs)
+    ]
+    assert histories[0] == histories[1]
+    assert sizes[39] - sizes[19] < 1.3 * (sizes[19] - sizes[0])
+
+
+def test_a_step_costs_few_writes(tmp_path: Any) -> None:
+    saver = BotWireSaver(url=f"sqlite:///{tmp_path}/g.db")
+    talk(chat(saver), 5)
+    before = saver._memory.usage().writes_today
+    talk(chat(saver), 10)
+    # An input and two checkpoints after it, each with what was written, and two of them with the messages.
+    assert saver._memory.usage().writes_today - before <= 80
+
+
+def test_what_is_kept_of_a_thread_after_pruning_and_deleting_runs(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    graph = chat(saver)
+    talk(graph, 6)
+    before = graph.get_state(at("t"))
+    saver.copy_thread("t", "copy")
+    assert len(list(saver.list(at("copy")))) == len(list(saver.list(at("t"))))
+    saver.prune(["t"])
+    assert graph.get_state(at("t")).values == graph.get_state(at("copy")).values == before.values
+    assert len(list(saver.list(at("t")))) == 1
+    talk(graph, 1)
+    assert len(graph.get_state(at("t")).values["messages"]) == 14
+    for run in range(3):
+        graph.invoke({"messages": [("user", f"run {run}")]}, {**at("copy"), "metadata": {"run_id": f"run-{run}"}})
+    saver.delete_for_runs(["run-0", "run-1"])
+    assert len(graph.get_state(at("copy")).values["messages"]) == 18
+    saver.delete_for_runs(["run-2"])
+    assert len(graph.get_state(at("copy")).values["messages"]) == 12
+    saver.prune(["t", "copy"], strategy="delete")
+    assert saver._memory.list_keys() == []
+    with pytest.raises(InvalidArgument, match="keep_latest"):
+        saver.prune(["t"], strategy="keep_newest")
+
+
+# Sync and async, many at once
+
+
+async def test_each_half_reads_what_the_other_wrote(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    graph = chat(saver)
+    await graph.ainvoke({"messages": [("user", "one")]}, at("t"))
+    await asyncio.to_thread(graph.invoke, {"messages": [("user", "two")]}, at("t"))
+    await graph.ainvoke({"messages": [("user", "three")]}, at("t"))
+    found = [item async for item in saver.alist(at("t"))]
+    assert found == list(saver.list(at("t")))
+    assert [found[0]] == [item async for item in saver.alist(at("t"), limit=1)]
+    assert await saver.aget_tuple(at("t")) == saver.get_tuple(at("t")) == found[0]
+    await saver.acopy_thread("t", "copy")
+    await saver.aprune(["copy"])
+    await saver.adelete_for_runs(["none"])
+    await saver.adelete_thread("t")
+    assert await saver.aget_tuple(at("t")) is None
+    assert len(graph.get_state(at("copy")).values["messages"]) == 6
+
+
+def test_16_threads_and_16_tasks_on_one_saver_lose_nothing(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    graph = chat(saver)
+
+    async def tasks() -> None:
+        async def one(number: int) -> None:
+            for turn in range(3):
+                await graph.ainvoke({"messages": [("user", f"{turn}")]}, at(f"task-{number}"))
+
+        await asyncio.gather(*map(one, range(16)))
+
+    with ThreadPoolExecutor(17) as pool:
+        others = pool.submit(asyncio.run, tasks())
+        list(pool.map(lambda number: talk(graph, 3, f"thread-{number}"), range(16)))
+        others.result()
+    for kind in ("thread", "task"):
+        for number in range(16):
+            assert len(graph.get_state(at(f"{kind}-{number}")).values["messages"]) == 6
+
+
+def test_what_many_tasks_write_at_one_checkpoint_is_all_there(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    config = saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, empty_checkpoint(), {}, {})
+
+    async def tasks() -> None:
+        await asyncio.gather(*(saver.aput_writes(config, [("c", number)], f"task-{number:02}") for number in range(16)))
+
+    with ThreadPoolExecutor(17) as pool:
+        others = pool.submit(asyncio.run, tasks())
+        # All at one key, so that they have to be merged: of the special ones each has a place of its own.
+        names = ["__error__", "__scheduled__", "__interrupt__", "__resume__"] * 4
+        list(pool.map(lambda name: saver.put_writes(config, [(name, 1)], "one"), names))
+        others.result()
+    writes = saver.get_tuple(config).pending_writes
+    assert sorted(write for write in writes if write[0] != "one") == [(f"task-{n:02}", "c", n) for n in range(16)]
+    assert {write[1] for write in writes if write[0] == "one"} == set(names)
+
+
+def test_an_interrupt_waits_for_its_answer(address: str) -> None:
+    name = str(uuid.uuid4())
+    ask = lambda _: {"messages": [AIMessage("You said " + interrupt("What?"))]}  # noqa: E731
+    graph = chat(BotWireSaver(name, address), ask)
+    graph.invoke({"messages": [("user", "hello")]}, at("t"))
+    again = chat(BotWireSaver(name, address), ask)
+    assert again.get_state(at("t")).interrupts[0].value == "What?"
+    assert again.invoke(Command(resume="blue"), at("t"))["messages"][-1].content == "You said blue"
+
+
+def test_time_travel(address: str) -> None:
+    graph = chat(BotWireSaver(str(uuid.uuid4()), address))
+    talk(graph, 3)
+    old = [state for state in graph.get_state_history(at("t")) if len(state.values.get("messages", [])) == 2][0]
+    state = graph.invoke({"messages": [("user", "another")]}, old.config)
+    assert [m.content[:10] for m in state["messages"]] == ["question 0", "answer 1 x", "another", "answer 3 x"]
+    assert len(graph.get_state(at("t")).values["messages"]) == 4
+
+
+# What others could try
+
+
+CALLS: list[str] = []
+
+
+class Trap:
+    """Nobody should make one of these from stored bytes."""
+
+    def __init__(self, *arguments: Any) -> None:
+        CALLS.append(repr(arguments))
+
+    def __reduce__(self) -> Any:
+        return (Trap, ("unpickled",))
+
+
+def plant(saver: BotWireSaver, typed: tuple[str, bytes]) -> None:
+    """Write as somebody could who has got hold of the file."""
+    import msgspec
+
+    (key,) = saver._memory.list_keys("checkpoint/")
+    record = msgspec.msgpack.decode(saver._memory[key])
+    record[6] = typed
+    record[7] = {"c": typed}
+    saver._memory[key] = msgspec.msgpack.encode(record)
+
+
+@pytest.mark.parametrize("form", ["json", "pickle", "msgpack", "msgpack method"])
+def test_stored_bytes_cannot_name_a_class_to_be_made(form: str) -> None:
+    import json
+    import pickle
+
+    import ormsgpack
+
+    place = [__name__, "Trap"]
+    revive = {"lc": 2, "type": "constructor", "id": place, "kwargs": {}, "args": ["made"]}
+    secret = {"lc": 1, "type": "secret", "id": ["PATH"]}
+    stored = {
+        "json": ("json", json.dumps({"c": revive, "s": secret}).encode()),
+        "pickle": ("pickle", pickle.dumps(Trap())),
+        "msgpack": ("msgpack", ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb((*place, "made"))))),
+        "msgpack method": (
+            "msgpack",
+            ormsgpack.packb(ormsgpack.Ext(3, ormsgpack.packb(("os", "environ", "PATH", "get")))),
+        ),
+    }[form]
+    CALLS.clear()
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_versions"] = {"c": 1}
+    saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, checkpoint, {}, {})
+    plant(saver, stored)
+    if form.startswith("msgpack"):
+        assert saver.get_tuple(at("t")).checkpoint["channel_values"]["c"] in {"made", "PATH", None}
+    else:
+        with pytest.raises(StoreError, match="form"):
+            saver.get_tuple(at("t"))
+        with pytest.raises(StoreError, match="form"):
+            list(saver.list(None, filter={"a": 1}))
+    assert CALLS == []
+
+
+def test_a_serializer_that_would_unpickle_is_refused() -> None:
+    for serde in (
+        JsonPlusSerializer(pickle_fallback=True),
+        EncryptedSerializer(None, JsonPlusSerializer(pickle_fallback=True)),
+    ):  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match="pickle"):
+            BotWireSaver(url="sqlite:///:memory:", serde=serde)
+
+
+def test_filters_are_data(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    config = {"configurable": {"thread_id": "t' OR '1'='1", "checkpoint_ns": "') --"}}
+    saver.put(config, empty_checkpoint(), {"a": 1}, {})
+    for key in ("a') OR 1=1 --", "$.a", 'a"', "') UNION SELECT 1 --", "%", ""):
+        assert list(saver.list(None, filter={key: 1})) == []
+    assert len(list(saver.list(config, filter={"a": 1}))) == 1
+    assert list(saver.list({"configurable": {"thread_id": "t"}})) == []
+
+
+def test_a_value_that_is_too_large_is_refused_and_nothing_is_written() -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"], checkpoint["channel_versions"] = {"c": b"x" * 2**24}, {"c": 1}
+    with pytest.raises(InvalidValue, match="16,777,216 bytes"):
+        saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, checkpoint, {}, {"c": 1})
+    assert saver._memory.list_keys() == []
+
+
+# Names
+
+
+@given(st.lists(st.text(max_size=60) | texts, min_size=2, max_size=2, unique=True))
+def test_parts_of_keys_are_told_apart(names: list[str]) -> None:
+    first, second = map(part, names)
+    assert first != second
+    for name, text in zip(names, (first, second), strict=True):
+        assert "/" not in text
+        assert len(text.encode()) <= MAX_PART_BYTES
+        assert unescape(text) == name or "%%" in text
+
+
+@given(st.lists(st.text(max_size=16), min_size=2, max_size=6, unique=True))
+def test_mirrored_ids_sort_the_other_way_round(ids: list[str]) -> None:
+    keys = [mirrored(id_) for id_ in sorted(ids)]
+    assert [key.encode() for key in keys] == sorted((key.encode() for key in keys), reverse=True)
+    assert not any(second.startswith(first) for first in keys for second in keys if first is not second)
+    assert all(key.index("~") == len(key) - 1 for key in keys)
+
+
+def test_an_id_that_is_too_long_is_refused() -> None:
+    checkpoint = empty_checkpoint()
+    checkpoint["id"] = "x" * 131
+    with pytest.raises(InvalidName, match="too long"):
+        BotWireSaver(url="sqlite:///:memory:").put(at("t"), checkpoint, {}, {})
