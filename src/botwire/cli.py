@@ -17,7 +17,16 @@ from .limits import MAX_HITS, check_namespace
 from .memory import Memory
 from .plans import Plans, load_plans
 from .records import moment
-from .stores import default_path, default_token, is_postgres, make_default_folder, open_to_serve, sqlite_path
+from .store import Store
+from .stores import (
+    default_path,
+    default_token,
+    is_postgres,
+    make_default_folder,
+    open_store,
+    open_to_serve,
+    sqlite_path,
+)
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -243,6 +252,37 @@ def check(db: Database = None) -> None:
     )
 
 
+@app.command("copy")
+def copy_all(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", help="A path, sqlite:///path, postgresql://… or http(s)://host.")
+    ],
+    target: Annotated[str, typer.Argument(metavar="TO", help="The same.")],
+    namespace: Annotated[
+        list[str] | None, typer.Option(help="Copy this one alone. Again for several.", show_default="all")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove what TO has and FROM has not.")] = False,
+    plans: PlanFile = None,
+    from_token: Annotated[
+        str | None,
+        typer.Option(help="What lets in at the server FROM; an operator's, to copy all.", envvar="BOTWIRE_FROM_TOKEN"),
+    ] = None,
+    to_token: Annotated[
+        str | None, typer.Option(help="What lets in at the server TO.", envvar="BOTWIRE_TO_TOKEN")
+    ] = None,
+) -> None:
+    """Copy namespaces, while FROM is in use, and compare checksums. Begun again it goes on, and brings over what is new."""
+    from .copying import copy
+
+    with _end(source, from_token, plans, there=True) as here, _end(target, to_token, plans) as there:
+        with _bar("Copying") as progress:
+            report = copy(here, there, namespaces=namespace or (), replace=replace, progress=progress)
+        typer.echo(
+            f"{there.address} holds {report.namespaces:,} namespaces, {report.entries:,} entries and {report.messages:,} "
+            f"messages as they were read, {report.written:,} of them new; SHA-256 {report.checksum}"
+        )
+
+
 @app.command()
 def search(
     namespace: Annotated[str, typer.Argument(help="The namespace.")],
@@ -361,6 +401,20 @@ def _administration(db: str | None) -> Administration:
 
 def _line(facts: dict[str, Any]) -> str:
     return json.dumps(facts, ensure_ascii=False, default=str)
+
+
+@contextmanager
+def _end(place: str, token: str | None, plans: Path | None, *, there: bool = False) -> Iterator[Store]:
+    """Open one end of a copy; with `there` a file has to be there already."""
+    if place.startswith(("http://", "https://")):
+        store: Store = open_store(place, token=token, timeout=60)
+    else:
+        address = _address(place)
+        if there and not is_postgres(address) and not Path(sqlite_path(address)).is_file():
+            raise InvalidArgument(f"there is no file {sqlite_path(address)}: nothing to copy")
+        store = open_to_serve(address, _plans(plans, "unlimited"))
+    with closing(store):
+        yield store
 
 
 def _plans(file: Path | None, default: str) -> Plans:

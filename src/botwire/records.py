@@ -191,6 +191,7 @@ class Put(msgspec.Struct, frozen=True):
 
     ``if_version``: only if the entry is at this version now (0: only if there is none), else `Conflict`.
     ``keep_ttl``: let the entry expire when it would have, instead of at ``ttl`` seconds from now.
+    ``times``: created, updated and expires of an entry that is copied, which is no write of the day. Not over HTTP.
     """
 
     key: str
@@ -198,6 +199,7 @@ class Put(msgspec.Struct, frozen=True):
     ttl: float | None = None
     if_version: int | None = None
     keep_ttl: bool = False
+    times: tuple[int, int, int | None] | None = None
 
 
 class Delete(msgspec.Struct, frozen=True):
@@ -214,10 +216,14 @@ class Increment(msgspec.Struct, frozen=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A message on its way in: its id, chosen by whoever appends, and the JSON text of its data."""
+    """A message on its way in: its id, chosen by whoever appends, and the JSON text of its data.
+
+    ``created``: when a message that is copied was stored, which is no write of the day. Not over HTTP.
+    """
 
     id: str
     stored: str
+    created: int | None = None
 
 
 class Append(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import msgspec
 from ..errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
 from ..limits import ACCESS, MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
-from ..records import Append, Clear, Delete, Forget, Increment, Message, Permit, Pop, Put, Result, Write
+from ..records import Append, Clear, Delete, Forget, Increment, Message, NewMessage, Permit, Pop, Put, Result, Write
 from ..store import STALE, Stale
 from ..values import Stored, add, encode_json, size
 from . import texts
@@ -197,6 +197,9 @@ class Transaction:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if not op.keep_ttl:
             expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
+        if op.times is not None:
+            created, updated, expires = op.times
+            return self._store(account, op.key, op.stored, created, expires, old_size, copied=updated)
         return self._store(account, op.key, op.stored, created, expires, old_size)
 
     def _increment(self, namespace: str, op: Increment) -> int | float:
@@ -216,15 +219,24 @@ class Transaction:
         return 0, self._now, None, None
 
     def _store(
-        self, account: Account, key: str, stored: Stored, created: int, expires: int | None, old_size: int | None
+        self,
+        account: Account,
+        key: str,
+        stored: Stored,
+        created: int,
+        expires: int | None,
+        old_size: int | None,
+        *,
+        copied: int | None = None,
     ) -> int:
         length = size(stored)
-        self._charge(account, 1, length + size(key) if old_size is None else length - old_size)
+        updated = self._now if copied is None else copied
+        self._charge(account, 1 if copied is None else 0, length + size(key) if old_size is None else length - old_size)
         account.version += 1
         account.touch(texts.entry_mark(key))
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
-        self._run("put_entry", (account.id, key, account.version, created, self._now, expires, stored))
+        self._run("put_entry", (account.id, key, account.version, created, updated, expires, stored))
         return account.version
 
     def _delete(self, namespace: str, op: Delete) -> bool:
@@ -256,26 +268,29 @@ class Transaction:
             return []
         account, place = self.open_account(namespace)
         row = next(iter(self._run("peek_session", (place, op.session))), None)
-        session, last, held = row or (one(self._run("new_session", (place, op.session, self._now)))[0], 0, 0)
-        added = held
+        begun = op.messages[0].created or self._now
+        session, last, held = row or (one(self._run("new_session", (place, op.session, begun)))[0], 0, 0)
+        added, writes, when = held, 0, self._now
         seqs = []
         for message in op.messages:
             seq = last + 1
-            if self._add(session, seq, message.id, message.stored):
-                last = seq
+            if self._add(session, seq, message):
+                last, when = seq, message.created or self._now
+                writes += message.created is None
                 added += size(message.id) + size(message.stored)
                 account.touch(texts.message_mark(session << SEQ_BITS | seq))
             else:
                 seq = one(self._run("seq_of_message", (session, message.id)))[0]
             seqs.append(seq)
         if added > held:
-            self._charge(account, last - (row[1] if row else 0), added - held)
-            self._run("set_session", (session, last, added, self._now))
+            self._charge(account, writes, added - held)
+            self._run("set_session", (session, last, added, when))
             account.version += 1
         return seqs
 
-    def _add(self, session: int, seq: int, message_id: str, stored: str) -> bool:
-        self._run("add_message", (session << SEQ_BITS | seq, session, message_id, self._now, stored))
+    def _add(self, session: int, seq: int, message: NewMessage) -> bool:
+        created = message.created or self._now
+        self._run("add_message", (session << SEQ_BITS | seq, session, message.id, created, message.stored))
         return bool(one(self._run("changes", ()))[0])
 
     def _forget(self, namespace: str, op: Forget) -> int:
