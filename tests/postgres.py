@@ -49,7 +49,7 @@ def emptied(address: str) -> None:
     """Remove what is in a database of ours."""
     with psycopg.connect(address, autocommit=True) as connection:
         if connection.execute("SELECT to_regclass('botwire.schema')").fetchone() != (None,):
-            for table in "namespaces", "entries", "sessions", "messages", "answers":
+            for table in "namespaces", "entries", "sessions", "messages", "answers", "texts":
                 connection.execute(f"DELETE FROM botwire.{table}")
 
 

@@ -308,14 +308,9 @@ def index_on(
     db: Database = None,
 ) -> None:
     """Let a namespace be searched, and index what it holds. That can be stopped, and goes on where it was."""
-    from .stores.sqlite import SqliteStore
-
-    store = SqliteStore(_path(db))
-    try:
+    with closing(open_to_serve(_address(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=True)
         store.index(namespace, timeout=math.inf)
-    finally:
-        store.close()
     typer.echo(f"{namespace} is indexed")
 
 
@@ -325,13 +320,8 @@ def index_off(
     db: Database = None,
 ) -> None:
     """Index nothing of a namespace from now on, and remove its index. Its search is refused."""
-    from .stores.sqlite import SqliteStore
-
-    store = SqliteStore(_path(db))
-    try:
+    with closing(open_to_serve(_address(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=False)
-    finally:
-        store.close()
     typer.echo(f"{namespace} is not indexed")
 
 

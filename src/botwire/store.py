@@ -76,6 +76,14 @@ class OperatedStore(Store, Protocol):
         """
         ...
 
+    def set_index(self, namespace: str, *, on: bool) -> None:
+        """Let a namespace be searched or not; without its index, writes are faster and search is refused."""
+        ...
+
+    def index(self, namespace: str, *, timeout: float) -> bool:
+        """Index what a namespace holds and is not in its index yet; whether all of it is there within so many seconds."""
+        ...
+
 
 class AsyncStore(Protocol):
     """The same for callers on an event loop.

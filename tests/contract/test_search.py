@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
 from botwire.stores.sqlite import SqliteStore
 from botwire.testing_search import SearchContract
 
@@ -34,5 +35,16 @@ class TestHttp(SearchContract):
     @pytest.fixture
     def store(self, server):
         store = HttpStore(server.url)
+        yield store
+        store.close()
+
+
+class TestPostgres(SearchContract):
+    examples = 5
+    steps = 30
+
+    @pytest.fixture
+    def store(self, postgres):
+        store = PostgresStore(postgres)
         yield store
         store.close()

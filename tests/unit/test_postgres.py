@@ -34,6 +34,7 @@ from botwire.records import (
     Put,
     Write,
     new_id,
+    now,
 )
 from botwire.stores import open_store
 from botwire.stores.postgres import PostgresStore
@@ -69,8 +70,8 @@ EXAMPLES = {
     "get_version": ("n",),
     "entry_version": ("n", "k", 0),
     "lock_account": ("n",),
-    "add_account": ("n", 1, 1, 1, 1, None, 1),
-    "set_account": ("n", 1, 1, 1, 1, None, 1),
+    "add_account": ("n", 1, 1, 1, 1, None, "", None, 1, 1, 1, 1),
+    "set_account": ("n", 1, 1, 1, 1, None, "", None, 1, 1, 1, 1),
     "set_plan": ("n", "free", 1),
     "fetch_entries": ("n", '["k"]'),
     "fetch_values": ("n", '["k"]'),
@@ -89,6 +90,26 @@ EXAMPLES = {
     "fetch_answers": ("n", '["a"]'),
     "add_answers": ("n", '[{"idempotency_key": "new", "created": 1, "results": "[]"}]'),
     "purge_answers": ("n", 1, 10),
+    "peek_session": ("n", "s"),
+    "add_texts": ("n", '[{"id": 1, "key": "k", "version": 1, "terms": "a b"}, {"id": 4294967299, "terms": "c"}]'),
+    "drop_texts": ("n", "[1]"),
+    "delete_texts": ("n", 0, 1 << 40),
+    "delete_some_texts": ("n", 0, 1 << 40, 10),
+    "delete_texts_of_entries": ("n", "", "z"),
+    "delete_some_texts_of_entries": ("n", 10),
+    "entries_to_index": ("n", '["k"]'),
+    "messages_to_index": ("n", f"[{(1 << 32) + 1}]"),
+    "get_behind": ("n",),
+    "keys_to_index": ("n", "", 10),
+    "sessions_from": ("n", 0, 10),
+    "count_texts": ("n", '["blue", "none"]'),
+    "texts_with_each": ("n", '["blue", "none"]', 0, 1 << 40),
+    "newest_texts_with": ("n", "blue", 0, 1 << 40, 10),
+    "newest_texts_with_both": ("n", "blue", '["bicycl"]', 0, 1 << 40, 10),
+    "messages_at": ("n", f"[{(1 << 32) + 1}]"),
+    "entries_at": ("n", "[1]", 0),
+    "entries_named": ("n", '["k"]', 0),
+    "some_texts_of_entries": ("n", "", "z", 10),
 }
 SPANNING = {"list_namespaces", "rest_on_access", "change_access"}
 """What is about all namespaces: the operator's list, and the lock of the rules of access, which touches no table."""
@@ -100,9 +121,12 @@ WHERE coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_
 
 @pytest.mark.parametrize("name", sorted(set(load_queries("postgres")) - SPANNING))
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, name, mode):
+def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, name, mode, monkeypatch):
     """By what its plan names, and by what it really touched."""
-    store.write("n", [Put("k", "1", ttl=60.0), Append("s", (NewMessage("i", "1"),))], idempotency_key="a")
+    monkeypatch.setattr("botwire.stores.texts.DUE", 1)  # so that there is something in the index
+    store.write(
+        "n", [Put("k", '"blue"', ttl=60.0), Append("s", (NewMessage("i", '"a blue bicycle"'),))], idempotency_key="a"
+    )
     values = EXAMPLES[name]
     with psycopg.connect(postgres) as connection:
         partition = connection.execute(
@@ -370,6 +394,19 @@ def test_whoever_holds_a_namespace_holds_up_no_other(store, postgres):
     impatient.write("n", [Put("k", "3")])
     assert value(store, "k") == 3
     impatient.close()
+
+
+def test_a_wait_does_not_set_the_clock_back(store, postgres):
+    """What the server said before it waited for a lock is old when it is heard."""
+    store.write("n", [Put("k", "1")])
+    with psycopg.connect(postgres) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")
+        waiting = pool.submit(store.write, "n", [Put("k", "2")])
+        time.sleep(0.5)
+        holder.rollback()
+        waiting.result()
+    assert abs(store._clock.now() - now()) < 250_000
+    assert store.read("n", GetEntry("k")).updated <= now()
 
 
 def test_a_read_that_takes_too_long(postgres):

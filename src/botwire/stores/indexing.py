@@ -6,9 +6,18 @@ in whichever process, goes on from there.
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from ..errors import Unavailable
 from .permits import Run
 from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, index_entries, index_messages
 from .transaction import Account, Transaction, one
+
+T = TypeVar("T")
 
 STEP = 500
 """Texts that one transaction indexes, in some 20 ms."""
@@ -88,3 +97,55 @@ def turn_on(transaction: Transaction, namespace: str) -> None:
     account, _ = transaction.open_account(namespace)
     if account.behind == OFF:
         account.behind = _ENTRIES
+
+
+class Indexed(ABC):
+    """What a store in a database does about the index of a namespace."""
+
+    timeout: float
+
+    @abstractmethod
+    def _change(self, namespace: str, change: Callable[[Transaction, Run], T]) -> T:
+        """Run a change in a transaction of its own; it may run again if that fails."""
+
+    @abstractmethod
+    def _index_state(self, namespace: str) -> str | None:
+        """As `state`."""
+
+    def set_index(self, namespace: str, *, on: bool) -> None:
+        """Let a namespace be searched or not; without its index, writes are faster and search is refused. For operators.
+
+        What is there already is indexed when it is first searched, or by `index`.
+        """
+        if on and self._index_state(namespace) != OFF:
+            return
+        self._change(namespace, lambda transaction, _: turn_off(transaction, namespace))
+        session: int | None = 0
+        while session is not None:
+            session = self._change(namespace, partial(empty, namespace=namespace, session=session))
+        if on:
+            self._change(namespace, lambda transaction, _: turn_on(transaction, namespace))
+
+    def index(self, namespace: str, *, timeout: float) -> bool:
+        """Index what a namespace holds and is not in its index yet, in steps between which others write.
+
+        Args:
+            namespace: whose.
+            timeout: seconds to go on.
+
+        Returns:
+            Whether all of it is indexed now.
+        """
+        end = time.monotonic() + timeout
+        while self._index_state(namespace) not in {None, OFF}:
+            if time.monotonic() >= end:
+                return False
+            self._change(namespace, partial(step, namespace=namespace))
+        return True
+
+    def _bring_up_to_date(self, namespace: str) -> None:
+        if not self.index(namespace, timeout=self.timeout / 2):
+            raise Unavailable(
+                f"the index of namespace {namespace!r} is being made, because it has none yet or had none for a time; each "
+                "search goes on with it. Try again, or make it beforehand with botwire index on"
+            )

@@ -14,13 +14,14 @@ from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
-from ..limits import check_timeout
+from ..limits import ACCESS, check_timeout
 from ..plans import DAY, Plans
-from ..records import Append, Operation, Permit, Query, Result, Write, new_id
+from ..records import Append, Hit, Operation, Permit, Query, Result, Search, Write, new_id
 from ..store import STALE, Stale
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
-from .permits import Row
+from .indexing import Indexed, state
+from .permits import Row, Run
 from .postgres_connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
@@ -40,7 +41,7 @@ _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 
 
-class PostgresStore:
+class PostgresStore(Indexed):
     """A `Store` in a PostgreSQL database (14 or newer), which any number of threads, processes and machines may use at once.
 
     Durable as the server is: with its defaults a write that has returned survives a crash and a power cut, with a
@@ -73,16 +74,30 @@ class PostgresStore:
 
     def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
+        if isinstance(query, Search):
+            self._bring_up_to_date(namespace)
 
         def attempt(connection: Connection) -> T:
             moment = self._clock.now()
             run = run_on(connection, namespace) if permit is None else GuardedRun(connection, namespace)
-            result = cast("T", answer(run, self._plans, namespace, query, moment))
+            if isinstance(query, Search):
+                result = cast("T", self._search(connection, namespace, query, moment))
+                if permit is not None:
+                    run("get_version", (ACCESS,))  # as it is now, not as it was in the snapshot
+            else:
+                result = cast("T", answer(run, self._plans, namespace, query, moment))
             if permit is not None and not run.holds(permit, moment):
                 raise Stale(STALE)
             return result
 
         return self._persist(attempt)
+
+    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
+        """Answer from one snapshot, so that all statements see the same."""
+        connection.run_all(namespace, [("begin_snapshot", ()), ("plan_anew", ())])
+        found: list[Hit] = answer(run_on(connection, namespace), self._plans, namespace, query, moment)
+        connection.run(namespace, "commit", ())
+        return found
 
     def write(
         self,
@@ -107,6 +122,21 @@ class PostgresStore:
         self._persist(
             lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._clock.now() // DAY))
         )
+
+    def _index_state(self, namespace: str) -> str | None:
+        return self._persist(lambda connection: state(run_on(connection, namespace), namespace))
+
+    def _change(self, namespace: str, change: Callable[[Transaction, Run], T]) -> T:
+        def attempt(connection: Connection) -> T:
+            unit = Unit(connection, namespace)
+            unit.begin(self.timeout)
+            transaction = Transaction(unit.run, self._plans, self._clock.hear(unit.time, unit.asked))
+            result = change(transaction, unit.run)
+            transaction.finish()
+            unit.commit()
+            return result
+
+        return self._persist(attempt)
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -147,7 +177,7 @@ class PostgresStore:
                 self._migrated = True
             connection.prepares = False  # for once, it says nothing about a pooler
             ((there,),) = connection.run("", "time", ())
-            self._clock.hear(there)
+            self._clock.hear(there, connection.asked)
         except psycopg.Error as error:
             connection.close()
             raise _mapped(self.address, error) from error
@@ -254,11 +284,11 @@ class _Attempt:
 
     def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
         """Commit and return the outcomes, or those told if it had happened when they were told."""
-        unit = Unit(connection, self._writes, new_ids=self._new_ids)
+        unit = Unit(connection, self._writes[0].namespace, self._writes, new_ids=self._new_ids)
         if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
             assert told is not None
             return told
-        moment = self._clock.hear(unit.time)
+        moment = self._clock.hear(unit.time, unit.asked)
         transaction = Transaction(unit.run, self._plans, moment)
         alone = len(self._writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]

@@ -33,6 +33,9 @@ OLDEST_POSTGRES = 140_000
 _TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _TEXTS = load_queries("postgres") | {
     "begin": "BEGIN",
+    "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    # How a word is best followed depends on how many texts its namespace has.
+    "plan_anew": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)",
     # And no planning anew for each value: there is one good plan for each of our statements.
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
     " set_config('idle_in_transaction_session_timeout', $1, true),"
@@ -44,34 +47,47 @@ _TEXTS = load_queries("postgres") | {
     "rollback": "ROLLBACK",
 }
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
-_WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries"})
+_WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
 """Statements whose second and third column are a value as text or as bytes."""
-_BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"})
+_BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
+    "messages_to_index", "delete_texts", "delete_some_texts",
+}  # fmt: skip
 """Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
 
 
 class ServerClock:
     """The server's time in microseconds since 1970: one clock for all who use the database, whatever their own ones say.
 
-    It goes on by the monotonic clock of this machine from when the server was last asked, and never back.
+    It goes on by the monotonic clock of this machine from when the server was asked, and never back. So it may be ahead of the
+    server's by what the question took to arrive, but never behind.
     """
 
     def __init__(self) -> None:
         self._latest = 0
         self._heard = 0
-        self._then = 0.0
+        self._asked = -math.inf
+        self._took = math.inf
 
-    def hear(self, time_there: int) -> int:
-        """Go on from what the server says, and return the time."""
-        self._heard, self._then = time_there, time.monotonic()
+    def hear(self, time_there: int, asked: float) -> int:
+        """Go on from what the server said, if that tells more than what it said before, and return the time.
+
+        Args:
+            time_there: what it said.
+            asked: when it was asked, by `time.monotonic`.
+        """
+        took = time.monotonic() - asked
+        if took <= self._took or asked - self._asked > _HEARD_FOR:
+            self._heard, self._asked, self._took = time_there, asked, took
         return self.now()
 
     def now(self) -> int:
         """Return the time."""
-        self._latest = max(self._latest, self._heard + int((time.monotonic() - self._then) * 1_000_000))
+        self._latest = max(self._latest, self._heard + int((time.monotonic() - self._asked) * 1_000_000))
         return self._latest
 
 
+_HEARD_FOR = 10.0
+"""Seconds for which what the server said in a moment is worth more than what it says after a wait."""
 _LONGEST_WAIT = 3_600.0
 """Seconds in one wait, since an operating system's may be limited."""
 
@@ -91,6 +107,8 @@ class Connection:
     prepares = True
     """Whether the server keeps prepared statements from one transaction to the next: not so behind some poolers."""
     committing = False
+    asked = 0.0
+    """When the last statements were sent, on `time.monotonic`."""
     unreplicated = False
     """Whether a commit was told to be on the primary alone, although a replica should have it too."""
 
@@ -115,6 +133,7 @@ class Connection:
 
     def run_all(self, namespace: str, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run statements in one round trip and return the rows of each; all after one that fails are left out."""
+        self.asked = time.monotonic()
         self.pgconn.enter_pipeline_mode()
         asked = [item for name, values in statements for item in self._ask(namespace, name, values)]
         self.pgconn.pipeline_sync()

@@ -18,14 +18,16 @@ from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
 from .permits import Row
 from .postgres_connection import Connection, Statement
-from .texts import OFF, SEQ_BITS
+from .texts import SEQ_BITS
 
 _MISSING: Any = object()
-_ACCOUNT = 6
-"""Columns of the account that are kept; those about the index, which there is none of here yet, come after."""
 _SEQ = (1 << SEQ_BITS) - 1
 _KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
-_READS = frozenset({"entry_version", "messages_between", "measure_entries", "find_expired", "first_expiry"})
+_READS = frozenset({"entry_version", "messages_between", "measure_entries", "find_expired", "first_expiry"}) | {
+    "messages_to_index", "keys_to_index", "sessions_from",
+}  # fmt: skip
+_COUNTED = frozenset({"delete_texts", "delete_some_texts", "delete_texts_of_entries", "delete_some_texts_of_entries"})
+"""Statements that return how many rows they removed, which is then what `changes` returns."""
 
 
 class NotAlone(Exception):
@@ -37,23 +39,27 @@ class Unit:
 
     Args:
         connection: where; no transaction is open on it.
-        writes: all that will be applied, of one namespace.
+        namespace: whose.
+        writes: all that will be applied.
         new_ids: no message of these is there yet, as is nearly always so: if it is, the commit fails with a
             ``UniqueViolation``, and has to be tried again without this.
     """
 
-    def __init__(self, connection: Connection, writes: Sequence[Write], *, new_ids: bool) -> None:
+    def __init__(
+        self, connection: Connection, namespace: str, writes: Sequence[Write] = (), *, new_ids: bool = True
+    ) -> None:
         self._connection = connection
-        self._namespace = writes[0].namespace
+        self._namespace = namespace
         self.time = 0
-        """The server's, once it has begun."""
+        """The server's, once it has begun, and when it was asked."""
+        self.asked = 0.0
         self._wanted = _Wanted(writes, new_ids=new_ids)
         self._account: Row | None = None
         self._access: Sequence[Row] = ()
         self._rests_on_access = any(write.permit is not None for write in writes)
-        self._sessions_ever = 0
+        self._sessions_ever = self._entry_texts_ever = 0
         self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
-        self._added = False
+        self._changed = 0
         self._set_account: Row | None = None
         self._purge: tuple[int, int] | None = None
         # What there will be, changes included. None: there is none.
@@ -63,12 +69,14 @@ class Unit:
         self._names: dict[int, str] = {}
         self._seqs: dict[tuple[int, str], int] = {}
         self._answers: dict[str, str] = {}
+        self._text_ids: dict[str, int] = {}
         self._fetched = False
         # The changes.
         self._new_entries: dict[str, dict[str, Any] | None] = {}
         self._new_sessions: dict[str, dict[str, Any]] = {}
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_answers: dict[str, dict[str, Any]] = {}
+        self._new_texts: dict[int, dict[str, Any] | None] = {}
 
     def begin(self, timeout: float, mark: str | None = None) -> bool:
         """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
@@ -83,10 +91,11 @@ class Unit:
             begin.append(("fetch_answers", (self._namespace, _json([mark]))))
         fetches = self._wanted.statements(self._namespace)
         rows = self._connection.run_all(self._namespace, begin + fetches)
+        self.asked = self._connection.asked
         found = {name: answer for (name, _), answer in zip(begin, rows, strict=False)}
         self.time = found["limit_times"][0][-1]
         if found["lock_account"]:
-            (*account, self._sessions_ever) = found["lock_account"][0]
+            (*account, self._sessions_ever, self._entry_texts_ever) = found["lock_account"][0]
             self._account = tuple(account)
         self._access = found.get("get_version", [])
         self._take_in(fetches, rows[len(begin) :])
@@ -102,13 +111,15 @@ class Unit:
         *_, rows = self._connection.run_all(self._namespace, [*self._changes(), (name, values)])
         if name not in _READS:
             self._fetched = False
+        if name in _COUNTED:
+            ((self._changed,),) = rows
         return rows
 
     def commit(self) -> None:
         """Put everything down; it is on disk when this returns."""
         statements = self._changes()
         if self._set_account is not None:
-            account = (*self._set_account, self._sessions_ever)
+            account = (*self._set_account, self._sessions_ever, self._entry_texts_ever)
             # First, so that of two who begin a namespace the second fails before it has waited for anything else.
             statements.insert(0, ("add_account" if self._account is None else "set_account", account))
         self._connection.committing = True
@@ -152,6 +163,8 @@ class Unit:
         puts = [row for row in self._new_entries.values() if row is not None]
         drops = [key for key, row in self._new_entries.items() if row is None]
         changes: list[tuple[str, list[Any]]] = [
+            ("drop_texts", [id_ for id_, row in self._new_texts.items() if row is None]),
+            ("add_texts", [row for row in self._new_texts.values() if row is not None]),
             ("put_entries", puts),
             ("drop_entries", drops),
             ("put_sessions", list(self._new_sessions.values())),
@@ -162,6 +175,7 @@ class Unit:
         if self._purge is not None:
             statements.append(("purge_answers", self._purge))
         self._new_entries, self._new_sessions, self._new_messages, self._new_answers = {}, {}, {}, {}
+        self._new_texts = {}
         self._purge = None
         return statements
 
@@ -196,10 +210,10 @@ class Unit:
         return [row[5:6] for row in self._get_account("")] if self._namespace == ACCESS else self._access
 
     def _new_account(self, namespace: str, _: int) -> Sequence[Row]:
-        return ((namespace, OFF),)
+        return ((namespace, None),)
 
     def _put_account(self, *row: Any) -> Sequence[Row]:
-        self._set_account = row[:_ACCOUNT]
+        self._set_account = row
         return ()
 
     def _peek_entry(self, _: str, key: str) -> Sequence[Row]:
@@ -246,15 +260,15 @@ class Unit:
         return ()
 
     def _add_message(self, place: int, session: int, message_id: str, now: int, stored: str) -> Sequence[Row]:
-        self._added = (session, message_id) not in self._seqs
-        if self._added:
+        self._changed = int((session, message_id) not in self._seqs)
+        if self._changed:
             self._change(self._seqs, (session, message_id), place & _SEQ)
             row = {"place": place, "id": message_id, "created": now, "data": stored}
             self._change(self._new_messages, place, row)
         return ()
 
     def _count_changes(self) -> Sequence[Row]:
-        return ((int(self._added),),)
+        return ((self._changed,),)
 
     def _seq_of_message(self, session: int, message_id: str) -> Sequence[Row]:
         return ((self._seqs[session, message_id],),)
@@ -266,6 +280,35 @@ class Unit:
     def _add_answer(self, _: str, key: str, now: int, results: str) -> Sequence[Row]:
         self._change(self._answers, key, results)
         self._change(self._new_answers, key, {"idempotency_key": key, "created": now, "results": results})
+        return ()
+
+    # The index
+
+    def _entries_to_index(self, namespace: str, keys: str) -> Sequence[Row]:
+        statements = [*self._changes(), ("entries_to_index", (namespace, keys))]
+        *_, rows = self._connection.run_all(self._namespace, statements)
+        self._text_ids = {row[0]: row[1] for row in rows if row[1] is not None}
+        return [(*row, text if data is None else data) for *row, text, data in rows]
+
+    def _set_entry_text(self, _: str, key: str, version: int) -> Sequence[Row]:
+        id_ = self._text_ids.get(key)
+        if id_ is None:
+            self._entry_texts_ever += 1
+            id_ = self._entry_texts_ever
+        self._new_texts[id_] = {"id": id_, "key": key, "version": version}
+        return ((id_,),)
+
+    def _add_text(self, _: str, id_: int, terms: str) -> Sequence[Row]:
+        self._new_texts[id_] = {"id": id_, **(self._new_texts.get(id_) or {}), "terms": terms}
+        return ()
+
+    def _delete_text(self, id_: int) -> Sequence[Row]:
+        self._new_texts[id_] = None
+        self._changed = 1
+        return ()
+
+    def _nothing(self, *_: Any) -> Sequence[Row]:
+        """Do what is done with the text itself already."""
         return ()
 
     def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
@@ -351,4 +394,11 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "find_answer": Unit._find_answer,
     "add_answer": Unit._add_answer,
     "purge_answers": Unit._purge_answers,
+    "entries_to_index": Unit._entries_to_index,
+    "set_entry_text": Unit._set_entry_text,
+    "add_text": Unit._add_text,
+    "delete_text": Unit._delete_text,
+    "delete_entry_text": Unit._nothing,
+    "delete_entry_texts": Unit._nothing,
+    "delete_some_entry_texts": Unit._nothing,
 }

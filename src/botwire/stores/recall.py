@@ -21,8 +21,8 @@ from ..ranking import FADING, bm25, idf, recency
 from ..records import Entry, Hit, Message, Search
 from ..terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ..values import decode
-from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, Run, as_json, indexed_term, pending_of
-from .transaction import end_of
+from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, Run, as_json, pending_of
+from .transaction import Place, end_of
 
 BUDGET = 10_000
 """Ids that a search follows words to; what a thread does in some 5 ms."""
@@ -65,7 +65,7 @@ class _Searching:
     run: Run
     query: Search
     now: int
-    place: int
+    place: Place
     pending: str
     texts: int
     words: int
@@ -97,15 +97,15 @@ class _Searching:
         self._read_pending(ranges)
         counted = self._counted()
         scores: dict[_Id, float] = {}
-        names = [indexed_term(self.place, term) for term, _ in counted]
+        names = [term for term, _ in counted]
         weights = [self.weights[term] for term, _ in counted]
         short, budget = 0, BUDGET
         while short < len(counted) and counted[short][1] <= budget:
             budget -= counted[short][1]
             short += 1
         for low, high in ranges:
-            each = as_json([_quoted(name) for name in names[:short]])
-            for index, id_ in self.run("texts_with_each", (each, low, high)):
+            each = self.place, as_json(names[:short]), low, high
+            for index, id_ in self.run("texts_with_each", each):
                 scores[id_] = scores.get(id_, 0.0) + weights[index]
             for index in range(short, min(short + MAX_COMMON, len(names))):
                 least = weights[index - 1] if index > short else 0.0
@@ -130,8 +130,7 @@ class _Searching:
     def _counted(self) -> list[tuple[str, int]]:
         """Return the terms to follow and how many texts hold each, the rarest first; and weigh all of them."""
         terms = question_of(self.query.text)[:MAX_ASKED]
-        names = as_json([indexed_term(self.place, term) for term in terms])
-        indexed = {terms[index]: count for index, count in self.run("count_texts", (names,))}
+        indexed = {terms[index]: count for index, count in self.run("count_texts", (self.place, as_json(terms)))}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
         texts = self.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
@@ -140,13 +139,13 @@ class _Searching:
 
     def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
         """Return ids of texts with the last of these terms: with one of the others too, and if need be the newest alone."""
-        *rarer, common = map(_quoted, names)
+        *rarer, common = names
         found: set[_Id] = set()
         if rarer:
-            both = f"{common} AND ({' OR '.join(rarer)})"
-            found.update(id_ for (id_,) in self.run("newest_texts_with", (both, low, high, SOME)))
+            both = self.place, common, as_json(rarer), low, high, SOME
+            found.update(id_ for (id_,) in self.run("newest_texts_with_both", both))
         if alone:
-            found.update(id_ for (id_,) in self.run("newest_texts_with", (common, low, high, SOME)))
+            found.update(id_ for (id_,) in self.run("newest_texts_with", (self.place, common, low, high, SOME)))
         return iter(found)
 
     def _ranges(self) -> list[tuple[int, int]]:
@@ -252,10 +251,6 @@ def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
         of_score.setdefault(score, []).append(id_)
     for score in sorted(of_score, reverse=True):
         yield from sorted(of_score[score], reverse=True)
-
-
-def _quoted(term: str) -> str:
-    return '"' + term.replace('"', '""') + '"'
 
 
 _NOTHING = object()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -20,12 +18,11 @@ from ..store import STALE, Stale
 from .clock import KEEP, Clock
 from .commit import CommitQueue, Outcome
 from .connections import Connections
-from .indexing import empty, state, step, turn_off, turn_on
+from .indexing import Indexed, state
 from .lock import NoLock, lock_for
 from .permits import Row, Run, access_version, entries_hold
 from .queries import answer
 from .sql import load_migrations, load_queries
-from .texts import OFF
 from .transaction import Transaction
 
 T = TypeVar("T")
@@ -54,7 +51,7 @@ PRAGMA secure_delete = FAST;
 """
 
 
-class SqliteStore:
+class SqliteStore(Indexed):
     """A `Store` in one SQLite file, which any number of threads and processes may use at once.
 
     Durable: WAL with ``synchronous=FULL``, so that a write that has returned survives a crash and a power cut
@@ -146,37 +143,6 @@ class SqliteStore:
 
         self._transact(change)
 
-    def set_index(self, namespace: str, *, on: bool) -> None:
-        """Let a namespace be searched or not; without its index, writes are faster and search is refused. For operators.
-
-        What is there already is indexed when it is first searched, or by `index`.
-        """
-        if on and self._index_state(namespace) != OFF:
-            return
-        self._change(lambda transaction, _: turn_off(transaction, namespace))
-        session: int | None = 0
-        while session is not None:
-            session = self._change(partial(empty, namespace=namespace, session=session))
-        if on:
-            self._change(lambda transaction, _: turn_on(transaction, namespace))
-
-    def index(self, namespace: str, *, timeout: float) -> bool:
-        """Index what a namespace holds and is not in its index yet, in steps between which others write.
-
-        Args:
-            namespace: whose.
-            timeout: seconds to go on.
-
-        Returns:
-            Whether all of it is indexed now.
-        """
-        end = time.monotonic() + timeout
-        while self._index_state(namespace) not in {None, OFF}:
-            if time.monotonic() >= end:
-                return False
-            self._change(partial(step, namespace=namespace))
-        return True
-
     def _index_state(self, namespace: str) -> str | None:
         connection = self._connections.take()
         try:
@@ -186,14 +152,7 @@ class SqliteStore:
         finally:
             self._connections.give(connection)
 
-    def _bring_up_to_date(self, namespace: str) -> None:
-        if not self.index(namespace, timeout=self.timeout / 2):
-            raise Unavailable(
-                f"the index of namespace {namespace!r} is being made, because it has none yet or had none for a time; each "
-                "search goes on with it. Try again, or make it beforehand with botwire index on"
-            )
-
-    def _change(self, change: Callable[[Transaction, Run], T]) -> T:
+    def _change(self, _: str, change: Callable[[Transaction, Run], T]) -> T:
         def run_change(run: Run) -> T:
             transaction = Transaction(run, self._plans, self._clock.now())
             result = change(transaction, run)

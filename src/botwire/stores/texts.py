@@ -41,11 +41,6 @@ def message_mark(place: int) -> str:
     return f"m{place}"
 
 
-def indexed_term(namespace: int | str, term: str) -> str:
-    """Return a term as it is in the index, where each namespace has its own."""
-    return f"{namespace}_{term}"
-
-
 def is_due(account: Account) -> bool:
     """Whether it is time to index what is on the list."""
     return len(account.pending) > DUE and (len(account.pending) > DUE_CHARS or account.pending.count("\n") >= DUE)
@@ -109,7 +104,7 @@ def remove_messages(run: Run, account: Account, after: int, to: int) -> None:
 
 def _add(run: Run, account: Account, id_: int, terms: list[str]) -> None:
     assert account.id is not None
-    run("add_text", (id_, " ".join([indexed_term(account.id, term) for term in terms])))
+    run("add_text", (account.id, id_, " ".join(terms)))
     account.texts += 1
     account.words += len(terms)
 

@@ -76,23 +76,29 @@ SELECT pg_advisory_xact_lock(1112495191, 1);
 
 -- get_account
 -- A namespace's plan and account.
-SELECT name, plan, day, writes, bytes, version, expires, '', 'off', 0, 0 FROM botwire.namespaces WHERE name = $1;
+SELECT name, plan, day, writes, bytes, version, expires, pending, behind, texts, words
+FROM botwire.namespaces
+WHERE name = $1;
 
 -- lock_account
 -- A namespace's plan and account, for the one who writes next.
-SELECT name, plan, day, writes, bytes, version, expires, '', 'off', 0, 0, sessions
+SELECT name, plan, day, writes, bytes, version, expires, pending, behind, texts, words, sessions, entry_texts
 FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;
 
 -- add_account
 -- Begin a namespace. That somebody else began it meanwhile is an error: what this transaction knows of it is wrong.
-INSERT INTO botwire.namespaces (name, day, writes, bytes, version, expires, sessions) VALUES ($1, $2, $3, $4, $5, $6, $7);
+INSERT INTO botwire.namespaces (
+    name, day, writes, bytes, version, expires, pending, behind, texts, words, sessions, entry_texts
+)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
 
 -- set_account
 -- Put down what a transaction did to a namespace.
 UPDATE botwire.namespaces
-SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, sessions = $7
+SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, pending = $7, behind = $8, texts = $9, words = $10,
+    sessions = $11, entry_texts = $12
 WHERE name = $1;
 
 -- set_plan
@@ -204,3 +210,156 @@ DELETE FROM botwire.answers
 WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(
     SELECT idempotency_key FROM botwire.answers WHERE namespace = $1 AND created < $2 ORDER BY created LIMIT $3
 ));
+
+-- peek_session
+-- What a search must know of a session.
+SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name = $2;
+
+-- add_texts
+-- Index the texts in a JSON list by their terms, with spaces between.
+INSERT INTO botwire.texts (namespace, id, key, version, terms)
+SELECT $1, id, key, version, ARRAY(
+    SELECT DISTINCT hashtextextended($1 || '_' || term, 0) FROM unnest(string_to_array(terms, ' ')) AS term
+)
+FROM json_to_recordset($2::json) AS given (id bigint, key text, version bigint, terms text)
+ON CONFLICT (namespace, id) DO UPDATE SET version = excluded.version, terms = excluded.terms;
+
+-- drop_texts
+-- Take the texts of the ids in a JSON list out of the index.
+DELETE FROM botwire.texts
+WHERE namespace = $1 AND id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
+
+-- delete_texts
+-- Take the texts of a range of ids out of the index; how many they were.
+WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 RETURNING id)
+SELECT count(*) FROM gone;
+
+-- delete_some_texts
+-- Take some of the texts of a range of ids out of the index; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.texts
+    WHERE namespace = $1 AND id = ANY (ARRAY(
+        SELECT id FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 LIMIT $4
+    ))
+    RETURNING id
+)
+SELECT count(*) FROM gone;
+
+-- delete_texts_of_entries
+-- Take the entries from a prefix to the end of its range out of the index; how many they were.
+WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 RETURNING id)
+SELECT count(*) FROM gone;
+
+-- delete_some_texts_of_entries
+-- Take some of the entries of a namespace out of the index; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.texts
+    WHERE namespace = $1 AND id = ANY (ARRAY(
+        SELECT id FROM botwire.texts WHERE namespace = $1 AND id < 4294967296 LIMIT $2
+    ))
+    RETURNING id
+)
+SELECT count(*) FROM gone;
+
+-- entries_to_index
+-- For the keys in a JSON list, what is in the index and what is stored.
+SELECT wanted.key, texts.id, texts.version, entries.version, entries.text, entries.bytes
+FROM json_array_elements_text($2::json) AS wanted (key)
+LEFT JOIN botwire.texts ON texts.namespace = $1 AND texts.key = wanted.key
+LEFT JOIN botwire.entries ON entries.namespace = $1 AND entries.key = wanted.key;
+
+-- messages_to_index
+-- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+SELECT place, data
+FROM botwire.messages
+WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place)
+ORDER BY place;
+
+-- get_behind
+-- Where the index of a namespace has to go on.
+SELECT name, behind FROM botwire.namespaces WHERE name = $1;
+
+-- keys_to_index
+-- Keys of a namespace after one.
+SELECT key FROM botwire.entries WHERE namespace = $1 AND key > $2 ORDER BY key LIMIT $3;
+
+-- sessions_from
+-- The sessions of a namespace from one on, and how many messages they have.
+SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND id >= $2 ORDER BY id LIMIT $3;
+
+-- count_texts
+-- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out. More than 10,000 are
+-- not counted, but told from the share that they have of the newest 1,000.
+SELECT place - 1, CASE WHEN held.texts <= 10000 THEN held.texts ELSE greatest(held.texts, (
+    SELECT count(*) FILTER (WHERE held.term = ANY (newest.terms)) * (SELECT texts FROM botwire.namespaces WHERE name = $1)
+        / greatest(count(*), 1)
+    FROM (SELECT terms FROM botwire.texts WHERE namespace = $1 ORDER BY id DESC LIMIT 1000) AS newest
+)) END
+FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (term, place)
+CROSS JOIN LATERAL (
+    SELECT hashtextextended($1 || '_' || wanted.term, 0) AS term, count(*) AS texts
+    FROM (
+        SELECT FROM botwire.texts
+        WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || wanted.term, 0)]
+        LIMIT 10001
+    ) AS few
+) AS held
+WHERE held.texts > 0;
+
+-- texts_with_each
+-- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
+SELECT place - 1, held.id
+FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (term, place)
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM botwire.texts
+    WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || wanted.term, 0)] AND id BETWEEN $3 AND $4
+    OFFSET 0
+) AS held;
+
+-- newest_texts_with
+-- The ids in a range of the texts of a namespace that hold a term, the last first, of the newest 20,000.
+SELECT id
+FROM (
+    SELECT id, terms FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $3 AND $4 ORDER BY id DESC LIMIT 20000
+) AS newest
+WHERE hashtextextended($1 || '_' || $2, 0) = ANY (terms)
+ORDER BY id DESC
+LIMIT $5;
+
+-- newest_texts_with_both
+-- The ids in a range of the texts of a namespace that hold a term and one of those in a JSON list, the last first.
+SELECT id
+FROM botwire.texts
+WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || $2, 0)]
+    AND terms && ARRAY(SELECT hashtextextended($1 || '_' || term, 0) FROM json_array_elements_text($3::json) AS term)
+    AND id BETWEEN $4 AND $5
+ORDER BY id DESC
+LIMIT $6;
+
+-- messages_at
+-- The messages of a namespace at the places in a JSON list.
+SELECT place, sessions.name, place & 4294967295, messages.id, data, messages.created
+FROM botwire.messages
+JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = messages.session
+WHERE messages.namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
+
+-- entries_at
+-- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+SELECT texts.id, entries.key, text, entries.version, created, updated, expires
+FROM botwire.texts
+JOIN botwire.entries
+    ON entries.namespace = $1 AND entries.key = texts.key AND entries.version = texts.version
+WHERE texts.namespace = $1 AND texts.id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+    AND (expires IS NULL OR expires > $3);
+
+-- entries_named
+-- The live entries of a namespace under the keys in a JSON list.
+SELECT key, text, bytes, version, created, updated, expires
+FROM botwire.entries
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json))) AND (expires IS NULL OR expires > $3);
+
+-- some_texts_of_entries
+-- The ids of the texts of some entries from a prefix to the end of its range.
+SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;

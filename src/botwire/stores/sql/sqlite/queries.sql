@@ -213,8 +213,8 @@ WHERE expires <= ?1;
 UPDATE answers SET created = ?1 WHERE created > ?1;
 
 -- add_text
--- Index a text by its terms.
-INSERT INTO texts (rowid, terms) VALUES (?1, ?2);
+-- Index a text of a namespace by its terms, with spaces between.
+INSERT INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
 
 -- delete_text
 -- Take a text out of the index.
@@ -281,18 +281,31 @@ SELECT key FROM entries WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT ?3;
 SELECT id, last_seq FROM sessions WHERE namespace = ?1 AND id >= ?2 ORDER BY id LIMIT ?3;
 
 -- count_texts
--- How many texts hold each of the terms in a JSON list, those that none holds left out.
-SELECT wanted.key, terms.doc FROM json_each(?1) AS wanted CROSS JOIN terms ON terms.term = wanted.value;
+-- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out.
+SELECT wanted.key, terms.doc FROM json_each(?2) AS wanted CROSS JOIN terms ON terms.term = ?1 || '_' || wanted.value;
 
 -- texts_with_each
--- The ids in a range of the texts that match each of the expressions in a JSON list.
+-- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
 SELECT wanted.key, texts.rowid
-FROM json_each(?1) AS wanted
-CROSS JOIN texts ON texts.texts MATCH wanted.value AND texts.rowid BETWEEN ?2 AND ?3;
+FROM json_each(?2) AS wanted
+CROSS JOIN texts ON texts.texts MATCH ('"' || ?1 || '_' || wanted.value || '"') AND texts.rowid BETWEEN ?3 AND ?4;
 
 -- newest_texts_with
--- The ids in a range of texts that match an expression, the last first.
-SELECT rowid FROM texts WHERE texts MATCH ?1 AND rowid BETWEEN ?2 AND ?3 ORDER BY rowid DESC LIMIT ?4;
+-- The ids in a range of the texts of a namespace that hold a term, the last first.
+SELECT rowid FROM texts
+WHERE texts MATCH ('"' || ?1 || '_' || ?2 || '"') AND rowid BETWEEN ?3 AND ?4
+ORDER BY rowid DESC
+LIMIT ?5;
+
+-- newest_texts_with_both
+-- The same of those that hold one of the terms in a JSON list, too.
+SELECT rowid FROM texts
+WHERE texts MATCH (
+        '"' || ?1 || '_' || ?2 || '" AND (' ||
+        (SELECT group_concat('"' || ?1 || '_' || value || '"', ' OR ') FROM json_each(?3)) || ')'
+    ) AND rowid BETWEEN ?4 AND ?5
+ORDER BY rowid DESC
+LIMIT ?6;
 
 -- messages_at
 -- The messages of a namespace at the places in a JSON list.

@@ -1,0 +1,141 @@
+"""Search in PostgreSQL: that it finds what search in a file finds, what is left in the index, databases from before there was one."""
+
+from __future__ import annotations
+
+import random
+
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from botwire import InvalidArgument, Memory
+from botwire.cli import app
+from botwire.records import Append, Clear, Delete, Forget, NewMessage, Pop, Put, Search, new_id
+from botwire.stores import recall, texts
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.sql import load_migrations
+from botwire.stores.sqlite import SqliteStore
+from tests.postgres import database
+
+
+@pytest.fixture
+def store(postgres):
+    store = PostgresStore(postgres)
+    yield store
+    store.close()
+
+
+def rows(address, statement):
+    with psycopg.connect(address) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def found(store, text, **options):
+    hits = store.read("n", Search(text=text, **{"limit": 1000, "neighbours": 0, **options}))
+    names = [hit.entry.key if hit.entry else (hit.session, hit.message.seq) for hit in hits]
+    return sorted((str(name), round(hit.score, 9)) for name, hit in zip(names, hits, strict=True))
+
+
+@pytest.mark.parametrize("budget", [recall.BUDGET, 60])
+def test_both_engines_find_the_same(store, monkeypatch, budget):
+    """Also words that are in too many texts to be followed to all of them."""
+    monkeypatch.setattr(recall, "BUDGET", budget)
+    monkeypatch.setattr(recall, "SOME", 40)
+    file = SqliteStore(":memory:")
+    drawn = random.Random(7)
+    words = [f"w{number}" for number in range(60)]
+    weights = [1 / number for number in range(1, 61)]
+
+    def text():
+        return '"' + " ".join(drawn.choices(words, weights, k=drawn.randint(1, 12))) + '"'
+
+    for _ in range(40):
+        new = tuple(NewMessage(new_id(), text()) for _ in range(10))
+        session = drawn.choice("abc")
+        operations = drawn.choice(
+            [
+                [Append(session, new)],
+                [Append(session, new), Put(f"k{drawn.randint(1, 30)}", text())],
+                [Put(f"k{drawn.randint(1, 30)}", text()), Delete(f"k{drawn.randint(1, 30)}"), Append("d", new)],
+                [Append(session, new), Pop(session, 3)],
+            ]
+        )
+        for one in store, file:
+            one.write("n", operations)
+    for _ in range(30):
+        question = " ".join(drawn.sample(words, drawn.randint(1, 4)))
+        options = drawn.choice([{}, {"session": "a", "entries": False}, {"entries": False, "neighbours": 2}])
+        if budget == 60:  # the newest are not the same when entries are among them: their ids are given otherwise
+            options |= {"entries": False}
+        assert found(store, question, **options) == found(file, question, **options), (question, options)
+    file.close()
+
+
+def test_nothing_is_left_in_the_index(store, postgres):
+    for turn in range(3):
+        store.write("n", [Put(f"k{number}", f'"text {number} {turn}"') for number in range(100)])
+        store.write("n", [Append("s", tuple(NewMessage(new_id(), f'"said {number}"') for number in range(100)))])
+    store.write("n", [Delete(f"k{number}") for number in range(50)])
+    store.write("n", [Pop("s", 150)])
+    store.write("n", [Append("t", tuple(NewMessage(new_id(), '"x y"') for _ in range(100)))])
+    assert rows(postgres, "SELECT count(*), (SELECT texts FROM botwire.namespaces) FROM botwire.texts") == [(300, 300)]
+    ((keys, last),) = rows(
+        postgres, "SELECT count(DISTINCT key), max(id) FROM botwire.texts WHERE id < 1::bigint << 32"
+    )
+    assert keys == 50
+    assert last <= 100  # an entry keeps its id
+    store.write("n", [Clear()])
+    store.write("n", [Forget("s")])
+    store.write("n", [Forget("t")])
+    assert rows(postgres, "SELECT count(*) FROM botwire.texts") == [(0,)]
+    assert rows(postgres, "SELECT texts, words FROM botwire.namespaces") == [(0, 0)]
+
+
+def test_the_list_of_what_is_not_indexed_stays_short(store, postgres):
+    for number in range(130):
+        store.write("n", [Put("hot", f'"{number}"'), Append("s", (NewMessage(new_id(), f'"said {number}"'),))])
+    ((pending, held),) = rows(postgres, "SELECT pending, texts FROM botwire.namespaces")
+    assert pending.count("\n") < texts.DUE
+    assert 65 <= held <= 131
+    store.write("n", [Append("s", tuple(NewMessage(new_id(), '"more"') for _ in range(100)))])
+    assert rows(postgres, "SELECT pending, texts FROM botwire.namespaces") == [("", 231)]
+
+
+def test_off_and_on_again(store, postgres):
+    store.write("n", [Put(f"k{number}", '"blue"') for number in range(600)] + [Put("bytes", b"blue")])
+    store.write("n", [Append(f"s{number % 7}", (NewMessage(new_id(), '"blue"'),)) for number in range(600)])
+
+    def botwire(*arguments):
+        done = CliRunner().invoke(app, [*arguments, "--db", postgres], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+
+    botwire("index", "off", "n")
+    assert rows(postgres, "SELECT count(*) FROM botwire.texts") == [(0,)]
+    with pytest.raises(InvalidArgument, match="its index is off"):
+        store.read("n", Search(text="blue"))
+    store.write("n", [Put("later", '"blue"')])
+    assert rows(postgres, "SELECT pending, behind FROM botwire.namespaces WHERE name = 'n'") == [("", "off")]
+    botwire("index", "on", "n")
+    assert rows(postgres, "SELECT count(*) FROM botwire.texts") == [(1201,)]
+    assert len(store.read("n", Search(text="blue", limit=1000, messages=False))) == 601
+
+
+def test_a_database_from_before_there_was_an_index():
+    with database() as address:
+        with psycopg.connect(address) as connection:
+            connection.execute(load_migrations("postgres")[0].encode())
+            connection.execute("UPDATE botwire.schema SET version = 1")
+            connection.execute(
+                "INSERT INTO botwire.namespaces (name, day, sessions) VALUES ('n', 1, 1), (E'\\x01access', 1, 0)"
+            )
+            connection.execute("INSERT INTO botwire.entries VALUES ('n', 'k', 1, 1, 1, NULL, '\"blue\"')")
+            connection.execute("INSERT INTO botwire.sessions VALUES ('n', 's', 1, 1, 10, 1, 1)")
+            connection.execute(
+                "INSERT INTO botwire.messages VALUES ('n', (1::bigint << 32) + 1, 1, 'i', 1, '\"so blue\"')"
+            )
+        with Memory("n", address) as memory:
+            assert [hit.value for hit in memory.search("blue")] == ["so blue", "blue"]
+            memory["other"] = "blue"
+            assert len(memory.search("blue")) == 3
+            behind = "SELECT behind FROM botwire.namespaces ORDER BY name"
+            assert rows(address, behind) == [("off",), (None,)]
