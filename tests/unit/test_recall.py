@@ -89,7 +89,27 @@ def test_awaited(address):
     asyncio.run(main())
 
 
+def begin_index(memory):
+    memory["k"] = "bicycle"
+    assert memory.search("bicycle")
+    del memory["k"]
+
+
+def test_a_namespace_has_no_index_until_it_is_searched(memory):
+    memory.history("s").append([f"message {number}" for number in range(200)])
+    memory.set_many({f"key-{number}": f"value {number}" for number in range(200)})
+    memory.delete_many(["key-7"])
+    counts = "SELECT count(*) FROM texts_docsize"
+    assert raw(memory, counts) == [(0,)]
+    assert raw(memory, "SELECT pending FROM namespaces WHERE name = 'n'") == [("",)]
+    assert keys(memory.search("199", kinds="entries")) == ["key-199"]
+    assert raw(memory, counts) == [(399,)]
+    memory.history("s").append([f"message {number}" for number in range(100)])
+    assert raw(memory, counts) > [(399,)]
+
+
 def test_the_list_of_what_is_not_indexed_stays_short(memory):
+    begin_index(memory)
     for number in range(200):
         memory[f"key-{number}"] = f"value {number}"
         memory.history("s").append([f"message {number}"])
@@ -109,6 +129,7 @@ def test_the_list_of_what_is_not_indexed_stays_short(memory):
 
 
 def test_nothing_is_left_in_the_index(memory):
+    begin_index(memory)
     for round_ in range(3):
         memory.set_many({f"k{number}": f"text {number} {round_}" for number in range(100)})
         memory.history("s").append([f"message {number}" for number in range(100)])

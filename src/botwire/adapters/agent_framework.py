@@ -1,7 +1,7 @@
 """BotWireHistoryProvider and BotWireCheckpointStorage for Microsoft's Agent Framework.
 
 Messages are stored as their `to_dict` has them. Checkpoints hold objects of any kind; they are stored as JSON that says what
-each is made of, and never pickled. Loading makes values of Python, data classes of the framework, and classes that the
+each is made of, and never run. Loading makes values of Python, data classes of the framework, and classes that the
 program has allowed; it calls no constructor but theirs, and imports nothing that the data names.
 """
 

@@ -1,4 +1,4 @@
-"""Bringing into the index what is older than it: files from before there was one, and namespaces whose index was off.
+"""Bringing into the index what is older than it: what was written before a namespace was first searched.
 
 A step is a transaction of its own, so short that other writers hardly notice, and puts down how far it came. Whoever goes on,
 in whichever process, goes on from there.
@@ -14,14 +14,14 @@ from typing import TypeVar
 
 from ..errors import Unavailable
 from .permits import Run
-from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, index_entries, index_messages
+from .texts import FIRST_MESSAGE, NOT_BEGUN, OFF, SEQ_BITS, index_entries, index_messages
 from .transaction import Account, Transaction, one
 
 T = TypeVar("T")
 
 STEP = 500
 """Texts that one transaction indexes, in some 20 ms."""
-_ENTRIES, _MESSAGES = "entries ", "messages "
+_ENTRIES, _MESSAGES = NOT_BEGUN, "messages "
 """What `Account.behind` begins with; then comes the key or the place to go on after."""
 
 
@@ -93,10 +93,10 @@ def empty(transaction: Transaction, run: Run, namespace: str, session: int) -> i
 
 
 def turn_on(transaction: Transaction, namespace: str) -> None:
-    """Index a namespace from now on, and with its next search what it holds already. It has to be empty."""
+    """Index a namespace from its next search on. The index has to be empty."""
     account, _ = transaction.open_account(namespace)
     if account.behind == OFF:
-        account.behind = _ENTRIES
+        account.behind = NOT_BEGUN
 
 
 class Indexed(ABC):

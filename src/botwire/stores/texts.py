@@ -1,5 +1,6 @@
 """The index of words: what a transaction changes in it.
 
+A namespace's index begins when it is first searched (`botwire.stores.indexing`); until then a write has nothing to do here.
 A commit of its own for each text would make writes nearly twice as slow (measured). So the namespace's account, which is
 written with every write anyway, notes what the index does not know yet, and the write that makes the list long enough indexes
 all that is on it. Search reads what is on the list itself. Whatever search finds, it looks up where it is stored; a text in
@@ -24,7 +25,9 @@ SEQ_BITS = 32
 FIRST_MESSAGE = 1 << SEQ_BITS
 """Ids of texts from here on are places of messages, those below are of entries."""
 OFF = "off"
-"""What `Account.behind` is when nothing is indexed."""
+"""What `Account.behind` is when nothing is indexed and nobody may search."""
+NOT_BEGUN = "entries "
+"""What `Account.behind` is until somebody searches: many namespaces never are, and their writes need not pay for it."""
 DUE = 64
 """So many things on the list are indexed with the next write."""
 DUE_CHARS = 1_500
@@ -39,6 +42,11 @@ def entry_mark(key: str) -> str:
 def message_mark(place: int) -> str:
     """Return the line on the list for a message."""
     return f"m{place}"
+
+
+def is_kept(account: Account) -> bool:
+    """Whether there is an index, so that what is written has to come into it."""
+    return account.behind not in {OFF, NOT_BEGUN}
 
 
 def is_due(account: Account) -> bool:
@@ -90,7 +98,7 @@ def index_messages(run: Run, account: Account, places: Sequence[int]) -> None:
 
 def remove_entries(run: Run, account: Account, prefix: str, end: str | bytes) -> None:
     """Take the entries from a prefix to the end of its range out of the index."""
-    if account.behind == OFF:
+    if not is_kept(account):
         return
     _count_gone(run, account, "delete_texts_of_entries", (account.id, prefix, end))
     run("delete_entry_texts", (account.id, prefix, end))
@@ -98,7 +106,7 @@ def remove_entries(run: Run, account: Account, prefix: str, end: str | bytes) ->
 
 def remove_messages(run: Run, account: Account, after: int, to: int) -> None:
     """Take the messages after a place and up to another out of the index."""
-    if account.behind != OFF:
+    if is_kept(account):
         _count_gone(run, account, "delete_texts", (after + 1, to))
 
 

@@ -63,8 +63,7 @@ class Account:
 
     def touch(self, mark: str) -> None:
         """Note that something was written that the index does not know."""
-        line = mark + "\n"
-        if self.behind != texts.OFF and line not in self.pending:
+        if texts.is_kept(self) and (line := mark + "\n") not in self.pending:
             self.pending += line
 
 

@@ -78,8 +78,8 @@ WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (
 SELECT id, plan, day, writes, bytes, version, expires, pending, behind, texts, words FROM namespaces WHERE name = ?1;
 
 -- new_account
--- Begin a namespace.
-INSERT INTO namespaces (name, day) VALUES (?1, ?2) RETURNING id, behind;
+-- Begin a namespace, which has no index yet.
+INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING id, behind;
 
 -- set_account
 -- Put down what a transaction did to a namespace.
