@@ -44,10 +44,10 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
     return head.encode() + b"\r\n" + body
 
 
-def run(port: int, requests: list[bytes], *, connections: int, seconds: float) -> Load:
-    """Send requests in turn over as many connections for some seconds, from a process of its own."""
+def run(port: int, requests: list[bytes], *, connections: int, seconds: float, cores: str = str(CORE)) -> Load:
+    """Send requests in turn over as many connections for some seconds, from a process of its own on given cores."""
     given = {"port": port, "connections": connections, "seconds": seconds, "requests": [r.decode() for r in requests]}
-    command = ["taskset", "-c", str(CORE), sys.executable, "-m", "benchmarks.load"]
+    command = ["taskset", "-c", cores, sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(command, input=json.dumps(given).encode(), stdout=subprocess.PIPE, check=True)
     return Load(**json.loads(done.stdout))
 

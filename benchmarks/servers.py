@@ -51,6 +51,7 @@ PUTS = [
 ]
 MIX = [PUTS[n] if n % 10 == 0 else GETS[n % KEYS] for n in range(20_000)]
 _FIFTY = load.request("GET", "/sessions/bench/session?last=50")
+_SEARCH = load.request("GET", "/search/bench?q=number+7&limit=1")
 WORK = {"GET": GETS, "PUT": PUTS, "90 % GET": MIX}
 
 
@@ -176,17 +177,20 @@ def _pgbench(server: Any, folder: Path) -> float:
 def _two_processes(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
     """Measure two processes beside one. The load takes its part of the two cores, which limits how far small reads can go."""
     rates: dict[tuple[str, int], Load] = {}
-    for workers, cores in ((1, "0"), (2, "0,1")):
+    reads = {"GET": GETS, "GET of 50 messages": [_FIFTY], "search": [_SEARCH]}
+    for workers, cores, free in ((1, "0", "1"), (2, "0,1", "0,1")):
         with botwire_server(_made(folder / f"workers-{workers}"), workers=workers, cores=cores) as (port, _):
             time.sleep(2)  # both listen
             _fill(port)
-            for work, requests in ("GET", GETS), ("GET of 50 messages", [_FIFTY]):
+            for work, requests in reads.items():
                 step(f"{work} by {workers} server processes")
-                series = [load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS) for _ in range(ROUNDS)]
+                series = [
+                    load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS, cores=free) for _ in range(ROUNDS)
+                ]
                 rates[work, workers] = done = sorted(series, key=lambda load: load.rate)[ROUNDS // 2]
                 served.append(_served(f"{workers} processes", work, CONNECTIONS, done, None))
-    for work, bar in ("GET of 50 messages", 1.6), ("GET", 1.6):
-        yield _rate(f"{work}, two processes, load on the same cores", "one", rates[work, 2], rates[work, 1], bar)
+    for work in reads:
+        yield _rate(f"{work}, two processes, load on the same cores", "one", rates[work, 2], rates[work, 1], 1.6)
 
 
 def _round_trip(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
