@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 
 import apsw
 import pytest
 
 from tests.faults import report
 from tests.faults.scale import LONG
-
-_BEGUN = time.time()
 
 
 @pytest.fixture
@@ -38,4 +35,4 @@ def figures(request):
 def pytest_terminal_summary(terminalreporter):
     reports = [item for kind in ("passed", "failed") for item in terminalreporter.stats.get(kind, ())]
     if LONG and reports:
-        terminalreporter.write_line(report.write(reports, time.time() - _BEGUN))
+        terminalreporter.write_line(report.write(reports))

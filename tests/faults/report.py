@@ -11,22 +11,22 @@ from pathlib import Path
 FILE = Path(__file__).parents[2] / ".cache" / "faults.json"
 
 
-def write(reports, seconds: float) -> str:
-    """Keep what pytest reported of the tests in `FILE`, and return the table."""
+def write(reports) -> str:
+    """Keep what pytest reported of the tests in `FILE`, beside the last figures of those that it did not run; return the table."""
     tests: dict[str, dict] = {}
     for item in reports:
         name = item.nodeid.removeprefix("tests/faults/").partition("[")[0]
-        test = tests.setdefault(name, {"failed": 0, "seconds": 0.0, "figures": {}})
+        new = {"date": time.strftime("%Y-%m-%d", time.gmtime()), "failed": 0, "seconds": 0.0, "figures": {}}
+        test = tests.setdefault(name, new)
         test["failed"] += item.outcome == "failed"
         test["seconds"] = round(test["seconds"] + item.duration, 1)
         for _, found in item.user_properties:
             test["figures"] = _joined(test["figures"], found)
+    known = json.loads(FILE.read_text())["tests"] if FILE.exists() else {}
     document = {
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "minutes": round(seconds / 60, 1),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "tests": dict(sorted(tests.items())),
+        "tests": dict(sorted((known | tests).items())),
     }
     FILE.parent.mkdir(exist_ok=True)
     FILE.write_text(json.dumps(document, indent=1))
@@ -51,10 +51,13 @@ def _joined(one: dict, other: dict) -> dict:
 
 def table(document: dict) -> str:
     """Return the figures as Markdown."""
+    tests = document["tests"].values()
+    dates = sorted({test["date"] for test in tests})
+    minutes = round(sum(test["seconds"] for test in tests) / 60)
     machine = f"{document['cores']} cores, Python {document['python']}"
     lines = [
         "",
-        f"`make faults` on {document['date']}: {document['minutes']:g} minutes on {machine}.",
+        f"`make faults`, {' to '.join({dates[0]: 0, dates[-1]: 0})}: {minutes} minutes of tests, {machine}.",
         "",
         "| test | figures |",
         "| --- | --- |",
