@@ -185,7 +185,8 @@ def _two_processes(folder: Path, step: Callable[[str], None], served: list[Serve
             for work, requests in reads.items():
                 step(f"{work} by {workers} server processes")
                 series = [
-                    load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS, cores=free) for _ in range(ROUNDS)
+                    load.run(port, requests, connections=CONNECTIONS, seconds=SECONDS, cores=free)
+                    for _ in range(ROUNDS)
                 ]
                 rates[work, workers] = done = sorted(series, key=lambda load: load.rate)[ROUNDS // 2]
                 served.append(_served(f"{workers} processes", work, CONNECTIONS, done, None))
