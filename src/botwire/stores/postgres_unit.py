@@ -18,7 +18,7 @@ from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
 from .permits import Row
 from .postgres_connection import Connection, Statement
-from .texts import SEQ_BITS
+from .texts import NOT_BEGUN, SEQ_BITS
 
 _MISSING: Any = object()
 _SEQ = (1 << SEQ_BITS) - 1
@@ -210,7 +210,7 @@ class Unit:
         return [row[5:6] for row in self._get_account("")] if self._namespace == ACCESS else self._access
 
     def _new_account(self, namespace: str, _: int) -> Sequence[Row]:
-        return ((namespace, None),)
+        return ((namespace, NOT_BEGUN),)
 
     def _put_account(self, *row: Any) -> Sequence[Row]:
         self._set_account = row

@@ -103,7 +103,7 @@ WHERE name = $1;
 
 -- set_plan
 -- Put a namespace on a plan.
-INSERT INTO botwire.namespaces (name, plan, day) VALUES ($1, $2, $3)
+INSERT INTO botwire.namespaces (name, plan, day, behind) VALUES ($1, $2, $3, 'entries ')
 ON CONFLICT (name) DO UPDATE SET plan = excluded.plan;
 
 -- fetch_entries
