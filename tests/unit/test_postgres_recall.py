@@ -36,6 +36,12 @@ def found(store, text, **options):
     return sorted((str(name), round(hit.score, 9)) for name, hit in zip(names, hits, strict=True))
 
 
+def begin_index(store):
+    store.write("n", [Put("k", '"bicycle"')])
+    assert found(store, "bicycle")
+    store.write("n", [Delete("k")])
+
+
 @pytest.mark.parametrize("budget", [recall.BUDGET, 60])
 def test_both_engines_find_the_same(store, monkeypatch, budget):
     """Also words that are in too many texts to be followed to all of them."""
@@ -72,6 +78,7 @@ def test_both_engines_find_the_same(store, monkeypatch, budget):
 
 
 def test_nothing_is_left_in_the_index(store, postgres):
+    begin_index(store)
     for turn in range(3):
         store.write("n", [Put(f"k{number}", f'"text {number} {turn}"') for number in range(100)])
         store.write("n", [Append("s", tuple(NewMessage(new_id(), f'"said {number}"') for number in range(100)))])
@@ -92,6 +99,7 @@ def test_nothing_is_left_in_the_index(store, postgres):
 
 
 def test_the_list_of_what_is_not_indexed_stays_short(store, postgres):
+    begin_index(store)
     for number in range(130):
         store.write("n", [Put("hot", f'"{number}"'), Append("s", (NewMessage(new_id(), f'"said {number}"'),))])
     ((pending, held),) = rows(postgres, "SELECT pending, texts FROM botwire.namespaces")
