@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -40,10 +41,10 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
     return python
 
 
-def run_tests(name: str, *requirements: str, timeout: float = 240, only: str | None = None) -> Path:
+def run_tests(name: str, *requirements: str, timeout: float = 240, only: Sequence[str] = ()) -> Path:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
-    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the file, or the one test, to run. They
+    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the files, or the tests, to run. They
     have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers``,
     ``tests.environments`` and ``tests.examples``. What they print is shown when they fail. Returns the Python of the
     environment.
@@ -52,7 +53,10 @@ def run_tests(name: str, *requirements: str, timeout: float = 240, only: str | N
     python = environment(name, *tools, *requirements, extra="server")
     folder = ROOT / "tests" / "frameworks" / name
     document = ROOT / "docs" / f"{name}.md"
-    tests = [folder / only] if only else [folder, *([folder.parent / "test_page.py"] if document.exists() else [])]
+    tests = [folder / test for test in only] or [
+        folder,
+        *([folder.parent / "test_page.py"] if document.exists() else []),
+    ]
     # A folder may be called as its framework is, so modules are named from the root.
     here = ["-c", folder.parent / "pytest.ini", "--rootdir", ROOT, "--confcutdir", folder.parent]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *here, *tests]

@@ -12,7 +12,7 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("llama-index", "llama-index-core==0.13.0", only="test_stores.py")
+    python = run_tests("llama-index", "llama-index-core==0.13.0", only=["test_stores.py", "test_agents.py"])
     assert installed(python, "llama-index-core") == (0, 13, 0)
 
 

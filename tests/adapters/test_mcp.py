@@ -35,7 +35,8 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("mcp", "mcp==2.0.0", "typer", only="test_tools.py::test_the_tools[stdio to a file]")
+    tests = ["test_tools.py::test_the_tools[stdio to a file]", "test_server.py::test_it_remembers_after_being_killed"]
+    python = run_tests("mcp", "mcp==2.0.0", "typer", only=tests)
     assert installed(python, "mcp") == (2, 0, 0)
 
 

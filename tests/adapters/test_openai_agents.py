@@ -12,7 +12,9 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("openai-agents", "openai-agents==0.8.0", "openai<2.20", only="test_session.py")
+    python = run_tests(
+        "openai-agents", "openai-agents==0.8.0", "openai<2.20", only=["test_session.py", "test_agents.py"]
+    )
     assert installed(python, "openai-agents") == (0, 8, 0)
 
 
