@@ -533,6 +533,19 @@ class StoreContract:
         assert exact(store.write("n", write, idempotency_key="one")) == exact(first)
         assert [item.data for item in store.read("n", ListMessages("s"))] == ["a"]
 
+    def test_a_write_under_a_known_key_does_not_bring_back_what_is_gone(self, store: Store) -> None:
+        append: list[Operation] = [Append("s", messages_of(1, 2))]
+        assert store.write("n", append, idempotency_key="popped") == [[1, 2]]
+        assert [item.data for item in store.write("n", [Pop("s")])[0]] == [2]  # type: ignore[union-attr]
+        assert store.write("n", append, idempotency_key="popped") == [[1, 2]]
+        assert [item.data for item in store.read("n", ListMessages("s"))] == [1]
+        other = [*append, put("k", 1)]
+        first = store.write("n", other, idempotency_key="forgotten")
+        store.write("n", [Forget("s"), Clear()])
+        assert store.write("n", other, idempotency_key="forgotten") == first
+        assert store.read("n", ListSessions()) == []
+        assert store.read("n", ListKeys()) == []
+
     def test_a_key_is_for_one_write(self, store: Store) -> None:
         write: list[Operation] = [put("k", 1), Append("s", messages_of(1))]
         first = store.write("n", write, idempotency_key="one")

@@ -72,6 +72,25 @@ def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
     assert memory.get("k") == "theirs"
 
 
+@pytest.mark.parametrize("remove", ["pop", "clear"])
+def test_a_repeated_append_does_not_bring_back_what_was_removed(proxy, server, remove):
+    """The server sees the append, the answer is lost, somebody else removes the message, and then the append comes again."""
+    proxy.plan = ["cut after"]
+    other, history = Memory("n", server.url).history("s"), Memory("n", proxy.url).history("s")
+    inner = proxy._ask
+
+    def ask(request, pause=0):
+        answer = inner(request, pause)
+        if proxy.requests == 1:
+            assert getattr(other, remove)()
+        return answer
+
+    proxy._ask = ask
+    assert history.append("mine") == [1]
+    assert proxy.requests == 2
+    assert history.messages() == []
+
+
 def test_many_faults_in_a_row(proxy, figures):
     rng, counts = random.Random(7), collections.Counter()
     memory = Memory("n", proxy.url, timeout=30)

@@ -14,7 +14,6 @@ from ..bridge import blocking
 from ..errors import AuthError, BotWireError, InvalidValue, StoreError, Timeout, Unavailable
 from ..limits import MAX_OPERATIONS, MAX_PAGE, check_timeout
 from ..records import (
-    Append,
     CountEntries,
     CountMessages,
     Entry,
@@ -40,6 +39,8 @@ T = TypeVar("T")
 
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
+_LAST_TRY = 300.0
+"""Seconds after which nothing is sent again: half as long as a store remembers by its key that a write has happened."""
 _URL_BYTES = 4096
 """Keys asked for in one request, by the length of their URL; servers and proxies refuse from 8,000 on."""
 
@@ -61,13 +62,11 @@ class _Server(ABC):
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        headers = [("Content-Type", wire.MEDIA_TYPE)]
-        # A message is known by its id. Whatever else is sent a second time must be known by a key, also a plain set: it
-        # could undo what somebody else wrote in between.
-        if idempotency_key or not all(isinstance(operation, Append) for operation in operations):
-            headers.append(("Idempotency-Key", idempotency_key or new_id()))
+        # Whatever is sent a second time must be known by a key, also a plain set, which could undo what somebody else wrote in
+        # between, and an append: a message is known by its id, but only until somebody removes it.
+        headers = (("Content-Type", wire.MEDIA_TYPE), ("Idempotency-Key", idempotency_key or new_id()))
         path = wire.namespace_path("memory", namespace)
-        request = Request("POST", path, wire.encode_write(operations), tuple(headers))
+        request = Request("POST", path, wire.encode_write(operations), headers)
         return wire.decode_results(await self._ask(request))
 
     async def _get(self, target: str) -> wire.Answer:
@@ -82,7 +81,8 @@ class _Server(ABC):
 
     async def _exchange(self, request: Request) -> Response:
         """Send a request until it is answered, at the most as long as the timeout allows."""
-        deadline = time.monotonic() + self.timeout
+        begun = time.monotonic()
+        deadline = begun + self.timeout
         pause = _FIRST_PAUSE
         while True:
             try:
@@ -98,7 +98,7 @@ class _Server(ABC):
                 pause = max(pause, _retry_after(response))
             # The pause is drawn at random, so that clients that were cut off together do not come back together.
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
-            if time.monotonic() + wait >= deadline:
+            if time.monotonic() + wait >= min(deadline, begun + _LAST_TRY):
                 raise failure
             await self._sleep(wait)
             pause = min(pause * 2, _LONGEST_PAUSE)
@@ -227,8 +227,8 @@ _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
 class HttpStore(_Server):
     """A `Store` behind ``botwire serve``. Connections are kept and shared between threads; none goes anywhere but to `url`.
 
-    A lost connection and a 503 are tried again, with growing pauses, until the timeout; no write happens twice, because
-    each carries message ids or an idempotency key.
+    A lost connection and a 503 are tried again, with growing pauses, until the timeout, but no longer than five minutes. No
+    write happens twice, because each carries an idempotency key.
 
     Args:
         url: ``http://host[:port][/path]`` or ``https://…``.

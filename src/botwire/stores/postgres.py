@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ..limits import ACCESS, check_timeout
 from ..plans import DAY, Plans
-from ..records import Append, Hit, Operation, Permit, Query, Result, Search, Write, new_id
+from ..records import Hit, Operation, Permit, Query, Result, Search, Write, new_id
 from ..store import STALE, Stale
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
@@ -241,7 +241,7 @@ class PostgresStore(Indexed):
     def _commit_group(self, writes: Sequence[Write]) -> list[Outcome]:
         """Commit writes in one transaction, and if its answer is lost find out whether it happened."""
         deadline = time.monotonic() + self.timeout
-        mark = None if all(map(_is_repeatable, writes)) else "\x01" + new_id()
+        mark = None if all(write.idempotency_key for write in writes) else "\x01" + new_id()
         told: list[Outcome] | None = None
         pauses = _pauses()
         new_ids = True
@@ -294,7 +294,7 @@ class _Attempt:
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
         transaction.finish()
         if self._mark is not None:
-            unit.run("add_answer", (self._writes[0].namespace, self._mark, moment, ""))
+            transaction.remember(self._writes[0].namespace, self._mark, "")
         connection.unreplicated = False
         try:
             unit.commit()
@@ -345,11 +345,6 @@ def without_password(url: str) -> str:
     query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
     shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
     return f"{shown}?{query}" if query else shown
-
-
-def _is_repeatable(write: Write) -> bool:
-    """Whether a write changes nothing when it is sent again: messages have ids, others may have an idempotency key."""
-    return write.idempotency_key is not None or all(type(operation) is Append for operation in write.operations)
 
 
 def _pauses() -> Iterator[float]:

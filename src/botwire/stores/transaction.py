@@ -169,7 +169,7 @@ class Transaction:
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        account, place = self.open_account(write.namespace)
+        _, place = self.open_account(write.namespace)
         mark = _mark(write)
         for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
             known, given = _ANSWER.decode(answer)
@@ -180,12 +180,14 @@ class Transaction:
                 )
             return given  # type: ignore[return-value]
         results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        self.remember(place, write.idempotency_key, msgspec.json.encode((mark, results)).decode())
+        return results
+
+    def remember(self, place: Place, key: str, answer: str) -> None:
+        """Keep an answer under a key, and drop a few of those that are old enough."""
         if not self._keep_answers:
             self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
-        self._run(
-            "add_answer", (account.id, write.idempotency_key, self._now, msgspec.json.encode((mark, results)).decode())
-        )
-        return results
+        self._run("add_answer", (place, key, self._now, answer))
 
     # Operations
 

@@ -172,7 +172,11 @@ INSERT INTO answers (namespace, idempotency_key, created, results) VALUES (?1, ?
 -- purge_answers
 -- Drop a few of the oldest answers, as far as they are old enough.
 DELETE FROM answers
-WHERE id IN (SELECT id FROM answers ORDER BY id LIMIT ?2) AND created < ?1;
+WHERE created < ?1 AND id IN (
+    SELECT id FROM answers ORDER BY id
+    -- Nearly always there is none to drop.
+    LIMIT iif((SELECT created FROM answers ORDER BY id LIMIT 1) < ?1, ?2, 0)
+);
 
 -- get_clock
 -- The latest time on disk, and how often the file has gone back in time.
