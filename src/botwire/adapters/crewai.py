@@ -9,7 +9,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from random import random
 from typing import Any, Self, TypeAlias, TypeVar, Unpack
 from urllib.parse import quote, unquote
 
@@ -31,6 +30,7 @@ from ..records import (
     Operation,
     Put,
 )
+from ..retries import MAX_ATTEMPTS, pause_after
 from ..values import encode, size
 
 try:
@@ -234,7 +234,6 @@ _DIMENSIONS = "crewai:dimensions"
 _BATCH = 2000
 _BATCH_BYTES = 16 * 1024 * 1024
 _PAGE = 1000
-_ATTEMPTS = 100
 _FLOAT = "<f4"
 
 
@@ -251,13 +250,13 @@ class _Records:
     async def save(self, records: Sequence[MemoryRecord]) -> None:
         new = {stored.place_key: stored for stored in map(_Stored, records)}
         for batch in _batches(list(new.values())):
-            for attempt in range(_ATTEMPTS):
+            for attempt in range(MAX_ATTEMPTS):
                 try:
                     await self._memory._write(*await self._puts(batch))
                 except Conflict:
-                    if attempt == _ATTEMPTS - 1:
+                    if attempt == MAX_ATTEMPTS - 1:
                         raise
-                    await self._memory._sleep(random() * min(0.1, 0.0005 * 2**attempt))  # noqa: S311 - not a secret
+                    await self._memory._sleep(pause_after(attempt))
                 else:
                     break
 
