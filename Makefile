@@ -5,6 +5,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH := .cache/bench
 BENCH_READY := $(BENCH)/.ready
+DOCS := .cache/docs
+DOCS_READY := $(DOCS)/.ready
 ARGS ?=
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -16,9 +18,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test faults failover serve lint bench format lock clean
+.PHONY: help demo test faults failover serve lint docs screenshots bench format lock clean
 help: ## Show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY) ## An agent talks, is killed, and remembers
 	@$(BIN)/botwire demo
@@ -37,6 +39,18 @@ lint: $(READY) ## Check style, types and the direction of imports
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+docs: $(DOCS_READY) ## Build docs/ into a site, in .cache/site
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
+
+$(DOCS_READY): requirements/docs.txt | $(READY)
+	@echo "Making the environment of the documents in $(DOCS) …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DOCS)
+	@$(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --require-hashes -r requirements/docs.txt
+	@touch $@
+
+screenshots: $(READY) ## Take the pictures of the console in docs/screenshots; needs Chromium
+	@$(BIN)/python -m tests.console.screenshots
 
 bench: $(BENCH_READY) ## Measure beside the peers and the bare statements; some 15 minutes
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
@@ -60,6 +74,8 @@ lock: $(READY) ## Choose the newest versions for development
 		--python-version 3.11 --extra all pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 --extra all pyproject.toml requirements/bench.in -o requirements/bench.txt
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 requirements/docs.in -o requirements/docs.txt
 	@grep -A100 '^uv==' requirements/dev.txt | awk 'NR==1 || /^    --hash/ {print; next} {exit}' | sed '$$ s/ \\$$//' > requirements/uv.txt
 
 clean: ## Remove what make made

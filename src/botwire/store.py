@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from .errors import BotWireError
+from .plans import Plans
 from .records import Operation, Permit, Query, Result
 
 T = TypeVar("T")
@@ -68,6 +69,11 @@ class Store(Protocol):
 class OperatedStore(Store, Protocol):
     """A store that keeps plans itself, which its operator decides on."""
 
+    @property
+    def plans(self) -> Plans:
+        """The plans there are, and the one for namespaces that were put on no other."""
+        ...
+
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on; None: on the default of whoever writes.
 
@@ -124,6 +130,15 @@ class GuardedStore(AsyncStore, Protocol):
     A write looks at the permit inside its own transaction, and a read not before it has read: so nothing is written or
     shown on the strength of a token after the call that revoked it has returned, whichever process that was in.
     """
+
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        ...
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        """As `OperatedStore.set_plan`."""
+        ...
 
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `AsyncStore.read`, or raise `Stale`."""

@@ -107,6 +107,8 @@ PATHS = {
     "/sessions/{namespace}/{session:path}": "/sessions/%s/s",
     "/search/{namespace}": "/search/%s?q=x",
     "/usage/{namespace}": "/usage/%s",
+    "/plans/{namespace}": "/plans/%s",
+    "/console/{file}": "/console/style.css",
     "/tokens": "/tokens?namespace=%s",
     "/tokens/{token}": "/tokens/unknown?namespace=%s",
 }
@@ -115,6 +117,7 @@ BODIES = {
     ("PUT", "/memory/{namespace}/{name:path}"): {"value": 1},
     ("POST", "/search/{namespace}"): {"q": "x"},
     ("POST", "/sessions/{namespace}/{name:path}"): {"messages": [{"data": 1}]},
+    ("PUT", "/plans/{namespace}"): {"plan": None},
     ("POST", "/tokens"): {"namespaces": [NAMESPACE], "can": ["read"]},
 }
 
@@ -145,6 +148,8 @@ def expected(row, may, refusal):
     scope, where = TABLE[row]
     if where == "nowhere":
         return "let in"
+    if where == "caller":
+        return refusal if refusal == INVALID else "let in"
     if where == "everywhere":
         return "let in" if "operate" in may else refusal
     if where == "tokens":
@@ -198,6 +203,7 @@ def test_the_whole_table_when_tokens_are_required(required, mint):
             for row in (("GET", "/tokens"), ("POST", "/tokens")):
                 assert found.pop(row) == NOT_ENOUGH
             assert found.pop(("DELETE", "/tokens/{token}")) == (404, "")
+            assert found.pop(("GET", "/whoami")) == (200, "")
         compare(found, may, refusal)
 
 
@@ -211,10 +217,14 @@ def test_the_whole_table_when_the_server_is_open(opened, mint):
     compare(walk(opened, reader, "taken"), {"read"}, NOT_ENOUGH)
     compare(walk(opened, operator, "taken"), EVERYTHING | {"operate"}, None)
     mine = walk(opened, OWN, "taken")
-    for row in (("GET", "/namespaces"), ("GET", "/audit")):
+    for row in [row for row, rule in TABLE.items() if rule.where == "everywhere"]:
         assert mine.pop(row) == INVALID
     compare(mine, EVERYTHING, None)
-    theirs = {row: answer for row, answer in walk(opened, OTHERS, "taken").items() if TABLE[row].where != "tokens"}
+    theirs = {
+        row: answer
+        for row, answer in walk(opened, OTHERS, "taken").items()
+        if TABLE[row].where not in {"tokens", "caller"}
+    }
     compare(theirs, set(), INVALID)
 
 
@@ -279,6 +289,38 @@ def test_the_namespace_of_the_rules_is_nobodys(required, opened, mint):
         names = json.loads(call(server, "GET", "/namespaces", operator)[1])["namespaces"]
         assert names
         assert all(name.isprintable() for name in names)
+
+
+def test_who_somebody_is(required, opened, mint):
+    made = mint(required, "support-*", can=["read"], name="reader")
+    for server, token, operator, known in [
+        (required, None, False, None),
+        (required, OWN, False, None),
+        (required, made["secret"], False, "reader"),
+        (required, mint(required, "*", name="boss")["secret"], True, "boss"),
+        (opened, None, False, None),
+    ]:
+        told = json.loads(call(server, "GET", "/whoami", token)[1])
+        assert (told["operator"], (told["token"] or {}).get("name")) == (operator, known)
+        assert told["mode"] == ("required" if server is required else "open")
+        assert "hash" not in (told["token"] or {})
+    assert json.loads(call(required, "GET", "/whoami", made["secret"])[1])["token"]["namespaces"] == ["support-*"]
+
+
+def test_an_operator_puts_namespaces_on_plans(required, mint):
+    operator = mint(required, "*")
+    secret = operator["secret"]
+    plans = json.loads(call(required, "GET", "/plans", secret)[1])
+    assert plans["default"] == "unlimited"
+    assert plans["plans"]["free"] == {"writes_per_day": 1_000, "max_bytes": 50_000_000}
+    for plan, name in (("free", "free"), (None, "unlimited")):
+        assert code(required, "PUT", "/plans/planned", secret, {"plan": plan}) == 200
+        assert json.loads(call(required, "GET", "/usage/planned", secret)[1])["plan"] == name
+        act = json.loads(call(required, "GET", "/audit", secret)[1])["messages"][-1]["data"]
+        assert act == {"act": "plan.set", "by": operator["id"], "namespace": "planned", "plan": plan}
+    for body in ({"plan": "gold"}, {}, {"plan": 1}, {"plan": None, "more": 1}):
+        assert code(required, "PUT", "/plans/planned", secret, body) == 422
+    assert code(required, "PUT", "/plans/%01access", secret, {"plan": "free"}) == 422
 
 
 # Claims

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import FastAPI, Query, Request
@@ -11,12 +11,14 @@ from starlette.responses import Response
 from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
+from ..plans import Plans
 from ..records import ListNamespaces
-from .auth import NOT_ALLOWED, Forbidden
+from .auth import NOT_ALLOWED, Caller, Forbidden, caller_of
 from .gate import Gate
-from .routes import JsonResponse, page_size, read_body
-from .tokens import Maker, shown
+from .routes import JsonResponse, header, page_size, read_body
+from .tokens import Maker, is_operator, shown
 
+B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
 
 
@@ -29,15 +31,19 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     expires_in: float | None = None
 
 
-_decode = msgspec.json.Decoder(NewToken).decode
+class ChosenPlan(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of ``PUT /plans/{namespace}``."""
+
+    plan: str | None
+
+
+_NEW_TOKEN = msgspec.json.Decoder(NewToken)
+_CHOSEN_PLAN = msgspec.json.Decoder(ChosenPlan)
 
 
 async def create_token(request: Request) -> Response:
     """Mint a token for namespaces that the caller administers. Its secret is in the answer and kept nowhere."""
-    try:
-        asked = _decode(await read_body(request))
-    except msgspec.MsgspecError as error:
-        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+    asked = await _body(request, _NEW_TOKEN)
     token, secret = await _gate(request).tokens.create(
         namespaces=asked.namespaces, can=asked.can, name=asked.name, expires_in=asked.expires_in, maker=_maker(request)
     )
@@ -70,6 +76,29 @@ async def revoke_token(
     return _json({"revoked": [item.id for item in gone]})
 
 
+async def whoami(request: Request) -> Response:
+    """Say what the caller's token is and may do; nothing of a token of the caller's own making, which is known by its claims."""
+    caller: Caller = request.scope["store"]
+    token = None if caller.token is None else shown(caller.token)
+    return _json({"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token})
+
+
+async def list_plans(request: Request) -> Response:
+    """List the plans and the default one. For operators."""
+    plans: Plans = request.scope["store"].plans
+    named = {name: msgspec.structs.asdict(plan) for name, plan in plans.named.items()}
+    return _json({"default": plans.default, "plans": named})
+
+
+async def set_plan(request: Request, namespace: str) -> Response:
+    """Put a namespace on a plan from now on, or, with null, on the default one. For operators."""
+    plan = (await _body(request, _CHOSEN_PLAN)).plan
+    await request.scope["store"].set_plan(check_namespace(namespace), plan)
+    operator = caller_of([header(request, b"authorization").encode("latin-1")]).minted_id
+    await _gate(request).tokens.record("plan.set", operator, namespace=namespace, plan=plan)
+    return _json({"namespace": namespace, "plan": plan})
+
+
 async def list_namespaces(request: Request, after: str = "", limit: Page = None) -> Response:
     """List the namespaces. For operators."""
     size = page_size(limit)
@@ -94,6 +123,9 @@ def add_administration(app: FastAPI) -> None:
         ("POST", "/tokens", create_token),
         ("GET", "/tokens", list_tokens),
         ("DELETE", "/tokens/{token}", revoke_token),
+        ("GET", "/whoami", whoami),
+        ("GET", "/plans", list_plans),
+        ("PUT", "/plans/{namespace}", set_plan),
         ("GET", "/namespaces", list_namespaces),
         ("GET", "/audit", audit),
     ):
@@ -108,6 +140,13 @@ def _gate(request: Request) -> Gate:
 def _maker(request: Request) -> Maker:
     maker: Maker = request.scope["store"]
     return maker
+
+
+async def _body(request: Request, decoder: msgspec.json.Decoder[B]) -> B:
+    try:
+        return decoder.decode(await read_body(request))
+    except msgspec.MsgspecError as error:
+        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
 
 
 def _json(document: dict[str, Any]) -> Response:

@@ -25,6 +25,7 @@ from ..store import AsyncStore, GuardedStore
 from ..version import __version__
 from .admin import add_administration
 from .auth import Forbidden, Mode, Unauthorized
+from .console import add_console
 from .gate import Gate
 from .openapi import SEARCH_BODY, describe
 from .page import add_page
@@ -78,6 +79,7 @@ def create_app(store: GuardedStore, *, mode: Mode = "open", local_only: bool = T
     _add_error_handlers(app)
     describe(app)
     add_page(app)
+    add_console(app)
     return app
 
 

@@ -39,15 +39,17 @@ class Rule(NamedTuple):
     """What a route asks for.
 
     ``where``: the namespace in its path; everywhere, which is for operators; the namespaces of tokens that the request is
-    about, which the route itself judges; or nowhere, for whoever asks.
+    about, which the route itself judges; nowhere in particular, for whoever has a token that is good, or none; or nowhere, for
+    whoever asks.
     """
 
     scope: Scope
-    where: Literal["namespace", "everywhere", "tokens", "nowhere"] = "namespace"
+    where: Literal["namespace", "everywhere", "tokens", "caller", "nowhere"] = "namespace"
 
 
 _READ, _WRITE = Rule("read"), Rule("write")
 _OPERATOR, _ADMIN, _PUBLIC = Rule("admin", "everywhere"), Rule("admin", "tokens"), Rule("read", "nowhere")
+_CALLER = Rule("read", "caller")
 
 TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/memory/{namespace}"): _READ,
@@ -64,9 +66,14 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/usage/{namespace}"): _READ,
     ("GET", "/namespaces"): _OPERATOR,
     ("GET", "/audit"): _OPERATOR,
+    ("GET", "/plans"): _OPERATOR,
+    ("PUT", "/plans/{namespace}"): _OPERATOR,
     ("GET", "/tokens"): _ADMIN,
     ("POST", "/tokens"): _ADMIN,
     ("DELETE", "/tokens/{token}"): _ADMIN,
+    ("GET", "/whoami"): _CALLER,
+    ("GET", "/"): _PUBLIC,
+    ("GET", "/console/{file}"): _PUBLIC,
     ("GET", "/health"): _PUBLIC,
     ("GET", "/docs"): _PUBLIC,
     ("GET", "/openapi.json"): _PUBLIC,

@@ -60,7 +60,7 @@ class Gate:
     def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
         self.store = store
         self.tokens = Tokens(store)
-        self._mode = mode
+        self.mode: Mode = mode
         self._local_only = local_only
         self._kept: dict[tuple[bytes | None, str, Scope], Admitted] = {}
 
@@ -79,8 +79,10 @@ class Gate:
         admitted = self._kept.get((credential, namespace, scope))
         return admitted if admitted is not None and admitted.until > time.time() else None
 
-    async def enter(self, connection: Connection, rule: Rule, namespace: str = "") -> Admitted | Maker | GuardedStore:
-        """Return what a request may work with: a namespace, the tokens that it administers, or everything.
+    async def enter(
+        self, connection: Connection, rule: Rule, namespace: str = ""
+    ) -> Admitted | Maker | Caller | GuardedStore:
+        """Return what a request may work with: a namespace, the tokens that it administers, who sent it, or everything.
 
         Raises:
             AuthError: the caller may not do this.
@@ -93,10 +95,12 @@ class Gate:
         if rule.where == "namespace":
             return await self.admit(caller, namespace, rule.scope)
         caller, permit = await self.tokens.known(caller)
-        if not caller.secret:
+        if not caller.secret and rule.where != "caller":
             raise Unauthorized(NEEDED)
         if caller.minted_id and caller.token is None:
             raise Unauthorized(NOT_ACCEPTED, "invalid_token")
+        if rule.where == "caller":
+            return caller
         if rule.where == "tokens":
             return Maker(self.tokens, caller, permit)
         if not caller.minted_id:
@@ -110,13 +114,13 @@ class Gate:
         for _ in range(_ATTEMPTS):
             known, rests_on = await self.tokens.known(caller)
             claim, permit = None, Permit(rests_on.needs)
-            asks_for_claim = not known.minted_id and (known.secret or self._mode == "open")
+            asks_for_claim = not known.minted_id and (known.secret or self.mode == "open")
             if asks_for_claim and _is_allowed(namespace):
                 # What a minted token may do does not depend on the claim, and where every request needs a token, it is
                 # not looked at for those who have none: to be refused takes as long whatever is there.
                 claim, on_claim = await self.tokens.claim_on(namespace)
                 permit = Permit((*permit.needs, *on_claim.needs))
-            judge(known, scope, namespace, claim, mode=self._mode, now=now())
+            judge(known, scope, namespace, claim, mode=self.mode, now=now())
             check_namespace(namespace)
             try:
                 await self.tokens.confirm(permit)

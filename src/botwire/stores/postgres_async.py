@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
+from ..plans import Plans
 from ..records import Operation, Permit, Query, Result, Write
 from .postgres import PostgresStore
 
@@ -25,6 +26,11 @@ class AsyncPostgresStore:
     def address(self) -> str:
         """As `Store.address`."""
         return self.store.address
+
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self.store.plans
 
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
@@ -45,6 +51,10 @@ class AsyncPostgresStore:
         self.store.check_open()
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.queue(namespace).write_async(write, self.store.timeout)
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        """As `OperatedStore.set_plan`."""
+        await asyncio.to_thread(self.store.set_plan, namespace, plan)
 
     async def close(self) -> None:
         """As `Store.close`."""

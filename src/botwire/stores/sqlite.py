@@ -127,6 +127,11 @@ class SqliteStore(Indexed):
         """As `GuardedStore.write`."""
         return self.commits.write(Write(namespace, tuple(operations), idempotency_key, permit), self.timeout)
 
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self._plans
+
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
+from ..plans import Plans
 from ..records import Operation, Permit, Query, Result, Write
 from .queries import is_short
 from .sqlite import SqliteStore
@@ -28,6 +29,11 @@ class AsyncSqliteStore:
         """As `Store.address`."""
         return self.store.address
 
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self.store.plans
+
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
         if is_short(query):
@@ -45,6 +51,10 @@ class AsyncSqliteStore:
         """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.commits.write_async(write, self.store.timeout)
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        """As `OperatedStore.set_plan`."""
+        await asyncio.to_thread(self.store.set_plan, namespace, plan)
 
     async def close(self) -> None:
         """As `Store.close`."""

@@ -1,0 +1,108 @@
+// The server's routes, with the caller's token. Names that a path cannot carry go into the query or the body.
+
+import { items, member } from "./json.js";
+
+const TOKEN = "botwire.token";
+
+export const token = {
+  get: () => sessionStorage.getItem(TOKEN) || "",
+  set: (secret) => (secret ? sessionStorage.setItem(TOKEN, secret) : sessionStorage.removeItem(TOKEN)),
+};
+
+export class Refused extends Error {
+  constructor(status, document) {
+    super(document.detail || document.title || `The server answered ${status}.`);
+    this.status = status;
+    this.code = String(document.type || "").replace("urn:botwire:error:", "");
+    this.title = { 401: "This needs a token.", 403: "Not allowed.", 409: "Changed meanwhile.", 429: "The quota is used up.", 507: "The quota is used up." }[status];
+  }
+}
+
+// Returns the answer as text, since its values are to be shown as they are.
+export async function ask(method, path, { query = {}, body, signal } = {}) {
+  return (await answer(method, path, { query, body, signal })).text();
+}
+
+async function answer(method, path, { query, body, signal }) {
+  const headers = {};
+  if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const given = Object.entries(query).filter(([, value]) => value != null && value !== "");
+  const target = given.length ? `${path}?${new URLSearchParams(given)}` : path;
+  let response;
+  try {
+    response = await fetch(target, { method, headers, body, signal, cache: "no-store" });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw Object.assign(new Error("It may be down, or the network is. Try again."), { title: "The server cannot be reached." });
+  }
+  if (response.ok) return response;
+  let document = {};
+  try {
+    document = await response.json();
+  } catch {
+    // not from botwire; its status says enough
+  }
+  throw new Refused(response.status, document);
+}
+
+// The events of a namespace as pieces of text, which end where events do.
+export async function* follow(namespace, signal) {
+  const response = await answer("GET", of("watch", namespace), { query: {}, signal });
+  const decoder = new TextDecoder();
+  const reader = response.body.getReader();
+  let rest = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    rest += decoder.decode(part.value, { stream: true });
+    const end = rest.lastIndexOf("\n\n");
+    if (end < 0) continue;
+    yield rest.slice(0, end + 2);
+    rest = rest.slice(end + 2);
+  }
+}
+
+const get = async (path, query, signal) => JSON.parse(await ask("GET", path, { query, signal }));
+const of = (what, namespace) => `${what}/${encodeURIComponent(namespace)}`;
+
+export const whoami = () => get("whoami");
+export const namespaces = (after, limit, signal) => get("namespaces", { after, limit }, signal);
+export const usage = (namespace, signal) => get(of("usage", namespace), {}, signal);
+export const keys = (namespace, query, signal) => get(of("memory", namespace), query, signal);
+export const countKeys = async (namespace, prefix, signal) =>
+  (await get(of("memory", namespace), { prefix, count: true }, signal)).count;
+export const sessions = (namespace, query, signal) => get(of("sessions", namespace), query, signal);
+export const search = (namespace, query, signal) => get(of("search", namespace), query, signal);
+export const audit = (after, limit, signal) => get("audit", { after, limit }, signal);
+export const tokens = (namespace, signal) => get("tokens", { namespace }, signal);
+export const revoke = (id, namespace) => ask("DELETE", of("tokens", id), { query: { namespace } });
+export const mint = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
+export const plans = (signal) => get("plans", {}, signal);
+export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
+
+// An entry with the text of its value; nothing when there is none.
+export async function entry(namespace, key, signal) {
+  const text = await ask("GET", of("memory", namespace), { query: { key }, signal });
+  const [found] = JSON.parse(text).entries;
+  return found && { ...found, text: member(items(member(text, "entries"))[0], "value") };
+}
+
+// Messages with the text of each.
+export async function messages(namespace, session, query, signal) {
+  const text = await ask("GET", of("sessions", namespace), { query: { ...query, session }, signal });
+  const texts = items(member(text, "messages"));
+  return JSON.parse(text).messages.map((message, index) => ({ ...message, text: member(texts[index], "data") }));
+}
+
+export async function write(namespace, ...operations) {
+  const body = `{"operations": [${operations.join(", ")}]}`;
+  return JSON.parse(await ask("POST", of("memory", namespace), { body })).results;
+}
+
+// Operations are texts, for the sake of the value in a put.
+export function put(key, value, options) {
+  const rest = JSON.stringify({ op: "put", key, ...options });
+  return `${rest.slice(0, -1)}, ${value}}`;
+}
+
+export const remove = (key) => JSON.stringify({ op: "delete", key });
+export const forget = (session) => JSON.stringify({ op: "forget", session });

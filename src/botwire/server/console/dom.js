@@ -1,0 +1,92 @@
+// Elements. Children are nodes or text; no text is ever parsed as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+export function h(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+export function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(2).filter((child) => child != null && child !== false));
+  return element;
+}
+
+export function button(text, onclick, attributes = {}) {
+  return h("button", { type: "button", onclick, ...attributes }, text);
+}
+
+export function field(label, control, hint) {
+  control.id ||= `field-${(fields += 1)}`;
+  const about = hint && h("small", { id: `${control.id}-hint` }, hint);
+  if (about) control.setAttribute("aria-describedby", about.id);
+  return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
+}
+let fields = 0;
+
+// Say something to those who listen instead of looking.
+export function say(text) {
+  document.getElementById("said").textContent = text;
+}
+
+export function problem(error) {
+  return h("p", { class: "problem", role: "alert" }, h("strong", {}, error.title || "That did not work."), " ", error.message);
+}
+
+export async function confirmed(question, action) {
+  const dialog = h(
+    "dialog",
+    { "aria-labelledby": "question" },
+    h("p", { id: "question" }, question),
+    h(
+      "form",
+      { method: "dialog", class: "row end" },
+      h("button", { value: "no" }, "Cancel"),
+      h("button", { value: "yes", class: "danger" }, action),
+    ),
+  );
+  document.body.append(dialog);
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  dialog.remove();
+  return dialog.returnValue === "yes";
+}
+
+// Times and sizes
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const BOTH = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+export const dayOf = (when) => DAY.format(new Date(when));
+
+export function time(when, format = "both") {
+  const date = new Date(when);
+  const text = (format === "clock" ? CLOCK : BOTH).format(date);
+  return h("time", { datetime: date.toISOString(), title: when }, text);
+}
+
+export const number = (count) => count.toLocaleString();
+
+export function bytes(count) {
+  const units = ["bytes", "kB", "MB", "GB", "TB"];
+  let unit = 0;
+  for (; count >= 1000 && unit < units.length - 1; unit += 1) count /= 1000;
+  return `${count.toLocaleString(undefined, { maximumFractionDigits: unit ? 1 : 0 })} ${units[unit]}`;
+}
+
+export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+export function download(parts, name, type) {
+  const url = URL.createObjectURL(new Blob(parts, { type }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}

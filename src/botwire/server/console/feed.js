@@ -1,0 +1,231 @@
+// A conversation of any length, of which a window is in the page: it grows where it is read, and is cut at its other end.
+
+import { button, h, number, plural } from "./dom.js";
+
+const PAGE = 60;
+const MOST = 300;
+const NEAR = 900; // pixels from an end at which more is fetched
+const BOTTOM = 60;
+
+// load({last} or {after, limit}) returns messages with seq and id; render(message, previous) an element.
+export class Feed {
+  constructor({ load, render, label }) {
+    Object.assign(this, { load, render, rows: [], total: 0, unseen: 0, counted: () => {} });
+    this.scroller = h("div", {
+      class: "feed",
+      role: "group",
+      tabindex: "0",
+      "aria-label": label,
+      onscroll: () => this.scrolled(),
+      onkeydown: (event) => this.key(event),
+    });
+    this.slider = h("input", { type: "range", min: "1", "aria-label": "Place in the conversation", oninput: () => this.point(), onchange: () => this.jump() });
+    this.where = h("output", { class: "muted" });
+    this.newest = button("Newest", () => this.open(), { class: "quiet" });
+    this.bar = h("div", { class: "row seek", hidden: true }, button("Oldest", () => this.at(1), { class: "quiet" }), this.slider, this.newest, this.where);
+    this.element = h("div", { class: "talking" }, this.scroller, this.bar);
+  }
+
+  // Show the end, or the message that is asked for.
+  async open(seq = 0) {
+    const last = await this.load({ last: PAGE });
+    this.count(last.at(-1)?.seq ?? 0);
+    if (seq && seq <= this.total - PAGE / 2) {
+      await this.at(seq);
+      return;
+    }
+    this.replace(last);
+    this.scroller.scrollTop = this.scroller.scrollHeight;
+    if (seq) this.target(seq);
+    await this.fill();
+  }
+
+  // Show a message from the middle, with some before and behind it.
+  async at(seq) {
+    const after = Math.max(0, seq - 1 - PAGE / 2);
+    this.replace(await this.load({ after, limit: PAGE }));
+    this.target(seq);
+    await this.fill();
+  }
+
+  // Something was written: look again at the last message that is known, and at what came behind it.
+  async changed() {
+    const [was, id] = [this.total, this.lastId];
+    const found = await this.load({ after: Math.max(0, was - 1), limit: PAGE });
+    const isSame = was === 0 || found[0]?.id === id;
+    if (was !== this.total) return;
+    if (!isSame || found.length === PAGE) {
+      if (!isSame || this.atBottom) await this.open();
+      else this.count((await this.load({ last: 1 })).at(-1)?.seq ?? 0);
+      return;
+    }
+    const fresh = found.slice(was === 0 ? 0 : 1);
+    if (!fresh.length) return;
+    const stay = this.atBottom;
+    const isAtEnd = (this.rows.at(-1)?.seq ?? 0) === was;
+    this.count(fresh.at(-1).seq, fresh.at(-1).id);
+    if (isAtEnd) this.append(fresh);
+    if (stay && isAtEnd) this.scroller.scrollTop = this.scroller.scrollHeight;
+    else this.unseen += fresh.length;
+    this.tell();
+  }
+
+  get atBottom() {
+    const { scrollHeight, scrollTop, clientHeight } = this.scroller;
+    return scrollHeight - scrollTop - clientHeight < BOTTOM;
+  }
+
+  count(total, id) {
+    this.total = total;
+    if (id) this.lastId = id;
+    this.counted(total);
+    this.bar.hidden = total <= PAGE / 2;
+    this.slider.max = String(Math.max(1, total));
+    for (const row of this.rows) row.element.setAttribute("aria-setsize", total);
+  }
+
+  replace(messages) {
+    this.rows = [];
+    this.scroller.replaceChildren();
+    this.scroller.setAttribute("role", "group"); // a feed has articles
+    this.append(messages);
+    if (!messages.length) this.scroller.append(h("p", { class: "empty" }, "No messages."));
+    this.unseen = 0;
+    this.tell();
+  }
+
+  made(messages, previous) {
+    return messages.map((message) => {
+      const element = this.render(message, previous);
+      element.setAttribute("tabindex", "-1");
+      element.setAttribute("aria-posinset", message.seq);
+      element.setAttribute("aria-setsize", this.total);
+      previous = message;
+      if (message.seq === this.total) this.lastId = message.id;
+      return { seq: message.seq, message, element };
+    });
+  }
+
+  append(messages) {
+    if (messages.length && !this.rows.length) {
+      this.scroller.querySelector(".empty")?.remove();
+      this.scroller.setAttribute("role", "feed");
+    }
+    const rows = this.made(messages, this.rows.at(-1)?.message);
+    this.rows.push(...rows);
+    this.scroller.append(...rows.map((row) => row.element));
+    const gone = this.rows.splice(0, Math.max(0, this.rows.length - MOST));
+    this.keepPlace(() => gone.forEach((row) => row.element.remove()));
+  }
+
+  prepend(messages) {
+    const rows = this.made(messages, undefined);
+    this.keepPlace(() => this.scroller.prepend(...rows.map((row) => row.element)));
+    this.rows.unshift(...rows);
+    this.rows.splice(MOST).forEach((row) => row.element.remove());
+  }
+
+  // Change what is above without moving what is looked at. Not every browser does that by itself.
+  keepPlace(change) {
+    const { scrollTop, scrollHeight } = this.scroller;
+    change();
+    this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
+  }
+
+  scrolled() {
+    const first = this.firstVisible();
+    if (first) {
+      this.slider.value = String(first.seq);
+      this.name(first.seq);
+    }
+    if (this.atBottom && this.rows.at(-1)?.seq === this.total) {
+      this.unseen = 0;
+      this.tell();
+    }
+    this.fill();
+  }
+
+  // Fetch what is about to be scrolled to.
+  async fill() {
+    if (this.filling || !this.rows.length) return;
+    this.filling = true;
+    try {
+      for (let more = true; more; ) more = await this.step();
+    } catch {
+      // asked again with the next scroll
+    }
+    this.filling = false;
+  }
+
+  async step() {
+    const { scrollTop, scrollHeight, clientHeight } = this.scroller;
+    const [first, last] = [this.rows[0], this.rows.at(-1)];
+    if (clientHeight === 0) return false;
+    if (first.seq > 1 && scrollTop < NEAR) {
+      const limit = Math.min(PAGE, first.seq - 1);
+      const found = await this.load({ after: first.seq - 1 - limit, limit });
+      if (this.rows[0] === first) this.prepend(found);
+      return found.length > 0;
+    }
+    if (last.seq < this.total && scrollHeight - scrollTop - clientHeight < NEAR) {
+      const found = await this.load({ after: last.seq, limit: PAGE });
+      if (this.rows.at(-1) === last) this.append(found);
+      return found.length > 0;
+    }
+    return false;
+  }
+
+  firstVisible() {
+    const top = this.scroller.scrollTop;
+    let [low, high] = [0, this.rows.length - 1];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const { offsetTop, offsetHeight } = this.rows[middle].element;
+      if (offsetTop + offsetHeight > top) high = middle;
+      else low = middle + 1;
+    }
+    return this.rows[low];
+  }
+
+  target(seq) {
+    const row = this.rows.find((item) => item.seq === seq);
+    if (!row) return;
+    this.scroller.querySelector(".target")?.classList.remove("target");
+    row.element.classList.add("target");
+    this.scroller.scrollTop = row.element.offsetTop - 12;
+    row.element.focus({ preventScroll: true });
+  }
+
+  point() {
+    this.name(Number(this.slider.value));
+  }
+
+  jump() {
+    this.at(Number(this.slider.value)).catch(() => {});
+  }
+
+  name(seq) {
+    this.where.textContent = `${number(seq)} of ${number(this.total)}`;
+  }
+
+  tell() {
+    this.newest.textContent = this.unseen ? `↓ ${plural(this.unseen, "new message")}` : "Newest";
+    this.newest.classList.toggle("primary", this.unseen > 0);
+  }
+
+  // As the feed pattern of the ARIA Authoring Practices Guide has it.
+  key(event) {
+    const step = { PageDown: 1, PageUp: -1 }[event.key];
+    if (event.ctrlKey && (event.key === "End" || event.key === "Home")) {
+      event.preventDefault();
+      (event.key === "End" ? this.open() : this.at(1)).catch(() => {});
+    } else if (step) {
+      event.preventDefault();
+      const now = this.rows.findIndex((row) => row.element.contains(document.activeElement));
+      const from = now < 0 ? this.rows.indexOf(this.firstVisible()) - step : now;
+      const row = this.rows[Math.min(Math.max(from + step, 0), this.rows.length - 1)];
+      row?.element.focus({ preventScroll: true });
+      row?.element.scrollIntoView({ block: "nearest" });
+    }
+  }
+}

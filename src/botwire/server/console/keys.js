@@ -1,0 +1,80 @@
+// The keys of a namespace, and the one that is being looked at.
+
+import { countKeys, keys } from "./api.js";
+import { button, field, h, plural } from "./dom.js";
+import { Creator, Editor } from "./editor.js";
+import { Pager } from "./pager.js";
+import { link } from "./routes.js";
+
+const PAGE = 100;
+
+export class Keys {
+  constructor({ namespace, signal }) {
+    Object.assign(this, { namespace, signal });
+    this.prefix = h("input", { type: "search", autocomplete: "off", spellcheck: "false", oninput: () => this.narrow() });
+    this.count = h("p", { class: "muted count", role: "status" });
+    this.pager = new Pager({
+      load: async (after) => {
+        const page = await keys(namespace, { prefix: this.prefix.value, after, limit: PAGE }, signal);
+        return { rows: page.keys, next: page.next };
+      },
+      render: (key) => h("a", { href: link(["n", namespace, "keys", key]) }, h("bdi", {}, key)),
+      empty: "No keys.",
+      label: "Keys",
+    });
+    this.detail = h("section", { class: "detail", "aria-label": "Entry" });
+    this.element = h(
+      "div",
+      { class: "panes" },
+      h(
+        "section",
+        { class: "master", "aria-label": "Keys" },
+        field("Keys that begin with", this.prefix),
+        h("div", { class: "row" }, this.count, h("span", { class: "grow" }), h("a", { class: "button", href: link(["n", namespace, "keys"], { new: "key" }) }, "New key")),
+        this.pager.element,
+      ),
+      this.detail,
+    );
+    this.refresh();
+  }
+
+  async show(key, query) {
+    this.editor?.close();
+    this.editor = null;
+    this.key = key;
+    this.pager.mark(key === undefined ? "" : link(["n", this.namespace, "keys", key]));
+    if (query.has("new")) {
+      const creator = new Creator({ namespace: this.namespace });
+      this.detail.replaceChildren(creator.element);
+      creator.key.focus();
+      return;
+    }
+    if (key === undefined) {
+      this.detail.replaceChildren(h("p", { class: "empty" }, "Choose a key to see its value."));
+      return;
+    }
+    this.editor = new Editor({ namespace: this.namespace, key, signal: this.signal, written: () => this.refresh() });
+    this.detail.replaceChildren(this.editor.element);
+    await this.editor.load();
+  }
+
+  changed() {
+    this.refresh();
+    this.editor?.changed();
+  }
+
+  narrow() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.refresh(true), 200);
+  }
+
+  async refresh(anew = false) {
+    await (anew ? this.pager.restart() : this.pager.refresh());
+    if (this.key !== undefined) this.pager.mark(link(["n", this.namespace, "keys", this.key]));
+    try {
+      this.count.textContent = plural(await countKeys(this.namespace, this.prefix.value, this.signal), "key");
+    } catch {
+      this.count.textContent = ""; // the list says what is wrong
+    }
+  }
+}

@@ -1,0 +1,78 @@
+// The namespaces that the token allows to see, those seen before, and any by its name.
+
+import { namespaces } from "./api.js";
+import { field, h } from "./dom.js";
+import { Pager } from "./pager.js";
+import { link } from "./routes.js";
+
+const KEPT = "botwire.namespaces";
+const MOST = 12;
+
+export function remember(name) {
+  const known = recent().filter((other) => other !== name);
+  localStorage.setItem(KEPT, JSON.stringify([name, ...known].slice(0, MOST)));
+}
+
+function recent() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT)).map(String);
+  } catch {
+    return [];
+  }
+}
+
+export class Namespaces {
+  constructor({ me, signal }) {
+    const name = h("input", { type: "text", required: true, maxlength: "128", autocomplete: "off", spellcheck: "false" });
+    const open = h(
+      "form",
+      {
+        class: "panel",
+        onsubmit: (event) => {
+          event.preventDefault();
+          location.hash = link(["n", name.value]);
+        },
+      },
+      field("Open a namespace", name),
+      h("button", { class: "primary" }, "Open"),
+    );
+    const exact = (me.token?.namespaces || []).filter((item) => !item.endsWith("*"));
+    const patterns = (me.token?.namespaces || []).filter((item) => item.endsWith("*"));
+    this.element = h(
+      "section",
+      { class: "page" },
+      h("h1", {}, "Namespaces"),
+      open,
+      me.operator && h("h2", {}, "On this server"),
+      me.operator && this.everything(signal),
+      exact.length > 0 && listed("Your token is for", exact),
+      !me.operator && patterns.length > 0 && h("p", { class: "muted" }, `Your token is for every namespace like ${patterns.join(", ")}.`),
+      !me.operator && listed("Opened here before", recent().filter((item) => !exact.includes(item))),
+      !me.operator && h("p", { class: "muted" }, "An operator sees the list of all of them: ", h("a", { href: link(["access"]) }, "sign in as one"), "."),
+    );
+  }
+
+  everything(signal) {
+    const pager = new Pager({
+      load: async (after) => {
+        const page = await namespaces(after, 100, signal);
+        return { rows: page.namespaces, next: page.next };
+      },
+      render: row,
+      empty: "None yet. One is there from its first write on.",
+      label: "Namespaces",
+    });
+    pager.refresh();
+    return h("div", { class: "panel flush" }, pager.element);
+  }
+}
+
+const row = (name) => h("a", { href: link(["n", name]) }, h("bdi", {}, name));
+
+function listed(heading, names) {
+  if (!names.length) return null;
+  return [
+    h("h2", {}, heading),
+    h("div", { class: "panel flush" }, h("ul", { class: "list", "aria-label": heading }, names.map((name) => h("li", {}, row(name))))),
+  ];
+}

@@ -1,0 +1,64 @@
+// Plans: what each allows, and which namespace is on which. For operators.
+
+import { plans, setPlan } from "./api.js";
+import { bytes, field, h, number, problem, say } from "./dom.js";
+
+export class Plans {
+  constructor({ signal }) {
+    this.table = h("tbody");
+    this.select = h("select");
+    this.told = h("div");
+    const name = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
+    const form = h(
+      "form",
+      {
+        class: "panel",
+        onsubmit: async (event) => {
+          event.preventDefault();
+          try {
+            await setPlan(name.value, this.select.value || null);
+            const text = `${name.value} is on ${this.select.value ? `the plan ${this.select.value}` : "the default plan"} now.`;
+            this.told.replaceChildren(h("p", { class: "good" }, text));
+            say(text);
+          } catch (error) {
+            this.told.replaceChildren(problem(error));
+          }
+        },
+      },
+      h("h2", {}, "Put a namespace on a plan"),
+      field("Namespace", name),
+      field("Plan", this.select),
+      h("button", { class: "primary" }, "Put it there"),
+    );
+    const head = ["Plan", "Writes a day", "Stored"].map((text) => h("th", { scope: "col" }, text));
+    this.element = h(
+      "section",
+      { class: "page" },
+      h("h1", {}, "Plans"),
+      h("div", { class: "panel" }, h("table", {}, h("thead", {}, h("tr", {}, head)), this.table)),
+      form,
+      this.told,
+    );
+    this.load(signal);
+  }
+
+  async load(signal) {
+    try {
+      const { plans: known, default: usual } = await plans(signal);
+      this.table.replaceChildren(
+        ...Object.entries(known).map(([name, plan]) =>
+          h(
+            "tr",
+            {},
+            h("th", { scope: "row" }, name, name === usual && h("small", { class: "muted" }, " the default")),
+            h("td", {}, plan.writes_per_day == null ? "no limit" : number(plan.writes_per_day)),
+            h("td", {}, plan.max_bytes == null ? "no limit" : bytes(plan.max_bytes)),
+          ),
+        ),
+      );
+      this.select.replaceChildren(...Object.keys(known).map((name) => h("option", { value: name }, name)), h("option", { value: "" }, `the default, whichever it is`));
+    } catch (error) {
+      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+    }
+  }
+}

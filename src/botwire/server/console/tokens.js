@@ -1,0 +1,115 @@
+// Tokens: those that the caller administers, new ones, and their end.
+
+import { mint, revoke, tokens } from "./api.js";
+import { button, confirmed, field, h, problem, say, time } from "./dom.js";
+
+const SCOPES = { read: "Read", write: "Write", admin: "Admin: both, and mint and revoke tokens" };
+const EXPIRIES = { "": "Never", 3600: "In an hour", 86400: "In a day", 2592000: "In 30 days", 7776000: "In 90 days", 31536000: "In a year" };
+
+export class Tokens {
+  constructor({ me, signal }) {
+    Object.assign(this, { me, signal });
+    this.list = h("div", { class: "cards" });
+    this.told = h("div");
+    this.all = h("input", { type: "checkbox", onchange: () => this.refresh() });
+    this.all.id = "all-tokens";
+    const mayMint = me.token?.can.includes("admin");
+    this.element = h(
+      "section",
+      { class: "page" },
+      h("h1", {}, "Tokens"),
+      mayMint && this.form(),
+      this.told,
+      h("div", { class: "row" }, h("h2", {}, "There are"), h("span", { class: "grow" }), this.all, h("label", { for: this.all.id }, "Also those that are of no use any more")),
+      this.list,
+    );
+    this.refresh();
+  }
+
+  form() {
+    const name = h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
+    const places = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
+    const scopes = Object.entries(SCOPES).map(([scope, label]) => [h("input", { type: "checkbox", value: scope, checked: scope !== "admin", id: `scope-${scope}` }), h("label", { for: `scope-${scope}` }, label)]);
+    const expires = h("select", {}, Object.entries(EXPIRIES).sort(([a], [b]) => a - b).map(([seconds, label]) => h("option", { value: seconds }, label)));
+    const form = h(
+      "form",
+      {
+        onsubmit: async (event) => {
+          event.preventDefault();
+          try {
+            const made = await mint({
+              name: name.value,
+              namespaces: places.value.split(",").map((item) => item.trim()).filter(Boolean),
+              can: scopes.filter(([box]) => box.checked).map(([box]) => box.value),
+              expires_in: expires.value ? Number(expires.value) : null,
+            });
+            this.told.replaceChildren(minted(made.secret));
+            event.target.reset();
+            await this.refresh();
+          } catch (error) {
+            this.told.replaceChildren(problem(error));
+          }
+        },
+      },
+      field("What it is for", name),
+      field("Namespaces", places, "With commas between. support-* is every namespace that begins so, * every one."),
+      h("fieldset", {}, h("legend", {}, "It may"), scopes.map((pair) => h("div", { class: "row" }, pair))),
+      field("Expires", expires),
+      h("button", { class: "primary" }, "Make the token"),
+    );
+    return h("details", { class: "panel" }, h("summary", {}, "New token"), form);
+  }
+
+  async refresh() {
+    let found;
+    try {
+      found = (await tokens(null, this.signal)).tokens.reverse();
+    } catch (error) {
+      if (error.name !== "AbortError") this.list.replaceChildren(problem(error));
+      return;
+    }
+    const now = Date.now() * 1000;
+    const live = (token) => !token.revoked && (!token.expires || token.expires > now);
+    const shown = this.all.checked ? found : found.filter(live);
+    this.list.replaceChildren(...shown.map((token) => this.card(token, live(token))));
+    if (!shown.length) this.list.append(h("p", { class: "empty" }, "None."));
+  }
+
+  card(token, isLive) {
+    const { id, name, namespaces, can, created, expires, revoked, by, claim } = token;
+    const end = revoked ? ["Revoked ", time(revoked / 1000)] : expires ? [isLive ? "Expires " : "Expired ", time(expires / 1000)] : ["Never expires"];
+    return h(
+      "article",
+      { class: "panel token", "data-live": String(isLive) },
+      h("div", { class: "row" }, h("h3", {}, claim ? "Claim" : h("bdi", {}, name || id)), h("span", { class: "grow" }), isLive && button("Revoke", () => this.revoke(token), { class: "danger" })),
+      h("p", {}, h("code", {}, h("bdi", {}, namespaces.join(", "))), ": ", can.join(", ")),
+      h("small", { class: "muted" }, `${id}. Made `, time(created / 1000), by && ` by ${by}`, ". ", end, "."),
+    );
+  }
+
+  async revoke({ id, name, namespaces, claim }) {
+    if (!(await confirmed(`Revoke ${name || id} and every token that it made? They are good for nothing from then on.`, "Revoke"))) return;
+    try {
+      await revoke(id, claim ? namespaces[0] : null);
+      this.told.replaceChildren();
+      say("Revoked.");
+      await this.refresh();
+    } catch (error) {
+      this.told.replaceChildren(problem(error));
+    }
+  }
+}
+
+function minted(secret) {
+  const shown = h("input", { type: "text", readonly: true, value: secret, class: "secret" });
+  return h(
+    "div",
+    { class: "panel notice", role: "status" },
+    field("The token. It is shown this once: only its hash is kept.", shown),
+    button("Copy", async (event) => {
+      shown.select();
+      await navigator.clipboard?.writeText(secret);
+      event.target.textContent = "Copied";
+    }),
+  );
+}

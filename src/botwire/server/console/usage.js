@@ -1,0 +1,98 @@
+// What a namespace uses and what its plan allows, now and over time.
+
+import { plans, setPlan, usage } from "./api.js";
+import { bytes, field, h, number, problem, say, time } from "./dom.js";
+import { plot } from "./plot.js";
+
+const KEPT = "botwire.usage.";
+const MOST = 500;
+
+// What was seen of a namespace's usage in this browser.
+function seen(namespace) {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT + namespace)).filter((item) => item.at && item.writes >= 0 && item.bytes >= 0);
+  } catch {
+    return [];
+  }
+}
+
+function keep(namespace, usage) {
+  const samples = [...seen(namespace), { at: Date.now(), writes: usage.writes_today, bytes: usage.bytes }].slice(-MOST);
+  try {
+    localStorage.setItem(KEPT + namespace, JSON.stringify(samples));
+  } catch {
+    // a full or forbidden storage: the plot is of what was seen since
+  }
+  return samples;
+}
+
+export class UsageView {
+  constructor({ namespace, me, signal, usage: known }) {
+    Object.assign(this, { namespace, me, signal });
+    this.meters = h("div", { class: "cards" });
+    this.plots = h("div", { class: "cards" });
+    this.plan = h("div");
+    this.told = h("div");
+    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.told, h("h2", {}, "Over time"), this.plots);
+    if (known) this.changed(known);
+    else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.told.replaceChildren(problem(error)));
+    if (me.operator) this.offerPlans();
+  }
+
+  changed(usage) {
+    this.usage = usage;
+    this.meters.replaceChildren(
+      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Counts anew ", time(usage.resets_at))),
+      meter("Stored", usage.bytes, usage.max_bytes, bytes, h("small", { class: "muted" }, "Plan: ", h("bdi", {}, usage.plan))),
+    );
+    if (this.select) this.select.value = usage.plan;
+    const samples = keep(this.namespace, usage);
+    this.plots.replaceChildren(
+      graph("Writes today", samples, "writes", usage.writes_per_day, number),
+      graph("Stored", samples, "bytes", usage.max_bytes, bytes),
+    );
+  }
+
+  async offerPlans() {
+    try {
+      const { plans: known } = await plans(this.signal);
+      this.select = h("select", { onchange: () => this.choose() }, Object.keys(known).map((name) => h("option", { value: name }, name)));
+      if (this.usage) this.select.value = this.usage.plan;
+      this.plan.replaceChildren(h("div", { class: "panel" }, field("Plan of this namespace", this.select)));
+    } catch (error) {
+      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+    }
+  }
+
+  async choose() {
+    try {
+      await setPlan(this.namespace, this.select.value);
+      this.changed(await usage(this.namespace, this.signal));
+      this.told.replaceChildren();
+      say(`The plan is ${this.select.value} now.`);
+    } catch (error) {
+      this.told.replaceChildren(problem(error));
+    }
+  }
+}
+
+function meter(title, used, limit, show, more) {
+  const share = limit ? used / limit : limit === 0 ? 1 : 0;
+  const state = share >= 1 ? "full" : share >= 0.8 ? "near" : "fine";
+  const words = { full: "Full: writes are refused.", near: "Nearly full.", fine: "" }[state];
+  const id = `meter-${title.replace(/\W/g, "")}`;
+  const bar = h("progress", { max: "1", value: String(Math.min(share, 1)), "aria-labelledby": id });
+  return h(
+    "div",
+    { class: "panel meter", "data-state": state },
+    h("h3", { id }, title),
+    h("p", { class: "big" }, show(used), h("small", {}, limit == null ? " no limit" : ` of ${show(limit)}`)),
+    limit != null && bar,
+    words && h("p", { class: "state-word" }, words),
+    more,
+  );
+}
+
+function graph(title, samples, name, limit, show) {
+  return h("div", { class: "panel" }, h("h3", {}, title), plot({ title, limit, show, points: samples.map((item) => ({ at: item.at, value: item[name] })) }));
+}

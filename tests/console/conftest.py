@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from urllib.parse import quote
+
+import pytest
+
+from botwire import Memory
+from botwire.server.administer import OnStore
+from tests.console.browser import browser
+from tests.servers import Server
+
+PAYLOADS = (
+    "<script>window.stolen = 1</script>",
+    "<img src=x onerror='window.stolen = 1'>",
+    "\"><svg onload='window.stolen = 1'>",
+    "javascript:window.stolen=1",
+    "{{constructor.constructor('window.stolen = 1')()}}",
+)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    # Playwright's event loop runs in this thread while it is open, so it is not kept for longer than it is used.
+    with browser() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server that asks for tokens, with something on it."""
+    folder = tmp_path_factory.mktemp("console")
+    (folder / "plans.toml").write_text("[tiny]\nwrites_per_day = 10\nmax_bytes = 1_000_000\n")
+    with Server(folder / "a.db", "--auth", "required", "--plans", str(folder / "plans.toml")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def address(server):
+    """The server's file, to which the tests' agents write."""
+    return f"sqlite:///{server.db}"
+
+
+@pytest.fixture
+def agent(address, request):
+    """An agent in a namespace of the test's own."""
+    with Memory(request.node.name.partition("[")[0], address) as memory:
+        yield memory
+
+
+@pytest.fixture(scope="module")
+def mint(server):
+    """Mint a token."""
+
+    def make(**options):
+        with closing(OnStore(f"sqlite:///{server.db}")) as file:
+            return file.create(expires_in=None, **options)
+
+    def mint(*namespaces, can=("admin",), name=""):
+        with ThreadPoolExecutor(1) as thread:  # in this one Playwright runs its event loop
+            return thread.submit(make, namespaces=list(namespaces), can=list(can), name=name).result()
+
+    return mint
+
+
+@pytest.fixture(scope="module")
+def operator(mint):
+    return mint("*", name="operator")["secret"]
+
+
+class Console:
+    """The console in a tab of its own. Nothing it does may fail in silence, or reach another host."""
+
+    def __init__(self, chromium, server, **options) -> None:
+        self.server = server
+        self.context = chromium.new_context(base_url=server.url, accept_downloads=True, **options)
+        self.context.set_default_timeout(8_000)
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", self._hear)
+
+    def _hear(self, message) -> None:
+        refused = "the server responded with a status of 4" in message.text  # which the page shows in its own words
+        if message.type in {"error", "warning"} and not refused:
+            self.complaints.append(message.text)
+
+    def open(self, *parts, token=None, query=""):
+        path = "/".join(quote(part, safe="") for part in parts)
+        if token is not None:
+            self.page.goto(f"/#token={token}")
+            self.page.wait_for_selector("nav[aria-label=Server] a")
+        self.page.goto(f"/#/{path}{query}")
+        self.page.wait_for_selector("h1, .problem", state="attached")
+        return self.page
+
+    def close(self) -> None:
+        foreign = [url for url in self.requests if not url.startswith((self.server.url, "blob:"))]
+        stolen = self.page.evaluate("window.stolen")
+        self.context.close()
+        assert foreign == []
+        assert self.complaints == []
+        assert stolen is None
+
+
+@pytest.fixture
+def tab(chromium, server):
+    """Open tabs; closes them, and says whether anything was wrong in them."""
+    tabs = []
+
+    def tab(**options):
+        tabs.append(Console(chromium, server, **options))
+        return tabs[-1]
+
+    yield tab
+    for opened in tabs:
+        opened.close()
+
+
+@pytest.fixture
+def console(tab):
+    return tab(viewport={"width": 1280, "height": 800})

@@ -1,0 +1,647 @@
+"""The console as a person meets it: in a real Chromium, with a real server, while real agents write."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import axe_playwright_python
+import pytest
+from playwright.sync_api import expect
+
+from botwire import Memory, QuotaExceeded
+from tests.console.conftest import PAYLOADS
+from tests.servers import Server
+
+LONG = 100_000
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
+
+
+def say(role, content):
+    return {"role": role, "content": content}
+
+
+# The first view
+
+
+def test_the_first_view_is_small_and_fast(console):
+    sizes = []
+    console.page.on("requestfinished", lambda request: sizes.append(sum(request.sizes().values())))
+    console.open()
+    told = console.page.evaluate(
+        "() => { const [entry] = performance.getEntriesByType('paint').filter((item) => item.name === 'first-contentful-paint');"
+        " const [page] = performance.getEntriesByType('navigation'); return [entry.startTime, page.loadEventEnd]; }"
+    )
+    console.page.wait_for_timeout(100)
+    print(
+        f"first view: {len(sizes)} requests, {sum(sizes):,} bytes, painted after {told[0]:.0f} ms, loaded after {told[1]:.0f} ms"
+    )
+    assert sum(sizes) < 150_000
+    assert max(told) < 1_000
+
+
+def test_nothing_is_allowed_that_is_not_needed(console):
+    headers = console.page.goto("/").headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    page = console.page
+    assert (
+        page.evaluate("() => { try { document.body.innerHTML = '<b>x</b>'; } catch (error) { return error.name; } }")
+        == "TypeError"
+    )
+    assert page.evaluate("() => fetch('https://example.com/').catch((error) => error.name)") == "TypeError"
+    console.complaints.clear()  # Chromium said why
+    console.requests[:] = [url for url in console.requests if "example.com" not in url]
+    docs = page.goto("/docs")
+    assert "unsafe" not in docs.headers["content-security-policy"]
+    page.get_by_text("PUT").first.click()
+    assert (
+        page.locator("h1").evaluate("(element) => getComputedStyle(document.body).maxWidth") == "960px"
+    )  # its style is let in
+
+
+# Who may see what
+
+
+def test_without_a_token_it_says_what_is_missing(console):
+    page = console.open("n", "anything", "keys")
+    expect(page.get_by_text("This needs a token.").first).to_be_visible()
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Token").fill("bw_nobody_has_this_token")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("unknown, revoked or expired")).to_be_visible()
+
+
+def test_a_reader_is_refused_where_it_must_be(console, agent, mint):
+    agent["k"] = 1
+    secret = mint(agent.namespace, can=["read"], name="reader")["secret"]
+    page = console.open("n", agent.namespace, "keys", "k", token=secret)
+    page.get_by_label("Value, as JSON").fill("2")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+    assert agent["k"] == 1
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+    assert agent["k"] == 1
+    page = console.open("n", "somebody-elses", "keys")
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+    page = console.open()
+    expect(page.get_by_role("list", name="Your token is for").get_by_role("link")).to_have_text([agent.namespace])
+    assert page.get_by_role("link", name="Audit").count() == 0
+    page = console.open("audit")
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+    page = console.open("tokens")
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+
+
+def test_the_token_is_in_no_address_and_gone_with_the_tab(console, operator):
+    page = console.open(token=operator)
+    expect(page.get_by_role("link", name="Signed in")).to_be_visible()
+    assert operator not in page.url
+    assert operator not in page.evaluate("JSON.stringify(localStorage)")
+    other = console.context.new_page()
+    other.goto("/")
+    expect(other.get_by_role("link", name="Sign in", exact=True)).to_be_visible()
+    other.close()
+    page.get_by_role("link", name="Signed in").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert operator not in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+# Conversations
+
+
+def test_following_a_live_conversation(console, agent, operator):
+    chat = agent.history("call-7")
+    chat.append([say("system", "Be kind."), say("user", "Where is my parcel?")])
+    page = console.open("n", agent.namespace, token=operator)
+    page.get_by_role("list", name="Sessions").get_by_role("link", name="call-7").click()
+    bubbles = page.get_by_role("article")
+    expect(bubbles).to_have_count(2)
+    chat.append(
+        [
+            {
+                "role": "assistant",
+                "content": None,
+                "tool_calls": [{"id": "1", "function": {"name": "track", "arguments": '{"id": 7}'}}],
+            },
+            {"role": "tool", "tool_call_id": "1", "name": "track", "content": "at the depot"},
+            {"type": "ai", "data": {"content": "It is at the depot.", "tool_calls": []}},
+        ]
+    )
+    expect(bubbles).to_have_count(5)
+    assert [bubble.get_attribute("data-role") for bubble in bubbles.all()] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "assistant",
+    ]
+    expect(bubbles.nth(2).get_by_text("Calls track")).to_be_visible()
+    expect(bubbles.nth(2).locator("pre").first).to_have_text('{\n  "id": 7\n}')
+    expect(bubbles.nth(4)).to_contain_text("It is at the depot.")
+    expect(bubbles.nth(4).locator("time")).to_have_attribute("datetime", re.compile(r"^20\d\d-"))
+    expect(page.get_by_role("list", name="Sessions")).to_contain_text("5 messages")
+    chat.pop(1)
+    expect(bubbles).to_have_count(4)
+    chat.clear()
+    expect(page.locator(".feed")).to_contain_text("No messages.")
+    expect(page.get_by_role("feed")).to_have_count(0)
+
+
+def test_a_session_of_100_000_messages(console, agent, operator):
+    chat = agent.history("long")
+    for start in range(0, LONG, 10_000):
+        chat.append(
+            [
+                say(("user", "assistant")[n % 2], f"message {n} " + "word " * (n % 90))
+                for n in range(start + 1, start + 10_001)
+            ]
+        )
+    page = console.open("n", agent.namespace, "sessions", token=operator)
+    begun = time.perf_counter()
+    page.get_by_role("link", name="long").click()
+    last = page.locator(f'[data-seq="{LONG}"]')
+    expect(last).to_be_in_viewport()
+    opened = time.perf_counter() - begun
+    shown = page.get_by_role("article")
+    assert shown.count() <= 300
+    seen = set()
+    for _ in range(12):
+        page.get_by_role("feed").evaluate("(feed) => { feed.scrollTop = 0; }")
+        page.wait_for_timeout(60)
+        seen |= set(
+            page.evaluate(
+                "() => Array.from(document.querySelectorAll('[data-seq]'), (item) => Number(item.dataset.seq))"
+            )
+        )
+    assert seen == set(range(min(seen), LONG + 1))  # without holes
+    assert len(seen) > 500
+    assert shown.count() <= 300
+    begun = time.perf_counter()
+    page.get_by_label("Place in the conversation").fill("50000")
+    middle = page.locator('[data-seq="50000"]')
+    expect(middle).to_be_in_viewport()
+    jumped = time.perf_counter() - begun
+    expect(middle).to_have_attribute("aria-posinset", "50000")
+    expect(middle).to_have_attribute("aria-setsize", str(LONG))
+    order = page.evaluate(
+        "() => Array.from(document.querySelectorAll('[data-seq]'), (item) => Number(item.dataset.seq))"
+    )
+    assert order == list(range(order[0], order[0] + len(order)))
+    chat.append([say("user", "and one more")])
+    new = page.get_by_role("button", name="1 new message")
+    expect(new).to_be_visible()
+    expect(middle).to_be_in_viewport()  # who reads is not moved
+    new.click()
+    expect(page.get_by_text("and one more")).to_be_in_viewport()
+    print(f"100,000 messages: shown after {opened * 1000:.0f} ms, the middle after {jumped * 1000:.0f} ms")
+    assert opened < 1
+    assert jumped < 1
+
+
+@pytest.mark.parametrize(
+    ("message", "role", "texts"),
+    [
+        ({"type": "human", "data": {"content": "hi"}}, "user", ["hi"]),
+        (
+            {
+                "type": "ai",
+                "data": {
+                    "content": [{"type": "text", "text": "a"}, {"type": "tool_use", "name": "f", "input": {"x": 1}}]
+                },
+            },
+            "assistant",
+            ["a", '{\n  "x": 1\n}'],
+        ),
+        ({"type": "function_call", "name": "f", "arguments": "{}", "call_id": "1"}, "assistant", ["{}"]),
+        ({"type": "function_call_output", "call_id": "1", "output": "done"}, "tool", ["done"]),
+        ({"role": "user", "content": [{"type": "input_text", "text": "look"}]}, "user", ["look"]),
+        (
+            {"role": "assistant", "blocks": [{"block_type": "text", "text": "b"}], "additional_kwargs": {}},
+            "assistant",
+            ["b"],
+        ),
+        ({"kind": "request", "parts": [{"part_kind": "user-prompt", "content": "q"}]}, "user", ["q"]),
+        ({"kind": "request", "parts": [{"part_kind": "tool-return", "tool_name": "f", "content": 3}]}, "tool", ["3"]),
+        (
+            {"kind": "response", "parts": [{"part_kind": "tool-call", "tool_name": "f", "args": '{"a":1}'}]},
+            "assistant",
+            ['{\n  "a": 1\n}'],
+        ),
+        ({"type": "UserMessage", "content": "u", "source": "ada"}, "user", ["u"]),
+        (
+            {"type": "AssistantMessage", "content": [{"id": "1", "name": "f", "arguments": "{}"}], "source": "bot"},
+            "assistant",
+            ["{}"],
+        ),
+        (
+            {"type": "FunctionExecutionResultMessage", "content": [{"call_id": "1", "name": "f", "content": "r"}]},
+            "tool",
+            ["r"],
+        ),
+        ({"anything": [1, 2]}, "other", []),
+        ("words", "other", ["words"]),
+        (7, "other", ["7"]),
+        (None, "other", ["null"]),
+    ],
+)
+def test_messages_of_every_framework(shapes, message, role, texts):
+    told = shapes.evaluate("(message) => shape(message)", message)
+    assert told["role"] == role
+    assert [part["text"] for part in told["parts"]] == texts
+
+
+@pytest.fixture(scope="module")
+def shapes(chromium, server):
+    page = chromium.new_page()
+    page.goto(f"{server.url}/")
+    page.evaluate(
+        "async () => { window.shape = (await import('/console/messages.js')).shape; window.json = await import('/console/json.js'); }"
+    )
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", 'a\\"b\n\\', 12345678901234567890, 1.0, -0.5e-9, [], {}, [[], {}, [1]], {"a": {"b": "}],:{["}, "": None}],
+)
+def test_json_stays_as_it_was_written(shapes, value):
+    text = json.dumps(value)
+    pretty, again = shapes.evaluate("(text) => [json.pretty(text), json.pretty(json.pretty(text))]", text)
+    assert pretty == again == json.dumps(value, indent=2)
+    whole = json.dumps({"first": 1, "wanted": value, "last": [value]})
+    assert shapes.evaluate("(text) => json.member(text, 'wanted')", whole) == text
+    assert shapes.evaluate("(text) => json.items(json.member(text, 'last'))", whole) == [text]
+
+
+# Keys
+
+
+def test_editing_a_key(console, agent, operator):
+    agent.set("user/42", {"id": 12345678901234567890, "plan": "free"}, ttl=3_600)
+    page = console.open("n", agent.namespace, "keys", token=operator)
+    page.get_by_label("Keys that begin with").fill("user/")
+    page.get_by_role("list", name="Keys").get_by_role("link", name="user/42").click()
+    value = page.get_by_label("Value, as JSON")
+    expect(value).to_have_value('{\n  "id": 12345678901234567890,\n  "plan": "free"\n}')
+    value.fill('{"id": 12345678901234567890, "plan": "gold"')
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    value.press("End")
+    value.press("ControlOrMeta+End")
+    value.type("}")
+    value.press("Control+s")
+    expect(page.get_by_text("Saved.").first).to_be_visible()
+    entry = agent.entry("user/42")
+    assert entry.value == {"id": 12345678901234567890, "plan": "gold"}  # to the last digit
+    assert entry.expires_at is not None
+    agent["user/42"] = {"plan": "team"}
+    expect(value).to_have_value('{\n  "plan": "team"\n}')  # nothing was typed, so what is new is shown
+
+
+def test_nobody_overwrites_an_agents_write_unseen(console, agent, operator):
+    agent["k"] = "first"
+    page = console.open("n", agent.namespace, "keys", "k", token=operator)
+    value = page.get_by_label("Value, as JSON")
+    value.fill('"mine"')
+    agent["k"] = "the agent's"
+    expect(page.get_by_text("When you save you will see both.")).to_be_visible()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile.")
+    expect(page.locator(".entry pre")).to_have_text('"the agent\'s"')
+    assert agent["k"] == "the agent's"
+    page.get_by_role("button", name="Save mine over it").click()
+    expect(page.get_by_text("Saved.").first).to_be_visible()
+    assert agent["k"] == "mine"
+    value.fill('"typed"')
+    page.goto("/#/tokens")
+    page.get_by_text("New token").wait_for()
+    page.go_back()
+    expect(value).to_have_value('"typed"')  # what was typed is not lost by looking elsewhere
+    version = agent.entry("k").version
+    agent["k"] = "newer"
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile.")
+    assert agent["k"] == "newer"
+    page.get_by_role("button", name="Take theirs").click()
+    expect(value).to_have_value('"newer"')
+    assert agent.entry("k").version > version
+    page.get_by_role("button", name="Delete").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_text("No keys.")).to_be_visible()
+    assert "k" not in agent
+
+
+def test_new_keys_and_strange_names(console, agent, operator):
+    page = console.open("n", agent.namespace, "keys", token=operator)
+    for key in ("..", "a//b", "100%2F", "emoji 🦊", "?key=x#y"):
+        page.get_by_role("link", name="New key").click()
+        page.get_by_label("Key", exact=True).fill(key)
+        page.get_by_label("Value, as JSON").fill("[1]")
+        page.get_by_role("button", name="Create").click()
+        expect(page.locator(".entry h2")).to_have_text(key)
+        expect(page.get_by_label("Value, as JSON")).to_have_value("[\n  1\n]")
+        assert agent[key] == [1]
+    page.get_by_role("link", name="New key").click()
+    page.get_by_label("Key", exact=True).fill("..")
+    page.get_by_label("Value, as JSON").fill("2")
+    page.get_by_role("button", name="Create").click()
+    expect(page.get_by_role("alert")).to_contain_text("There is such a key already.")
+    assert agent[".."] == [1]
+    agent["bytes"] = bytes(range(100))
+    page = console.open("n", agent.namespace, "keys", "bytes")
+    expect(page.get_by_text("100 bytes, which are not JSON")).to_be_visible()
+
+
+def test_many_keys_come_in_pages(console, agent, operator):
+    agent.set_many({f"k{n:04}": n for n in range(250)})
+    page = console.open("n", agent.namespace, "keys", token=operator)
+    keys = page.get_by_role("list", name="Keys").get_by_role("link")
+    expect(keys).to_have_count(100)
+    expect(page.get_by_text("250 keys")).to_be_visible()
+    page.get_by_role("button", name="Next").click()
+    expect(keys.first).to_have_text("k0100")
+    page.get_by_role("button", name="Next").click()
+    expect(keys).to_have_count(50)
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    page.get_by_role("button", name="Previous").click()
+    expect(keys.first).to_have_text("k0100")
+    page.get_by_label("Keys that begin with").fill("k02")
+    expect(keys).to_have_count(50)
+
+
+# Quotas, search, export
+
+
+def test_seeing_a_quota_fill_up(console, agent, operator, server):
+    agent["first"] = 1
+    page = console.open("n", agent.namespace, "usage", token=operator)
+    page.get_by_label("Plan of this namespace").select_option("tiny")
+    expect(page.get_by_text("of 10", exact=False).first).to_be_visible()
+    full = page.get_by_text("Full: writes are refused.")
+    assert full.count() == 0
+    with Memory(agent.namespace, server.url, token=operator) as memory:
+        for n in range(8):
+            memory[f"k{n}"] = n
+        expect(page.get_by_text("Nearly full.")).to_be_visible()
+        memory["last"] = 1
+        with pytest.raises(QuotaExceeded):
+            memory["one too many"] = 1
+    expect(full).to_be_visible()
+    plot = page.get_by_role("img").first
+    expect(plot).to_have_attribute("aria-label", re.compile(r"^Writes today: 10 now of 10; between \d+ and 10"))
+    page = console.open("n", agent.namespace, "keys", "first")
+    page.get_by_label("Value, as JSON").fill("2")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("The quota is used up.")
+    assert agent["first"] == 1
+    page.get_by_role("button", name="Delete").click()  # which is always allowed
+    page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("list", name="Keys").get_by_role("link", name="first")).to_have_count(0)
+    assert "first" not in agent
+
+
+def test_finding_what_was_said(console, agent, operator):
+    agent["facts/ada"] = {"note": "Ada collects rare postage stamps"}
+    agent.history("chat").append(
+        [say("user", f"line {n}") for n in range(200)]
+        + [say("user", "my stamps are from Peru")]
+        + [say("user", "ok")] * 100
+    )
+    page = console.open("n", agent.namespace, "search", token=operator)
+    page.get_by_label("Question or words").fill("stamps")
+    page.get_by_label("Question or words").press("Enter")
+    expect(page.get_by_text("2 hits")).to_be_visible()
+    expect(page.locator("mark").first).to_have_text("stamps")
+    page.get_by_role("link", name="chat #201").click()
+    expect(page.locator('[data-seq="201"]')).to_be_in_viewport()
+    expect(page.locator('[data-seq="201"]')).to_be_focused()
+    page.go_back()
+    page.get_by_label("In", exact=True).select_option("Keys")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
+
+
+def test_exporting(console, agent, operator):
+    agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
+    agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
+    agent.history("s/2").append(["x"])
+    page = console.open("n", agent.namespace, token=operator)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export").click()
+    assert download.value.suggested_filename == f"{agent.namespace}.jsonl"
+    lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    entries = {line["entry"]["key"]: line["entry"] for line in lines if "entry" in line}
+    assert entries["big"]["value"] == 12345678901234567890
+    assert set(entries) == {"big", "bytes", "text"}
+    said = [line["message"]["data"]["content"] for line in lines if line.get("session") == "s/1"]
+    assert said == [str(n) for n in range(1_500)]
+
+
+# Everybody
+
+
+SCREENS = {
+    "namespaces": [],
+    "sessions": ["n", "{}", "sessions", "talk"],
+    "keys": ["n", "{}", "keys", "user/42"],
+    "search": ["n", "{}", "search"],
+    "usage": ["n", "{}", "usage"],
+    "tokens": ["tokens"],
+    "plans": ["plans"],
+    "audit": ["audit"],
+    "access": ["access"],
+}
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", PHONE)], ids=["light", "dark-phone"])
+def test_every_screen_is_for_everybody(tab, agent, operator, scheme, options):
+    agent["user/42"] = {"plan": "gold"}
+    agent.history("talk").append(
+        [
+            say("user", "x" * 300),
+            {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]},
+            say("tool", "done"),
+            say("system", "s"),
+            {"odd": "x" * 300},
+        ]
+    )
+    console = tab(color_scheme=scheme, **options)
+    console.open(token=operator)
+    for name, parts in SCREENS.items():
+        page = console.open(
+            *(part.format(agent.namespace) for part in parts), query="?q=gold" if name == "search" else ""
+        )
+        page.wait_for_load_state("networkidle")
+        found = page.evaluate(AXE + "; axe.run()")["violations"]
+        found = [
+            (item["id"], [node["html"] for node in item["nodes"]])
+            for item in found
+            if item["impact"] in {"serious", "critical"}
+        ]
+        assert found == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen"
+        assert page.locator("h1").count() == 1
+        assert page.title().endswith("botwire")
+
+
+def test_on_a_phone(tab, agent, operator):
+    agent["user/42"] = {"plan": "gold"}
+    agent.history("talk").append([say("user", "hello")])
+    page = tab(**PHONE).open("n", agent.namespace, token=operator)
+    page.get_by_role("link", name="talk").tap()
+    expect(page.get_by_text("hello")).to_be_visible()
+    expect(page.get_by_role("list", name="Sessions")).to_be_hidden()
+    page.get_by_role("link", name="← Sessions").tap()
+    expect(page.get_by_role("list", name="Sessions")).to_be_visible()
+    page.get_by_role("link", name="Keys").tap()
+    page.get_by_role("link", name="user/42").tap()
+    page.get_by_label("Value, as JSON").fill("1")
+    page.get_by_role("button", name="Save").tap()
+    expect(page.get_by_text("Saved.").first).to_be_visible()
+    assert agent["user/42"] == 1
+    page.get_by_role("link", name="← Keys").tap()
+    page.get_by_role("link", name="New key").tap()
+    expect(page.get_by_label("Key", exact=True)).to_be_focused()
+    page.get_by_role("link", name="← Keys").tap()
+    expect(page.get_by_role("list", name="Keys")).to_be_visible()
+
+
+def test_by_keyboard_alone(console, agent, operator):
+    agent["k"] = 1
+    agent.history("talk").append([say("user", f"line {n}") for n in range(40)])
+    page = console.open(token=operator)
+    keys = page.keyboard
+    keys.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    keys.press("Enter")
+    keys.press("Tab")
+    expect(page.get_by_label("Open a namespace")).to_be_focused()
+    keys.type(agent.namespace)
+    keys.press("Enter")
+    expect(page.get_by_role("link", name="talk")).to_be_visible()
+    page.get_by_role("link", name="talk").focus()
+    keys.press("Enter")
+    last = page.locator('[data-seq="40"]')
+    expect(last).to_be_in_viewport()
+    page.get_by_role("feed").focus()
+    keys.press("Control+Home")
+    expect(page.locator('[data-seq="1"]')).to_be_focused()
+    keys.press("PageDown")
+    expect(page.locator('[data-seq="2"]')).to_be_focused()
+    keys.press("Control+End")
+    expect(last).to_be_in_viewport()
+
+
+def test_dark_and_light(tab):
+    def back(page):
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    console = tab(color_scheme="dark")
+    page = console.open()
+    theme = page.get_by_role("button", name="Theme")
+    seen = [back(page)]
+    for _ in range(3):
+        theme.click()
+        seen.append(back(page))
+    dark, light = seen[0], seen[1]
+    assert dark != light
+    assert seen == [dark, light, dark, dark]  # as the system is, light, dark, as the system is
+    theme.click()
+    page.reload()
+    assert back(page) == light
+
+
+def test_a_server_that_goes_and_comes_again(chromium, tmp_path):
+    with Server(tmp_path / "a.db") as server, Memory("n", f"sqlite:///{tmp_path}/a.db") as memory:
+        memory["k"] = 1
+        page = chromium.new_page()
+        page.goto(f"{server.url}/#/n/n/keys")
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        server.kill()
+        expect(page.get_by_text("Offline", exact=True)).to_be_visible()
+        memory["new"] = 1
+        server.start()
+        expect(page.get_by_role("link", name="new", exact=True)).to_be_visible(timeout=10_000)
+        expect(page.get_by_text("Live", exact=True)).to_be_visible()
+        page.close()
+
+
+# Operators
+
+
+def test_tokens(console, operator, server):
+    page = console.open("tokens", token=operator)
+    page.get_by_text("New token").click()
+    page.get_by_label("What it is for").fill("a bot's <b>own</b>")
+    page.get_by_label("Namespaces").fill("shop-*, desk")
+    page.get_by_label("Write", exact=True).uncheck()
+    page.get_by_label("Expires").select_option("In a day")
+    page.get_by_role("button", name="Make the token").click()
+    secret = page.get_by_label("The token.").input_value()
+    with Memory("shop-1", server.url, token=secret) as memory:
+        assert memory.get("k") is None
+    card = page.get_by_role("article").filter(has_text="a bot's <b>own</b>")
+    expect(card).to_contain_text("shop-*, desk: read")
+    card.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+    expect(card).to_have_count(0)
+    page.get_by_label("Also those that are of no use any more").check()
+    expect(card).to_contain_text("Revoked")
+    page = console.open("audit")
+    expect(page.get_by_role("list", name="Audit log")).to_contain_text("token.revoke")
+
+
+def test_plans(console, agent, operator):
+    page = console.open("plans", token=operator)
+    expect(page.get_by_role("row", name="tiny")).to_contain_text("1 MB")
+    page.get_by_label("Namespace", exact=True).fill(agent.namespace)
+    page.get_by_label("Plan", exact=True).select_option("free")
+    page.get_by_role("button", name="Put it there").click()
+    expect(page.get_by_text("is on the plan free now.").first).to_be_visible()
+    assert agent.usage().plan == "free"
+
+
+# What others write is text
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_nothing_that_is_stored_becomes_html(console, address, operator, payload):
+    namespace = payload.replace("/", "∕")
+    with Memory(namespace, address) as memory:
+        memory[payload] = {payload: payload}
+        memory.history(payload).append(
+            [
+                say("user", payload),
+                {payload: payload},
+                {
+                    "role": payload,
+                    "name": payload,
+                    "content": None,
+                    "tool_calls": [{"function": {"name": payload, "arguments": payload}}],
+                },
+            ]
+        )
+    page = console.open(token=operator)
+    expect(page.get_by_role("link", name=namespace, exact=True)).to_be_visible()
+    page = console.open("n", namespace, "sessions", payload)
+    expect(page.locator("article .text")).to_have_text(payload)
+    for fold in [*page.locator("summary").all(), *page.get_by_role("button", name="JSON").all()]:
+        fold.click()
+    page = console.open("n", namespace, "keys", payload)
+    expect(page.get_by_label("Value, as JSON")).to_have_value(
+        json.dumps({payload: payload}, indent=2, ensure_ascii=False)
+    )
+    page = console.open("n", namespace, "search", query="?q=stolen")
+    expect(page.locator(".hits article").first).to_be_visible()
+    page = console.open("n", namespace, "usage")
+    expect(page.get_by_role("heading", name="Stored").first).to_be_visible()
+    assert page.locator("main script, main img, main [onerror], main [onload]").count() == 0
