@@ -183,6 +183,14 @@ class Usage(msgspec.Struct, frozen=True):
         return moment(self.resets)
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """What a namespace held, and had written in its UTC day, at a time in microseconds."""
+
+    at: int
+    writes: int
+    bytes: int
+
+
 # Operations: what a write is made of
 
 

@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
-from .records import Entry, Hit, Message, Operation, Result, Session, Usage, moment
+from .records import Entry, Hit, Message, Operation, Result, Sample, Session, Usage, moment, now
 from .search import KINDS, search_query
 from .values import Stored, check_json, encode
 
@@ -426,6 +426,13 @@ def encode_usage(namespace: str, usage: Usage) -> bytes:
     fields = msgspec.structs.asdict(usage)
     del fields["resets"]
     return _json({"namespace": namespace, **fields, "resets_at": usage.resets_at})
+
+
+def encode_history(namespace: str, samples: Sequence[Sample], usage: Usage) -> bytes:
+    """Return what ``GET /usage/{namespace}/history`` answers: samples, and how it is now."""
+    latest = Sample(now(), usage.writes_today, usage.bytes)
+    rows = [{"at": moment(item.at), "writes_today": item.writes, "bytes": item.bytes} for item in (*samples, latest)]
+    return _json({"namespace": namespace, "history": rows})
 
 
 def encode_results(results: Sequence[Result]) -> bytes:

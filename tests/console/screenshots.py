@@ -6,8 +6,13 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
 from botwire import Memory, QuotaExceeded
+from botwire.limits import ACCESS
+from botwire.records import Put, Sample, now
 from botwire.server.administer import OnStore
+from botwire.stores.sqlite import SqliteStore
 from tests.console.browser import browser
 from tests.servers import Server
 
@@ -60,6 +65,7 @@ def main() -> None:
         ):
             token = rules.create(namespaces=["*"], can=["admin"], name="operator", expires_in=None)["secret"]
             rules.create(namespaces=["support-*"], can=["read", "write"], name="support bots", expires_in=86_400)
+            _remember_use(file)
             for name, (options, scheme, place) in PICTURES.items():
                 _take(server, token, FOLDER / f"{name}.png", options, scheme, place)
 
@@ -72,6 +78,21 @@ def _take(server: Server, token: str, path: Path, options: dict, scheme: str, pl
         _work(server)
         page.wait_for_timeout(2_500)  # until what was written is shown
         page.screenshot(path=path)
+
+
+def _remember_use(file: Path) -> None:
+    """Put down what the agent is to have used in the days before."""
+    hour = now() // 3_600_000_000
+    puts = []
+    for ago in range(100, 0, -1):
+        of_day = (hour - ago) % 24
+        sample = Sample(
+            (hour - ago) * 3_600_000_000, of_day * 13 + of_day % 5, 2_000 + 120 * (100 - ago) - 900 * (ago < 40)
+        )
+        puts.append(Put(f"usage/support-bot/{hour - ago:012d}", msgspec.json.encode(sample).decode()))
+    store = SqliteStore(file)
+    store.write(ACCESS, puts)
+    store.close()
 
 
 def _work(server: Server) -> None:

@@ -398,6 +398,8 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     expect(full).to_be_visible()
     plot = page.get_by_role("img").first
     expect(plot).to_have_attribute("aria-label", re.compile(r"^Writes today: 10 now of 10; between \d+ and 10"))
+    page.get_by_role("combobox", name="Time shown").select_option("The last day")
+    expect(plot).to_have_attribute("aria-label", re.compile(r"^Writes today: 10 now of 10"))
     page = console.open("n", agent.namespace, "keys", "first")
     page.get_by_label("Value, as JSON").fill("2")
     page.get_by_role("button", name="Save").click()

@@ -107,6 +107,7 @@ PATHS = {
     "/sessions/{namespace}/{session:path}": "/sessions/%s/s",
     "/search/{namespace}": "/search/%s?q=x",
     "/usage/{namespace}": "/usage/%s",
+    "/usage/{namespace}/history": "/usage/%s/history",
     "/plans/{namespace}": "/plans/%s",
     "/console/{file}": "/console/style.css",
     "/tokens": "/tokens?namespace=%s",

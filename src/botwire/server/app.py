@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from .console import add_console
 from .gate import Gate
 from .openapi import SEARCH_BODY, describe
 from .page import add_page
+from .recorder import KEPT_DAYS
 from .routes import ROUTES, Guard, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
 
 log = logging.getLogger("botwire.server")
@@ -58,7 +60,9 @@ def create_app(store: GuardedStore, *, mode: Mode = "open", local_only: bool = T
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.info("serving", extra={"store": store.address, "version": __version__, "auth": mode})
+        recording = asyncio.create_task(gate.recorder.run())
         yield
+        recording.cancel()
         await store.close()
         log.info("stopped")
 
@@ -196,6 +200,17 @@ def _add_operations(app: FastAPI) -> None:
     async def usage(store: Let, namespace: Namespace) -> Response:
         """Say what a namespace holds, what it wrote today, and what its plan allows."""
         return JsonResponse(wire.encode_usage(namespace, await store.read(check_namespace(namespace), GetUsage())))
+
+    @app.get("/usage/{namespace}/history", tags=["usage"])
+    async def usage_history(
+        request: Request,
+        store: Let,
+        namespace: Namespace,
+        days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="how far back")] = 7,
+    ) -> Response:
+        """Say what a namespace held and had written in its day, hour by hour, the oldest first, and now."""
+        samples = await request.app.state.gate.recorder.history(check_namespace(namespace), days)
+        return JsonResponse(wire.encode_history(namespace, samples, await store.read(namespace, GetUsage())))
 
     @app.get("/health", tags=["operations"])
     async def health(store: Let) -> dict[str, str]:

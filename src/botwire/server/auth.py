@@ -64,6 +64,7 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/search/{namespace}"): _READ,
     ("POST", "/search/{namespace}"): _READ,
     ("GET", "/usage/{namespace}"): _READ,
+    ("GET", "/usage/{namespace}/history"): _READ,
     ("GET", "/namespaces"): _OPERATOR,
     ("GET", "/audit"): _OPERATOR,
     ("GET", "/plans"): _OPERATOR,

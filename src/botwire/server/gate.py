@@ -32,6 +32,7 @@ from .auth import (
     caller_of,
     judge,
 )
+from .recorder import Recorder
 from .tokens import Maker, Tokens, is_operator
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Gate:
     def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
         self.store = store
         self.tokens = Tokens(store)
+        self.recorder = Recorder(store)
         self.mode: Mode = mode
         self._local_only = local_only
         self._kept: dict[tuple[bytes | None, str, Scope], Admitted] = {}
@@ -190,6 +192,7 @@ class Admitted:
             await self._gate.tokens.claim(namespace, self.caller.secret)
             again = await self._gate.admit(self.caller, namespace, self.scope)
             return await again.write(namespace, operations, idempotency_key=idempotency_key)
+        self._gate.recorder.written.add(namespace)
         for _ in range(_ATTEMPTS):
             try:
                 return await self._store.write(

@@ -67,6 +67,8 @@ const of = (what, namespace) => `${what}/${encodeURIComponent(namespace)}`;
 export const whoami = () => get("whoami");
 export const namespaces = (after, limit, signal) => get("namespaces", { after, limit }, signal);
 export const usage = (namespace, signal) => get(of("usage", namespace), {}, signal);
+export const usageHistory = async (namespace, days, signal) =>
+  (await get(`${of("usage", namespace)}/history`, { days }, signal)).history;
 export const keys = (namespace, query, signal) => get(of("memory", namespace), query, signal);
 export const countKeys = async (namespace, prefix, signal) =>
   (await get(of("memory", namespace), { prefix, count: true }, signal)).count;

@@ -1,39 +1,24 @@
 // What a namespace uses and what its plan allows, now and over time.
 
-import { plans, setPlan, usage } from "./api.js";
+import { plans, setPlan, usage, usageHistory } from "./api.js";
 import { bytes, field, h, number, problem, say, time } from "./dom.js";
 import { plot } from "./plot.js";
 
-const KEPT = "botwire.usage.";
-const MOST = 500;
-
-// What was seen of a namespace's usage in this browser.
-function seen(namespace) {
-  try {
-    return JSON.parse(localStorage.getItem(KEPT + namespace)).filter((item) => item.at && item.writes >= 0 && item.bytes >= 0);
-  } catch {
-    return [];
-  }
-}
-
-function keep(namespace, usage) {
-  const samples = [...seen(namespace), { at: Date.now(), writes: usage.writes_today, bytes: usage.bytes }].slice(-MOST);
-  try {
-    localStorage.setItem(KEPT + namespace, JSON.stringify(samples));
-  } catch {
-    // a full or forbidden storage: the plot is of what was seen since
-  }
-  return samples;
-}
+const SPANS = { 1: "The last day", 7: "The last 7 days", 30: "The last 30 days", 90: "The last 90 days" };
+const DAY = 86_400_000;
 
 export class UsageView {
   constructor({ namespace, me, signal, usage: known }) {
     Object.assign(this, { namespace, me, signal });
     this.meters = h("div", { class: "cards" });
     this.plots = h("div", { class: "cards" });
+    this.samples = [];
+    this.span = h("select", { "aria-label": "Time shown", onchange: () => this.look() }, Object.entries(SPANS).map(([days, name]) => h("option", { value: days }, name)));
+    this.span.value = "7";
     this.plan = h("div");
     this.told = h("div");
-    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.told, h("h2", {}, "Over time"), this.plots);
+    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.told, h("div", { class: "row" }, h("h2", { class: "grow" }, "Over time"), h("div", {}, this.span)), this.plots);
+    this.look();
     if (known) this.changed(known);
     else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.told.replaceChildren(problem(error)));
     if (me.operator) this.offerPlans();
@@ -46,10 +31,26 @@ export class UsageView {
       meter("Stored", usage.bytes, usage.max_bytes, bytes, h("small", { class: "muted" }, "Plan: ", h("bdi", {}, usage.plan))),
     );
     if (this.select) this.select.value = usage.plan;
-    const samples = keep(this.namespace, usage);
+    const at = Math.max(Date.now(), this.samples.at(-1)?.at ?? 0); // by the server's clock, which may be ahead
+    this.samples.push({ at, writes: usage.writes_today, bytes: usage.bytes });
+    this.draw();
+  }
+
+  async look() {
+    try {
+      const history = await usageHistory(this.namespace, this.span.value, this.signal);
+      this.samples = history.map(({ at, writes_today, bytes: held }) => ({ at: Date.parse(at), writes: writes_today, bytes: held }));
+      this.draw();
+    } catch (error) {
+      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+    }
+  }
+
+  draw() {
+    if (!this.usage || !this.samples.length) return;
     this.plots.replaceChildren(
-      graph("Writes today", samples, "writes", usage.writes_per_day, number),
-      graph("Stored", samples, "bytes", usage.max_bytes, bytes),
+      graph("Writes today", this.samples.flatMap(anew), "writes", this.usage.writes_per_day, number),
+      graph("Stored", this.samples, "bytes", this.usage.max_bytes, bytes),
     );
   }
 
@@ -74,6 +75,12 @@ export class UsageView {
       this.told.replaceChildren(problem(error));
     }
   }
+}
+
+// Writes are counted anew with each UTC day.
+function anew(sample, index, samples) {
+  const midnight = Math.floor(sample.at / DAY) * DAY;
+  return index && samples[index - 1].at < midnight ? [{ at: midnight, writes: 0 }, sample] : [sample];
 }
 
 function meter(title, used, limit, show, more) {

@@ -1,0 +1,112 @@
+"""What namespaces have used, over time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from botwire import Memory
+from botwire.limits import ACCESS
+from botwire.records import ListEntries, moment
+from botwire.server import recorder
+from botwire.server.auth import Caller
+from botwire.server.gate import Gate
+from botwire.server.recorder import Recorder
+from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite_served import ServedSqliteStore
+from tests.server.test_access import call
+from tests.servers import Server
+
+HOUR = 3_600_000_000
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = ServedSqliteStore(SqliteStore(tmp_path / "a.db"))
+    yield store
+    asyncio.run(store.close())
+
+
+def write(store, namespace, key="k"):
+    """Write as somebody does whom a server lets in; returns what it is to put down."""
+
+    async def main():
+        gate = Gate(store, mode="open", local_only=False)
+        admitted = await gate.admit(Caller(""), namespace, "write")
+        await admitted.write(namespace, [recorder.Put(key, "1")])
+        return gate.recorder
+
+    return asyncio.run(main())
+
+
+def test_hour_by_hour(store, monkeypatch):
+    noon = recorder.now() // HOUR * HOUR
+    for hours, key in ((-50, "a"), (-2, "b"), (-1, "c"), (-1, "d")):
+        monkeypatch.setattr(recorder, "now", lambda hours=hours: noon + hours * HOUR)
+        asyncio.run(write(store, "n", key).record())
+    monkeypatch.setattr(recorder, "now", lambda: noon)
+    history = asyncio.run(Recorder(store).history("n", 7))
+    assert [(item.at - noon) // HOUR for item in history] == [-50, -2, -1]
+    assert [item.bytes for item in history] == [2, 4, 8]  # of an hour, the last of it
+    assert [item.writes for item in history] == [1, 2, 4]
+    assert len(asyncio.run(Recorder(store).history("n", 1))) == 2
+    entries = asyncio.run(store.read(ACCESS, ListEntries("usage/n/")))
+    assert {round((entry.expires_at - entry.updated_at).total_seconds() / 86_400) for entry in entries} == {90}
+
+
+def test_namespaces_do_not_get_in_each_others_way(store):
+    for namespace in ("n", "n1", "n%", "*"):
+        asyncio.run(write(store, namespace).record())
+    for namespace in ("n", "n1", "n%", "*"):
+        assert len(asyncio.run(Recorder(store).history(namespace, 90))) == 1
+    assert asyncio.run(Recorder(store).history("", 90)) == []
+
+
+def test_nothing_is_written_when_nothing_was(store):
+    writing = write(store, "n")
+    assert writing.written == {"n"}
+    asyncio.run(writing.record())
+    before = asyncio.run(store.read(ACCESS, ListEntries()))
+    asyncio.run(writing.record())
+    assert asyncio.run(store.read(ACCESS, ListEntries())) == before
+
+
+def test_it_goes_on_by_itself_and_after_a_failure(store, monkeypatch, caplog):
+    monkeypatch.setattr(recorder, "EVERY", 0.01)
+    writing = write(store, "n")
+    failures = iter([recorder.BotWireError("the disk is full")])
+    record = writing.record
+
+    async def failing():
+        for error in failures:
+            raise error
+        await record()
+
+    monkeypatch.setattr(writing, "record", failing)
+
+    async def main():
+        running = asyncio.create_task(writing.run())
+        while not await writing.history("n", 1):
+            await asyncio.sleep(0.01)
+        running.cancel()
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert "usage was not recorded" in caplog.text
+
+
+def test_over_http(tmp_path):
+    with Server(tmp_path / "a.db") as server:
+        with Memory("n", server.url) as memory:
+            memory.set_many({"a": 1, "b": 22})
+        store = ServedSqliteStore(SqliteStore(tmp_path / "a.db"))
+        asyncio.run(write(store, "n", "c").record())
+        asyncio.run(store.close())
+        status, body, _ = call(server, "GET", "/usage/n/history")
+        assert status == 200
+        then, now = json.loads(body)["history"]
+        assert {**then, "at": 0} == {**now, "at": 0} == {"at": 0, "writes_today": 3, "bytes": 7}
+        assert then["at"] < now["at"]
+        assert now["at"][:10] == str(moment(recorder.now()))[:10]
+        assert call(server, "GET", "/usage/n/history?days=91")[0] == 422
