@@ -6,10 +6,14 @@ WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
 
 -- get_entries
 -- The live ones of the keys in a JSON list, in its order.
-SELECT key, text, bytes, version, created, updated, expires
+SELECT held.*
 FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
-JOIN botwire.entries ON namespace = $1 AND key = wanted.name
-WHERE expires IS NULL OR expires > $3
+CROSS JOIN LATERAL (
+    SELECT key, text, bytes, version, created, updated, expires
+    FROM botwire.entries
+    WHERE namespace = $1 AND key = wanted.name AND (expires IS NULL OR expires > $3)
+    OFFSET 0
+) AS held
 ORDER BY wanted.place;
 
 -- list_keys
@@ -177,10 +181,14 @@ DELETE FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
 -- fetch_messages
 -- Which of the messages in a JSON list of sessions and ids there are, and where.
-SELECT session, messages.id, place & 4294967295
+SELECT held.session, held.id, held.place & 4294967295
 FROM json_to_recordset($2::json) AS wanted (name text, id text)
-JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.name = wanted.name
-JOIN botwire.messages ON messages.namespace = $1 AND messages.session = sessions.id AND messages.id = wanted.id;
+CROSS JOIN LATERAL (
+    SELECT id FROM botwire.sessions WHERE namespace = $1 AND name = wanted.name OFFSET 0
+) AS begun
+CROSS JOIN LATERAL (
+    SELECT session, id, place FROM botwire.messages WHERE namespace = $1 AND session = begun.id AND id = wanted.id OFFSET 0
+) AS held;
 
 -- add_messages
 -- Add the messages in a JSON list.
@@ -263,17 +271,21 @@ SELECT count(*) FROM gone;
 
 -- entries_to_index
 -- For the keys in a JSON list, what is in the index and what is stored.
-SELECT wanted.key, texts.id, texts.version, entries.version, entries.text, entries.bytes
+SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes
 FROM json_array_elements_text($2::json) AS wanted (key)
-LEFT JOIN botwire.texts ON texts.namespace = $1 AND texts.key = wanted.key
-LEFT JOIN botwire.entries ON entries.namespace = $1 AND entries.key = wanted.key;
+LEFT JOIN LATERAL (
+    SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = wanted.key OFFSET 0
+) AS indexed ON true
+LEFT JOIN LATERAL (
+    SELECT version, text, bytes FROM botwire.entries WHERE namespace = $1 AND key = wanted.key OFFSET 0
+) AS held ON true;
 
 -- messages_to_index
 -- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
 SELECT place, data
 FROM botwire.messages
 WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
-    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place)
+    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place OFFSET 0)
 ORDER BY place;
 
 -- get_behind

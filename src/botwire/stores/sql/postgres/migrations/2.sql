@@ -13,7 +13,7 @@ CREATE TABLE botwire.texts (
 DO $$
 BEGIN
     FOR n IN 0..15 LOOP
-        EXECUTE format('CREATE TABLE botwire.texts_%s PARTITION OF botwire.texts FOR VALUES WITH (MODULUS 16, REMAINDER %s)', n, n);
+        EXECUTE format('CREATE TABLE botwire.texts_%s PARTITION OF botwire.texts FOR VALUES WITH (MODULUS 16, REMAINDER %s) WITH (fillfactor = 80)', n, n);
     END LOOP;
 END
 $$;
