@@ -97,7 +97,9 @@ def _add_operations(app: FastAPI) -> None:
     async def list_entries(
         store: Let,
         namespace: Namespace,
-        key: Annotated[list[str] | None, Query(description="answer with these entries instead of a list")] = None,
+        key: Annotated[
+            list[str], Query(default_factory=list, description="answer with these entries instead of a list")
+        ],
         prefix: str = "",
         after: Annotated[str, Query(description="go on behind this key")] = "",
         limit: Count = None,
@@ -106,7 +108,7 @@ def _add_operations(app: FastAPI) -> None:
     ) -> Response:
         """List keys in the order of their bytes: all of them, or `limit`; or entries, by key or by page."""
         check_namespace(namespace)
-        if key is not None:
+        if key:
             names = tuple(check_name(name) for name in key)
             found = await store.read(namespace, GetEntries(names))
             return JsonResponse(wire.encode_entries(found, full=False))

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 _ANY: dict[str, Any] = {"description": "any JSON value"}
 _TIME = {"type": "string", "format": "date-time"}
+_TIME_OR_NULL = {"anyOf": [_TIME, {"type": "null"}]}
 _INT = {"type": "integer"}
 _STR = {"type": "string"}
 
@@ -30,7 +31,7 @@ _SCHEMAS: dict[str, Any] = {
             "version": _INT,
             "created_at": _TIME,
             "updated_at": _TIME,
-            "expires_at": {"anyOf": [_TIME, {"type": "null"}]},
+            "expires_at": _TIME_OR_NULL,
         },
     },
     "Put": {
@@ -107,14 +108,14 @@ SEARCH_BODY: dict[str, Any] = {
                     "properties": {
                         "q": _STR,
                         "limit": _INT,
-                        "kinds": {"type": "array", "items": {"enum": ["messages", "entries"]}},
-                        "session": _STR,
+                        "kinds": {"type": ["array", "null"], "items": {"enum": ["messages", "entries"]}},
+                        "session": {"type": ["string", "null"]},
                         "prefix": _STR,
-                        "where": {"type": "object", "description": "paths into the data, and values"},
-                        "since": _TIME,
-                        "until": _TIME,
+                        "where": {"type": ["object", "null"], "description": "paths into the data, and values"},
+                        "since": _TIME_OR_NULL,
+                        "until": _TIME_OR_NULL,
                         "neighbours": _INT,
-                        "half_life": {"type": "number", "description": "seconds"},
+                        "half_life": {"type": ["number", "null"], "description": "seconds"},
                     },
                 }
             }
