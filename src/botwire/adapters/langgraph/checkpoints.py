@@ -21,9 +21,10 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ...errors import StoreError
 from ...records import Entry, Put
 from ...values import encode
-from . import values
+from . import serial, values
 from .names import mirrored, part
-from .values import Piece, Tip, Typed, version_part
+from .serial import Typed
+from .values import Piece, Tip, version_part
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -156,10 +157,12 @@ class Known:
     """
 
     _MOST = 256
+    _MOST_BYTES = 32 * 1024 * 1024
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
         self._tips: OrderedDict[Place, dict[str, Tip]] = OrderedDict()
+        self._bytes = 0
 
     def of(self, place: Place) -> Mapping[str, Tip]:
         """Return what is known of the channels of a place."""
@@ -168,16 +171,24 @@ class Known:
     def learn(self, place: Place, tips: dict[str, Tip]) -> None:
         """Replace what is known of a place."""
         with self._mutex:
+            self._drop(place)
             self._tips[place] = tips
-            self._tips.move_to_end(place)
-            if len(self._tips) > self._MOST:
-                self._tips.popitem(last=False)
+            self._bytes += _size(tips)
+            while len(self._tips) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._tips) > 1):
+                self._drop(next(iter(self._tips)))
 
     def forget(self, wanted: Callable[[Place], bool] = lambda _: True) -> None:
         """Forget places, because something was deleted there."""
         with self._mutex:
             for place in [place for place in self._tips if wanted(place)]:
-                del self._tips[place]
+                self._drop(place)
+
+    def _drop(self, place: Place) -> None:
+        self._bytes -= _size(self._tips.pop(place, {}))
+
+
+def _size(tips: Mapping[str, Tip]) -> int:
+    return sum(len(tip.items) for tip in tips.values())
 
 
 def to_puts(
@@ -250,7 +261,11 @@ def merged(before: Wrote, new: Wrote) -> Wrote:
 
 
 def to_tuple(
-    serde: SerializerProtocol, found: Found, config: Any, pieces: Mapping[str, Mapping[str, Piece]]
+    serde: SerializerProtocol,
+    found: Found,
+    config: Any,
+    pieces: Mapping[str, Mapping[str, Piece]],
+    known: Mapping[str, Tip],
 ) -> tuple[CheckpointTuple, dict[str, Tip]]:
     """Return a checkpoint as LangGraph takes it, and what is known of its channels.
 
@@ -259,19 +274,22 @@ def to_tuple(
         found: the checkpoint.
         config: what named it; None: make one.
         pieces: the stored values of each channel by their versions.
+        known: the channels whose items need not be read.
     """
     record, place = found.record, found.place
-    rest = values.loaded(serde, record.checkpoint)
+    rest = serial.loaded(serde, record.checkpoint)
     versions = rest["channel_versions"]
     channel_values = {}
     tips = {}
     for channel, typed in record.small.items():
-        channel_values[channel] = values.loaded(serde, typed)
+        channel_values[channel] = serial.loaded(serde, typed)
         tips[channel] = Tip(version_part(versions.get(channel)), typed)
     for channel in record.held:
         version = version_part(versions.get(channel))
-        stored = pieces[channel]
-        if version in stored:
+        stored = pieces.get(channel, {})
+        if channel in known:
+            channel_values[channel], tips[channel] = values.items_at(serde, known[channel]), known[channel]
+        elif version in stored:
             channel_values[channel], tips[channel] = values.read(serde, version, stored)
     writes = sorted(
         ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes), key=lambda row: row[:3]
@@ -279,10 +297,10 @@ def to_tuple(
     result = CheckpointTuple(
         config=config or place.config(record.id),
         checkpoint={**rest, "channel_values": channel_values},
-        metadata=values.loaded(serde, record.metadata),
+        metadata=serial.loaded(serde, record.metadata),
         parent_config=place.config(record.parent) if record.parent else None,
         pending_writes=[
-            (task, channel, values.loaded(serde, (form, data))) for _, task, _, channel, form, data in writes
+            (task, channel, serial.loaded(serde, (form, data))) for _, task, _, channel, form, data in writes
         ],
     )
     return result, tips

@@ -5,8 +5,9 @@ A label is never empty, so that ``//`` ends a namespace, and all that is within 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, SearchItem
 
@@ -15,6 +16,8 @@ from ...limits import MAX_NAME_BYTES
 from ...records import Entry, Put, moment
 from ...values import encode_json
 from .names import MAX_PART_BYTES, escape, part, unescape
+
+Test: TypeAlias = Callable[[Any], bool]
 
 ITEM, VECTOR = "item/", "vector/"
 LAST = "\U0010ffff"
@@ -93,14 +96,25 @@ class Stored(NamedTuple):
         return value
 
     @property
+    def is_mortal(self) -> bool:
+        """Whether it has a time to live."""
+        return "ttl" in self.content
+
+    @property
     def place(self) -> Place:
         """Where it is."""
         namespace = namespace_of(self.entry.key)
         return Place(namespace, self.entry.key[len(ITEM) + len(namespace) + 1 :])
 
-    def item(self) -> Item:
-        """Return it as LangGraph takes it."""
-        return Item(**self._parts())
+    def item(self, namespace: tuple[str, ...], key: str) -> Item:
+        """Return it as LangGraph takes it, under the names that it was asked for by."""
+        return Item(
+            value=self.value,
+            key=key,
+            namespace=namespace,
+            created_at=self.entry.created_at,
+            updated_at=moment(self.content.get("updated") or self.entry.updated),
+        )
 
     def found(self, score: float | None) -> SearchItem:
         """Return it as LangGraph takes the result of a search."""
@@ -151,40 +165,52 @@ def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
     return all(wanted in {"*", label} for wanted, label in zip(path, own, strict=True))
 
 
-def fits(value: Any, wanted: Any) -> bool:
-    """Whether a value is as a filter wants it, by LangGraph's rules: dicts and lists item by item, ``$`` operators."""
+def filtering(filter_: Mapping[str, Any] | None) -> Test:
+    """Return what says whether an item's value is as a filter wants it.
+
+    By LangGraph's rules: dicts and lists item by item, ``$`` operators. What the operators cannot compare does not fit.
+    """
+    return _fields(filter_ or {})
+
+
+def _fields(wanted: Mapping[str, Any]) -> Test:
+    tests = [(name, _test(item)) for name, item in wanted.items()]
+
+    def test(value: Any) -> bool:
+        return all(fits(value.get(name)) for name, fits in tests)
+
+    return test
+
+
+def _test(wanted: Any) -> Test:
     if isinstance(wanted, dict):
         if any(str(name).startswith("$") for name in wanted):
-            return all(_compared(value, operator, operand) for operator, operand in wanted.items())
-        return isinstance(value, dict) and all(fits(value.get(name), item) for name, item in wanted.items())
+            tests = [_operator(name, operand) for name, operand in wanted.items()]
+            return lambda value: all(test(value) for test in tests)
+        fields = _fields(wanted)
+        return lambda value: isinstance(value, dict) and fields(value)
     if isinstance(wanted, list | tuple):
-        return (
+        items = [_test(item) for item in wanted]
+        return lambda value: (
             isinstance(value, list)
-            and len(value) == len(wanted)
-            and all(fits(own, item) for own, item in zip(value, wanted, strict=True))
+            and len(value) == len(items)
+            and all(test(item) for test, item in zip(items, value, strict=True))
         )
-    return bool(value == wanted)
+    return lambda value: bool(value == wanted)
 
 
-def all_fit(value: Mapping[str, Any], filter_: Mapping[str, Any] | None) -> bool:
-    """Whether an item's value is as a filter wants it."""
-    return all(fits(value.get(name), wanted) for name, wanted in (filter_ or {}).items())
+_ORDERS = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
 
 
-def _compared(value: Any, operator: str, operand: Any) -> bool:
-    if operator == "$eq":
-        return bool(value == operand)
-    if operator == "$ne":
-        return bool(value != operand)
-    if operator not in {"$gt", "$gte", "$lt", "$lte"}:
-        raise InvalidArgument(f"Unsupported operator: {operator}; there are $eq, $ne, $gt, $gte, $lt and $lte")
-    if not _comparable(value, operand):
-        return False
-    if operator in {"$gt", "$gte"}:
-        return bool(value > operand or (operator == "$gte" and value == operand))
-    return bool(value < operand or (operator == "$lte" and value == operand))
-
-
-def _comparable(value: Any, operand: Any) -> bool:
-    both = (value, operand)
-    return all(isinstance(item, int | float) for item in both) or all(isinstance(item, str) for item in both)
+def _operator(name: str, operand: Any) -> Test:
+    if name == "$eq":
+        return lambda value: bool(value == operand)
+    if name == "$ne":
+        return lambda value: bool(value != operand)
+    order = _ORDERS.get(name)
+    if order is None:
+        raise InvalidArgument(f"Unsupported operator: {name}; there are $eq, $ne, $gt, $gte, $lt and $lte")
+    kinds: Any = (int, float) if isinstance(operand, int | float) else str
+    if not isinstance(operand, int | float | str):
+        return lambda _: False
+    return lambda value: isinstance(value, kinds) and bool(order(value, operand))

@@ -26,14 +26,15 @@ from ...errors import Conflict, InvalidArgument, Unavailable
 from ...limits import MAX_OPERATIONS, check_ttl
 from ...memory import Memory, Options
 from ...namespace import Namespace
-from ...records import Delete, Entry, GetEntries, ListEntries, ListKeys, Operation, Put, Search, now
+from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put, Search, now
 from ...values import encode
 from . import ranking
-from .items import ITEM, LAST, VECTOR, Place, Stored, all_fit, content, joined, labels_of, matches, namespace_of
+from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespace_of
 
 Vector: TypeAlias = Sequence[float]
 
-_PAGE = 1000
+_FIRST, _PAGE = 32, 1000
+"""How much is read at once: at first, and when it goes on."""
 _MOST_HITS = 1000
 """What one search by words returns at the most."""
 
@@ -143,19 +144,20 @@ class Items:
                 entry = found.get(gets[number].item)
                 if entry is not None:
                     stored = Stored.of(entry)
-                    results[number] = stored.item()
-                    if op.refresh_ttl:
+                    results[number] = stored.item(tuple(op.namespace), str(op.key))
+                    if op.refresh_ttl and stored.is_mortal:
                         read[entry.key] = stored
             elif isinstance(op, SearchOp):
                 hits = await self._search(op)
                 results[number] = [item.found(score) for item, score in hits]
                 if op.refresh_ttl:
-                    read.update((item.entry.key, item) for item, _ in hits)
+                    read.update((item.entry.key, item) for item, _ in hits if item.is_mortal)
             elif isinstance(op, ListNamespacesOp):
                 results[number] = await self._namespaces(op)
             elif not isinstance(op, PutOp):
                 raise InvalidArgument(f"an operation is a GetOp, SearchOp, PutOp or ListNamespacesOp, not {op!r:.60}")
-        await self._renew([item for key, item in read.items() if item.place not in puts])
+        if read:
+            await self._renew([item for item in read.values() if item.place not in puts])
         if puts:
             await self._memory._write(*await self._operations(puts))
         return results
@@ -217,8 +219,9 @@ class Items:
     # Reading
 
     async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
-        if not keys:
-            return {}
+        if len(keys) < 2:
+            entries = [await self._memory._read(GetEntry(key)) for key in keys]
+            return {entry.key: entry for entry in entries if entry is not None}
         return {entry.key: entry for entry in await self._memory._read(GetEntries(tuple(dict.fromkeys(keys))))}
 
     async def _search(self, op: SearchOp) -> list[tuple[Stored, float | None]]:
@@ -239,16 +242,18 @@ class Items:
 
     async def _all(self, prefix: str, op: SearchOp, most: int | None = None) -> list[Stored]:
         """Return the items in namespaces with a prefix that a filter lets through, at the most so many."""
+        fits = filtering(op.filter)
         items: list[Stored] = []
-        after = ""
+        after, count = "", _PAGE
+        if most is not None:
+            count = min(_PAGE, max(4 * most, _FIRST) if op.filter else most)
         while most is None or len(items) < most:
-            count = _PAGE if most is None or op.filter else min(_PAGE, most - len(items))
             page = await self._memory._read(ListEntries(ITEM + prefix, after, count))
-            items += [item for item in map(Stored.of, page) if all_fit(item.value, op.filter)]
+            items += [item for item in map(Stored.of, page) if fits(item.value)]
             if len(page) < count:
                 break
-            after = page[-1].key
-        return items
+            after, count = page[-1].key, min(4 * count, _PAGE)
+        return items if most is None else items[:most]
 
     async def _by_likeness(self, query: str, prefix: str, items: Sequence[Stored]) -> dict[str, float]:
         wanted = {item.place.vector: item.entry.key for item in items}
@@ -276,7 +281,8 @@ class Items:
             scores = ranking.by_words(op.query, [ranking.text_of(item.value) for item in items])
             return items, {item.entry.key: score for item, score in zip(items, scores, strict=True) if score}
         found = {hit.entry.key: (Stored.of(hit.entry), hit.score) for hit in hits if hit.entry is not None}
-        items = [item for item, _ in found.values() if all_fit(item.value, op.filter)]
+        fits = filtering(op.filter)
+        items = [item for item, _ in found.values() if fits(item.value)]
         if len(items) < most:
             rest = await self._all(prefix, op, most + len(found))
             items += [item for item in rest if item.entry.key not in found]
@@ -286,12 +292,14 @@ class Items:
         conditions = op.match_conditions or ()
         prefix = ITEM + max((_fixed(condition) for condition in conditions), key=len, default="")
         namespaces: set[str] = set()
-        after = ""
-        while page := await self._memory._read(ListKeys(prefix, after, _PAGE)):
-            namespaces.update(map(namespace_of, page))
-            if len(page) < _PAGE:
+        after, count = "", _FIRST
+        while page := await self._memory._read(ListKeys(prefix, after, count)):
+            own = set(map(namespace_of, page))
+            namespaces |= own
+            if len(page) < count:
                 break
             after = f"{ITEM}{namespace_of(page[-1])}/{LAST}"
+            count = min(4 * count, _PAGE) if len(own) > count // 4 else _FIRST
         labels = [found for found in map(labels_of, namespaces) if all(matches(one, found) for one in conditions)]
         shown = sorted({found[: op.max_depth] for found in labels})
         return shown[op.offset : op.offset + op.limit]

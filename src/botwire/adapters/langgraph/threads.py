@@ -19,7 +19,7 @@ from ...memory import Memory
 from ...namespace import Namespace
 from ...records import Clear, Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put
 from ...values import size
-from . import values
+from . import serial, values
 from .checkpoints import (
     Found,
     Known,
@@ -36,7 +36,7 @@ from .checkpoints import (
 )
 from .joint import MOMENT, Guest, Joint
 from .names import mirrored, part
-from .values import Piece, version_part
+from .values import Piece, Tip, is_unique, version_part
 
 Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
 
@@ -136,7 +136,9 @@ class Threads:
             if not id_:
                 self._known.forget(place.__eq__)
             return None
-        return await self._tuple(serde, found[0], config if id_ else None, {})
+        result, tips = await self._tuple(serde, found[0], config if id_ else None, {})
+        self._known.learn(place, tips)
+        return result
 
     @blocking
     async def page(
@@ -150,8 +152,8 @@ class Threads:
     ) -> tuple[list[CheckpointTuple], str | None]:
         """Return the next checkpoints with a prefix whose metadata is as the filter says, and where to go on, if there are more."""
         found, after_ = await self._page(prefix, after, wanted + _FEW, most=wanted)
-        fitting = [item for item in found if _fits(values.loaded(serde, item.record.metadata), filter_)]
-        return [await self._tuple(serde, item, None, pieces) for item in fitting], after_
+        fitting = [item for item in found if _fits(serial.loaded(serde, item.record.metadata), filter_)]
+        return [(await self._tuple(serde, item, None, pieces))[0] for item in fitting], after_
 
     @blocking
     async def keys(self, prefix: str) -> list[str]:
@@ -177,33 +179,45 @@ class Threads:
                 return found, found[-1].keys[-1]
             count = _PAGE
 
-    async def _tuple(self, serde: SerializerProtocol, found: Found, config: Any, pieces: Pieces) -> CheckpointTuple:
+    async def _tuple(
+        self, serde: SerializerProtocol, found: Found, config: Any, pieces: Pieces
+    ) -> tuple[CheckpointTuple, dict[str, Tip]]:
         place = found.place
-        held = found.record.held
-        wanted: dict[str, tuple[str, str]] = {}
-        if held:
-            versions = values.loaded(serde, found.record.checkpoint)["channel_versions"]
-            wanted = {channel: (version_part(versions.get(channel)), start) for channel, start in held.items()}
-            await self._load(place, wanted, pieces)
-        result, tips = to_tuple(serde, found, config, {channel: pieces.get((place, channel), {}) for channel in held})
-        self._known.learn(place, tips)
-        return result
+        before = self._known.of(place)
+        known: dict[str, Tip] = {}
+        stored: dict[str, dict[str, Piece]] = {}
+        if found.record.held:
+            versions = serial.loaded(serde, found.record.checkpoint)["channel_versions"]
+            wanted: dict[str, tuple[str, str]] = {}
+            for channel, start in found.record.held.items():
+                version = version_part(versions.get(channel))
+                tip = before.get(channel)
+                if tip is not None and tip.items and tip.version == version and is_unique(version):
+                    known[channel] = tip
+                else:
+                    wanted[channel] = version, start
+            stored = await self._load(place, wanted, pieces)
+        return to_tuple(serde, found, config, stored, known)
 
-    async def _load(self, place: Place, wanted: Mapping[str, tuple[str, str]], pieces: Pieces) -> None:
-        """Read the stored values of channels, each at a version, with all that it goes on from, as far as they are missing."""
+    async def _load(
+        self, place: Place, wanted: Mapping[str, tuple[str, str]], pieces: Pieces
+    ) -> dict[str, dict[str, Piece]]:
+        """Return the stored values of channels, each at a version, with all that it goes on from; read what is missing."""
         lacking = {
             channel: (version, start)
             for channel, (version, start) in wanted.items()
             if not _is_whole(version, pieces.setdefault((place, channel), {}))
         }
+        found = {channel: pieces[place, channel] for channel in wanted}
         if not lacking:
-            return
+            return found
         keys = {place.channel(channel) + (start or version): channel for channel, (version, start) in lacking.items()}
         for entry in await self._memory._read(GetEntries(tuple(keys))):
             _keep(pieces[place, keys[entry.key]], entry)
         for channel, (version, start) in lacking.items():
             if start:
                 await self._load_chain(place.channel(channel), version, start, pieces[place, channel])
+        return found
 
     async def _load_chain(self, prefix: str, version: str, start: str, pieces: dict[str, Piece]) -> None:
         after, count = prefix + start, 50
@@ -262,7 +276,7 @@ class Threads:
         pieces = {entry.key: values.decoded(entry.stored) for entry in await self._all(place.values)}
         used: set[str] = set()
         for item in kept:
-            versions = values.loaded(serde, item.record.checkpoint)["channel_versions"]
+            versions = serial.loaded(serde, item.record.checkpoint)["channel_versions"]
             for channel in item.record.held:
                 prefix = place.channel(channel)
                 key: str | None = prefix + version_part(versions.get(channel))
@@ -360,7 +374,7 @@ def _latest(serde: SerializerProtocol, found: Sequence[Found]) -> list[Found]:
     """
     kept = [found[0]]
     by_id = {item.record.id: item for item in found}
-    lacking = set(values.loaded(serde, found[0].record.metadata).get("counters_since_delta_snapshot") or ())
+    lacking = set(serial.loaded(serde, found[0].record.metadata).get("counters_since_delta_snapshot") or ())
     while lacking and (parent := by_id.get(kept[-1].record.parent or "")) is not None and parent not in kept:
         kept.append(parent)
         lacking -= {*parent.record.small, *parent.record.held}

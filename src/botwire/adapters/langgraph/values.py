@@ -2,28 +2,26 @@
 
 A channel of messages has a longer value at every step. Stored whole each time, a conversation would take the square of
 its length. So the value of a list is a piece that goes on from an earlier version of the same channel: if the items of
-that version are the first items of the new list, byte for byte, only the others are stored. The digest of the items
-before says whether they are, so that nothing has to be read for it. A list that was changed in the middle goes on from the
-last version before the change. When following pieces has come to cost more than the list is worth, it is stored whole again,
-which happens so seldom that the sum stays linear.
+that version are the first items of the new list, only the others are stored. The digest of the items before says whether they
+are, so that nothing has to be read for it. A list that was changed in the middle goes on from the last version before the
+change. When following pieces has come to cost more than the list is worth, it is stored whole again, which happens so seldom
+that the sum stays linear.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import msgspec
 from langgraph.checkpoint.serde.base import SerializerProtocol
-from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...errors import StoreError
 from .names import part
-
-Typed: TypeAlias = tuple[str, bytes]
-"""What a serializer of LangGraph makes of a value: a word for the form, and the bytes."""
+from .serial import Typed, array, inner, items_of, loaded, opened, packed, print_of, sealed, unpacked
 
 SMALL = 64
 """Bytes of a value that is stored within the checkpoint, because an entry of its own would take more."""
@@ -56,21 +54,26 @@ _decoder = msgspec.msgpack.Decoder(Piece)
 
 
 class Point(NamedTuple):
-    """A version of a list that another can go on from."""
+    """A version of a list that another can go on from: how many items it has, what they are, and their bytes."""
 
     version: str
     length: int
     digest: bytes
+    size: int
+
+
+_NOTHING = Point("", 0, b"", 0)
 
 
 class Tip(NamedTuple):
-    """What is known of a channel: its version, the value if it is small, and if it is a list, where to go on."""
+    """What is known of a channel: its version, the value if it is small, and if it is a list, its items and where to go on."""
 
     version: str
     small: Typed | None = None
     points: tuple[Point, ...] = ()
     start: str = ""
     span: int = 0
+    items: bytes = b""
 
 
 def version_part(version: Any) -> str:
@@ -78,6 +81,11 @@ def version_part(version: Any) -> str:
     if type(version) is int and version >= 0:
         return f"{version:016x}"
     return f"{type(version).__name__}:{part(str(version))}"
+
+
+def is_unique(version: str) -> bool:
+    """Whether a version has a random part, as those of `BotWireSaver` do: then it has one value for ever."""
+    return len(version) == 16 and version[:6] != "000000"
 
 
 def written(serde: SerializerProtocol, value: Any, version: str, before: Tip | None) -> tuple[Tip, bytes | None]:
@@ -89,8 +97,11 @@ def written(serde: SerializerProtocol, value: Any, version: str, before: Tip | N
         version: its version, as a part of a key.
         before: what is known of an earlier version.
     """
-    if type(value) is list and value and (items := _items(serde, value)) is not None:
-        return _list_written(serde, items, version, before)
+    own = inner(serde)
+    if type(value) is list and value and own is not None:
+        prints = [print_of(own, item) for item in value]
+        if None not in prints:
+            return _list_written(serde, own, value, prints, version, before)  # type: ignore[arg-type]
     form, data = serde.dumps_typed(value)
     if len(data) <= SMALL:
         return Tip(version, (form, bytes(data))), None
@@ -98,84 +109,46 @@ def written(serde: SerializerProtocol, value: Any, version: str, before: Tip | N
 
 
 def _list_written(
-    serde: SerializerProtocol, items: list[bytes], version: str, before: Tip | None
+    serde: SerializerProtocol,
+    own: JsonPlusSerializer,
+    value: list[Any],
+    prints: list[bytes],
+    version: str,
+    before: Tip | None,
 ) -> tuple[Tip, bytes | None]:
-    size = sum(map(len, items))
-    if size <= SMALL:
-        return Tip(version, _sealed(serde, _array(items))), None
-    points: tuple[Point, ...] = ()
-    start, span = version, size + OVERHEAD
-    if before is not None and before.points and before.points[-1].version < version:
-        points = _common(items, before.points)
-    kept = points[-1] if points else None
-    if kept is not None and before is not None:
-        added = sum(map(len, items[kept.length :])) + OVERHEAD
-        if before.span + added <= 2 * (size + OVERHEAD * (len(items) + 1)):
-            start, span = before.start, before.span + added
+    usable = before.points if before is not None and before.points and before.points[-1].version < version else ()
+    points, digest = _common(prints, usable)
+    kept = points[-1] if points else _NOTHING
+    new = b"".join([packed(own, item) or b"" for item in value[kept.length :]])
+    items = before.items[: kept.size] + new if before is not None else new
+    if len(items) <= SMALL:
+        return Tip(version, sealed(serde, array(len(value), items))), None
+    start, span = version, len(items) + OVERHEAD
+    if before is not None and points:
+        longer = before.span + len(new) + OVERHEAD
+        if longer <= 2 * (len(items) + OVERHEAD * (len(value) + 1)):
+            start, span = before.start, longer
         else:
-            kept = None
-    digest = _digest(items)
-    own = Point(version, len(items), digest)
-    form, data = _sealed(serde, _array(items[kept.length :] if kept else items))
-    piece = Piece(form, data, kept.version if kept else None, start, len(items), _sealed(serde, digest)[1], span)
-    earlier = points[1 - POINTS :] if kept else ()
-    return Tip(version, None, (*earlier, own), start, span), _encode(piece)
+            points, kept, new = (), _NOTHING, items
+    form, data = sealed(serde, array(len(value) - kept.length, new))
+    piece = Piece(form, data, kept.version or None, start, len(value), sealed(serde, digest)[1], span)
+    last = Point(version, len(value), digest, len(items))
+    return Tip(version, None, (*points[1 - POINTS :], last), start, span, items), _encode(piece)
 
 
-def _common(items: list[bytes], points: Sequence[Point]) -> tuple[Point, ...]:
-    """Return the points up to the last whose items are the first of these."""
-    last = points[-1]
-    if last.length <= len(items) and _digest(items[: last.length]) == last.digest:
-        return tuple(points)
-    for index in range(len(points) - 2, -1, -1):
+def _common(prints: list[bytes], points: Sequence[Point]) -> tuple[tuple[Point, ...], bytes]:
+    """Return the points up to the last whose items are the first of these, and the digest of these.
+
+    msgpack says by itself where an item ends, so that no two lists of as many items have the same bytes.
+    """
+    for index in range(len(points) - 1, -1, -1):
         point = points[index]
-        if point.length <= len(items) and _digest(items[: point.length]) == point.digest:
-            return tuple(points[: index + 1])
-    return ()
-
-
-def _digest(items: list[bytes]) -> bytes:
-    # msgpack says by itself where an item ends, so that no two lists of as many items have the same bytes.
-    return hashlib.blake2b(b"".join(items), digest_size=16).digest()
-
-
-def _items(serde: SerializerProtocol, value: list[Any]) -> list[bytes] | None:
-    """Return the bytes of each item, or None when the serializer is not one whose bytes can be put together to a list."""
-    inner = serde.serde if type(serde) is EncryptedSerializer else serde
-    if type(inner) is not JsonPlusSerializer:
-        return None
-    dumps = inner.dumps_typed
-    items = []
-    for item in value:
-        form, data = dumps(item)
-        if form != "msgpack":  # None and bytes have forms of their own, outside of msgpack
-            return None
-        items.append(data)
-    return items
-
-
-def _sealed(serde: SerializerProtocol, data: bytes) -> Typed:
-    if type(serde) is EncryptedSerializer:
-        name, data = serde.cipher.encrypt(data)
-        return f"msgpack+{name}", data
-    return "msgpack", data
-
-
-def _opened(serde: SerializerProtocol, form: str, data: bytes) -> bytes:
-    name = form.partition("+")[2]
-    return serde.cipher.decrypt(name, data) if name and type(serde) is EncryptedSerializer else data
-
-
-def _array(items: Sequence[bytes]) -> bytes:
-    """Return the msgpack of a list of these items (https://github.com/msgpack/msgpack/blob/master/spec.md, array)."""
-    count = len(items)
-    if count < 16:
-        head = bytes((0x90 | count,))
-    elif count < 1 << 16:
-        head = b"\xdc" + count.to_bytes(2)
-    else:
-        head = b"\xdd" + count.to_bytes(4)
-    return head + b"".join(items)
+        if point.length <= len(prints):
+            hash_ = hashlib.blake2b(b"".join(prints[: point.length]), digest_size=16)
+            if hash_.digest() == point.digest:
+                hash_.update(b"".join(prints[point.length :]))
+                return tuple(points[: index + 1]), hash_.digest()
+    return (), hashlib.blake2b(b"".join(prints), digest_size=16).digest()
 
 
 def decoded(stored: Any) -> Piece:
@@ -184,18 +157,6 @@ def decoded(stored: Any) -> Piece:
         return _decoder.decode(stored)
     except (msgspec.MsgspecError, TypeError) as error:
         raise StoreError(f"the stored value of a channel is damaged: {error}. Restore a backup") from error
-
-
-_FORMS = frozenset({"null", "bytes", "bytearray", "msgpack"})
-"""What LangGraph's serializer writes. It would also read its old JSON, in which ``lc`` keys name classes, and pickles."""
-
-
-def loaded(serde: SerializerProtocol, typed: Typed) -> Any:
-    """Return the value of stored bytes, or raise `StoreError` when they are in a form that nothing here writes."""
-    inner = serde.serde if type(serde) is EncryptedSerializer else serde
-    if type(inner) is JsonPlusSerializer and typed[0].partition("+")[0] not in _FORMS:
-        raise StoreError(f"a stored value is in the form {typed[0][:40]!r}, which is not read; nothing here writes it")
-    return serde.loads_typed(typed)
 
 
 def read(serde: SerializerProtocol, version: str, pieces: Mapping[str, Piece]) -> tuple[Any, Tip]:
@@ -220,10 +181,18 @@ def read(serde: SerializerProtocol, version: str, pieces: Mapping[str, Piece]) -
             )
         chain.append((base, pieces[base]))
     chain.reverse()
-    value: list[Any] = []
-    for _, link in chain:
-        value += loaded(serde, (link.form, link.data))
+    parts = [items_of(opened(serde, (link.form, link.data))) for _, link in chain]
+    ends = list(accumulate(map(len, parts)))
     points = tuple(
-        Point(name, link.count, _opened(serde, link.form, link.digest)) for name, link in chain[-POINTS:] if link.count
+        Point(name, link.count, opened(serde, (link.form, link.digest)), end)
+        for (name, link), end in zip(chain[-POINTS:], ends[-POINTS:], strict=True)
     )
-    return value, Tip(version, None, points, piece.start, piece.span)
+    tip = Tip(version, None, points, piece.start, piece.span, b"".join(parts))
+    return items_at(serde, tip), tip
+
+
+def items_at(serde: SerializerProtocol, tip: Tip) -> Any:
+    """Return the list of a tip that has its items."""
+    data = array(tip.points[-1].length, tip.items)
+    own = inner(serde)
+    return serde.loads_typed(("msgpack", data)) if own is None else unpacked(own, data)
