@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import durability, embedded, growth, histories, keyvalue, plots, report, servers
+from . import durability, embedded, graphs, growth, histories, keyvalue, plots, report, servers
 from .measure import Row
 from .servers import Served
 
@@ -22,6 +22,7 @@ OUTPUT = Path(".cache/benchmarks")
 PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[Row]]] = {
     "histories": lambda folder, step, _: histories.run(folder, step),
     "keyvalue": lambda folder, step, _: keyvalue.run(folder, step),
+    "langgraph": lambda folder, step, _: graphs.run(folder, step),
     "embedded": lambda folder, step, _: embedded.run(folder, step),
     "growth": lambda folder, step, _: growth.run(folder, step),
     "servers": servers.run,
