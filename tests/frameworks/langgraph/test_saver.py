@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import datetime as dt
+import json
+import pickle
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Annotated, Any, TypedDict
 
+import msgspec
+import ormsgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessage, HumanMessage, RemoveMessage
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    HumanMessage,
+    RemoveMessage,
+    SystemMessage,
+    ToolMessage,
+)
 from langgraph.checkpoint import base
 from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.memory import InMemorySaver
@@ -153,6 +170,93 @@ def test_it_does_what_langgraphs_own_saver_does(address: str, script: list[tuple
     assert ours.state() == theirs.state()
 
 
+# Every message comes back
+
+
+class Mood(HumanMessage):
+    """A class that LangGraph does not know."""
+
+    mood: str
+
+
+CALL = {"name": "f", "args": {"x": [1, None, 2.5]}, "id": "1", "type": "tool_call"}
+MESSAGES = [
+    HumanMessage("hello", id="1", name="Ada"),
+    HumanMessage("", mood={"happy": True}, additional_kwargs={"lc": 1, "n": 2**63, "deep": [{"a": None}]}),
+    HumanMessage(["a", {"type": "image_url", "image_url": {"url": "data:,"}}]),
+    SystemMessage("be kind"),
+    AIMessage("hi", usage_metadata={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}),
+    AIMessage("", tool_calls=[CALL], invalid_tool_calls=[{**CALL, "args": "{", "error": "e", "type": "invalid_tool_call"}]),
+    AIMessage("", additional_kwargs={"tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}),
+    AIMessage("", response_metadata={"at": dt.datetime(2030, 1, 2, tzinfo=dt.UTC), "id": uuid.UUID(int=1), "t": (1, 2), 3: {4}}),
+    AIMessageChunk("he", id="run-1"),
+    ToolMessage("22", tool_call_id="1", artifact={"raw": b"\x00"}, status="error"),
+    ChatMessage("objection", role="critic"),
+    RemoveMessage("1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", [*MESSAGES, Mood("hi", mood="good")], ids=lambda message: type(message).__name__)
+def test_every_message_comes_back_as_from_langgraphs_own_serializer(message: Any, tmp_path: Any) -> None:
+    serde = JsonPlusSerializer(allowed_msgpack_modules=None)
+    expected = serde.loads_typed(serde.dumps_typed([message, message]))
+    saver = BotWireSaver(url=f"sqlite:///{tmp_path}/a.db")
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"], checkpoint["channel_versions"] = (
+        {"m": [message, message], "one": message},
+        {"m": 1, "one": 1},
+    )
+    saver.put(at(""), checkpoint, {}, {"m": 1, "one": 1})
+    for again in (saver, BotWireSaver(url=f"sqlite:///{tmp_path}/a.db")):
+        values = again.get_tuple(at("")).checkpoint["channel_values"]
+        assert values == {"m": expected, "one": expected[0]}
+        for back in (*values["m"], values["one"]):
+            assert type(back) is type(expected[0])
+            assert repr(back) == repr(expected[0])
+            if isinstance(back, BaseMessage):
+                assert back.model_fields_set == expected[0].model_fields_set
+                assert back.model_copy(deep=True) == back
+                assert back.model_dump() == expected[0].model_dump()
+
+
+CHANGES: dict[str, Callable[[Any], Any]] = {
+    "content": lambda message: setattr(message, "content", "changed"),
+    "a part of the content": lambda message: message.content[1].update(text="changed"),
+    "deep inside": lambda message: message.additional_kwargs["a"][0].update(b=2.0),
+    "true for one": lambda message: message.additional_kwargs["a"][0].update(b=True),
+    "an unknown field": lambda message: setattr(message, "mood", "bad"),
+    "to what msgpack does not have": lambda message: message.additional_kwargs.update(t={2}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_message_that_is_changed_in_place_is_stored_changed(change: Callable[[Any], Any]) -> None:
+    """Nobody should, but LangGraph's own savers notice."""
+
+    def first() -> list[Any]:
+        parts: list[Any] = ["x" * 99, {"type": "text", "text": "a"}]
+        return [
+            HumanMessage(parts, id="1", additional_kwargs={"a": [{"b": 1}]}, mood="good"),
+            AIMessage("y" * 99),
+        ]
+
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    messages = first()
+    config = at("")
+    for version in range(1, 4):
+        checkpoint = empty_checkpoint()
+        checkpoint["channel_values"], checkpoint["channel_versions"] = {"m": messages}, {"m": version << 40}
+        config = saver.put(config, checkpoint, {}, {"m": version << 40})
+        if version == 2:
+            change(messages[0])
+        messages.append(AIMessage(f"{version}" * 99))
+    found = [item.checkpoint["channel_values"]["m"] for item in saver.list(at(""))]
+    changed = first()
+    change(changed[0])
+    assert [len(messages) for messages in found] == [4, 3, 2]
+    assert [repr(messages[:2]) for messages in found] == [repr(changed), repr(first()), repr(first())]
+
+
 # A conversation takes space in proportion to its length
 
 
@@ -266,6 +370,34 @@ def test_what_is_kept_of_a_thread_after_pruning_and_deleting_runs(address: str) 
         saver.prune(["t"], strategy="keep_newest")
 
 
+@pytest.mark.skipif(find_spec("langgraph.channels.delta") is None, reason="this release has no such channels")
+def test_channels_that_keep_only_what_was_written(address: str) -> None:
+    """Their value is at most steps nowhere but in the writes since it was last stored whole."""
+    from langgraph.channels.delta import DeltaChannel
+
+    def extend(value: list[str], writes: list[list[str]]) -> list[str]:
+        return [*value, *(item for write in writes for item in write)]
+
+    def graph(saver: Any) -> Any:
+        channel = DeltaChannel(extend, list, snapshot_frequency=5)
+        builder = StateGraph(TypedDict("Log", {"log": Annotated[list[str], channel]}))  # type: ignore[operator, misc]
+        builder.add_node("write", lambda state: {"log": [f"{len(state['log'])}"]})
+        builder.add_edge(START, "write")
+        return builder.compile(checkpointer=saver)
+
+    name = str(uuid.uuid4())
+    ours, theirs = graph(BotWireSaver(name, address)), graph(InMemorySaver())
+    for turn in range(9):
+        assert ours.invoke({"log": [f"in {turn}"]}, at("t")) == theirs.invoke({"log": [f"in {turn}"]}, at("t"))
+    histories = [[state.values for state in one.get_state_history(at("t"))] for one in (ours, theirs)]
+    assert histories[0] == histories[1]
+    ours = graph(BotWireSaver(name, address))
+    ours.checkpointer.prune(["t"])
+    assert len(list(ours.checkpointer.list(at("t")))) < 12
+    assert ours.get_state(at("t")).values == theirs.get_state(at("t")).values
+    assert ours.invoke({"log": ["last"]}, at("t")) == theirs.invoke({"log": ["last"]}, at("t"))
+
+
 # Sync and async, many at once
 
 
@@ -360,59 +492,105 @@ class Trap:
         return (Trap, ("unpickled",))
 
 
-def plant(saver: BotWireSaver, typed: tuple[str, bytes]) -> None:
-    """Write as somebody could who has got hold of the file."""
-    import msgspec
-
-    (key,) = saver._memory.list_keys("checkpoint/")
-    record = msgspec.msgpack.decode(saver._memory[key])
-    record[6] = typed
-    record[7] = {"c": typed}
-    saver._memory[key] = msgspec.msgpack.encode(record)
+PICKLED = pickle.dumps(Trap())
 
 
-@pytest.mark.parametrize("form", ["json", "pickle", "msgpack", "msgpack method"])
-def test_stored_bytes_cannot_name_a_class_to_be_made(form: str) -> None:
-    import json
-    import pickle
-
-    import ormsgpack
-
-    place = [__name__, "Trap"]
-    revive = {"lc": 2, "type": "constructor", "id": place, "kwargs": {}, "args": ["made"]}
-    secret = {"lc": 1, "type": "secret", "id": ["PATH"]}
-    stored = {
-        "json": ("json", json.dumps({"c": revive, "s": secret}).encode()),
-        "pickle": ("pickle", pickle.dumps(Trap())),
-        "msgpack": ("msgpack", ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb((*place, "made"))))),
-        "msgpack method": (
-            "msgpack",
-            ormsgpack.packb(ormsgpack.Ext(3, ormsgpack.packb(("os", "environ", "PATH", "get")))),
-        ),
-    }[form]
-    CALLS.clear()
+def planted(typed: tuple[str, bytes], where: str) -> BotWireSaver:
+    """A thread in which somebody who has got hold of the file has put these bytes."""
     saver = BotWireSaver(url="sqlite:///:memory:")
     checkpoint = empty_checkpoint()
     checkpoint["channel_versions"] = {"c": 1}
-    saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, checkpoint, {}, {})
-    plant(saver, stored)
-    if form.startswith("msgpack"):
-        assert saver.get_tuple(at("t")).checkpoint["channel_values"]["c"] in {"made", "PATH", None}
+    checkpoint["channel_values"] = {"c": {"value": "x" * 100, "list": ["x" * 100]}.get(where, 1)}
+    config = saver.put({"configurable": {"thread_id": "t", "checkpoint_ns": ""}}, checkpoint, {}, {"c": 1})
+    saver.put_writes(config, [("c", 1)], "task")
+    memory = saver._memory
+    (record_key, writes_key) = memory.list_keys("checkpoint/")
+    if where in {"value", "list"}:
+        (key,) = memory.list_keys("value/")
+        piece = msgspec.msgpack.decode(memory[key])
+        piece[:2] = (typed[0], b"\x91" + typed[1]) if where == "list" and typed[0] == "msgpack" else typed
+        memory[key] = msgspec.msgpack.encode(piece)
+    elif where == "writes":
+        wrote = msgspec.msgpack.decode(memory[writes_key])
+        wrote[2] = [(0, "c", *typed)]
+        memory[writes_key] = msgspec.msgpack.encode(wrote)
     else:
-        with pytest.raises(StoreError, match="form"):
-            saver.get_tuple(at("t"))
-        with pytest.raises(StoreError, match="form"):
-            list(saver.list(None, filter={"a": 1}))
+        record = msgspec.msgpack.decode(memory[record_key])
+        record[{"checkpoint": 5, "metadata": 6, "small": 7}[where]] = {"c": typed} if where == "small" else typed
+        memory[record_key] = msgspec.msgpack.encode(record)
+    return saver
+
+
+REVIVED = {"lc": 2, "type": "constructor", "id": [__name__, "Trap"], "kwargs": {}, "args": ["made"]}
+SECRET = {"lc": 1, "type": "secret", "id": ["PATH"]}
+PLACES = ("value", "list", "small", "writes", "checkpoint", "metadata")
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_stored_bytes_cannot_name_a_class_to_be_made(where: str) -> None:
+    """CVE-2025-64439: a form of stored bytes in which they name a class, which the serializer makes. CVE-2026-28277: msgpack that does."""
+    CALLS.clear()
+    for form, data in (
+        ("json", json.dumps({"c": REVIVED, "s": SECRET}).encode()),
+        ("pickle", PICKLED),
+        ("msgpack+x", b""),
+    ):
+        with pytest.raises((StoreError, ValueError)):
+            planted((form, data), where).get_tuple(at("t"))
+    for code, named in (
+        (0, (__name__, "Trap", "made")),
+        (1, (__name__, "Trap", ("made",))),
+        (2, (__name__, "Trap", {})),
+        (3, ("os", "system", "made", "__call__")),
+        (4, (__name__, "Trap", {}, "parse")),
+        (5, (__name__, "Trap", {"content": "made"}, "model_validate_json")),
+        (5, ("langchain_core.messages.ai", "Trap", {"content": "made"}, "model_validate_json")),
+    ):
+        evil = ormsgpack.packb(ormsgpack.Ext(code, ormsgpack.packb(named)))
+        try:
+            found = planted(("msgpack", evil), where).get_tuple(at("t"))
+        except StoreError:
+            assert where in {"checkpoint", "metadata"}  # which have to be dicts
+        else:
+            assert "Trap object" not in repr(found)
     assert CALLS == []
 
 
-def test_a_serializer_that_would_unpickle_is_refused() -> None:
-    for serde in (
-        JsonPlusSerializer(pickle_fallback=True),
-        EncryptedSerializer(None, JsonPlusSerializer(pickle_fallback=True)),
-    ):  # type: ignore[arg-type]
-        with pytest.raises(InvalidArgument, match="pickle"):
-            BotWireSaver(url="sqlite:///:memory:", serde=serde)
+def test_the_trap_of_the_test_above_would_shut() -> None:
+    """With a serializer that makes any class, as LangGraph's does unless told otherwise."""
+    CALLS.clear()
+    evil = ormsgpack.packb(ormsgpack.Ext(0, ormsgpack.packb((__name__, "Trap", "made"))))
+    JsonPlusSerializer(allowed_msgpack_modules=True).loads_typed(("msgpack", evil))
+    assert CALLS
+
+
+@pytest.mark.parametrize("unsafe", [{"pickle_fallback": True}, {"allowed_msgpack_modules": True}, {}])
+def test_a_serializer_that_would_run_what_it_reads_is_refused(unsafe: dict[str, Any]) -> None:
+    serde = JsonPlusSerializer(**unsafe)
+    for one in (serde, EncryptedSerializer(None, serde)):  # type: ignore[arg-type]
+        with pytest.raises(InvalidArgument, match=r"allowed_msgpack_modules"):
+            BotWireSaver(url="sqlite:///:memory:", serde=one)
+
+
+@dataclasses.dataclass
+class Plan:
+    """A class of the user's own."""
+
+    steps: list[str]
+
+
+def test_a_class_that_is_allowed_comes_back_and_others_as_data() -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    checkpoint = empty_checkpoint()
+    checkpoint["channel_values"], checkpoint["channel_versions"] = (
+        {"a": Plan(["x"] * 99), "b": [Plan(["y"] * 99)]},
+        {"a": 1, "b": 1},
+    )
+    saver.put(at(""), checkpoint, {}, {"a": 1, "b": 1})
+    allowed = saver.with_allowlist({(Plan.__module__, Plan.__name__)})
+    for one, kind in ((saver, lambda **fields: fields), (allowed, Plan)):
+        values = one.get_tuple(at("")).checkpoint["channel_values"]
+        assert values == {"a": kind(steps=["x"] * 99), "b": [kind(steps=["y"] * 99)]}
 
 
 def test_filters_are_data(address: str) -> None:

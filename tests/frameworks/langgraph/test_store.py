@@ -17,7 +17,7 @@ from langgraph.store.memory import InMemoryStore
 from botwire import InvalidArgument, InvalidValue
 from botwire.adapters.langgraph import BotWireStore, ranking
 
-labels = st.sampled_from(["a", "b", "a/b", "%2F", "a%", "*", "ä", " ", "\U0010ffff", "aa"])
+labels = st.sampled_from(["a", "b", "a/b", "%2F", "a%", "_", "*", "ä", " ", "\U0010ffff", "aa"])
 namespaces = st.lists(labels, min_size=1, max_size=3).map(tuple)
 keys = st.sampled_from(["k", "", "a/b", "//", "k\x01", "x" * 300, "x" * 301, "%%"])
 numbers = st.integers(-2, 3) | st.floats(-2, 3, allow_nan=False)
@@ -237,7 +237,7 @@ def test_values_are_data(store: BotWireStore) -> None:
     assert store.get(("a",), "good") is None
 
 
-@pytest.mark.parametrize("namespace", [(), ("",), ("a.b",), ("a", "\x00"), (1,), ("x" * 600,)])
+@pytest.mark.parametrize("namespace", [(), ("",), ("a.b",), ("a", "\x00"), (1,), (["a"],), 5, ("x" * 600,)])
 def test_namespaces_that_are_none(store: BotWireStore, namespace: Any) -> None:
     for ops in ([PutOp(namespace, "k", {"n": 1})], [GetOp(namespace, "k")]):
         with pytest.raises(InvalidNamespaceError):

@@ -260,6 +260,14 @@ def merged(before: Wrote, new: Wrote) -> Wrote:
     return Wrote(before.task, new.path or before.path, list(items.values()))
 
 
+def versions_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the versions of a checkpoint's channels, or raise `StoreError` when it has none."""
+    versions = checkpoint.get("channel_versions")
+    if not isinstance(versions, dict):
+        raise StoreError("a stored checkpoint is damaged: it has no versions of channels. Restore a backup")
+    return versions
+
+
 def to_tuple(
     serde: SerializerProtocol,
     found: Found,
@@ -277,8 +285,8 @@ def to_tuple(
         known: the channels whose items need not be read.
     """
     record, place = found.record, found.place
-    rest = serial.loaded(serde, record.checkpoint)
-    versions = rest["channel_versions"]
+    rest = serial.loaded_dict(serde, record.checkpoint)
+    versions = versions_of(rest)
     channel_values = {}
     tips = {}
     for channel, typed in record.small.items():
@@ -297,7 +305,7 @@ def to_tuple(
     result = CheckpointTuple(
         config=config or place.config(record.id),
         checkpoint={**rest, "channel_values": channel_values},
-        metadata=serial.loaded(serde, record.metadata),
+        metadata=serial.loaded_dict(serde, record.metadata),
         parent_config=place.config(record.parent) if record.parent else None,
         pending_writes=[
             (task, channel, serial.loaded(serde, (form, data))) for _, task, _, channel, form, data in writes

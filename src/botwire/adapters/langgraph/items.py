@@ -6,7 +6,8 @@ A label is never empty, so that ``//`` ends a namespace, and all that is within 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
 from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, SearchItem
@@ -51,8 +52,16 @@ class Place(NamedTuple):
         return f"{VECTOR}{self.namespace}/{self.key}"
 
 
-def joined(labels: tuple[str, ...]) -> str:
+def joined(labels: Sequence[str]) -> str:
     """Return a namespace, or the beginning of one, as what keys within it begin with, or raise `InvalidNamespaceError`."""
+    try:
+        return _joined(tuple(labels))
+    except TypeError as error:
+        raise InvalidNamespaceError(f"Invalid namespace {labels!r}: {error}.") from error
+
+
+@lru_cache(4096)
+def _joined(labels: tuple[str, ...]) -> str:
     for label in labels:
         if not isinstance(label, str) or not label or "." in label or "\x00" in label:
             raise InvalidNamespaceError(

@@ -55,7 +55,7 @@ class BotWireSaver(BaseCheckpointSaver[Any]):
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one, or the serializer would read pickles.
+        InvalidArgument: the address or an option is not one, or the serializer would read pickles, or make any class.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
@@ -301,5 +301,10 @@ def _checked(serde: SerializerProtocol) -> SerializerProtocol:
         raise InvalidArgument(
             "this serializer falls back to pickle, which runs whatever code the stored bytes name: make it without "
             "pickle_fallback, and give types of your own to allowed_msgpack_modules"
+        )
+    if getattr(inner, "_allowed_msgpack_modules", None) is True:
+        raise InvalidArgument(
+            "this serializer makes whatever class the stored bytes name: make it with allowed_msgpack_modules=None, or "
+            "with a list of the types that are to come back as they were, JsonPlusSerializer(allowed_msgpack_modules=[MyState])"
         )
     return serde

@@ -64,6 +64,16 @@ def loaded(serde: SerializerProtocol, typed: Typed) -> Any:
     return unpacked(own, data) if form == "msgpack" else own.loads_typed((form, data))
 
 
+def loaded_dict(serde: SerializerProtocol, typed: Typed) -> dict[str, Any]:
+    """Return the dict of stored bytes, such as a checkpoint's metadata, or raise `StoreError` when they are of something else."""
+    value = loaded(serde, typed)
+    if not isinstance(value, dict):
+        raise StoreError(
+            f"a stored checkpoint is damaged: it has a {type(value).__name__} for a dict. Restore a backup"
+        )
+    return value
+
+
 def unpacked(serde: JsonPlusSerializer, data: bytes) -> Any:
     """Return the value of msgpack bytes, as the serializer would, but for messages faster."""
     hook = getattr(serde, "_unpack_ext_hook", None)

@@ -33,6 +33,7 @@ from .checkpoints import (
     to_tuple,
     to_wrote,
     to_wrote_of,
+    versions_of,
 )
 from .joint import MOMENT, Guest, Joint
 from .names import mirrored, part
@@ -152,7 +153,7 @@ class Threads:
     ) -> tuple[list[CheckpointTuple], str | None]:
         """Return the next checkpoints with a prefix whose metadata is as the filter says, and where to go on, if there are more."""
         found, after_ = await self._page(prefix, after, wanted + _FEW, most=wanted)
-        fitting = [item for item in found if _fits(serial.loaded(serde, item.record.metadata), filter_)]
+        fitting = [item for item in found if _fits(serial.loaded_dict(serde, item.record.metadata), filter_)]
         return [(await self._tuple(serde, item, None, pieces))[0] for item in fitting], after_
 
     @blocking
@@ -187,7 +188,7 @@ class Threads:
         known: dict[str, Tip] = {}
         stored: dict[str, dict[str, Piece]] = {}
         if found.record.held:
-            versions = serial.loaded(serde, found.record.checkpoint)["channel_versions"]
+            versions = versions_of(serial.loaded_dict(serde, found.record.checkpoint))
             wanted: dict[str, tuple[str, str]] = {}
             for channel, start in found.record.held.items():
                 version = version_part(versions.get(channel))
@@ -276,7 +277,7 @@ class Threads:
         pieces = {entry.key: values.decoded(entry.stored) for entry in await self._all(place.values)}
         used: set[str] = set()
         for item in kept:
-            versions = serial.loaded(serde, item.record.checkpoint)["channel_versions"]
+            versions = versions_of(serial.loaded_dict(serde, item.record.checkpoint))
             for channel in item.record.held:
                 prefix = place.channel(channel)
                 key: str | None = prefix + version_part(versions.get(channel))
@@ -374,7 +375,7 @@ def _latest(serde: SerializerProtocol, found: Sequence[Found]) -> list[Found]:
     """
     kept = [found[0]]
     by_id = {item.record.id: item for item in found}
-    lacking = set(serial.loaded(serde, found[0].record.metadata).get("counters_since_delta_snapshot") or ())
+    lacking = set(serial.loaded_dict(serde, found[0].record.metadata).get("counters_since_delta_snapshot") or ())
     while lacking and (parent := by_id.get(kept[-1].record.parent or "")) is not None and parent not in kept:
         kept.append(parent)
         lacking -= {*parent.record.small, *parent.record.held}
