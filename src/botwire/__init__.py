@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .errors import (
         AuthError,
         BotWireError,
+        ChangesLost,
         Conflict,
         DecryptionError,
         InvalidArgument,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     )
     from .history import History
     from .memory import Memory
-    from .records import Entry, Hit, Message, Session, Usage
+    from .records import Change, Entry, Hit, Message, Session, Usage
     from .stores.cipher import generate_key
     from .version import __version__
 
@@ -42,6 +43,8 @@ __all__ = [
     "AuthError",
     "BotWireChatHistory",
     "BotWireError",
+    "Change",
+    "ChangesLost",
     "Conflict",
     "DecryptionError",
     "Entry",
@@ -70,6 +73,7 @@ _HOME = {
     "AsyncHistory": "aio",
     "AsyncMemory": "aio",
     "BotWireChatHistory": "adapters.langchain",
+    "Change": "records",
     "Entry": "records",
     "History": "history",
     "Hit": "records",

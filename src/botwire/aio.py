@@ -13,9 +13,10 @@ from .history import History, SessionHistory
 from .limits import check_namespace
 from .memory import Memory
 from .namespace import Namespace
-from .records import Message, Operation, Query, Result
-from .store import AsyncStore
+from .records import ListChanges, Message, Operation, Query, Result
+from .store import AsyncFeed, AsyncStore
 from .stores import EncryptionKey, async_store, encrypted_store, lease_async_store
+from .watch import AsyncWatch, watch_query
 
 T = TypeVar("T")
 
@@ -62,6 +63,9 @@ class AsyncMemory(Namespace):
     async def _write(self, *operations: Operation) -> list[Result]:
         return await self._store.write(self._namespace, operations)
 
+    def _changes(self, query: ListChanges) -> AsyncFeed:
+        return self._store.changes(self._namespace, query)
+
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
@@ -99,6 +103,12 @@ class AsyncMemory(Namespace):
         for key in await self.list_keys():
             yield key
 
+    def watch(
+        self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
+    ) -> AsyncWatch:
+        """As `Memory.watch`; it begins with ``async with memory.watch() as changes``, or when it is first iterated."""
+        return AsyncWatch(self._changes(watch_query(prefix, session=session, after=after)), wait)
+
     def history(self, session_id: str) -> AsyncHistory:
         """Return the chat history of a session; it does not have to exist yet."""
         return AsyncHistory(self, session_id)
@@ -123,6 +133,10 @@ class AsyncHistory(SessionHistory):
     search = awaiting(History.search)
     clear = awaiting(History.clear)
     length = awaiting(History.__len__)
+
+    def watch(self, *, after: int | None = None, wait: float | None = None) -> AsyncWatch:
+        """As `History.watch`."""
+        return AsyncWatch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         for message in await self.messages():

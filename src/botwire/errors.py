@@ -9,6 +9,7 @@
     ├── StorageExceeded     the plan's bytes are used up
     ├── AuthError           the token is missing, unknown or not allowed to do this
     ├── NotFound            a name in a request that nothing answers to
+    ├── ChangesLost         a watcher came back too late: what it missed is not kept any more
     ├── StoreError          the database failed: full disk, no permission, damage
     │   └── DecryptionError a value that the encryption key does not open
     ├── Unavailable         the store cannot be reached, or refuses for the moment
@@ -110,6 +111,16 @@ class NotFound(BotWireError):
     status = 404
 
 
+class ChangesLost(BotWireError):
+    """The changes since that version are not kept any more: read everything again, and watch from there.
+
+    ``details["version"]`` is the version that the namespace is at.
+    """
+
+    code = "changes_lost"
+    status = 410
+
+
 class StoreError(BotWireError):
     """The database failed: a full disk, a missing permission, a damaged or newer file. Nothing was half written."""
 
@@ -153,6 +164,7 @@ BY_CODE: dict[str, type[BotWireError]] = {
         StorageExceeded,
         AuthError,
         NotFound,
+        ChangesLost,
         StoreError,
         DecryptionError,
         Unavailable,

@@ -13,6 +13,7 @@ from .namespace import Namespace
 from .records import Append, CountMessages, Forget, Hit, ListMessages, Message, NewMessage, Pop, new_id
 from .search import search_query
 from .values import encode_json
+from .watch import Watch, watch_query
 
 
 class SessionHistory:
@@ -123,6 +124,10 @@ class History(SessionHistory):
     async def __len__(self) -> int:
         """How many messages there are."""
         return await self._memory._read(CountMessages(self._session))
+
+    def watch(self, *, after: int | None = None, wait: float | None = None) -> Watch:
+        """Return what changes in the session from now on, message by message, as `Memory.watch` does."""
+        return Watch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages())

@@ -23,6 +23,7 @@ from .records import (
     GetUsage,
     Hit,
     Increment,
+    ListChanges,
     ListEntries,
     ListKeys,
     ListSessions,
@@ -35,9 +36,10 @@ from .records import (
 )
 from .retries import MAX_ATTEMPTS, pause_after
 from .search import search_query
-from .store import Store
+from .store import Feed, Store
 from .stores import EncryptionKey, encrypted_store, lease_store
 from .values import encode
+from .watch import Watch, watch_query
 
 T = TypeVar("T")
 
@@ -108,6 +110,9 @@ class Memory(Namespace):
 
     async def _write(self, *operations: Operation) -> list[Result]:
         return self._store.write(self._namespace, operations)
+
+    def _changes(self, query: ListChanges) -> Feed:
+        return self._store.changes(self._namespace, query)
 
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -331,6 +336,35 @@ class Memory(Namespace):
             half_life=half_life,
         )
         return await self._read(asked)
+
+    def watch(
+        self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
+    ) -> Watch:
+        """Return what changes from now on, by whomever, as an iterator that waits for each change.
+
+        ::
+
+            for change in memory.watch("user/"):
+                print(change.kind, change.key, change.value)
+
+        A change is told of some milliseconds after it is on disk, once, in order, and with what is stored by then: a key that
+        was set ten times meanwhile is told of once, with its last value. Whoever makes every change that is told in a copy
+        holds exactly what the memory holds, whenever nothing more is told. To begin such a copy: make the watch, read
+        everything, then iterate. A connection that is cut is made anew and nothing is missed; an error is raised
+        when that fails for as long as the memory's timeout.
+
+        Args:
+            prefix: only changes of keys that begin with it; with nothing else given, all changes, those of sessions too.
+            after: go on behind this version, one of a change or of a watch; None: from now on; 0: from the beginning, if all
+                is kept. Some 40,000 changes of a namespace are kept, 1 MB of keys and names.
+            session: only changes of this session.
+            wait: the iteration is over when there was no change for so many seconds (0: when all that is there is told); it
+                can be iterated again. None: never.
+
+        Raises:
+            ChangesLost: when iterated: the changes since then are not all kept any more; read everything again.
+        """
+        return Watch(self._changes(watch_query(prefix, session=session, after=after)), wait)
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session; it does not have to exist yet."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .records import Operation, Query, Result
+from .records import ListChanges, Operation, Query, Result
 
 T = TypeVar("T")
 
@@ -31,6 +31,9 @@ class Namespace(ABC):
 
     @abstractmethod
     async def _write(self, *operations: Operation) -> list[Result]: ...
+
+    @abstractmethod
+    def _changes(self, query: ListChanges) -> Any: ...
 
     @abstractmethod
     async def _sleep(self, seconds: float) -> None: ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -160,6 +160,61 @@ class Hit(msgspec.Struct, frozen=True):
         return decode(record.stored)
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """A change of a namespace, as a watcher is told of it.
+
+    ``version`` is its place in the order of the namespace's changes, and where to go on. ``kind`` says what happened:
+
+    - ``set``: the entry is what is under its key now;
+    - ``delete``, ``expire``: there is nothing under the key any more;
+    - ``clear``: nothing under any key that begins with the prefix;
+    - ``append``: the message is at its seq in the session now;
+    - ``pop``: the session has no messages after the first `left` any more; with 0 left it is gone.
+    """
+
+    version: int
+    kind: Literal["set", "delete", "expire", "clear", "append", "pop"]
+    key: str | None = None
+    entry: Entry | None = None
+    prefix: str | None = None
+    session: str | None = None
+    message: Message | None = None
+    left: int | None = None
+
+    def __repr__(self) -> str:
+        return _shown(self, "version", "kind", *_SHOWN[self.kind])
+
+    @property
+    def value(self) -> Any:
+        """The value that was set, or the data of the message that was appended; None for any other change."""
+        record = self.entry or self.message
+        return None if record is None else decode(record.stored)
+
+
+_SHOWN = {
+    "set": ("key", "value"),
+    "delete": ("key",),
+    "expire": ("key",),
+    "clear": ("prefix",),
+    "append": ("session", "message"),
+    "pop": ("session", "left"),
+}
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """Some changes of a namespace in their order, and the version up to which these are all that were asked for."""
+
+    changes: list[Change]
+    version: int
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The version that a namespace is at, and whether it holds something that has expired and is to be removed."""
+
+    version: int
+    due: bool
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What a namespace holds and what its plan allows; a limit of None is no limit.
 
@@ -265,7 +320,11 @@ class Pop(msgspec.Struct, frozen=True):
     if_ids: tuple[str, ...] | None = None
 
 
-Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop
+class Expire(msgspec.Struct, frozen=True):
+    """Remove some of what has expired, which other writes do by the way. Result: whether there is more (bool)."""
+
+
+Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop | Expire
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
@@ -375,6 +434,33 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     until: int | None = None
     neighbours: int = 2
     half_life: float | None = None
+
+
+class ListChanges(Query[Changes], frozen=True):
+    """What has changed after the version `after`, in order: about `limit` changes at the most. None: only the version now.
+
+    With a prefix alone only changes of entries whose key begins with it; with a session alone only changes of its messages.
+    A key that was set several times is told of once, with what is under it now; a message that is gone already, not at all.
+    Raises `ChangesLost` when they are not all kept any more.
+    """
+
+    after: int | None = None
+    limit: int = 50
+    prefix: str = ""
+    session: str | None = None
+
+    @property
+    def entries(self) -> bool:
+        """Whether changes of entries are asked for."""
+        return bool(self.prefix) or self.session is None
+
+    def wants_session(self, name: str) -> bool:
+        """Whether changes of a session are asked for."""
+        return self.session == name or (self.session is None and not self.prefix)
+
+
+class GetProgress(Query[Progress], frozen=True):
+    """How far the changes of the namespace are."""
 
 
 class ListNamespaces(Query[list[str]], frozen=True):

@@ -11,9 +11,30 @@ from typing import Protocol, TypeVar
 
 from .errors import BotWireError
 from .plans import Plans
-from .records import Operation, Permit, Query, Result
+from .records import Changes, ListChanges, Operation, Permit, Query, Result
 
 T = TypeVar("T")
+
+
+class Feed(Protocol):
+    """Changes of a namespace, asked for again and again. For one caller at a time; after an error it goes on where it was."""
+
+    def begin(self) -> int:
+        """Return the version after which it tells of changes; it is fixed from now on."""
+        ...
+
+    def next(self, seconds: float | None) -> Changes:
+        """Return the next changes; when there are none within so many seconds (None: for ever), none.
+
+        Raises:
+            ChangesLost: they are not all kept any more.
+            StoreError, Unavailable, Timeout, AuthError: as their names say.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it; a call under way returns soon."""
+        ...
 
 
 class Store(Protocol):
@@ -61,6 +82,10 @@ class Store(Protocol):
         """
         ...
 
+    def changes(self, namespace: str, query: ListChanges) -> Feed:
+        """Return a feed of what changes, by whomever; it asks for nothing before it is asked."""
+        ...
+
     def close(self) -> None:
         """Release everything. Closing twice is fine; using a closed store raises `StoreError`."""
         ...
@@ -91,6 +116,30 @@ class OperatedStore(Store, Protocol):
         ...
 
 
+class AsyncFeed(Protocol):
+    """`Feed` for callers on an event loop. A call that is cancelled has told nothing; the next one tells it."""
+
+    async def begin(self) -> int:
+        """As `Feed.begin`."""
+        ...
+
+    async def next(self, seconds: float | None) -> Changes:
+        """As `Feed.next`."""
+        ...
+
+    async def close(self) -> None:
+        """As `Feed.close`."""
+        ...
+
+
+class Reader(Protocol):
+    """What can be read on an event loop."""
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        ...
+
+
 class AsyncStore(Protocol):
     """The same for callers on an event loop.
 
@@ -110,6 +159,10 @@ class AsyncStore(Protocol):
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
         """As `Store.write`."""
+        ...
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `Store.changes`."""
         ...
 
     async def close(self) -> None:
@@ -153,4 +206,8 @@ class GuardedStore(AsyncStore, Protocol):
         permit: Permit | None = None,
     ) -> list[Result]:
         """As `AsyncStore.write`, or raise `Stale`."""
+        ...
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `AsyncStore.changes`, read by somebody who was let in: what he may not read is not told."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -17,7 +17,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
-from .records import Entry, Hit, Message, Operation, Result, Sample, Session, Usage, moment, now
+from .records import Change, Entry, Hit, Message, Operation, Result, Sample, Session, Usage, moment, now
 from .search import KINDS, search_query
 from .values import Stored, check_json, encode
 
@@ -320,6 +320,23 @@ class _WireMessage(msgspec.Struct):
         return Message(self.seq, self.id, _text(self.data), _microseconds(self.created_at))
 
 
+class _WireChange(msgspec.Struct, kw_only=True):
+    version: int
+    kind: Literal["set", "delete", "expire", "clear", "append", "pop"]
+    key: str | None = None
+    entry: _WireEntry | None = None
+    prefix: str | None = None
+    session: str | None = None
+    message: _WireMessage | None = None
+    left: int | None = None
+
+    def record(self) -> Change:
+        entry = None if self.entry is None else self.entry.record()
+        message = None if self.message is None else self.message.record()
+        given = {name: getattr(self, name) for name in ("version", "kind", "key", "prefix", "session", "left")}
+        return Change(**given, entry=entry, message=message)
+
+
 class _WireSession(msgspec.Struct):
     session: str
     place: int
@@ -369,6 +386,7 @@ class Answer(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
+_CHANGE = msgspec.json.Decoder(_WireChange)
 _ENTRY = msgspec.json.Decoder(_WireEntry)
 _USAGE = msgspec.json.Decoder(_WireUsage)
 
@@ -532,6 +550,25 @@ def _hit(hit: Hit) -> dict[str, Any]:
         return {**found, "entry": _entry(hit.entry)}
     assert hit.message is not None
     return {**found, "session": hit.session, "message": _message(hit.message)}
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """Return a change as JSON values: what belongs to its kind."""
+    document: dict[str, Any] = {"version": change.version, "kind": change.kind}
+    for name in ("key", "prefix", "session", "left"):
+        value = getattr(change, name)
+        if value is not None:
+            document[name] = value
+    if change.entry is not None:
+        document["entry"] = _entry(change.entry)
+    if change.message is not None:
+        document["message"] = _message(change.message)
+    return document
+
+
+def decode_change(data: bytes) -> Change:
+    """Return the change in the data of an event."""
+    return _read(_CHANGE, data).record()
 
 
 _EPOCH = moment(0)

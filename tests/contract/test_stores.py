@@ -77,6 +77,9 @@ class TakingTurns:
     def write(self, namespace, operations, *, idempotency_key=None):
         return next(self._turn).write(namespace, operations, idempotency_key=idempotency_key)
 
+    def changes(self, namespace, query):
+        return next(self._turn).changes(namespace, query)
+
     def close(self):
         for store in self._stores:
             store.close()

@@ -72,7 +72,8 @@ def call(server, method, path, token=None, body=None, headers=()):
         fields["Authorization"] = f"Bearer {token}"
     connection.request(method, path, None if body is None else json.dumps(body), fields)
     response = connection.getresponse()
-    answer = response.status, response.read(), response.headers
+    endless = response.headers["Content-Type"] == "text/event-stream"
+    answer = response.status, response.readline() if endless else response.read(), response.headers
     connection.close()
     return answer
 
@@ -110,6 +111,7 @@ PATHS = {
     "/usage/{namespace}/history": "/usage/%s/history",
     "/plans/{namespace}": "/plans/%s",
     "/console/{file}": "/console/style.css",
+    "/watch/{namespace}": "/watch/%s",
     "/tokens": "/tokens?namespace=%s",
     "/tokens/{token}": "/tokens/unknown?namespace=%s",
 }

@@ -183,6 +183,7 @@ def test_openapi_describes_what_is_there(call):
         "/sessions/{namespace}/{session}": ["delete", "get", "post"],
         "/search/{namespace}": ["get", "post"],
         "/usage/{namespace}": ["get"],
+        "/watch/{namespace}": ["get"],
         "/usage/{namespace}/history": ["get"],
         "/namespaces": ["get"],
         "/plans": ["get"],

@@ -31,7 +31,7 @@ def test_pragmas(tmp_path):
     }
     store._connections.give(connection)
     store.close()
-    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 3}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 4}
 
 
 def test_a_newer_file_is_refused(tmp_path):

@@ -32,6 +32,7 @@ from .openapi import SEARCH_BODY, describe
 from .page import add_page
 from .recorder import KEPT_DAYS
 from .routes import ROUTES, Guard, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
+from .watch import add_watch
 
 log = logging.getLogger("botwire.server")
 
@@ -47,13 +48,16 @@ Let = Annotated[AsyncStore, Depends(_store)]
 Count = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
-def create_app(store: GuardedStore, *, mode: Mode = "open", local_only: bool = True) -> FastAPI:
+def create_app(
+    store: GuardedStore, *, mode: Mode = "open", local_only: bool = True, max_watchers: int = 500
+) -> FastAPI:
     """Return the service over a store, which it closes when it shuts down.
 
     Args:
         store: where the namespaces are.
         mode: open, or required: whether every request needs a token.
         local_only: refuse requests that name a host other than this machine, see `gate.Gate`.
+        max_watchers: how many may watch at once; the next are told to try again later.
     """
     gate = Gate(store, mode=mode, local_only=local_only)
 
@@ -79,6 +83,7 @@ def create_app(store: GuardedStore, *, mode: Mode = "open", local_only: bool = T
     app.router.routes.extend(ROUTES)
     _add_operations(app)
     add_administration(app)
+    add_watch(app, max_watchers)
     app.add_middleware(Guard, gate=gate, router=app.router, on_error=refusal)
     _add_error_handlers(app)
     describe(app)

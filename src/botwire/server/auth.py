@@ -65,6 +65,7 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("POST", "/search/{namespace}"): _READ,
     ("GET", "/usage/{namespace}"): _READ,
     ("GET", "/usage/{namespace}/history"): _READ,
+    ("GET", "/watch/{namespace}"): _READ,
     ("GET", "/namespaces"): _OPERATOR,
     ("GET", "/audit"): _OPERATOR,
     ("GET", "/plans"): _OPERATOR,

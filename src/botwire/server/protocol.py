@@ -10,7 +10,7 @@ import asyncio
 import math
 import weakref
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
 from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,6 +20,7 @@ from ..errors import Unavailable
 from .app import problem
 from .gate import is_loopback
 from .routes import HeaderTooLarge, UrlTooLong
+from .watch import ENDING
 
 HEADER_SECONDS = 10.0
 """From the connection, or the first byte of a request, to the end of its header."""
@@ -165,6 +166,13 @@ class Protocol(HttpToolsProtocol):
         """All of it is there."""
         super().on_message_complete()
         self.due = math.inf
+
+    def shutdown(self) -> None:
+        """The server stops: who watches is told so, and may come back."""
+        super().shutdown()
+        ending = None if self.cycle is None else cast("dict[str, Any]", self.cycle.scope).get(ENDING)
+        if ending is not None:
+            ending.set()
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write."""

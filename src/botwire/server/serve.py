@@ -66,7 +66,8 @@ def serve(
         tls: files with the certificate, and those that it rests on, and its key, in PEM: serve https.
         log_level: debug, info, warning or error.
         workers: processes that serve it together, for reads to use more than one core. One that dies is replaced.
-        max_connections: connections that each process serves at once; the next ones are refused with 503 and Retry-After.
+        max_connections: connections that each process serves at once, half of which may watch; the next ones are refused with 503
+            and Retry-After.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines, and neither was `auth` required nor
@@ -88,7 +89,9 @@ def serve(
     open_to_serve(address, plans).close()  # whatever is wrong with it is said before anything listens
     _allow_files()
     local_only = auth == "open" and not open_to_all
-    os.environ[_GIVEN] = msgspec.json.encode(_Given(address, plans, auth, local_only)).decode()
+    os.environ[_GIVEN] = msgspec.json.encode(
+        _Given(address, plans, auth, local_only, max(1, max_connections // 2))
+    ).decode()
     certificate, key = tls or (None, None)
     config = uvicorn.Config(
         f"{__name__}:app",
@@ -156,7 +159,8 @@ def app() -> Shortcut:
     given = msgspec.json.decode(os.environ[_GIVEN], type=_Given)
     store = open_to_serve(given.address, given.plans)
     served: GuardedStore = ServedSqliteStore(store) if isinstance(store, SqliteStore) else guarded_store(store)
-    app = shortcut(create_app(served, mode=given.auth, local_only=given.local_only))
+    made = create_app(served, mode=given.auth, local_only=given.local_only, max_watchers=given.max_watchers)
+    app = shortcut(made)
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
     gc.freeze()
@@ -170,6 +174,7 @@ class _Given(msgspec.Struct):
     plans: Plans
     auth: Mode
     local_only: bool
+    max_watchers: int
 
 
 def _check_tls(certificate: Path, key: Path) -> None:

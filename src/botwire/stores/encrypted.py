@@ -20,6 +20,8 @@ from ..errors import Conflict, DecryptionError, InvalidArgument, InvalidValue
 from ..limits import MAX_PAGE, MAX_VALUE_BYTES
 from ..records import (
     Append,
+    Change,
+    Changes,
     Clear,
     CountEntries,
     CountMessages,
@@ -30,6 +32,7 @@ from ..records import (
     GetEntry,
     GetUsage,
     Increment,
+    ListChanges,
     ListEntries,
     ListKeys,
     ListMessages,
@@ -44,7 +47,7 @@ from ..records import (
     Result,
 )
 from ..retries import MAX_ATTEMPTS, pause_after
-from ..store import AsyncStore, Store
+from ..store import AsyncFeed, AsyncStore, Feed, Store
 from ..values import Stored, add, encode_json
 from .cipher import Cipher
 
@@ -195,6 +198,16 @@ class _Sealed(ABC):
             raise DecryptionError(f"message {message.seq} of the session is not a message")
         return msgspec.structs.replace(message, stored=stored)
 
+    def _open_change(self, namespace: str, change: Change) -> Change:
+        if change.entry is not None:
+            return msgspec.structs.replace(change, entry=self._open_entry(namespace, change.entry))
+        if change.message is None or change.session is None:
+            return change
+        return msgspec.structs.replace(change, message=self._open_message(namespace, change.session, change.message))
+
+    def _open_changes(self, namespace: str, _: Any, found: Changes) -> Changes:
+        return Changes([self._open_change(namespace, change) for change in found.changes], found.version)
+
     def _open_results(self, namespace: str, operations: Sequence[Operation], results: list[Result]) -> list[Result]:
         return [
             [self._open_message(namespace, operation.session, message) for message in cast("list[Message]", result)]
@@ -220,6 +233,7 @@ _OPEN: dict[type, Callable[..., Any]] = {
     GetEntries: _Sealed._open_entries,
     ListEntries: _Sealed._open_entries,
     ListMessages: _Sealed._open_messages,
+    ListChanges: _Sealed._open_changes,
 }
 
 
@@ -250,6 +264,10 @@ class EncryptedStore(_Sealed):
 
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
+
+    def changes(self, namespace: str, query: ListChanges) -> SealedFeed:
+        """As `Store.changes`."""
+        return SealedFeed(self, namespace, self.store.changes(namespace, query))
 
     read = blocking(_Sealed._read)
     write = blocking(_Sealed._write)
@@ -283,6 +301,10 @@ class AsyncEncryptedStore(_Sealed):
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def changes(self, namespace: str, query: ListChanges) -> AsyncSealedFeed:
+        """As `AsyncStore.changes`."""
+        return AsyncSealedFeed(self, namespace, self.store.changes(namespace, query))
+
     read = _Sealed._read
     write = _Sealed._write
     reencrypt = _Sealed._reencrypt
@@ -290,6 +312,56 @@ class AsyncEncryptedStore(_Sealed):
     async def close(self) -> None:
         """As `Store.close`."""
         await self.store.close()
+
+
+class _SealedFeed:
+    """The logic of both feeds. What cannot be opened is not passed over: it is an error each time."""
+
+    def __init__(self, store: _Sealed, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+        self._error: DecryptionError | None = None
+
+    def _open(self, found: Changes) -> Changes:
+        try:
+            return self._store._open_changes(self._namespace, None, found)
+        except DecryptionError as error:
+            self._error = error
+            raise
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+class SealedFeed(_SealedFeed):
+    """A `Feed` of an `EncryptedStore`."""
+
+    def __init__(self, store: _Sealed, namespace: str, feed: Feed) -> None:
+        super().__init__(store, namespace)
+        self.begin = feed.begin
+        self.close = feed.close
+        self._feed = feed
+
+    def next(self, seconds: float | None) -> Changes:
+        """As `Feed.next`."""
+        self._check()
+        return self._open(self._feed.next(seconds))
+
+
+class AsyncSealedFeed(_SealedFeed):
+    """An `AsyncFeed` of an `AsyncEncryptedStore`."""
+
+    def __init__(self, store: _Sealed, namespace: str, feed: AsyncFeed) -> None:
+        super().__init__(store, namespace)
+        self.begin = feed.begin
+        self.close = feed.close
+        self._feed = feed
+
+    async def next(self, seconds: float | None) -> Changes:
+        """As `AsyncFeed.next`."""
+        self._check()
+        return self._open(await self._feed.next(seconds))
 
 
 def _place(*names: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 
 from .. import wire
 from ..bridge import blocking
-from ..errors import AuthError, BotWireError, InvalidValue, StoreError, Timeout, Unavailable
+from ..errors import BotWireError, Timeout, Unavailable
 from ..limits import MAX_OPERATIONS, MAX_PAGE, check_timeout
 from ..records import (
     CountEntries,
@@ -21,6 +21,7 @@ from ..records import (
     GetEntry,
     GetUsage,
     Hit,
+    ListChanges,
     ListEntries,
     ListKeys,
     ListMessages,
@@ -33,6 +34,8 @@ from ..records import (
     Usage,
     new_id,
 )
+from .http_feed import AsyncHttpFeed, HttpFeed
+from .refusals import refusal
 from .transport import AsyncTransport, ConnectionFailed, Request, Response, Transport
 
 T = TypeVar("T")
@@ -77,7 +80,7 @@ class _Server(ABC):
         response = await self._exchange(request)
         if response.status == 200:
             return response.body
-        raise _error(response)
+        raise refusal(response)
 
     async def _exchange(self, request: Request) -> Response:
         """Send a request until it is answered, at the most as long as the timeout allows."""
@@ -94,7 +97,7 @@ class _Server(ABC):
             else:
                 if response.status != Unavailable.status:
                     return response
-                failure = _error(response)
+                failure = refusal(response)
                 pause = max(pause, _retry_after(response))
             # The pause is drawn at random, so that clients that were cut off together do not come back together.
             wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
@@ -113,7 +116,7 @@ class _Server(ABC):
         response = await self._exchange(Request("GET", path))
         if response.status == 200:
             return wire.decode_entry(response.body)
-        error = _error(response)
+        error = refusal(response)
         if error.code == "not_found":
             return None
         raise error
@@ -251,6 +254,10 @@ class HttpStore(_Server):
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
+    def changes(self, namespace: str, query: ListChanges) -> HttpFeed:
+        """As `Store.changes`."""
+        return HttpFeed(self._transport, namespace, query, self.timeout)
+
     read = blocking(_Server._read)
     write = blocking(_Server._write)
     ask = blocking(_Server._ask)
@@ -274,6 +281,10 @@ class AsyncHttpStore(_Server):
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncHttpFeed:
+        """As `AsyncStore.changes`."""
+        return AsyncHttpFeed(self._store.async_transport, namespace, query, self.timeout)
 
     read = _Server._read
     write = _Server._write
@@ -306,19 +317,3 @@ def _chunks(keys: tuple[str, ...]) -> list[list[str]]:
 def _retry_after(response: Response) -> float:
     seconds = response.headers.get("retry-after", "")
     return float(seconds) if seconds.isdigit() else 0.0
-
-
-def _error(response: Response) -> BotWireError:
-    error = wire.decode_problem(response.status, response.body)
-    if error is not None:
-        return error
-    match response.status:
-        case 401 | 403:
-            return AuthError(f"the server answered {response.status}: is the token right?")
-        case 413 | 414 | 431:
-            return InvalidValue(f"the server answered {response.status}: the request is too large for it")
-        case 502 | 503 | 504:
-            return Unavailable(f"the server answered {response.status}; try again later")
-    return StoreError(
-        f"the server answered {response.status} without a reason that botwire knows: is it a botwire server?"
-    )

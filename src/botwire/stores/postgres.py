@@ -16,10 +16,11 @@ from urllib.parse import urlsplit
 from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ..limits import ACCESS, check_timeout
 from ..plans import DAY, Plans
-from ..records import Hit, Operation, Permit, Query, Result, Search, Write, new_id
+from ..records import Hit, ListChanges, Operation, Permit, Query, Result, Search, Write, new_id
 from ..store import STALE, Stale
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
+from .following import Feed
 from .indexing import Indexed, state
 from .permits import Row, Run
 from .postgres_connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
@@ -32,6 +33,8 @@ T = TypeVar("T")
 
 CONNECTIONS = 8
 """Connections of one store at once. PostgreSQL allows 100 in all by default, and gains nothing from many more than cores."""
+PAUSES = 0.02, 0.1
+"""Seconds between two looks whether there is something new, for those who watch: the shortest and the longest time."""
 _MIGRATIONS = load_migrations("postgres")
 _LOCK = 0x424F5457
 """The advisory lock under which migrations run (``BOTW``)."""
@@ -115,6 +118,10 @@ class PostgresStore(Indexed):
     def plans(self) -> Plans:
         """As `OperatedStore.plans`."""
         return self._plans
+
+    def changes(self, namespace: str, query: ListChanges) -> Feed:
+        """As `Store.changes`."""
+        return Feed(self, namespace, query, pauses=PAUSES)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.

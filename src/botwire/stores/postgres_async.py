@@ -8,8 +8,10 @@ from functools import partial
 from typing import TypeVar
 
 from ..plans import Plans
-from ..records import Operation, Permit, Query, Result, Write
-from .postgres import PostgresStore
+from ..records import ListChanges, Operation, Permit, Query, Result, Write
+from ..store import Reader
+from .following import AsyncFeed, Hub
+from .postgres import PAUSES, PostgresStore
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
 
@@ -21,6 +23,7 @@ class AsyncPostgresStore:
 
     def __init__(self, store: PostgresStore) -> None:
         self.store = store
+        self._hub = Hub(self, pauses=PAUSES)
 
     @property
     def address(self) -> str:
@@ -55,6 +58,14 @@ class AsyncPostgresStore:
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         """As `OperatedStore.set_plan`."""
         await asyncio.to_thread(self.store.set_plan, namespace, plan)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `AsyncStore.changes`."""
+        return self.changes_for(self, namespace, query)
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `GuardedStore.changes_for`."""
+        return AsyncFeed(reader, self._hub, namespace, query)
 
     async def close(self) -> None:
         """As `Store.close`."""

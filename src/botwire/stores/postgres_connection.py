@@ -50,7 +50,7 @@ _SQL = {name: text.encode() for name, text in _TEXTS.items()}
 _WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
 """Statements whose second and third column are a value as text or as bytes."""
 _BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
-    "messages_to_index", "delete_texts", "delete_some_texts",
+    "messages_to_index", "delete_texts", "delete_some_texts", "session_name",
 }  # fmt: skip
 """Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
 

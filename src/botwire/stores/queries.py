@@ -10,24 +10,29 @@ import msgspec
 
 from ..plans import DAY, Plans
 from ..records import (
+    Changes,
     CountEntries,
     CountMessages,
     Entry,
     GetEntries,
     GetEntry,
+    GetProgress,
     GetUsage,
     Hit,
+    ListChanges,
     ListEntries,
     ListKeys,
     ListMessages,
     ListNamespaces,
     ListSessions,
     Message,
+    Progress,
     Query,
     Search,
     Session,
     Usage,
 )
+from . import journal
 from .permits import Row, Run
 from .recall import search
 from .texts import SEQ_BITS
@@ -49,7 +54,7 @@ def answer(run: Run, plans: Plans, namespace: str, query: Query[Any], now: int) 
 def is_short(query: Query[Any]) -> bool:
     """Whether a query touches few rows, whatever the namespace holds."""
     match query:
-        case GetEntry() | CountMessages() | GetUsage():
+        case GetEntry() | CountMessages() | GetUsage() | GetProgress():
             return True
         case GetEntries(keys=keys):
             return len(keys) <= FEW
@@ -57,6 +62,8 @@ def is_short(query: Query[Any]) -> bool:
             return min(_rows(limit), _rows(last)) <= FEW
         case ListKeys(limit=limit) | ListEntries(limit=limit) | ListSessions(limit=limit) | ListNamespaces(limit=limit):
             return _rows(limit) <= FEW
+        case ListChanges(limit=limit):
+            return limit <= FEW
     return False
 
 
@@ -142,6 +149,14 @@ def _search(run: Run, _: Plans, namespace: str, query: Search, now: int) -> list
     return search(run, namespace, query, now)
 
 
+def _list_changes(run: Run, _: Plans, namespace: str, query: ListChanges, now: int) -> Changes:
+    return journal.changes_after(run, namespace, query, now)
+
+
+def _get_progress(run: Run, _: Plans, namespace: str, __: GetProgress, now: int) -> Progress:
+    return journal.progress(run, namespace, now)
+
+
 _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     GetEntry: _get_entry,
     GetEntries: _get_entries,
@@ -153,5 +168,7 @@ _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     ListSessions: _list_sessions,
     ListNamespaces: _list_namespaces,
     GetUsage: _get_usage,
+    ListChanges: _list_changes,
+    GetProgress: _get_progress,
     Search: _search,
 }

@@ -13,12 +13,14 @@ import apsw
 from ..errors import BotWireError, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import Plans
-from ..records import Operation, Permit, Query, Result, Search, Write, now
+from ..records import ListChanges, Operation, Permit, Progress, Query, Result, Search, Write, now
 from ..store import STALE, Stale
 from .clock import KEEP, Clock
 from .commit import CommitQueue, Outcome
 from .connections import Connections
+from .following import Feed
 from .indexing import Indexed, state
+from .journal import progress
 from .lock import NoLock, lock_for
 from .permits import Row, Run, access_version, entries_hold
 from .queries import answer
@@ -131,6 +133,24 @@ class SqliteStore(Indexed):
     def plans(self) -> Plans:
         """As `OperatedStore.plans`."""
         return self._plans
+
+    def changes(self, namespace: str, query: ListChanges) -> Feed:
+        """As `Store.changes`."""
+        return Feed(self, namespace, query)
+
+    def glance(self, namespace: str) -> tuple[Progress, object]:
+        """Return how far a namespace is, and a mark that is another one when anything was committed since.
+
+        ``data_version`` is as of the last read of its connection; see `Connection.holds`.
+        """
+        moment = self._now()
+        connection = self._connections.take()
+        try:
+            return progress(connection.run, namespace, moment), (id(connection), connection.data_version())
+        except (apsw.Error, TypeError) as error:
+            raise self._mapped(error) from error
+        finally:
+            self._connections.give(connection)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.

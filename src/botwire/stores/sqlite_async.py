@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ..plans import Plans
-from ..records import Operation, Permit, Query, Result, Write
+from ..records import ListChanges, Operation, Permit, Query, Result, Write
+from ..store import Reader
+from .following import AsyncFeed, Hub
 from .queries import is_short
 from .sqlite import SqliteStore
 
@@ -23,6 +25,7 @@ class AsyncSqliteStore:
 
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
+        self._hub = Hub(self, glance=store.glance)
 
     @property
     def address(self) -> str:
@@ -55,6 +58,14 @@ class AsyncSqliteStore:
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         """As `OperatedStore.set_plan`."""
         await asyncio.to_thread(self.store.set_plan, namespace, plan)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `AsyncStore.changes`."""
+        return self.changes_for(self, namespace, query)
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `GuardedStore.changes_for`."""
+        return AsyncFeed(reader, self._hub, namespace, query)
 
     async def close(self) -> None:
         """As `Store.close`."""

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import msgspec
@@ -14,10 +14,24 @@ import msgspec
 from ..errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
 from ..limits import ACCESS, MAX_NAME_BYTES
 from ..plans import DAY, Plan, Plans
-from ..records import Append, Clear, Delete, Forget, Increment, Message, NewMessage, Permit, Pop, Put, Result, Write
+from ..records import (
+    Append,
+    Clear,
+    Delete,
+    Expire,
+    Forget,
+    Increment,
+    Message,
+    NewMessage,
+    Permit,
+    Pop,
+    Put,
+    Result,
+    Write,
+)
 from ..store import STALE, Stale
 from ..values import Stored, add, encode_json, size
-from . import texts
+from . import journal, texts
 from .permits import Row, Run, access_version, entries_hold
 from .texts import SEQ_BITS
 
@@ -40,7 +54,8 @@ _ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | M
 class Account:
     """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace.
 
-    ``pending``, ``behind``, ``texts`` and ``words`` are about the index of words (`botwire.stores.texts`).
+    ``recent`` are the newest lines of the journal (`botwire.stores.journal`), ``lines`` those to add. ``pending``, ``behind``, ``texts`` and ``words`` are about the index of words
+    (`botwire.stores.texts`).
     """
 
     id: Place | None
@@ -50,16 +65,23 @@ class Account:
     bytes: int
     version: int
     expires: int | None
+    recent: str = ""
     pending: str = ""
     behind: str | None = None
     texts: int = 0
     words: int = 0
+    lines: list[str] = field(default_factory=list)
 
     @property
     def row(self) -> Row:
         """All of it but the plan, in the order of the columns."""
         counts = self.day, self.writes, self.bytes, self.version, self.expires
-        return (self.id, *counts, self.pending, self.behind, self.texts, self.words)
+        return (self.id, *counts, self.recent, self.pending, self.behind, self.texts, self.words)
+
+    def note(self, mark: str, changes: int = 1) -> None:
+        """Count a change, or several, and keep for watchers what it was."""
+        self.version += changes
+        self.lines.append(f"{self.version} {mark}\n")
 
     def touch(self, mark: str) -> None:
         """Note that something was written that the index does not know."""
@@ -106,6 +128,8 @@ class Transaction:
                 return error
         before = self._accounts.get(write.namespace)
         saved = copy.copy(before)
+        if saved is not None:
+            saved.lines = saved.lines.copy()
         self._run("savepoint", ())
         try:
             results = self._apply(write)
@@ -141,6 +165,9 @@ class Transaction:
                 self._purge(account, PURGE)
                 if texts.is_due(account):
                     texts.index_pending(self._run, account)
+                if account.lines:
+                    journal.put_down(self._run, account, account.lines)
+                    account.lines = []
                 self._run("set_account", account.row)
 
     def account(self, namespace: str) -> Account:
@@ -233,7 +260,7 @@ class Transaction:
         length = size(stored)
         updated = self._now if copied is None else copied
         self._charge(account, 1 if copied is None else 0, length + size(key) if old_size is None else length - old_size)
-        account.version += 1
+        account.note(journal.set_mark(key))
         account.touch(texts.entry_mark(key))
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
@@ -249,7 +276,7 @@ class Transaction:
             self._run("delete_entry", (account.id, op.key))
             account.touch(texts.entry_mark(op.key))
             account.bytes -= length + size(op.key)
-            account.version += 1
+            account.note(journal.delete_mark(op.key, expired=not version))
         return version > 0
 
     def _clear(self, namespace: str, op: Clear) -> int:
@@ -261,7 +288,7 @@ class Transaction:
         self._run("delete_entries", (account.id, op.prefix, end))
         texts.remove_entries(self._run, account, op.prefix, end)
         account.bytes -= length
-        account.version += 1
+        account.note(journal.clear_mark(op.prefix))
         return int(count)
 
     def _append(self, namespace: str, op: Append) -> list[int]:
@@ -284,9 +311,10 @@ class Transaction:
                 seq = one(self._run("seq_of_message", (session, message.id)))[0]
             seqs.append(seq)
         if added > held:
+            before = row[1] if row else 0
             self._charge(account, writes, added - held)
             self._run("set_session", (session, last, added, when))
-            account.version += 1
+            account.note(journal.append_mark(session, before + 1, last), last - before)
         return seqs
 
     def _add(self, session: int, seq: int, message: NewMessage) -> bool:
@@ -299,7 +327,7 @@ class Transaction:
         if account.id is None:
             return 0
         for session, last, held in self._run("peek_session", (account.id, op.session)):
-            self._shorten(account, session, last, 0, held, held)
+            self._shorten(account, op.session, session, last, 0, held, held)
             return int(last)
         return 0
 
@@ -316,10 +344,10 @@ class Transaction:
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
             length = sum(size(message.id) + size(message.stored) for message in popped)
-            self._shorten(account, session, last, left, held, length)
+            self._shorten(account, op.session, session, last, left, held, length)
         return popped
 
-    def _shorten(self, account: Account, session: int, last: int, left: int, held: int, length: int) -> None:
+    def _shorten(self, account: Account, name: str, session: int, last: int, left: int, held: int, length: int) -> None:
         """Remove the messages after `left`, which have `length` of the session's `held` bytes, and a session without any."""
         place = session << SEQ_BITS
         self._run("delete_messages", (place + left, place + last))
@@ -329,7 +357,13 @@ class Transaction:
         else:
             self._run("delete_session", (session,))
         account.bytes -= length
-        account.version += 1
+        account.note(journal.pop_mark(name, left))
+
+    def _expire(self, namespace: str, _: Expire) -> bool:
+        account = self.account(namespace)
+        if account.id is not None:
+            self._purge(account, PURGE)
+        return account.expires is not None and account.expires <= self._now
 
     # The account
 
@@ -369,6 +403,7 @@ class Transaction:
             return
         for key, length in self._run("find_expired", (account.id, self._now, most)):
             self._run("delete_entry", (account.id, key))
+            account.note(journal.delete_mark(key, expired=True))
             account.touch(texts.entry_mark(key))
             account.bytes -= length
         account.expires = one(self._run("first_expiry", (account.id,)))[0]
@@ -429,4 +464,5 @@ _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Clear: Transaction._clear,
     Forget: Transaction._forget,
     Pop: Transaction._pop,
+    Expire: Transaction._expire,
 }

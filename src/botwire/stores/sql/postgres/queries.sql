@@ -78,15 +78,49 @@ SELECT pg_advisory_xact_lock_shared(1112495191, 1);
 -- Change the rules of access when no transaction rests on them, and let none begin to.
 SELECT pg_advisory_xact_lock(1112495191, 1);
 
+-- get_progress
+-- The number of the last change of a namespace, and when its next entry expires.
+SELECT version, expires FROM botwire.namespaces WHERE name = $1;
+
+-- get_journal
+-- The newest lines of a namespace's journal.
+SELECT name, version, recent FROM botwire.namespaces WHERE name = $1;
+
+-- changes_after
+-- Blocks of a journal with lines after a version.
+SELECT since, records FROM botwire.changes WHERE namespace = $1 AND version > $2 ORDER BY version LIMIT $3;
+
+-- add_changes
+-- Add a block to a journal, if it is not there.
+INSERT INTO botwire.changes (namespace, version, since, records, number)
+VALUES (
+    $1, $2, $3, $4,
+    coalesce((SELECT number FROM botwire.changes WHERE namespace = $1 ORDER BY version DESC LIMIT 1), 0) + 1
+)
+ON CONFLICT DO NOTHING
+RETURNING number;
+
+-- oldest_changes
+-- The oldest block of a journal.
+SELECT version, number FROM botwire.changes WHERE namespace = $1 ORDER BY version LIMIT 1;
+
+-- drop_changes
+-- Drop the blocks of a journal up to a version.
+DELETE FROM botwire.changes WHERE namespace = $1 AND version <= $2;
+
+-- session_name
+-- The name of a session.
+SELECT name FROM botwire.sessions WHERE namespace = $1 AND id = $2;
+
 -- get_account
 -- A namespace's plan and account.
-SELECT name, plan, day, writes, bytes, version, expires, pending, behind, texts, words
+SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words
 FROM botwire.namespaces
 WHERE name = $1;
 
 -- lock_account
 -- A namespace's plan and account, for the one who writes next.
-SELECT name, plan, day, writes, bytes, version, expires, pending, behind, texts, words, sessions, entry_texts
+SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
 FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;
@@ -94,15 +128,15 @@ FOR NO KEY UPDATE;
 -- add_account
 -- Begin a namespace. That somebody else began it meanwhile is an error: what this transaction knows of it is wrong.
 INSERT INTO botwire.namespaces (
-    name, day, writes, bytes, version, expires, pending, behind, texts, words, sessions, entry_texts
+    name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- set_account
 -- Put down what a transaction did to a namespace.
 UPDATE botwire.namespaces
-SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, pending = $7, behind = $8, texts = $9, words = $10,
-    sessions = $11, entry_texts = $12
+SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, recent = $7, pending = $8, behind = $9, texts = $10,
+    words = $11, sessions = $12, entry_texts = $13
 WHERE name = $1;
 
 -- set_plan

@@ -73,9 +73,45 @@ SELECT version
 FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
 
+-- get_progress
+-- The number of the last change of a namespace, and when its next entry expires.
+SELECT version, expires FROM namespaces WHERE name = ?1;
+
+-- get_journal
+-- The newest lines of a namespace's journal.
+SELECT id, version, recent FROM namespaces WHERE name = ?1;
+
+-- changes_after
+-- Blocks of a journal with lines after a version.
+SELECT since, records FROM changes WHERE namespace = ?1 AND version > ?2 ORDER BY version LIMIT ?3;
+
+-- add_changes
+-- Add a block to a journal, if it is not there.
+INSERT INTO changes (namespace, version, since, records, number)
+VALUES (
+    ?1, ?2, ?3, ?4,
+    coalesce((SELECT number FROM changes WHERE namespace = ?1 ORDER BY version DESC LIMIT 1), 0) + 1
+)
+ON CONFLICT DO NOTHING
+RETURNING number;
+
+-- oldest_changes
+-- The oldest block of a journal.
+SELECT version, number FROM changes WHERE namespace = ?1 ORDER BY version LIMIT 1;
+
+-- drop_changes
+-- Drop the blocks of a journal up to a version.
+DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
+
+-- session_name
+-- The name of a session.
+SELECT name FROM sessions WHERE id = ?1;
+
 -- get_account
 -- A namespace's plan and account.
-SELECT id, plan, day, writes, bytes, version, expires, pending, behind, texts, words FROM namespaces WHERE name = ?1;
+SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words
+FROM namespaces
+WHERE name = ?1;
 
 -- new_account
 -- Begin a namespace, which has no index yet.
@@ -84,7 +120,9 @@ INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING
 -- set_account
 -- Put down what a transaction did to a namespace.
 UPDATE namespaces
-SET day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, pending = ?7, behind = ?8, texts = ?9, words = ?10
+SET
+    day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, recent = ?7, pending = ?8, behind = ?9, texts = ?10,
+    words = ?11
 WHERE id = ?1;
 
 -- set_plan

@@ -1,0 +1,21 @@
+-- The newest lines of the journal.
+ALTER TABLE botwire.namespaces ADD COLUMN recent text COLLATE "C" NOT NULL DEFAULT '';
+
+-- Blocks of older lines of the journals, for those who watch; "since": the version before the first line, "version": that of
+-- the last, "number": 1, 2, 3, ….
+CREATE TABLE botwire.changes (
+    namespace text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    since bigint NOT NULL,
+    number bigint NOT NULL,
+    records text COLLATE "C" NOT NULL,
+    PRIMARY KEY (namespace, version)
+) PARTITION BY HASH (namespace);
+
+DO $$
+BEGIN
+    FOR n IN 0..15 LOOP
+        EXECUTE format('CREATE TABLE botwire.changes_%s PARTITION OF botwire.changes FOR VALUES WITH (MODULUS 16, REMAINDER %s)', n, n);
+    END LOOP;
+END
+$$;

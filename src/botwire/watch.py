@@ -1,0 +1,137 @@
+"""Watch: the changes of a namespace as an iterator."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Self
+
+from .bridge import blocking
+from .errors import InvalidArgument
+from .limits import MAX_TTL_SECONDS, check_count, check_name, check_prefix
+from .records import Change, Changes, ListChanges
+from .store import AsyncFeed, Feed
+
+
+def watch_query(prefix: str = "", *, session: str | None = None, after: int | None = None) -> ListChanges:
+    """Return the checked query for the changes to watch."""
+    return ListChanges(
+        after=check_count(after, "after"),
+        prefix=check_prefix(prefix),
+        session=None if session is None else check_name(session, "session name"),
+    )
+
+
+def check_wait(wait: object) -> float | None:
+    """Return for how many seconds to wait for a change (None: for ever), or raise `InvalidArgument`."""
+    if wait is None:
+        return None
+    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= MAX_TTL_SECONDS:
+        raise InvalidArgument(f"wait is seconds, at least 0, not {wait!r}")
+    return float(wait)
+
+
+class _Watching:
+    """What `Watch` and `AsyncWatch` are: a feed, and what has come of it and was not handed out yet."""
+
+    def __init__(self, wait: float | None) -> None:
+        self._wait = wait
+        self._pending: deque[Change] = deque()
+        self._version: int | None = None
+        self._reached = 0
+        self._closed = False
+
+    async def _ask(self) -> Changes:
+        raise NotImplementedError
+
+    async def _pull(self) -> Change | None:
+        while not self._pending:
+            if self._closed:
+                return None
+            found = await self._ask()
+            self._reached = found.version
+            self._pending.extend(found.changes)
+            if not found.changes:
+                self._version = found.version
+                return None
+        change = self._pending.popleft()
+        self._version = change.version if self._pending else self._reached
+        return change
+
+
+class Watch(_Watching, Iterator[Change]):
+    """The changes of a namespace, as they come, made by `Memory.watch` and `History.watch`. For one thread at a time.
+
+    It begins where it was made: what is written from then on is not missed, whenever it is iterated. An error ends
+    the loop but not the watch: iterate it again, and it goes on where it was.
+    """
+
+    def __init__(self, feed: Feed, wait: float | None) -> None:
+        super().__init__(check_wait(wait))
+        self._feed = feed
+        self._version = feed.begin()
+
+    @property
+    def version(self) -> int:
+        """Where it is: pass it as ``after`` to another watch, in another process, to go on behind the last change."""
+        assert self._version is not None
+        return self._version
+
+    async def _ask(self) -> Changes:
+        return self._feed.next(self._wait)
+
+    _step = blocking(_Watching._pull)
+
+    def __next__(self) -> Change:
+        change = self._step()
+        if change is None:
+            raise StopIteration
+        return change
+
+    def close(self) -> None:
+        """Let go of it; another thread that waits for it is at its end soon."""
+        self._closed = True
+        self._feed.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncWatch(_Watching, AsyncIterator[Change]):
+    """`Watch` for an event loop, made by `AsyncMemory.watch` and `AsyncHistory.watch`.
+
+    It begins when it is entered by ``async with``, or else when it is first iterated.
+    """
+
+    def __init__(self, feed: AsyncFeed, wait: float | None) -> None:
+        super().__init__(check_wait(wait))
+        self._feed = feed
+
+    @property
+    def version(self) -> int | None:
+        """As `Watch.version`; None before it begins."""
+        return self._version
+
+    async def _ask(self) -> Changes:
+        return await self._feed.next(self._wait)
+
+    async def __anext__(self) -> Change:
+        change = await self._pull()
+        if change is None:
+            raise StopAsyncIteration
+        return change
+
+    async def close(self) -> None:
+        """Let go of it."""
+        self._closed = True
+        await self._feed.close()
+
+    async def __aenter__(self) -> Self:
+        self._version = await self._feed.begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

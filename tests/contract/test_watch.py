@@ -1,0 +1,69 @@
+"""The contract of watching, for each of our stores."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from botwire import generate_key
+from botwire.server.administer import OnStore
+from botwire.stores.cipher import Cipher
+from botwire.stores.encrypted import EncryptedStore
+from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.sqlite import SqliteStore
+from botwire.testing_watch import WatchContract
+
+
+class TestSqliteFile(WatchContract):
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = SqliteStore(tmp_path / "botwire.db")
+        yield store
+        store.close()
+
+
+class TestSqliteMemory(WatchContract):
+    examples = 10
+
+    @pytest.fixture
+    def store(self):
+        store = SqliteStore(":memory:")
+        yield store
+        store.close()
+
+
+class TestPostgres(WatchContract):
+    examples = 3
+    steps = 20
+
+    @pytest.fixture
+    def store(self, postgres):
+        store = PostgresStore(postgres)
+        yield store
+        store.close()
+
+
+class TestHttp(WatchContract):
+    examples = 3
+    steps = 20
+
+    @pytest.fixture
+    def store(self, server):
+        with closing(OnStore(f"sqlite:///{server.db}")) as file:
+            operator = file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
+        store = HttpStore(server.url, token=operator["secret"])
+        yield store
+        store.close()
+
+
+class TestEncrypted(WatchContract):
+    examples = 3
+    steps = 20
+
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = EncryptedStore(SqliteStore(tmp_path / "botwire.db"), Cipher(generate_key()))
+        yield store
+        store.close()
