@@ -50,18 +50,34 @@ def agent(address, request):
 
 
 @pytest.fixture(scope="module")
-def mint(server):
+def administer(server):
+    """Do what an operator does on the server's file."""
+
+    def work(name, arguments, options):
+        with closing(OnStore(f"sqlite:///{server.db}")) as file:
+            return getattr(file, name)(*arguments, **options)
+
+    def administer(name, *arguments, **options):
+        with ThreadPoolExecutor(1) as thread:  # in this one Playwright runs its event loop
+            return thread.submit(work, name, arguments, options).result()
+
+    return administer
+
+
+@pytest.fixture(scope="module")
+def mint(administer):
     """Mint a token."""
 
-    def make(**options):
-        with closing(OnStore(f"sqlite:///{server.db}")) as file:
-            return file.create(expires_in=None, **options)
-
     def mint(*namespaces, can=("admin",), name=""):
-        with ThreadPoolExecutor(1) as thread:  # in this one Playwright runs its event loop
-            return thread.submit(make, namespaces=list(namespaces), can=list(can), name=name).result()
+        return administer("create", namespaces=list(namespaces), can=list(can), name=name, expires_in=None)
 
     return mint
+
+
+@pytest.fixture(scope="module")
+def revoke(administer):
+    """Revoke a token by its id."""
+    return lambda identity: administer("revoke", identity)
 
 
 @pytest.fixture(scope="module")

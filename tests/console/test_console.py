@@ -155,6 +155,45 @@ def test_following_a_live_conversation(console, agent, operator):
     expect(page.get_by_role("feed")).to_have_count(0)
 
 
+def test_the_server_says_what_changes(console, agent, operator):
+    """By events: nothing is asked while nothing happens, and what is written is shown at once."""
+    chat = agent.history("s")
+    chat.append([say("user", "one")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    expect(page.get_by_text("one")).to_be_visible()
+    page.wait_for_timeout(1_000)
+    assert any("/watch/" in url for url in console.requests)
+    asked = len(console.requests)
+    page.wait_for_timeout(3_000)
+    assert console.requests[asked:] == []
+    begun = time.perf_counter()
+    chat.append([say("user", "two")])
+    expect(page.get_by_text("two")).to_be_visible()
+    assert time.perf_counter() - begun < 1.5
+
+
+def test_without_events_it_asks_now_and_then(console, agent, operator):
+    """As behind a proxy that keeps them."""
+    console.page.route("**/watch/**", lambda route: route.fulfill(status=404, body="{}"))
+    chat = agent.history("s")
+    chat.append([say("user", "one")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    expect(page.get_by_text("one")).to_be_visible()
+    chat.append([say("user", "two")])
+    expect(page.get_by_text("two")).to_be_visible()
+
+
+def test_a_token_that_is_revoked_sees_no_more(console, agent, mint, revoke):
+    agent.history("s").append([say("user", "one")])
+    made = mint(agent.namespace, can=["read"])
+    page = console.open("n", agent.namespace, "sessions", "s", token=made["secret"])
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    revoke(made["id"])
+    agent.history("s").append([say("user", "two")])
+    expect(page.get_by_text("Refused", exact=True)).to_be_visible()
+    assert page.get_by_text("two").count() == 0
+
+
 def test_a_session_of_100_000_messages(console, agent, operator):
     chat = agent.history("long")
     for start in range(0, LONG, 10_000):
@@ -199,8 +238,15 @@ def test_a_session_of_100_000_messages(console, agent, operator):
     new = page.get_by_role("button", name="1 new message")
     expect(new).to_be_visible()
     expect(middle).to_be_in_viewport()  # who reads is not moved
-    new.click()
-    expect(page.get_by_text("and one more")).to_be_in_viewport()
+    chat.append([say("user", f"burst {n}") for n in range(200)])
+    expect(page.get_by_role("button", name="201 new messages")).to_be_visible()
+    chat.append([say("user", "and the last")])
+    expect(page.get_by_role("button", name="202 new messages")).to_be_visible()
+    expect(middle).to_be_in_viewport()
+    page.get_by_role("button", name="202 new messages").click()
+    expect(page.get_by_text("and the last")).to_be_in_viewport()
+    chat.append([say("user", f"more {n}") for n in range(150)])
+    expect(page.get_by_text("more 149")).to_be_in_viewport()  # who is at the end is taken along
     print(f"100,000 messages: shown after {opened * 1000:.0f} ms, the middle after {jumped * 1000:.0f} ms")
     assert opened < 1
     assert jumped < 1
@@ -502,6 +548,7 @@ def test_on_a_phone(tab, agent, operator):
     page.get_by_role("link", name="talk").tap()
     expect(page.get_by_text("hello")).to_be_visible()
     expect(page.get_by_role("list", name="Sessions")).to_be_hidden()
+    expect(page.get_by_role("link", name="← Sessions")).to_be_focused()
     page.get_by_role("link", name="← Sessions").tap()
     expect(page.get_by_role("list", name="Sessions")).to_be_visible()
     page.get_by_role("link", name="Keys").tap()

@@ -11,7 +11,8 @@ export const token = {
 
 export class Refused extends Error {
   constructor(status, document) {
-    super(document.detail || document.title || `The server answered ${status}.`);
+    const told = document.detail || document.title || `the server answered ${status}`;
+    super(told[0].toUpperCase() + told.slice(1));
     this.status = status;
     this.code = String(document.type || "").replace("urn:botwire:error:", "");
     this.title = { 401: "This needs a token.", 403: "Not allowed.", 409: "Changed meanwhile.", 429: "The quota is used up.", 507: "The quota is used up." }[status];

@@ -6,6 +6,7 @@ const PAGE = 60;
 const MOST = 300;
 const NEAR = 900; // pixels from an end at which more is fetched
 const BOTTOM = 60;
+const MARGIN = 12;
 
 // load({last} or {after, limit}) returns messages with seq and id; render(message, previous) an element.
 export class Feed {
@@ -29,7 +30,8 @@ export class Feed {
   // Show the end, or the message that is asked for.
   async open(seq = 0) {
     const last = await this.load({ last: PAGE });
-    this.count(last.at(-1)?.seq ?? 0);
+    this.end(last.at(-1));
+    this.unseen = 0;
     if (seq && seq <= this.total - PAGE / 2) {
       await this.at(seq);
       return;
@@ -54,19 +56,18 @@ export class Feed {
     const found = await this.load({ after: Math.max(0, was - 1), limit: PAGE });
     const isSame = was === 0 || found[0]?.id === id;
     if (was !== this.total) return;
-    if (!isSame || found.length === PAGE) {
-      if (!isSame || this.atBottom) await this.open();
-      else this.count((await this.load({ last: 1 })).at(-1)?.seq ?? 0);
+    const fresh = found.slice(was === 0 ? 0 : 1);
+    const isAtEnd = (this.rows.at(-1)?.seq ?? 0) === was;
+    const follows = isAtEnd && this.atBottom;
+    if (!isSame || (follows && found.length === PAGE)) {
+      await this.open();
       return;
     }
-    const fresh = found.slice(was === 0 ? 0 : 1);
     if (!fresh.length) return;
-    const stay = this.atBottom;
-    const isAtEnd = (this.rows.at(-1)?.seq ?? 0) === was;
-    this.count(fresh.at(-1).seq, fresh.at(-1).id);
+    this.end(found.length === PAGE ? (await this.load({ last: 1 }))[0] : fresh.at(-1));
     if (isAtEnd) this.append(fresh);
-    if (stay && isAtEnd) this.scroller.scrollTop = this.scroller.scrollHeight;
-    else this.unseen += fresh.length;
+    if (follows) this.scroller.scrollTop = this.scroller.scrollHeight;
+    else this.unseen += this.total - was;
     this.tell();
   }
 
@@ -75,9 +76,11 @@ export class Feed {
     return scrollHeight - scrollTop - clientHeight < BOTTOM;
   }
 
-  count(total, id) {
+  // The session ends with this message.
+  end(message) {
+    const total = message?.seq ?? 0;
     this.total = total;
-    if (id) this.lastId = id;
+    this.lastId = message?.id;
     this.counted(total);
     this.bar.hidden = total <= PAGE / 2;
     this.slider.max = String(Math.max(1, total));
@@ -90,7 +93,6 @@ export class Feed {
     this.scroller.setAttribute("role", "group"); // a feed has articles
     this.append(messages);
     if (!messages.length) this.scroller.append(h("p", { class: "empty" }, "No messages."));
-    this.unseen = 0;
     this.tell();
   }
 
@@ -101,7 +103,6 @@ export class Feed {
       element.setAttribute("aria-posinset", message.seq);
       element.setAttribute("aria-setsize", this.total);
       previous = message;
-      if (message.seq === this.total) this.lastId = message.id;
       return { seq: message.seq, message, element };
     });
   }
@@ -181,7 +182,7 @@ export class Feed {
     while (low < high) {
       const middle = (low + high) >> 1;
       const { offsetTop, offsetHeight } = this.rows[middle].element;
-      if (offsetTop + offsetHeight > top) high = middle;
+      if (offsetTop + offsetHeight > top + MARGIN) high = middle;
       else low = middle + 1;
     }
     return this.rows[low];
@@ -192,7 +193,7 @@ export class Feed {
     if (!row) return;
     this.scroller.querySelector(".target")?.classList.remove("target");
     row.element.classList.add("target");
-    this.scroller.scrollTop = row.element.offsetTop - 12;
+    this.scroller.scrollTop = row.element.offsetTop - MARGIN;
     row.element.focus({ preventScroll: true });
   }
 

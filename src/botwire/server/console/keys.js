@@ -7,6 +7,7 @@ import { Pager } from "./pager.js";
 import { link } from "./routes.js";
 
 const PAGE = 100;
+const COUNT = 3_000; // to count a million keys takes its time
 
 export class Keys {
   constructor({ namespace, signal }) {
@@ -35,7 +36,7 @@ export class Keys {
       ),
       this.detail,
     );
-    this.refresh();
+    this.refresh(true);
   }
 
   async show(key, query) {
@@ -71,6 +72,13 @@ export class Keys {
   async refresh(anew = false) {
     await (anew ? this.pager.restart() : this.pager.refresh());
     if (this.key !== undefined) this.pager.mark(link(["n", this.namespace, "keys", this.key]));
+    if (anew) await this.recount();
+    else this.counting ??= setTimeout(() => this.recount(), COUNT);
+  }
+
+  async recount() {
+    clearTimeout(this.counting);
+    this.counting = null;
     try {
       this.count.textContent = plural(await countKeys(this.namespace, this.prefix.value, this.signal), "key");
     } catch {

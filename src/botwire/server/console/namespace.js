@@ -55,7 +55,13 @@ export class Namespace {
         else other.removeAttribute("aria-current");
       }
     }
-    this.element.classList.toggle("deep", item !== undefined || query.has("new"));
+    const focused = document.activeElement;
+    const isDeep = this.element.classList.toggle("deep", item !== undefined || query.has("new"));
     await this.view.show?.(item, query);
+    // On a phone a list and what is chosen in it take turns: who was in the one goes on in the other.
+    const hasMoved = ![focused, document.body].includes(document.activeElement);
+    if (focused !== document.body && focused.isConnected && !focused.checkVisibility() && !hasMoved) {
+      this.place.querySelector(isDeep ? ".back" : ".list a")?.focus();
+    }
   }
 }

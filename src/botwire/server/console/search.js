@@ -2,7 +2,7 @@
 
 import { search } from "./api.js";
 import { field, h, plural, problem, time } from "./dom.js";
-import { link } from "./routes.js";
+import { here, link } from "./routes.js";
 
 const MOST = 50;
 
@@ -19,7 +19,9 @@ export class Search {
         class: "panel",
         onsubmit: (event) => {
           event.preventDefault();
-          location.hash = link(["n", namespace, "search"], { q: this.words.value, kind: this.kind.value });
+          const place = link(["n", namespace, "search"], { q: this.words.value, kind: this.kind.value });
+          if (location.hash === place) this.show(undefined, here().query);
+          else location.hash = place;
         },
       },
       field("Question or words", this.words),

@@ -20,7 +20,7 @@ export class Tokens {
       h("h1", {}, "Tokens"),
       mayMint && this.form(),
       this.told,
-      h("div", { class: "row" }, h("h2", {}, "There are"), h("span", { class: "grow" }), this.all, h("label", { for: this.all.id }, "Also those that are of no use any more")),
+      h("div", { class: "row" }, h("h2", {}, "There are"), h("span", { class: "grow" }), h("span", { class: "choice" }, this.all, h("label", { for: this.all.id }, "Also those that are of no use any more"))),
       this.list,
     );
     this.refresh();
