@@ -53,13 +53,13 @@ def agent(address, request):
 def administer(server):
     """Do what an operator does on the server's file."""
 
-    def work(name, arguments, options):
+    def work(act, arguments, options):
         with closing(OnStore(f"sqlite:///{server.db}")) as file:
-            return getattr(file, name)(*arguments, **options)
+            return getattr(file, act)(*arguments, **options)
 
-    def administer(name, *arguments, **options):
+    def administer(act, /, *arguments, **options):
         with ThreadPoolExecutor(1) as thread:  # in this one Playwright runs its event loop
-            return thread.submit(work, name, arguments, options).result()
+            return thread.submit(work, act, arguments, options).result()
 
     return administer
 

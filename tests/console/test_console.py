@@ -528,7 +528,7 @@ def test_every_screen_is_for_everybody(tab, agent, operator, scheme, options):
         page = console.open(
             *(part.format(agent.namespace) for part in parts), query="?q=gold" if name == "search" else ""
         )
-        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(300)
         found = page.evaluate(AXE + "; axe.run()")["violations"]
         found = [
             (item["id"], [node["html"] for node in item["nodes"]])
