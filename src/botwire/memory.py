@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
 
 from .bridge import blocking
+from .embedding import Embedder, embedding_of
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
@@ -50,6 +51,8 @@ class Options(TypedDict, total=False):
     token: str | None
     timeout: float
     encryption_key: EncryptionKey | None
+    embedder: Embedder | None
+    embedding_model: str | None
 
 
 class Memory(Namespace):
@@ -74,10 +77,15 @@ class Memory(Namespace):
         encryption_key: what `generate_key` made, or 32 bytes, for values and messages to be encrypted before they leave this
             process (AES-256-GCM), so that neither a server nor a file holds them readable; or a list of such keys, of which
             the first encrypts and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
+        embedder: for search by meaning: a callable that takes a list of texts and returns a vector for each (lists of floats,
+            all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.minilm.MiniLM`. It runs in this process,
+            also when the memory is on a server; see `embed`. Not with an `encryption_key`: vectors tell what a text says.
+        embedding_model: what its vectors are known by, since those of different models cannot be compared; None: what the
+            embedder calls itself.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address, the timeout or the encryption key is not one.
+        InvalidArgument: the address, the timeout, the encryption key or the embedder is not one.
         ImportError: an encryption key was given, and the package `cryptography` is not installed.
         StoreError: the file cannot be opened.
 
@@ -94,7 +102,10 @@ class Memory(Namespace):
         token: str | None = None,
         timeout: float = 10.0,
         encryption_key: EncryptionKey | None = None,
+        embedder: Embedder | None = None,
+        embedding_model: str | None = None,
     ) -> None:
+        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
         self._namespace = check_namespace(namespace)
         self._store: Store
         self._store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
@@ -118,6 +129,9 @@ class Memory(Namespace):
         time.sleep(seconds)
 
     async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        return fn(value)
+
+    async def _compute(self, fn: Callable[[Any], T], value: Any) -> T:
         return fn(value)
 
     @blocking
@@ -295,6 +309,7 @@ class Memory(Namespace):
         until: datetime | None = None,
         neighbours: int = 2,
         half_life: float | timedelta | None = None,
+        by: Iterable[str] | None = None,
     ) -> list[Hit]:
         """Return the entries and messages that answer a question best, the best first.
 
@@ -315,6 +330,7 @@ class Memory(Namespace):
             neighbours: how far the score of a message reaches: an answer often lies next to the words that were asked for.
                 Half of it goes to the messages beside it, a quarter to the next. 0: only what has the words itself.
             half_life: seconds after which a hit counts half; None: old is as good as new.
+            by: "words", "meaning", or both, whose rankings are fused. None: both if the memory has an `embedder`, else words.
 
         Returns:
             Hits, each with its score, a snippet, and the entry, or the message and its session.
@@ -335,7 +351,25 @@ class Memory(Namespace):
             neighbours=neighbours,
             half_life=half_life,
         )
-        return await self._read(asked)
+        return await self._search(asked, by)
+
+    @blocking
+    async def embed(self, *, limit: int | None = None, batch: int = 64) -> int:
+        """Give vectors to texts that have none of the embedder's model yet; returns how many got one.
+
+        A write never waits for an embedder. A search embeds first what is missing, but no more than 32 texts; for more, call this
+        whenever there is time: after an import, in a thread of its own, from cron. Each batch is kept as soon as it is made, so
+        it can be stopped at any time and goes on from there. Until then texts are found by their words.
+
+        Args:
+            limit: how many texts at the most; None: all.
+            batch: how many the embedder gets at once, up to 500.
+
+        Raises:
+            InvalidArgument: the memory has no embedder, or the embedder's vectors are wrong.
+            StorageExceeded: the vectors would take more bytes than the namespace's plan allows.
+        """
+        return await self._embed(limit, batch)
 
     def watch(
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 K1, B = 0.9, 0.4
 """How soon repeating a word stops helping, and how much long texts are held back: the values of Anserini, which proved good
@@ -38,7 +38,12 @@ def bm25(terms: Sequence[str], weights: Mapping[str, float], average: float) -> 
     return sum(weights[term] * count * (K1 + 1) / (count + base) for term, count in counts.items())
 
 
-def fuse(rankings: Iterable[Sequence[int]]) -> dict[int, float]:
+def ranked(scores: Mapping[int, float]) -> list[int]:
+    """Return what has scores, the best first; of those with the same, the one with the greatest id."""
+    return sorted(scores, key=lambda item: (-scores[item], -item))
+
+
+def fuse(*rankings: Sequence[int]) -> dict[int, float]:
     """Return scores by reciprocal rank fusion of several rankings, each the best first."""
     scores: dict[int, float] = {}
     for ranking in rankings:

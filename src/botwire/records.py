@@ -215,11 +215,25 @@ class Progress(msgspec.Struct, frozen=True):
     due: bool
 
 
+class Text(msgspec.Struct, frozen=True):
+    """A text without a vector: of an entry or of a message of a session. ``place`` is where a list goes on.
+
+    ``version`` is the entry's, or of a message when it was stored: whether the text is still the one that was read.
+    """
+
+    text: str
+    place: str
+    key: str | None = None
+    version: int = 0
+    session: str | None = None
+    id: str | None = None
+
+
 class Usage(msgspec.Struct, frozen=True):
     """What a namespace holds and what its plan allows; a limit of None is no limit.
 
     ``writes_today`` counts the values and messages stored since 00:00 UTC; reads and deletes are free. ``bytes`` counts
-    keys, message ids, values and messages in their stored form.
+    keys, message ids, values and messages in their stored form, and vectors.
     """
 
     plan: str
@@ -324,7 +338,28 @@ class Expire(msgspec.Struct, frozen=True):
     """Remove some of what has expired, which other writes do by the way. Result: whether there is more (bool)."""
 
 
-Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop | Expire
+class Vector(msgspec.Struct, frozen=True):
+    """The vector of a `Text`, told by the same fields: float32 numbers, little-endian."""
+
+    vector: bytes
+    key: str | None = None
+    version: int = 0
+    session: str | None = None
+    id: str | None = None
+
+
+class SetVectors(msgspec.Struct, frozen=True):
+    """Keep vectors of a model, of those texts that are still as they were. Result: of how many (int).
+
+    A text has one vector: that of another model is replaced. It goes with the text. It is no write of the day, but its bytes
+    count.
+    """
+
+    model: str
+    vectors: tuple[Vector, ...]
+
+
+Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop | Expire | SetVectors
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
@@ -420,7 +455,8 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     ``messages`` and ``entries`` say which of both to search. ``session`` narrows the messages and ``prefix`` the entries.
     ``since`` and ``until`` (microseconds) are about when a message was stored or an entry last set. ``where`` holds paths
     into the value and what must be there. ``neighbours`` is how many messages far a message's score reaches before and
-    behind it; ``half_life``, in seconds, lets scores fade with age.
+    behind it; ``half_life``, in seconds, lets scores fade with age. ``vector`` is the question as a vector of a ``model``;
+    ``words``: search by words too, or only by the vector.
     """
 
     text: str
@@ -434,6 +470,17 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     until: int | None = None
     neighbours: int = 2
     half_life: float | None = None
+    words: bool = True
+    vector: bytes | None = None
+    model: str = ""
+
+
+class ListTexts(Query[list[Text]], frozen=True):
+    """Texts that have no vector of a model, after a `Text.place`, at the most `limit`."""
+
+    model: str
+    after: str = ""
+    limit: int = 500
 
 
 class ListChanges(Query[Changes], frozen=True):

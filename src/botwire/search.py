@@ -8,6 +8,7 @@ from typing import Any
 
 from .errors import InvalidArgument
 from .limits import (
+    MAX_DIMENSIONS,
     MAX_HITS,
     MAX_NEIGHBOURS,
     MAX_VALUE_BYTES,
@@ -21,6 +22,7 @@ from .records import Search
 from .values import encode_json
 
 KINDS = ("messages", "entries")
+BY = ("words", "meaning")
 
 
 def search_query(
@@ -66,6 +68,27 @@ def search_query(
         neighbours=_bounded(neighbours, "neighbours", MAX_NEIGHBOURS),
         half_life=None if half_life is None else check_ttl(half_life, "half_life"),
     )
+
+
+def check_vector(vector: bytes) -> bytes:
+    """Return a vector, or raise `InvalidArgument`: float32 numbers, at the most 4,096."""
+    if not 0 < len(vector) <= 4 * MAX_DIMENSIONS or len(vector) % 4:
+        raise InvalidArgument(
+            f"a vector is 1 to {MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
+        )
+    return vector
+
+
+def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
+    """Return what to search by (None: all that there is), or raise `InvalidArgument`."""
+    if by is None:
+        return frozenset(BY) if embedded else frozenset({"words"})
+    chosen = frozenset({by} if isinstance(by, str) else by)
+    if not chosen or not chosen <= set(BY):
+        raise InvalidArgument(f"by is of {', '.join(BY)}, not {by!r}")
+    if "meaning" in chosen and not embedded:
+        raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
+    return chosen
 
 
 def _bounded(number: object, what: str, most: int) -> int:

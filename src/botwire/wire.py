@@ -18,7 +18,7 @@ from . import records
 from .errors import BY_CODE, BotWireError, InvalidArgument, InvalidValue, StoreError
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
 from .records import Change, Entry, Hit, Message, Operation, Result, Sample, Session, Usage, moment, now
-from .search import KINDS, search_query
+from .search import KINDS, check_vector, search_query
 from .values import Stored, check_json, encode
 
 MEDIA_TYPE = "application/json"
@@ -167,18 +167,48 @@ class _Pop(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="pop"
         return records.Pop(check_name(self.session, "session name"), check_pop(self.count), ids)
 
 
+class _Vector(msgspec.Struct, forbid_unknown_fields=True):
+    vector: bytes
+    key: str | None = None
+    version: int = 0
+    session: str | None = None
+    id: str | None = None
+
+    def checked(self) -> records.Vector:
+        if self.key is None:
+            names = {"session": check_name(self.session, "session name"), "id": check_name(self.id, "message id")}
+        else:
+            names = {"key": check_name(self.key)}
+        return records.Vector(check_vector(self.vector), version=self.version, **names)
+
+
+class _SetVectors(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="set_vectors"):
+    model: str
+    vectors: list[_Vector]
+
+    def checked(self) -> Operation:
+        return records.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
+
+
 class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     """The body of ``POST /memory/{namespace}``."""
 
-    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget | _Pop]
+    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget | _Pop | _SetVectors]
 
     def checked(self) -> tuple[Operation, ...]:
         """Return the checked operations."""
         operations = tuple(operation.checked() for operation in self.operations)
-        count = sum(len(op.messages) if isinstance(op, records.Append) else 1 for op in operations)
+        count = sum(map(_count, operations))
         if count > MAX_OPERATIONS:
             raise InvalidArgument(f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}")
         return operations
+
+
+def _count(op: Operation) -> int:
+    match op:
+        case records.Append(messages=items) | records.SetVectors(vectors=items):
+            return len(items)
+    return 1
 
 
 B = TypeVar("B")
@@ -230,6 +260,11 @@ def _pop(op: records.Pop) -> dict[str, Any]:
     return {"op": "pop", "session": op.session, "count": op.count, **condition}
 
 
+def _given(record: Any) -> dict[str, Any]:
+    """Return the fields of a record that are not None."""
+    return {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
+
+
 _OPERATION: Mapping[type, Any] = {
     records.Put: _put,
     records.Delete: lambda op: {"op": "delete", "key": op.key},
@@ -238,6 +273,7 @@ _OPERATION: Mapping[type, Any] = {
     records.Clear: lambda op: {"op": "clear", "prefix": op.prefix},
     records.Forget: lambda op: {"op": "forget", "session": op.session},
     records.Pop: _pop,
+    records.SetVectors: lambda op: {"op": "set_vectors", "model": op.model, "vectors": [_given(v) for v in op.vectors]},
 }
 
 
@@ -257,12 +293,18 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     until: datetime | None = None
     neighbours: int = 2
     half_life: float | None = None
+    words: bool = True
+    vector: bytes | None = None
+    model: str = ""
 
     def query(self) -> records.Search:
         """Return the checked query."""
         given = msgspec.structs.asdict(self)
-        kinds = given.pop("kinds")
-        return search_query(given.pop("q"), **given, kinds=KINDS if kinds is None else kinds)
+        kinds, by = given.pop("kinds"), {name: given.pop(name) for name in ("words", "vector", "model")}
+        asked = search_query(given.pop("q"), **given, kinds=KINDS if kinds is None else kinds)
+        if by["vector"] is not None:
+            check_vector(by["vector"]), check_name(by["model"], "model")
+        return msgspec.structs.replace(asked, **by)
 
 
 _SEARCH_BODY = msgspec.json.Decoder(SearchBody)
@@ -381,6 +423,7 @@ class Answer(msgspec.Struct):
     messages: list[_WireMessage] = msgspec.field(default_factory=list)
     sessions: list[_WireSession] = msgspec.field(default_factory=list)
     hits: list[_WireHit] = msgspec.field(default_factory=list)
+    texts: list[records.Text] = msgspec.field(default_factory=list)
     count: int = 0
     next: str | int | None = None
 
@@ -437,6 +480,11 @@ def encode_sessions(sessions: Sequence[Session], *, full: bool) -> bytes:
 def encode_hits(hits: list[Hit]) -> bytes:
     """Return what a search found, the best first."""
     return _json({"hits": [_hit(hit) for hit in hits]})
+
+
+def encode_texts(texts: list[records.Text], *, full: bool) -> bytes:
+    """Return a page of texts without vectors."""
+    return _json({"texts": [_given(text) for text in texts], "next": texts[-1].place if full and texts else None})
 
 
 def encode_usage(namespace: str, usage: Usage) -> bytes:

@@ -182,6 +182,7 @@ def test_openapi_describes_what_is_there(call):
         "/sessions/{namespace}": ["get"],
         "/sessions/{namespace}/{session}": ["delete", "get", "post"],
         "/search/{namespace}": ["get", "post"],
+        "/texts/{namespace}": ["get"],
         "/usage/{namespace}": ["get"],
         "/watch/{namespace}": ["get"],
         "/usage/{namespace}/history": ["get"],

@@ -140,7 +140,7 @@ def test_a_damaged_file_does_not_take_the_place_of_a_good_backup(tmp_path, db):
     backup(db, tmp_path / "copy.db")
     good = (tmp_path / "copy.db").read_bytes()
     with db.open("r+b") as file:
-        file.seek(4096 * 20)
+        file.seek(4096 * 40)  # behind the pages that say which tables there are
         file.write(os.urandom(4096 * 5))
     with pytest.raises(StoreError, match=r"memory\.db is damaged"):
         backup(db, tmp_path / "copy.db")
@@ -228,7 +228,7 @@ def test_what_is_no_backup_is_not_restored(tmp_path, db):
         restore(tmp_path / "diary.txt", tmp_path / "new.db")
     backup(db, tmp_path / "copy.db")
     with (tmp_path / "copy.db").open("r+b") as file:
-        file.seek(4096 * 20)
+        file.seek(4096 * 40)  # behind the pages that say which tables there are
         file.write(os.urandom(4096 * 5))
     with pytest.raises(StoreError, match=r"copy\.db is damaged"):
         restore(tmp_path / "copy.db", tmp_path / "new.db")
@@ -293,6 +293,9 @@ DAMAGE = {
     "UPDATE namespaces SET expires = NULL": "an entry expires at",
     "UPDATE entries SET value = '[1' WHERE key = 'k1'": "entry k1: the value is not JSON",
     "UPDATE entries SET value = 1 WHERE key = 'k1'": "entry k1: the value is not JSON",
+    "INSERT INTO entry_vectors VALUES (1, 1, 'none', 'm', x'00')": "vector of entry none: there is no such entry",
+    "INSERT INTO message_vectors VALUES (99 << 32, 1, 'm', x'00')": "vector of message 0 of session 99",
+    "UPDATE namespaces SET vectors = 4": "namespace n: it says 4 bytes of vectors, there are 0",
     "UPDATE messages SET data = '' WHERE place & 0xFFFFFFFF = 5": "message 5 of session 1: the data is not JSON",
 }
 
@@ -315,7 +318,7 @@ def test_what_does_not_fit_together_is_found(db, damage):
 
 def test_a_damaged_page_is_found(db):
     with db.open("r+b") as file:
-        file.seek(4096 * 20)
+        file.seek(4096 * 40)  # behind the pages that say which tables there are
         file.write(os.urandom(4096))
     assert any(problem.startswith("SQLite: ") for problem in check(db).problems)
 

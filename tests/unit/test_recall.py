@@ -180,6 +180,8 @@ def fill_old_file(path, monkeypatch):
         old = SqliteStore(path)
         connection = old._connections.take()
         connection.execute(
+            "DROP TRIGGER entry_deleted; DROP TRIGGER entry_replaced; DROP TRIGGER message_deleted;"
+            "DROP TABLE message_vectors; DROP TABLE entry_vectors; ALTER TABLE namespaces DROP COLUMN vectors;"
             "DROP TABLE terms; DROP TABLE texts; DROP TABLE entry_texts;"
             "ALTER TABLE namespaces DROP COLUMN pending; ALTER TABLE namespaces DROP COLUMN behind;"
             "ALTER TABLE namespaces DROP COLUMN texts; ALTER TABLE namespaces DROP COLUMN words;"

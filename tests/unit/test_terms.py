@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botwire.ranking import bm25, fuse, idf, recency
+from botwire.ranking import bm25, fuse, idf, ranked, recency
 from botwire.terms import (
     MAX_WORDS,
     STOP_WORDS,
@@ -102,7 +102,9 @@ def test_ranking():
     assert bm25(["a", "b"], weights, 2) == pytest.approx(3.0)
     assert bm25(["a", "a"], weights, 2) > bm25(["a", "c"], weights, 2) > bm25(["a", *"cdefgh"], weights, 2)
     assert bm25([], weights, 0) == bm25(["c"], weights, 0) == 0
-    assert fuse([[1, 2], [2, 3]])[2] == pytest.approx(1 / 62 + 1 / 61)
+    assert ranked({1: 3.0, 2: 4.0, 3: 3.0}) == [2, 3, 1]
+    assert fuse([1, 2], [2, 3])[2] == pytest.approx(1 / 62 + 1 / 61)
+    assert fuse([], []) == {}
     assert recency(10, None) == recency(-5, 10) == 1
     assert recency(20, 10) == 0.25
 

@@ -20,7 +20,18 @@ from starlette.types import Scope
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
-from ..records import CountEntries, Forget, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, Message, Pop
+from ..records import (
+    CountEntries,
+    Forget,
+    GetEntries,
+    GetUsage,
+    ListEntries,
+    ListKeys,
+    ListSessions,
+    ListTexts,
+    Message,
+    Pop,
+)
 from ..search import KINDS, search_query
 from ..store import AsyncStore, GuardedStore
 from ..version import __version__
@@ -202,6 +213,19 @@ def _add_operations(app: FastAPI) -> None:
         """Find the entries and messages that answer a question best. It changes nothing."""
         asked = wire.decode_search(await read_body(request))
         return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
+
+    @app.get("/texts/{namespace}", tags=["search"])
+    async def texts_without_vectors(
+        store: Let,
+        namespace: Namespace,
+        model: Annotated[str, Query(description="what the vectors are known by")],
+        after: Annotated[str, Query(description="go on behind this place", pattern=r"^(e.*|m\d{1,18})?$")] = "",
+        limit: Annotated[int, Query(ge=0, le=MAX_PAGE)] = 500,
+    ) -> Response:
+        """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` keeps them."""
+        asked = ListTexts(check_name(model, "model"), after, limit)
+        texts = await store.read(check_namespace(namespace), asked)
+        return JsonResponse(wire.encode_texts(texts, full=len(texts) == limit))
 
     @app.get("/usage/{namespace}", tags=["usage"])
     async def usage(store: Let, namespace: Namespace) -> Response:

@@ -63,6 +63,7 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("DELETE", "/sessions/{namespace}/{session:path}"): _WRITE,
     ("GET", "/search/{namespace}"): _READ,
     ("POST", "/search/{namespace}"): _READ,
+    ("GET", "/texts/{namespace}"): _READ,
     ("GET", "/usage/{namespace}"): _READ,
     ("GET", "/usage/{namespace}/history"): _READ,
     ("GET", "/watch/{namespace}"): _READ,

@@ -27,10 +27,12 @@ from ..records import (
     ListMessages,
     ListNamespaces,
     ListSessions,
+    ListTexts,
     Operation,
     Query,
     Result,
     Search,
+    Text,
     Usage,
     new_id,
 )
@@ -211,6 +213,10 @@ class _Server(ABC):
         request = Request("POST", wire.namespace_path("search", namespace), wire.encode_search(query), headers)
         return [hit.record() for hit in wire.decode_answer(await self._ask(request)).hits]
 
+    async def _list_texts(self, namespace: str, query: ListTexts) -> list[Text]:
+        path = wire.namespace_path("texts", namespace, model=query.model, after=query.after or None, limit=query.limit)
+        return (await self._get(path)).texts
+
 
 _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     GetEntry: _Server._get_entry,
@@ -224,6 +230,7 @@ _READ: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     ListNamespaces: _Server._list_namespaces,
     GetUsage: _Server._get_usage,
     Search: _Server._search,
+    ListTexts: _Server._list_texts,
 }
 
 

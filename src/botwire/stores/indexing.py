@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import Unavailable
 from .permits import Run
@@ -83,13 +83,19 @@ def empty(transaction: Transaction, run: Run, namespace: str, session: int) -> i
     if account.id is None or account.behind != OFF:
         return None
     if not session:
-        run("delete_some_texts_of_entries", (account.id, STEP))
-        run("delete_some_entry_texts", (account.id, STEP))
-        return 0 if one(run("changes", ()))[0] == STEP else 1
+        texts = account.id, STEP
+        statements = "delete_some_entry_vectors", "delete_some_texts_of_entries", "delete_some_entry_texts"
+        return 0 if max(_changed(run, name, texts) for name in statements) == STEP else 1
     for place, last in run("sessions_from", (account.id, session, 1)):
-        run("delete_some_texts", (place << SEQ_BITS, (place << SEQ_BITS) + last, STEP))
-        return int(place) + int(one(run("changes", ()))[0] < STEP)
+        some = place << SEQ_BITS, (place << SEQ_BITS) + last, STEP
+        most = max(_changed(run, name, some) for name in ("delete_some_message_vectors", "delete_some_texts"))
+        return int(place) + int(most < STEP)
     return None
+
+
+def _changed(run: Run, name: str, values: tuple[Any, ...]) -> int:
+    run(name, values)
+    return int(one(run("changes", ()))[0])
 
 
 def turn_on(transaction: Transaction, namespace: str) -> None:

@@ -28,6 +28,7 @@ from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
 from .sql import load_migrations
 from .transaction import Transaction
+from .vectors import refuse_vectors
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class PostgresStore(Indexed):
 
     def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
+        refuse_vectors(query)
         if isinstance(query, Search):
             self._bring_up_to_date(namespace)
 
@@ -111,6 +113,7 @@ class PostgresStore(Indexed):
         permit: Permit | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`."""
+        refuse_vectors(operations)
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return self.queue(namespace).write(write, self.timeout)
 

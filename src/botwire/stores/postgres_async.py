@@ -12,6 +12,7 @@ from ..records import ListChanges, Operation, Permit, Query, Result, Write
 from ..store import Reader
 from .following import AsyncFeed, Hub
 from .postgres import PAUSES, PostgresStore
+from .vectors import refuse_vectors
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
 
@@ -52,6 +53,7 @@ class AsyncPostgresStore:
     ) -> list[Result]:
         """As `GuardedStore.write`, gathered with whatever else is being written to the namespace into one commit."""
         self.store.check_open()
+        refuse_vectors(operations)
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.queue(namespace).write_async(write, self.store.timeout)
 

@@ -308,7 +308,7 @@ class Unit:
         return ()
 
     def _nothing(self, *_: Any) -> Sequence[Row]:
-        """Do what is done with the text itself already."""
+        """Do what is done with the text itself already, or what there is nothing of."""
         return ()
 
     def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
@@ -401,4 +401,6 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "delete_entry_text": Unit._nothing,
     "delete_entry_texts": Unit._nothing,
     "delete_some_entry_texts": Unit._nothing,
+    "delete_some_entry_vectors": Unit._nothing,  # there are none
+    "delete_some_message_vectors": Unit._nothing,
 }

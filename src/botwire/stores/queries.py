@@ -25,18 +25,21 @@ from ..records import (
     ListMessages,
     ListNamespaces,
     ListSessions,
+    ListTexts,
     Message,
     Progress,
     Query,
     Search,
     Session,
+    Text,
     Usage,
 )
 from . import journal
 from .permits import Row, Run
 from .recall import search
 from .texts import SEQ_BITS
-from .transaction import day_of, end_of
+from .transaction import Account, day_of, end_of
+from .vectors import list_texts, refuse_if_off
 
 FEW = 50
 """Rows that are read in less time than it takes to change threads."""
@@ -126,16 +129,16 @@ def _list_namespaces(run: Run, _: Plans, __: str, query: ListNamespaces, ___: in
 
 
 def _get_usage(run: Run, plans: Plans, namespace: str, __: GetUsage, now: int) -> Usage:
-    row = next(iter(run("get_account", (namespace,))), None)
-    _, kept, day, writes, length, *_ = row or (0, None, 0, 0, 0)
-    name, plan = plans.of(kept)
+    row = next(iter(run("get_account", (namespace,))), (None, None, 0, 0, 0, 0, None))
+    account = Account(*row)
+    name, plan = plans.of(account.plan)
     today = now // DAY
-    day = day_of(day, today)
+    day = day_of(account.day, today)
     return Usage(
         plan=name,
-        writes_today=writes if day >= today else 0,
+        writes_today=account.writes if day >= today else 0,
         writes_per_day=plan.writes_per_day,
-        bytes=length,
+        bytes=account.held,
         max_bytes=plan.max_bytes,
         resets=(max(day, today) + 1) * DAY,
     )
@@ -157,6 +160,15 @@ def _get_progress(run: Run, _: Plans, namespace: str, __: GetProgress, now: int)
     return journal.progress(run, namespace, now)
 
 
+def _list_texts(run: Run, _: Plans, namespace: str, query: ListTexts, now: int) -> list[Text]:
+    for row in run("get_account", (namespace,)):
+        account = Account(*row)
+        assert account.id is not None
+        refuse_if_off(namespace, account.behind)
+        return list_texts(run, account.id, query, now)
+    return []
+
+
 _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     GetEntry: _get_entry,
     GetEntries: _get_entries,
@@ -171,4 +183,5 @@ _ANSWER: Mapping[type, Callable[[Run, Plans, str, Any, int], Any]] = {
     ListChanges: _list_changes,
     GetProgress: _get_progress,
     Search: _search,
+    ListTexts: _list_texts,
 }

@@ -16,13 +16,13 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ..errors import InvalidArgument
-from ..ranking import FADING, bm25, idf, recency
+from ..ranking import FADING, bm25, fuse, idf, ranked, recency
 from ..records import Entry, Hit, Message, Search
 from ..terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ..values import decode
-from .texts import FIRST_MESSAGE, OFF, SEQ_BITS, Run, as_json, pending_of
-from .transaction import Place, end_of
+from .texts import FIRST_MESSAGE, SEQ_BITS, Run, as_json, pending_of
+from .transaction import Account, Place, end_of
+from .vectors import refuse_if_off
 
 BUDGET = 10_000
 """Ids that a search follows words to; what a thread does in some 5 ms."""
@@ -36,6 +36,8 @@ MAX_COMMON = 3
 """Words with too many texts that are followed in part; the others count once a text is read."""
 READ = 96
 """Texts that are read and scored, at the least."""
+NEAREST = 1_000
+"""Texts that are looked at by meaning, as in most experiments with rankings of passages."""
 PASSING = 64
 """Messages that pass on of their score to their neighbours: the best so many."""
 FEW_ENTRIES = 2_000
@@ -73,6 +75,7 @@ class _Searching:
     read: dict[_Id, _Text] = field(default_factory=dict)
     seen: set[_Id] = field(default_factory=set)
     pending_keys: set[str] = field(default_factory=set)
+    unindexed: int = 0
 
     @property
     def average(self) -> float:
@@ -82,12 +85,54 @@ class _Searching:
         return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
 
     def hits(self) -> list[Hit]:
+        """Return the hits."""
+        scores = self._by_words() if self.query.words else {}
+        if self.query.vector is not None:
+            near = self._by_meaning(self.query.vector)
+            scores = fuse(ranked(scores), ranked(near)) if self.query.words else near
+        return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
+
+    def _by_words(self) -> dict[_Id, float]:
+        """Return ids and scores."""
         found = self._candidates()
-        wanted = max(READ, 3 * self.query.limit)
-        for id_ in islice(self._passing(_best_first(found)), wanted):
+        for id_ in islice(self._passing(_best_first(found)), self._wanted):
             self._score(self.read[id_])
-        ranked = self._ranked(found)
-        return [self._hit(id_, ranked[id_]) for id_ in islice(self._passing(ranked), self.query.limit)]
+        own = {id_: text.score for id_, text in self.read.items() if text.score}
+        return self._passed_on(own, found)
+
+    def _by_meaning(self, vector: bytes) -> dict[_Id, float]:
+        """Return ids of the nearest texts, and the cosine of the angle between each vector and the question's."""
+        near: dict[_Id, float] = {}
+        query = self.query
+        for low, high in self._ranges():
+            if high >= FIRST_MESSAGE:
+                sessions = self.place, low >> SEQ_BITS, high >> SEQ_BITS
+                near |= _cosines(self.run("nearest_messages", (*sessions, query.model, vector, NEAREST)))
+            if low < FIRST_MESSAGE:
+                keys = self.place, query.prefix, end_of(query.prefix)
+                rows = _cosines(self.run("nearest_entries", (*keys, query.model, vector, NEAREST, self.now)))
+                near |= {id_: rows[key] for id_, key in self._ids_of(list(rows)).items()}
+        if query.half_life is None:
+            return near
+        passing = islice(self._passing(ranked(near)), self._wanted)
+        return {id_: near[id_] * self._fresh(self.read[id_]) for id_ in passing}
+
+    @property
+    def _wanted(self) -> int:
+        """How many texts are read and scored."""
+        return max(READ, 3 * self.query.limit)
+
+    def _ids_of(self, keys: list[str]) -> dict[_Id, str]:
+        """Return ids of entries by their keys, reading those that were not read."""
+        known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
+        for row in self.run(
+            "entries_named", (self.place, as_json([key for key in keys if key not in known]), self.now)
+        ):
+            self.unindexed += 1
+            self._keep_entry(-self.unindexed, Entry(*row))
+            known[row[0]] = -self.unindexed
+        self.seen.update(known.values())
+        return {known[key]: key for key in keys if key in known}
 
     # Words → candidates
 
@@ -167,8 +212,9 @@ class _Searching:
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
-            for number, row in enumerate(self.run("entries_named", (self.place, as_json(keys), self.now)), 1):
-                self._keep_entry(-number, Entry(*row))
+            for row in self.run("entries_named", (self.place, as_json(keys), self.now)):
+                self.unindexed += 1
+                self._keep_entry(-self.unindexed, Entry(*row))
         self.seen.update(self.read)
 
     # Candidates → hits
@@ -211,18 +257,25 @@ class _Searching:
         return text.terms
 
     def _score(self, text: _Text) -> None:
-        age = (self.now - text.changed) / 1_000_000
-        text.score = bm25(self._terms(text), self.weights, self.average) * recency(age, self.query.half_life)
+        text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
 
-    def _ranked(self, found: dict[_Id, float]) -> dict[_Id, float]:
-        """Return ids and scores, the best first, after messages passed on of theirs to their neighbours."""
-        own = {id_: text.score for id_, text in self.read.items() if text.score}
+    def _fresh(self, text: _Text) -> float:
+        return recency((self.now - text.changed) / 1_000_000, self.query.half_life)
+
+    def _passed_on(self, own: dict[_Id, float], found: dict[_Id, float]) -> dict[_Id, float]:
+        """Return ids and scores after messages passed on of theirs to their neighbours.
+
+        Args:
+            own: the scores of those that were read.
+            found: about the scores of others.
+        """
         final = dict(own)
         if self.query.messages and self.query.neighbours:
-            for score, id_ in nlargest(PASSING, ((score, id_) for id_, score in own.items() if id_ >= FIRST_MESSAGE)):
+            messages = ((score, id_) for id_, score in own.items() if id_ >= FIRST_MESSAGE)
+            for score, id_ in nlargest(PASSING, messages):
                 for near, share in self._around(id_):
                     final[near] = final.get(near, found.get(near, 0.0)) + share * score
-        return dict(sorted(final.items(), key=lambda item: (-item[1], -item[0])))
+        return final
 
     def _around(self, id_: _Id) -> Iterator[tuple[_Id, float]]:
         for distance in range(1, self.query.neighbours + 1):
@@ -237,11 +290,17 @@ class _Searching:
 
 def search(run: Run, namespace: str, query: Search, now: int) -> list[Hit]:
     """Answer a question from the index; `run` runs statements on one snapshot."""
-    for place, *_, pending, behind, texts, words in run("get_account", (namespace,)):
-        if behind == OFF:
-            raise InvalidArgument(f"namespace {namespace!r} cannot be searched: its index is off")
-        return _Searching(run, query, now, place, pending, texts, words).hits()
+    for row in run("get_account", (namespace,)):
+        account = Account(*row)
+        refuse_if_off(namespace, account.behind)
+        assert account.id is not None
+        return _Searching(run, query, now, account.id, account.pending, account.texts, account.words).hits()
     return []
+
+
+def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:
+    """Return the cosines for distances; a vector of zeros has none."""
+    return {found: 1.0 - distance for found, distance in rows if distance is not None}
 
 
 def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import apsw
 
-from ..errors import BotWireError, StoreError, Timeout, Unavailable
+from ..errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ..limits import check_timeout
 from ..plans import Plans
 from ..records import ListChanges, Operation, Permit, Progress, Query, Result, Search, Write, now
@@ -113,6 +113,8 @@ class SqliteStore(Indexed):
     def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
         if not isinstance(query, Search):
             return cast("T", answer(connection.run, self._plans, namespace, query, moment))
+        if query.vector is not None:
+            connection.know_vectors()
         connection.run("begin", ())  # so that all of its statements see the same
         found = answer(connection.run, self._plans, namespace, query, moment)
         connection.run("commit", ())
@@ -368,6 +370,7 @@ class Connection(apsw.Connection):
     """A connection that knows the statements of queries.sql by name."""
 
     _seen = _access = -1
+    _knows_vectors = False
 
     def run(self, name: str, values: tuple[Any, ...]) -> list[Row]:
         """Run a statement to its end and return its rows."""
@@ -391,6 +394,23 @@ class Connection(apsw.Connection):
                 return False
             permit.version = version
         return True
+
+    def know_vectors(self) -> None:
+        """Know how far vectors are apart, by sqlite-vec."""
+        if self._knows_vectors:
+            return
+        try:
+            import sqlite_vec
+        except ModuleNotFoundError:
+            raise InvalidArgument(
+                "to search by meaning, the store needs sqlite-vec: pip install 'botwire[vectors]' where its file is"
+            ) from None
+        self.enable_load_extension(enable=True)
+        try:
+            self.load_extension(sqlite_vec.loadable_path())
+        finally:
+            self.enable_load_extension(enable=False)
+        self._knows_vectors = True
 
     def roll_back(self) -> None:
         """Undo the transaction if there is one. That the disk fails here too would hide why it is undone."""

@@ -27,6 +27,7 @@ from ..records import (
     Pop,
     Put,
     Result,
+    SetVectors,
     Write,
 )
 from ..store import STALE, Stale
@@ -34,6 +35,7 @@ from ..values import Stored, add, encode_json, size
 from . import journal, texts
 from .permits import Row, Run, access_version, entries_hold
 from .texts import SEQ_BITS
+from .vectors import refuse_if_off, set_vectors
 
 Place: TypeAlias = int | str
 """What a database knows a namespace by: a number in SQLite, the name itself where tables are split by it."""
@@ -54,8 +56,9 @@ _ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | M
 class Account:
     """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace.
 
-    ``recent`` are the newest lines of the journal (`botwire.stores.journal`), ``lines`` those to add. ``pending``, ``behind``, ``texts`` and ``words`` are about the index of words
-    (`botwire.stores.texts`).
+    ``recent`` are the newest lines of the journal (`botwire.stores.journal`), ``lines`` those to add. ``pending``, ``behind``,
+    ``texts`` and ``words`` are about the index of words (`botwire.stores.texts`). ``vectors`` are the bytes of vectors, which
+    the database keeps.
     """
 
     id: Place | None
@@ -70,11 +73,12 @@ class Account:
     behind: str | None = None
     texts: int = 0
     words: int = 0
+    vectors: int = 0
     lines: list[str] = field(default_factory=list)
 
     @property
     def row(self) -> Row:
-        """All of it but the plan, in the order of the columns."""
+        """What a transaction puts down, in the order of the columns."""
         counts = self.day, self.writes, self.bytes, self.version, self.expires
         return (self.id, *counts, self.recent, self.pending, self.behind, self.texts, self.words)
 
@@ -82,6 +86,11 @@ class Account:
         """Count a change, or several, and keep for watchers what it was."""
         self.version += changes
         self.lines.append(f"{self.version} {mark}\n")
+
+    @property
+    def held(self) -> int:
+        """All bytes that count for a plan."""
+        return self.bytes + self.vectors
 
     def touch(self, mark: str) -> None:
         """Note that something was written that the index does not know."""
@@ -365,28 +374,42 @@ class Transaction:
             self._purge(account, PURGE)
         return account.expires is not None and account.expires <= self._now
 
+    def _set_vectors(self, namespace: str, op: SetVectors) -> int:
+        account = self.account(namespace)
+        if account.id is None:
+            return 0
+        refuse_if_off(namespace, account.behind)
+        length = sum(len(item.vector) for item in op.vectors)
+        self._check_room(account, length, *self._plan_of(account))
+        account.vectors += length
+        return set_vectors(self._run, account.id, op)
+
     # The account
 
+    def _plan_of(self, account: Account) -> tuple[str, Plan]:
+        return ("", FREE) if account is self._accounts.get(ACCESS) else self._plans.of(account.plan)
+
     def _charge(self, account: Account, writes: int, length: int) -> None:
-        if account is self._accounts.get(ACCESS):
-            name, plan = "", FREE
-        else:
-            name, plan = self._plans.of(account.plan)
+        name, plan = self._plan_of(account)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
             raise self._quota_exceeded(name, plan, account)
-        if plan.max_bytes is not None and length > 0:
-            if account.bytes + length > plan.max_bytes:
-                # What has expired is not held against anybody.
-                self._purge(account, -1)
-            if account.bytes + length > plan.max_bytes:
-                raise StorageExceeded(
-                    f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.bytes:,} are in use and this "
-                    f"needs {length:,} more. Delete something, or ask the operator for another plan",
-                    plan=name,
-                    limit=plan.max_bytes,
-                )
+        self._check_room(account, length, name, plan)
         account.writes += writes
         account.bytes += length
+
+    def _check_room(self, account: Account, length: int, name: str, plan: Plan) -> None:
+        if plan.max_bytes is None or length <= 0:
+            return
+        if account.held + length > plan.max_bytes:
+            # What has expired is not held against anybody.
+            self._purge(account, -1)
+        if account.held + length > plan.max_bytes:
+            raise StorageExceeded(
+                f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.held:,} are in use and this "
+                f"needs {length:,} more. Delete something, or ask the operator for another plan",
+                plan=name,
+                limit=plan.max_bytes,
+            )
 
     def _quota_exceeded(self, name: str, plan: Plan, account: Account) -> QuotaExceeded:
         seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
@@ -465,4 +488,5 @@ _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Forget: Transaction._forget,
     Pop: Transaction._pop,
     Expire: Transaction._expire,
+    SetVectors: Transaction._set_vectors,
 }

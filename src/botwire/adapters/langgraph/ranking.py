@@ -17,7 +17,7 @@ from ...errors import InvalidArgument, StoreError
 try:
     import numpy as np
 except ImportError:  # then without
-    np = None
+    np = None  # type: ignore[assignment]
 
 _WORDS = re.compile(r"\w+")
 

@@ -109,7 +109,7 @@ SELECT name FROM sessions WHERE id = ?1;
 
 -- get_account
 -- A namespace's plan and account.
-SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words
+SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM namespaces
 WHERE name = ?1;
 
@@ -376,3 +376,87 @@ WHERE expires IS NULL OR expires > ?3;
 -- some_texts_of_entries
 -- The ids of the texts of some entries from a prefix to the end of its range.
 SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3 LIMIT ?4;
+
+-- entries_without_vector
+-- Live entries after a key that have no vector of a model.
+SELECT entries.key, entries.version, entries.value
+FROM entries
+LEFT JOIN entry_vectors AS held ON held.namespace = ?1 AND held.key = entries.key AND held.model = ?2
+WHERE entries.namespace = ?1 AND entries.key > ?3 AND (expires IS NULL OR expires > ?4) AND held.id IS NULL
+ORDER BY entries.key
+LIMIT ?5;
+
+-- messages_without_vector
+-- Messages after a place that have no vector of a model; beginning with a session.
+SELECT messages.place, sessions.name, messages.id, messages.created, data
+FROM sessions
+CROSS JOIN messages ON messages.place > max(?4, sessions.id << 32) AND messages.place <= (sessions.id << 32) + last_seq
+LEFT JOIN message_vectors AS held ON held.place = messages.place AND held.model = ?2
+WHERE sessions.namespace = ?1 AND sessions.id >= ?3 AND held.place IS NULL
+ORDER BY sessions.id, messages.place
+LIMIT ?5;
+
+-- drop_entry_vectors
+-- Remove the vectors of those entries in a JSON list of key, version and vector that are at that version.
+DELETE FROM entry_vectors
+WHERE namespace = ?1 AND key IN (
+    SELECT entries.key
+    FROM json_each(?2) AS wanted
+    CROSS JOIN entries
+        ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1
+);
+
+-- keep_entry_vectors
+-- Keep the vectors in such a list, of a model, of the same entries.
+INSERT INTO entry_vectors (namespace, key, model, vector)
+SELECT ?1, entries.key, ?3, unhex(wanted.value ->> 2)
+FROM json_each(?2) AS wanted
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1;
+
+-- drop_message_vectors
+-- Remove the vectors of those messages in a JSON list of session, id, time and vector that are there since that time.
+DELETE FROM message_vectors
+WHERE place IN (
+    SELECT messages.place
+    FROM json_each(?2) AS wanted
+    CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
+    CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
+        AND messages.created = wanted.value ->> 2
+);
+
+-- keep_message_vectors
+-- Keep the vectors in such a list, of a model, of the same messages.
+INSERT INTO message_vectors (place, namespace, model, vector)
+SELECT messages.place, ?1, ?3, unhex(wanted.value ->> 3)
+FROM json_each(?2) AS wanted
+CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
+CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
+    AND messages.created = wanted.value ->> 2;
+
+-- delete_some_entry_vectors
+-- Remove some of the vectors of the entries of a namespace.
+DELETE FROM entry_vectors WHERE id IN (SELECT id FROM entry_vectors WHERE namespace = ?1 LIMIT ?2);
+
+-- delete_some_message_vectors
+-- Remove some of the vectors between two places.
+DELETE FROM message_vectors WHERE place IN (SELECT place FROM message_vectors WHERE place BETWEEN ?1 AND ?2 LIMIT ?3);
+
+-- nearest_messages
+-- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+SELECT place, vec_distance_cosine(vector, ?5) AS distance
+FROM sessions
+CROSS JOIN message_vectors ON place > sessions.id << 32 AND place <= (sessions.id << 32) + last_seq
+WHERE sessions.namespace = ?1 AND sessions.id BETWEEN ?2 AND ?3 AND model = ?4
+    AND octet_length(vector) = octet_length(?5)
+ORDER BY distance NULLS LAST
+LIMIT ?6;
+
+-- nearest_entries
+-- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+SELECT held.key, vec_distance_cosine(vector, ?5) AS distance
+FROM entry_vectors AS held
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = held.key
+WHERE held.namespace = ?1 AND held.key >= ?2 AND held.key < ?3 AND model = ?4
+    AND octet_length(vector) = octet_length(?5) AND (expires IS NULL OR expires > ?7)
+ORDER BY distance NULLS LAST
+LIMIT ?6;

@@ -74,3 +74,27 @@ WHERE typeof(value) NOT IN ('text', 'blob') OR (typeof(value) = 'text' AND NOT j
 SELECT format('message %d of session %d: the data is not JSON', place & 0xFFFFFFFF, session)
 FROM messages
 WHERE NOT json_valid(data);
+
+-- vectors_of_nobody
+-- Vectors whose text is not there, or is of another namespace than they say.
+SELECT format('vector of message %d of session %d: there is no such message', place & 0xFFFFFFFF, place >> 32)
+FROM message_vectors
+WHERE place NOT IN (SELECT place FROM messages)
+    OR namespace NOT IN (SELECT sessions.namespace FROM sessions WHERE sessions.id = place >> 32)
+UNION ALL
+SELECT format('vector of entry %s: there is no such entry in namespace %d', key, namespace)
+FROM entry_vectors
+WHERE NOT EXISTS (SELECT 1 FROM entries WHERE namespace = entry_vectors.namespace AND key = entry_vectors.key);
+
+-- vector_bytes
+-- Namespaces that do not say what their vectors are.
+SELECT format('namespace %s: it says %d bytes of vectors, there are %d', name, vectors, held)
+FROM (
+    SELECT
+        name,
+        vectors,
+        (SELECT coalesce(sum(octet_length(vector)), 0) FROM entry_vectors WHERE namespace = namespaces.id)
+        + (SELECT coalesce(sum(octet_length(vector)), 0) FROM message_vectors WHERE namespace = namespaces.id) AS held
+    FROM namespaces
+)
+WHERE vectors <> held;
