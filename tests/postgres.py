@@ -49,7 +49,8 @@ def emptied(address: str) -> None:
     """Remove what is in a database of ours."""
     with psycopg.connect(address, autocommit=True) as connection:
         if connection.execute("SELECT to_regclass('botwire.schema')").fetchone() != (None,):
-            for table in "namespaces", "entries", "sessions", "messages", "answers", "texts":
+            tables = "SELECT relname FROM pg_class WHERE relnamespace = 'botwire'::regnamespace AND relkind = 'p'"
+            for (table,) in connection.execute(tables).fetchall():
                 connection.execute(f"DELETE FROM botwire.{table}")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import psycopg
 import pytest
 
 from botwire.records import Clear, GetEntry, Increment, ListKeys
 from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
 from botwire.stores.sqlite import SqliteStore
 from botwire.testing import ClockContract, WallClock, put
 from tests.servers import Server
@@ -36,6 +38,48 @@ class TestSqliteMemory(ClockContract):
         store = store_with(clock, ":memory:")
         yield store
         store.close()
+
+
+CLOCKED = """
+CREATE SCHEMA IF NOT EXISTS clocked;
+CREATE TABLE IF NOT EXISTS clocked.ahead (microseconds bigint);
+DELETE FROM clocked.ahead;
+INSERT INTO clocked.ahead VALUES (0);
+CREATE OR REPLACE FUNCTION clocked.clock_timestamp() RETURNS timestamptz LANGUAGE sql AS
+    'SELECT pg_catalog.clock_timestamp() + microseconds * interval ''1 microsecond'' FROM clocked.ahead';
+"""
+
+
+class ServersClock(WallClock):
+    """The clock of a PostgreSQL server: a function in front of its own one. That it has jumped is known to who writes."""
+
+    def __init__(self, address):
+        super().__init__()
+        self.connection = psycopg.connect(address, autocommit=True)
+        self.connection.execute(CLOCKED)
+        self.store = PostgresStore(address + "&options=-csearch_path%3Dclocked%2Cpg_catalog")
+
+    def jump(self, seconds):
+        super().jump(seconds)
+        self.connection.execute("UPDATE clocked.ahead SET microseconds = %s", (self.ahead,))
+        self.store.write("somewhere", [put("k", 1)])
+
+    def close(self):
+        self.store.close()
+        self.connection.execute("DROP SCHEMA clocked CASCADE")
+        self.connection.close()
+
+
+class TestPostgres(ClockContract):
+    @pytest.fixture
+    def clock(self, postgres):
+        clock = ServersClock(postgres)
+        yield clock
+        clock.close()
+
+    @pytest.fixture
+    def store(self, clock):
+        return clock.store
 
 
 SERVE = """

@@ -118,8 +118,9 @@ EXAMPLES = {
     "entries_named": ("n", '["k"]', 0),
     "some_texts_of_entries": ("n", "", "z", 10),
 }
-SPANNING = {"list_namespaces", "rest_on_access", "change_access"}
-"""What is about all namespaces: the operator's list, and the lock of the rules of access, which touches no table."""
+SPANNING = {"list_namespaces", "rest_on_access", "change_access", "expiring", "redate_answers"}
+"""What is about all namespaces: the operator's list, the lock of the rules of access, which touches no table, and what is done
+when the server's clock was set back."""
 TOUCHED = """
 SELECT relname FROM pg_stat_xact_user_tables
 WHERE coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del > 0
@@ -420,6 +421,41 @@ def test_whoever_holds_a_namespace_holds_up_no_other(store, postgres):
     impatient.write("n", [Put("k", "3")])
     assert value(store, "k") == 3
     impatient.close()
+
+
+def test_a_deadlock_is_tried_again(store, postgres):
+    """PostgreSQL ends whoever has waited for a second: here the store, which holds the namespace that another one wants."""
+    store.write("n", [Put("k", "1")])
+    with psycopg.connect(postgres) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT * FROM botwire.entries WHERE namespace = 'n' FOR UPDATE")
+        waiting = pool.submit(store.write, "n", [Increment("k"), Append("s", (NewMessage(new_id(), "1"),))])
+        time.sleep(0.3)
+        holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")  # given once the store is undone
+        holder.rollback()
+        assert waiting.result() == [2, [1]]
+        deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        holder.execute("SELECT pg_stat_force_next_flush()")
+        assert holder.execute(deadlocks).fetchone()[0] >= 1
+    assert value(store, "k") == 2
+
+
+def test_serialization_failures_are_tried_again():
+    with database() as address:
+        with psycopg.connect(address, autocommit=True) as connection:
+            connection.execute(
+                f"ALTER DATABASE {connection.info.dbname} SET default_transaction_isolation = 'serializable'"
+            )
+        stores = [PostgresStore(address) for _ in range(4)]
+        with ThreadPoolExecutor(4) as pool:
+            work = [
+                pool.submit(store.write, "n", [Increment("k"), Append("s", (NewMessage(new_id(), "1"),))])
+                for _ in range(8)
+                for store in stores
+            ]
+            assert sorted(future.result()[0] for future in work) == list(range(1, 33))
+        assert stores[0].read("n", CountMessages("s")) == 32
+        for store in stores:
+            store.close()
 
 
 def test_a_wait_does_not_set_the_clock_back(store, postgres):

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from ..limits import ACCESS, check_timeout
 from ..plans import DAY, Plans
 from ..records import Hit, ListChanges, Operation, Permit, Query, Result, Search, Write, new_id
 from ..store import STALE, Stale
+from .clock import Clock
 from .commit import TOO_LATE, CommitQueue, Outcome
 from .connections import Connections
 from .following import Feed
@@ -27,7 +29,7 @@ from .postgres_connection import Connection, GuardedRun, Late, ServerClock, conn
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
 from .sql import load_migrations
-from .transaction import Transaction
+from .transaction import PURGE, Transaction
 from .vectors import refuse_vectors
 
 T = TypeVar("T")
@@ -72,9 +74,10 @@ class PostgresStore(Indexed):
         self._closed = False
         self._migrated = False
         self._prepares = True
-        self._clock = ServerClock()
+        self._server_clock = ServerClock()
         self._begin_anew()
         self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
+        self._clock = Clock(self._server_clock)
 
     def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
@@ -82,8 +85,11 @@ class PostgresStore(Indexed):
         if isinstance(query, Search):
             self._bring_up_to_date(namespace)
 
+        moment = self._now()
+
         def attempt(connection: Connection) -> T:
-            moment = self._clock.now()
+            if self._server_clock.is_old:
+                self._hear(connection)
             run = run_on(connection, namespace) if permit is None else GuardedRun(connection, namespace)
             if isinstance(query, Search):
                 result = cast("T", self._search(connection, namespace, query, moment))
@@ -134,9 +140,7 @@ class PostgresStore(Indexed):
         """
         if plan is not None:
             self._plans.check(plan)
-        self._persist(
-            lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._clock.now() // DAY))
-        )
+        self._persist(lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._now() // DAY)))
 
     def _index_state(self, namespace: str) -> str | None:
         return self._persist(lambda connection: state(run_on(connection, namespace), namespace))
@@ -145,7 +149,7 @@ class PostgresStore(Indexed):
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
             unit.begin(self.timeout)
-            transaction = Transaction(unit.run, self._plans, self._clock.hear(unit.time, unit.asked))
+            transaction = Transaction(unit.run, self._plans, self._clock.now())
             result = change(transaction, unit.run)
             transaction.finish()
             unit.commit()
@@ -172,11 +176,47 @@ class PostgresStore(Indexed):
                 queue = self._queues.setdefault(namespace, CommitQueue(self._commit, threads=self.threads))
         return queue
 
+    # The clock
+
+    def _now(self) -> int:
+        """Return the time, outside of any transaction."""
+        moment = self._clock.now()
+        if not self._clock.back or not self._turning.acquire(blocking=False):
+            return moment
+        try:
+            self._go_back()
+        except BotWireError:
+            return moment  # until that works, time stands still
+        finally:
+            self._turning.release()
+        return self._clock.now()
+
+    def transaction(self, unit: Unit, *, may_turn: bool) -> Transaction:
+        """Return a transaction at the time that the server has told."""
+        self._server_clock.hear(unit.time, unit.asked)
+        moment = self._clock.now()
+        if self._clock.back and may_turn:
+            raise _Turned
+        return Transaction(unit.run, self._plans, moment, keep_answers=self._clock.leaps())
+
+    def _go_back(self) -> None:
+        """Remove what has expired by the latest time there was, before time goes on from an earlier one."""
+        latest, after = self._clock.latest, ""
+        while True:
+            page = self._persist(_asks("expiring", (latest, after, PURGE)))
+            for (after,) in page:
+                self._change(after, partial(_purge, after))
+            if len(page) < PURGE:
+                break
+        self._persist(_asks("redate_answers", (self._server_clock(),)))
+        self._clock.go_back(0)
+
     # Connections
 
     def _begin_anew(self) -> None:
         """At the beginning, and on both sides of a fork."""
         self._mutex = threading.Lock()
+        self._turning = threading.Lock()
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
@@ -191,8 +231,7 @@ class PostgresStore(Indexed):
                 migrate(connection.raw, self.address)
                 self._migrated = True
             connection.prepares = False  # for once, it says nothing about a pooler
-            ((there,),) = connection.run("", "time", ())
-            self._clock.hear(there, connection.asked)
+            self._hear(connection)
         except psycopg.Error as error:
             connection.close()
             raise _mapped(self.address, error) from error
@@ -200,6 +239,10 @@ class PostgresStore(Indexed):
             connection.close()
             raise
         return connection
+
+    def _hear(self, connection: Connection) -> None:
+        ((there,),) = connection.run("", "time", ())
+        self._server_clock.hear(there, connection.asked)
 
     @contextmanager
     def _connection(self, deadline: float) -> Iterator[Connection]:
@@ -259,12 +302,17 @@ class PostgresStore(Indexed):
         mark = None if all(write.idempotency_key for write in writes) else "\x01" + new_id()
         told: list[Outcome] | None = None
         pauses = _pauses()
-        new_ids = True
+        new_ids = may_turn = True
+        self._now()
         while True:
-            attempt = _Attempt(writes, self._plans, self._clock, mark, new_ids=new_ids)
+            attempt = _Attempt(self, writes, mark, new_ids=new_ids, may_turn=may_turn)
             try:
                 with self._connection(deadline) as connection:
                     return attempt.run(connection, told, deadline)
+            except _Turned:
+                self._now()
+                may_turn = False
+                continue
             except NotAlone:
                 return [outcome for write in writes for outcome in self._commit_group([write])]
             except BotWireError as error:
@@ -284,17 +332,30 @@ class PostgresStore(Indexed):
         return _mapped(self.address, error)
 
 
+def _asks(name: str, values: Row) -> Callable[[Connection], list[Row]]:
+    """Return what runs a statement that is about all namespaces."""
+    return lambda connection: connection.run("", name, values)
+
+
+def _purge(namespace: str, transaction: Transaction, _: Run) -> None:
+    transaction.purge(namespace)
+
+
+class _Turned(Exception):
+    """The server's clock was set back since it was last heard of: see to that before anything is written."""
+
+
 class _Attempt:
     """One try to commit some writes. ``outcomes`` is set from when they may have been committed."""
 
     def __init__(
-        self, writes: Sequence[Write], plans: Plans, clock: ServerClock, mark: str | None, *, new_ids: bool
+        self, store: PostgresStore, writes: Sequence[Write], mark: str | None, *, new_ids: bool, may_turn: bool
     ) -> None:
+        self._store = store
         self._writes = writes
-        self._plans = plans
-        self._clock = clock
         self._mark = mark
         self._new_ids = new_ids
+        self._may_turn = may_turn
         self.outcomes: list[Outcome] | None = None
 
     def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
@@ -303,8 +364,7 @@ class _Attempt:
         if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
             assert told is not None
             return told
-        moment = self._clock.hear(unit.time, unit.asked)
-        transaction = Transaction(unit.run, self._plans, moment)
+        transaction = self._store.transaction(unit, may_turn=self._may_turn)
         alone = len(self._writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
         transaction.finish()

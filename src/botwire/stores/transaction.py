@@ -179,6 +179,10 @@ class Transaction:
                     account.lines = []
                 self._run("set_account", account.row)
 
+    def purge(self, namespace: str) -> None:
+        """Remove all of a namespace that has expired."""
+        self._purge(self.account(namespace), -1)
+
     def account(self, namespace: str) -> Account:
         """Return the account of a namespace, an empty one when it has none."""
         account = self._accounts.get(namespace)

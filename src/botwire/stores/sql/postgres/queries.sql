@@ -409,3 +409,11 @@ WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::js
 -- some_texts_of_entries
 -- The ids of the texts of some entries from a prefix to the end of its range.
 SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;
+
+-- expiring
+-- The names of namespaces in which something expires by a time, after a name.
+SELECT name FROM botwire.namespaces WHERE expires <= $1 AND name > $2 ORDER BY name LIMIT $3;
+
+-- redate_answers
+-- Let no answer be from the future.
+UPDATE botwire.answers SET created = $1 WHERE created > $1;
