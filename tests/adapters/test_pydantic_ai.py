@@ -12,6 +12,12 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
+    pins = "pydantic-ai-slim==1.0.0", "opentelemetry-api<1.36"  # which it wants, and does not say
+    python = run_tests("pydantic-ai", *pins, only=["test_histories.py", "test_agents.py"])
+    assert installed(python, "pydantic-ai-slim") == (1, 0, 0)
+
+
+def test_with_the_oldest_release_that_has_conversations() -> None:
     tests = ["test_stores.py::test_it_does_what_their_own_store_does", "test_agents.py"]
     python = run_tests("pydantic-ai", "pydantic-ai-slim==2.66.0", only=tests)
     assert installed(python, "pydantic-ai-slim") == (2, 66, 0)

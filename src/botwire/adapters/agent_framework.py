@@ -19,6 +19,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from importlib import import_module
+from inspect import signature
 from typing import Any, Unpack
 from urllib.parse import quote, unquote
 from uuid import UUID
@@ -58,7 +59,8 @@ class BotWireHistoryProvider(HistoryProvider):
         await agent.run("My name is Ada.", session=session)
 
     Messages are on disk when a run is over. Any number of agents, threads, processes and event loops may add to a session
-    at once. Messages that an agent passes on again are stored once, by the rule of the framework's own providers.
+    at once. Messages that an agent passes on again are stored once, by the rule of the framework's own providers. A message of a
+    subclass comes back as a `Message`, with the subclass's own fields as attributes.
 
     Args:
         namespace: the namespace that the sessions are in.
@@ -133,7 +135,7 @@ class BotWireHistoryProvider(HistoryProvider):
         """Add messages at the end of a session, at the most 10,000, all or none; they are on disk when this returns.
 
         Raises:
-            InvalidValue: a message holds something that JSON does not know; nothing was written.
+            InvalidValue: a message holds something that JSON does not know, or would not come back; nothing was written.
             QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         del state, kwargs
@@ -144,6 +146,9 @@ class BotWireHistoryProvider(HistoryProvider):
         if new:
             await self._twin.history(session_id or self.DEFAULT_SESSION).append([_message_to_item(one) for one in new])
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
+
     async def _stored(self, session_id: str | None, last: int | None = None) -> list[Message]:
         records = await self._twin.history(session_id or self.DEFAULT_SESSION).messages(last)
         return [_item_to_message(record.data, record.seq) for record in records]
@@ -153,14 +158,35 @@ def _message_to_item(message: Message) -> dict[str, Any]:
     if not isinstance(message, Message):
         raise InvalidValue(f"a history of Agent Framework holds messages, not {type(message).__name__}")
     item: dict[str, Any] = message.to_dict()
+    if item["type"] != _TYPE:
+        item = item | {"type": _TYPE, "original_type": item["type"]}
+    try:
+        _made(item)
+    except _UNREADABLE as error:
+        raise InvalidValue(f"the {type(message).__name__} would not come back: {error}") from error
     return item
 
 
 def _item_to_message(item: Any, seq: int) -> Message:
     try:
-        return Message.from_dict(item)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return _made(item)
+    except _UNREADABLE as error:
         raise InvalidValue(f"message {seq} of the session is not one of Agent Framework: {error}") from error
+
+
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+_FIELDS = frozenset(signature(Message).parameters) | {"type"}
+_TYPE: str = Message("user").to_dict()["type"]
+
+
+def _made(item: Any) -> Message:
+    """Return a message, with the fields of somebody's subclass, or of a newer release, as attributes."""
+    message = Message.from_dict({name: value for name, value in item.items() if name in _FIELDS})
+    for name in item.keys() - _FIELDS:
+        if name.startswith("_") or hasattr(message, name):
+            raise ValueError(f"a message has no field {name!r}")
+        setattr(message, name, item[name])
+    return message
 
 
 _ID, _CHECKPOINT = "id:", "checkpoint:"

@@ -182,6 +182,9 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
             records = await self._history.messages(self._limit)
         return [_item_to_content(record.data, record.seq) for record in records]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self._memory.namespace!r}, {self._memory.address!r})"
+
     def _to_config(self) -> BotWireMemoryConfig:
         return BotWireMemoryConfig(name=self.name, limit=self._limit, k=self._k, **self._place)
 
@@ -332,6 +335,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             tool_schema=self._tool_schema,
             initial_messages=messages,
         )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
 
     def _to_config(self) -> BotWireChatCompletionContextConfig:
         return BotWireChatCompletionContextConfig(

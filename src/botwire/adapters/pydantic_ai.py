@@ -49,8 +49,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "pydantic_ai.conversation_store":
         raise
-    too_old = "BotWireConversationStore needs pydantic-ai 2.66 or newer: pip install -U pydantic-ai-slim"
-    raise ImportError(too_old, name=error.name) from None
+    ConversationStore, ConversationConflict, ConversationEntry, ConversationRecord = object, Exception, Any, Any
 
 __all__ = ["BotWireConversationStore", "BotWireMessageHistory"]
 
@@ -171,6 +170,7 @@ class BotWireConversationStore(ConversationStore):
     Raises:
         InvalidName: the namespace is not allowed; from the methods: a conversation's id is not 1 to 500 bytes of UTF-8
             without control characters.
+        ImportError: this Pydantic AI is older than 2.66, and has no conversations.
         InvalidArgument: the address or an option is not one.
         StoreError: the file cannot be opened.
 
@@ -183,6 +183,10 @@ class BotWireConversationStore(ConversationStore):
     def __init__(
         self, namespace: str = "pydantic-ai-conversations", url: str | None = None, **options: Unpack[Options]
     ) -> None:
+        if ConversationStore is object:
+            raise ImportError(
+                "BotWireConversationStore needs pydantic-ai 2.66 or newer: pip install -U pydantic-ai-slim"
+            )
         self._memory = AsyncMemory(namespace, url, **options)
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:

@@ -365,6 +365,26 @@ def test_a_provider_answers_as_those_of_the_framework_do(runs: list, skip: bool,
     asyncio.run(run())
 
 
+class Moody(Message):
+    def __init__(self, *arguments: Any, mood: Any = None, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.mood = mood
+
+
+async def test_fields_of_a_subclass_come_back(address: str) -> None:
+    namespace = name()
+    history = BotWireHistoryProvider(namespace, address)
+    await history.save_messages("s", [Moody("user", ["hi"], mood={"good": [1]}, message_id="m")])
+    (back,) = await history.get_messages("s")
+    assert (type(back), back.text, back.mood, back.message_id) == (Message, "hi", {"good": [1]}, "m")
+    await history.save_messages("t", [back])
+    assert (await history.get_messages("t"))[0].to_dict() == back.to_dict()
+    for wrong in ("text", "to_dict", "__deepcopy__"):
+        Memory(namespace, address).history(wrong).append([Message("user", ["x"]).to_dict() | {wrong: "x"}])
+        with pytest.raises(InvalidValue, match=wrong):
+            await history.get_messages(wrong)
+
+
 async def test_what_is_not_a_message_is_refused(address: str) -> None:
     namespace = name()
     history = BotWireHistoryProvider(namespace, address)

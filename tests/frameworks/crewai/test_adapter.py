@@ -7,6 +7,7 @@ import copy
 import json
 import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -342,6 +343,22 @@ def test_a_flow_persistence_is_made_again_without_its_secrets(tmp_path: Path) ->
         BotWireFlowPersistence.model_validate(dumped)
     with pytest.raises(InvalidValue, match="dict or a pydantic model"):
         plain.save_state("f", "m", [1])
+
+
+def test_sixteen_flows_and_sixteen_threads_that_remember_lose_nothing(address: str) -> None:
+    namespace = name()
+    persistence, tools = BotWireFlowPersistence(namespace, address), memory_tools(namespace, address)
+
+    def use(thread: int) -> None:
+        for number in range(4):
+            persistence.save_state(f"flow-{thread}", "count", {"n": number})
+            tools[0].run(key=f"{thread}/{number}", value=str(number))
+
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(use, range(16)))
+    assert [persistence.load_state(f"flow-{thread}") for thread in range(16)] == [{"n": 3}] * 16
+    facts = {f"{thread}/{number}": str(number) for thread in range(16) for number in range(4)}
+    assert Memory(namespace, address).get_many(facts) == facts
 
 
 # Tools

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import sys
 from typing import Any
 
 from pydantic_ai import Agent
-from pydantic_ai.conversation import Conversation
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
@@ -39,15 +39,23 @@ def weather(city: str) -> str:
 
 async def chat(role: str, address: str) -> dict[str, Any]:
     text = "I am Ada." if role == "talk" else "Who am I?"
+    history = BotWireMessageHistory("ada", url=address)
+    by_hand = await agent.run(text, message_history=await history.aload())
+    await history.aappend(by_hand.new_messages())
+    report = {"by hand": by_hand.output, "messages": len(history.load())}
+    if importlib.util.find_spec("pydantic_ai.conversation_store"):  # since 2.66
+        report |= await converse(text, address)
+    return report
+
+
+async def converse(text: str, address: str) -> dict[str, Any]:
+    from pydantic_ai.conversation import Conversation
+
     store = BotWireConversationStore(url=address)
     conversation = await store.load("ada") or Conversation(conversation_id="ada")
     result = await agent.run(text, conversation=conversation)
     await store.save(result)
-    history = BotWireMessageHistory("ada", url=address)
-    by_hand = await agent.run(text, message_history=await history.aload())
-    await history.aappend(by_hand.new_messages())
-    requests = (await store.load("ada")).usage.requests
-    return {"answer": result.output, "by hand": by_hand.output, "requests": requests, "messages": len(history.load())}
+    return {"answer": result.output, "requests": (await store.load("ada")).usage.requests}
 
 
 async def main(role: str, *addresses: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import subprocess
@@ -10,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.servers import Server
+
+CONVERSATIONS = importlib.util.find_spec("pydantic_ai.conversation_store") is not None
+"""Pydantic AI has them since 2.66."""
 
 
 def run(role: str, addresses: list[str], code: int) -> list[dict[str, Any]]:
@@ -23,6 +27,7 @@ def test_an_agent_remembers_after_being_killed(tmp_path: Path, server: Server) -
     addresses = [f"sqlite:///{tmp_path}/memory.db", server.url]
     for first, second in zip(run("talk", addresses, -signal.SIGKILL), run("resume", addresses, 0), strict=True):
         said = "I am Ada. | {'city': 'Zürich'} | Sun in Zürich."
-        assert first == {"answer": said, "by hand": said, "requests": 2, "messages": 4}
-        assert second["answer"] == second["by hand"] == f"{said} | {said} | Who am I?"
-        assert (second["requests"], second["messages"]) == (3, 6)
+        again = f"{said} | {said} | Who am I?"
+        conversed = [{"answer": said, "requests": 2}, {"answer": again, "requests": 3}] if CONVERSATIONS else [{}, {}]
+        assert first == {"by hand": said, "messages": 4} | conversed[0]
+        assert second == {"by hand": again, "messages": 6} | conversed[1]

@@ -1,4 +1,4 @@
-"""BotWireConversationStore beside Pydantic AI's own store, BotWireMessageHistory, and both with many writers."""
+"""BotWireConversationStore beside Pydantic AI's own store, and with many writers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from pydantic_ai.tools import DeferredToolRequests
 from pydantic_ai.usage import RequestUsage, RunUsage
 
 from botwire import InvalidName, InvalidValue, Memory
-from botwire.adapters.pydantic_ai import BotWireConversationStore, BotWireMessageHistory
+from botwire.adapters.pydantic_ai import BotWireConversationStore
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
 EVERY: list[ModelMessage] = [
@@ -255,50 +255,6 @@ async def test_wrong_names_and_what_is_not_json(store: BotWireConversationStore)
         with pytest.raises(InvalidValue):
             await store.save(Conversation(conversation_id="c", messages=[request("x"), message]))
     assert await store.list_conversations() == []
-
-
-# Message histories by hand
-
-
-@pytest.fixture
-def history(address: str) -> BotWireMessageHistory:
-    return BotWireMessageHistory(str(uuid.uuid4()), url=address)
-
-
-async def test_a_message_history(history: BotWireMessageHistory) -> None:
-    assert history.load() == []
-    history.append(EVERY)
-    await history.aappend([request("last")])
-    assert history.load() == await history.aload() == [*EVERY, request("last")]
-    assert history.load(1) == await history.aload(1) == [request("last")]
-    history.clear()
-    assert history.load() == []
-    await history.aappend([request("again")])
-    await history.aclear()
-    assert history.load() == []
-
-
-def test_what_is_not_a_message(history: BotWireMessageHistory) -> None:
-    for wrong in ("text", {"kind": "request"}, ModelRequest([ToolReturnPart("f", float("nan"), tool_call_id="1")])):
-        with pytest.raises(InvalidValue):
-            history.append([request("fine"), wrong])
-    assert history.load() == []
-    history._history.append([{"kind": "request", "secret": "sEcReT"}])
-    with pytest.raises(InvalidValue, match="parts") as caught:
-        history.load()
-    assert "sEcReT" not in str(caught.value)
-
-
-def test_16_threads_on_one_history_lose_nothing(history: BotWireMessageHistory) -> None:
-    def work(writer: int) -> None:
-        for number in range(5):
-            history.append([request(f"{writer}/{number}/a"), request(f"{writer}/{number}/b")])
-
-    with ThreadPoolExecutor(16) as threads:
-        list(threads.map(work, range(16)))
-    found = [text(message) for message in history.load()]
-    assert Counter(found) == Counter(f"{w}/{n}/{part}" for w in range(16) for n in range(5) for part in "ab")
-    assert all(first[:-1] == second[:-1] for first, second in zip(found[::2], found[1::2], strict=True))
 
 
 def text(message: ModelMessage) -> str:
