@@ -462,6 +462,16 @@ def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:
     return _json({"messages": page, "next": messages[-1].seq if full and messages else None})
 
 
+def encode_message(message: Message) -> bytes:
+    """Return a message alone."""
+    return _json(_message(message))
+
+
+def encode_change(change: Change) -> bytes:
+    """Return a change alone."""
+    return _json(change_document(change))
+
+
 def encode_sessions(sessions: Sequence[Session], *, full: bool) -> bytes:
     """Return a page of sessions."""
     page = [
@@ -485,6 +495,11 @@ def encode_hits(hits: list[Hit]) -> bytes:
 def encode_texts(texts: list[records.Text], *, full: bool) -> bytes:
     """Return a page of texts without vectors."""
     return _json({"texts": [_given(text) for text in texts], "next": texts[-1].place if full and texts else None})
+
+
+def encode_hit(hit: Hit) -> bytes:
+    """Return a hit alone."""
+    return _json(_hit(hit))
 
 
 def encode_usage(namespace: str, usage: Usage) -> bytes:

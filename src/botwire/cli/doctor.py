@@ -1,0 +1,164 @@
+"""What is installed, where the memory is and why, whether it can be reached, and whether it keeps what is written."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apsw
+import typer
+
+from ..errors import BotWireError
+from ..memory import Memory
+from ..stores import default_address, default_path, is_postgres, sqlite_path
+from ..version import __version__
+from .base import Json, Url, app, line_of, memory_at, place_of
+
+_EXTRAS = {
+    "server": ("fastapi", "uvicorn", "typer"),
+    "langchain": ("langchain-core",),
+    "postgres": ("psycopg",),
+    "encryption": ("cryptography",),
+    "mcp": ("mcp",),
+}
+_IN_MEMORY = frozenset({"tmpfs", "ramfs"})
+_OVER_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
+_PROBE = "botwire-doctor"
+_PATIENCE = 3.0
+"""Seconds until a memory is taken for out of reach."""
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at; ``ok``: None when it is neither good nor bad."""
+
+    what: str
+    found: str
+    ok: bool | None = None
+
+
+@app.command()
+def doctor(url: Url = None, as_json: Json = False) -> None:
+    """Look at what is installed, which address is used and why, and whether the memory is reached and durable.
+
+    It writes nothing. Exits with 1 when something is wrong.
+    """
+    wrong = False
+    for finding in _findings(url):
+        wrong = wrong or finding.ok is False
+        mark = {None: " ", True: "✓", False: "✗"}[finding.ok]
+        typer.echo(line_of(finding._asdict()) if as_json else f"{mark} {finding.what:<12}  {finding.found}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _findings(url: str | None) -> Iterator[Finding]:
+    yield Finding("botwire", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
+    yield Finding("sqlite", f"{apsw.sqlite_lib_version()}, apsw {apsw.apsw_version()}")
+    for extra, packages in _EXTRAS.items():
+        yield Finding(extra, _installed(extra, packages))
+    address = default_address() if url is None else str(place_of(url))
+    yield Finding("address", f"{_shown(address)}, {_why(url)}")
+    if address.startswith("http"):
+        yield Finding(
+            "token", "BOTWIRE_TOKEN is set" if os.environ.get("BOTWIRE_TOKEN") else "none: BOTWIRE_TOKEN is not set"
+        )
+    file = None if address.startswith("http") or is_postgres(address) else sqlite_path(address)
+    if file is not None and file != ":memory:" and not Path(file).exists():
+        yield _not_there(Path(file))
+        return
+    try:
+        with memory_at(_PROBE, url, timeout=_PATIENCE) as memory:
+            yield Finding("reached", _timed(memory.usage), ok=True)
+            yield from _durable(memory, address)
+    except (BotWireError, ImportError) as error:
+        yield Finding("reached", f"no: {error}", ok=False)
+
+
+def _installed(extra: str, packages: tuple[str, ...]) -> str:
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {metadata.version(package)}")
+        except metadata.PackageNotFoundError:
+            return f"not installed: pip install 'botwire[{extra}]'"
+    return ", ".join(versions)
+
+
+def _shown(address: str) -> str:
+    if not is_postgres(address):
+        return address
+    from ..stores.postgres import without_password
+
+    return without_password(address)
+
+
+def _why(url: str | None) -> str:
+    if url is not None:
+        return "as said by --url"
+    if os.environ.get("BOTWIRE_URL", "").strip():
+        return "as the environment variable BOTWIRE_URL says"
+    return "the default: neither --url nor BOTWIRE_URL says otherwise"
+
+
+def _not_there(file: Path) -> Finding:
+    folder = file.parent
+    if file == default_path() or (folder.is_dir() and os.access(folder, os.W_OK)):
+        return Finding("reached", "the file is not there yet: the first write makes it", ok=True)
+    why = "may not be written" if folder.is_dir() else "is not there"
+    return Finding("reached", f"no: the folder {folder} {why}", ok=False)
+
+
+def _timed(look: Callable[[], Any]) -> str:
+    look()
+    begun = time.perf_counter()
+    look()
+    return f"yes, a read takes {(time.perf_counter() - begun) * 1_000:.2f} ms"
+
+
+def _durable(memory: Memory, address: str) -> Iterator[Finding]:
+    if address.startswith("http"):
+        yield Finding("durable", "as its server is; a write that has returned is on the server's disk")
+    elif is_postgres(address):
+        yield Finding("durable", "as its server is: fsync and synchronous_commit have to be on, as they are by default")
+    elif memory.address == "sqlite:///:memory:":
+        yield Finding("durable", "no: it is in memory, and gone with the process", ok=False)
+    else:
+        yield from _durable_file(Path(sqlite_path(memory.address)))
+
+
+def _durable_file(file: Path) -> Iterator[Finding]:
+    kind = _filesystem_of(file)
+    where = f"the file system of {file} ({kind})" if kind else f"the file system of {file}"
+    if kind in _IN_MEMORY:
+        yield Finding("durable", f"no: {where} is in memory, and gone with the machine", ok=False)
+    elif kind in _OVER_NETWORK:
+        yield Finding(
+            "durable", f"no: {where} is on the network, where SQLite's locks do not hold: use botwire serve", ok=False
+        )
+    else:
+        yield Finding("durable", f"yes: each write is synced to {where}", ok=True)
+    mode = file.stat().st_mode & 0o077
+    if mode:
+        yield Finding("private", f"no: others on this machine may use it ({mode:03o}): chmod 600 {file}", ok=False)
+    space = os.statvfs(file)
+    free = space.f_bavail * space.f_frsize
+    yield Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
+
+
+def _filesystem_of(file: Path) -> str:
+    """Return the type of the file system that a file is on; nothing where the system does not say."""
+    try:
+        mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    for _, place, found, *_ in (line.split(" ") for line in mounts):
+        inside = file.resolve().is_relative_to(place.replace("\\040", " "))
+        if inside and len(place) >= len(best):
+            best, kind = place, found
+    return kind

@@ -1,0 +1,280 @@
+"""Commands that read and write a memory: keys, sessions, search, watch, usage."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC
+from typing import Annotated, Any
+
+import typer
+
+from .. import wire
+from ..errors import InvalidArgument
+from ..limits import MAX_HITS
+from ..records import Change, Message
+from .base import Json, Name, Url, app, line_of, memory_at, missing, seconds_of
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The key.")]
+
+
+@app.command()
+def get(namespace: Name, key: Key, url: Url = None, as_json: Json = False) -> None:
+    """Print the value under a key: text and bytes as they are, anything else as JSON. Exits with 1 when there is none."""
+    with memory_at(namespace, url) as memory:
+        entry = memory.entry(key)
+    if entry is None:
+        raise missing(f"there is no key {key!r} in namespace {namespace!r}")
+    if as_json:
+        typer.echo(wire.encode_entry(namespace, entry).decode())
+    elif isinstance(entry.stored, bytes):
+        sys.stdout.buffer.write(entry.stored)
+        sys.stdout.buffer.flush()
+    else:
+        typer.echo(_text(entry.value))
+
+
+@app.command("set")
+def set_(
+    namespace: Name,
+    key: Key,
+    value: Annotated[
+        str, typer.Argument(help="JSON, and what is no JSON is text; -: what comes from standard input.")
+    ] = "-",
+    url: Url = None,
+    text: Annotated[bool, typer.Option("--text", help="It is text, also if it looks like JSON.")] = False,
+    raw: Annotated[bool, typer.Option("--bytes", help="It is bytes, from standard input.")] = False,
+    ttl: Annotated[
+        str, typer.Option(help="In how long it is gone: a number and s, m, h or d, such as 90d; or never.")
+    ] = "never",
+    if_version: Annotated[
+        int | None, typer.Option(help="Only if the entry is at this version; 0: only if there is none.", min=0)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Set a key. Prints the entry's new version."""
+    if raw and value != "-":
+        raise InvalidArgument("--bytes takes them from standard input: leave out the value")
+    given: Any = sys.stdin.buffer.read() if raw else _value(sys.stdin.read() if value == "-" else value, text=text)
+    with memory_at(namespace, url) as memory:
+        version = memory.set(key, given, ttl=seconds_of(ttl, "--ttl"), if_version=if_version)
+    typer.echo(line_of({"namespace": namespace, "key": key, "version": version}) if as_json else str(version))
+
+
+@app.command()
+def delete(
+    namespace: Name,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY…", help="The keys.")],
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Remove keys. Exits with 1 when none of them was there."""
+    with memory_at(namespace, url) as memory:
+        gone = memory.delete_many(keys)
+    typer.echo(line_of({"deleted": gone}) if as_json else f"{gone:,} removed")
+    if not gone:
+        raise typer.Exit(1)
+
+
+@app.command()
+def keys(
+    namespace: Name,
+    prefix: Annotated[str, typer.Option(help="Only keys that begin with it.")] = "",
+    after: Annotated[str | None, typer.Option(help="Only keys behind this one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="How many at the most.", min=0, show_default="all")] = None,
+    values: Annotated[bool, typer.Option("--values", help="With their values, as JSON.")] = False,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List keys, one a line, in the order of their bytes."""
+    left = sys.maxsize if limit is None else limit
+    with memory_at(namespace, url) as memory:
+        while (
+            page := memory.items(prefix, limit=min(_PAGE, left), after=after)
+            if values
+            else [(key, None) for key in memory.list_keys(prefix, limit=min(_PAGE, left), after=after)]
+        ):
+            for key, value in page:
+                typer.echo(_key_line(key, value, values=values, as_json=as_json))
+            after, left = page[-1][0], left - len(page)
+            if not left:
+                break
+
+
+@app.command()
+def history(
+    namespace: Name,
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
+    last: Annotated[int | None, typer.Option(help="Only the last so many messages.", min=0)] = None,
+    after: Annotated[int, typer.Option(help="Only messages behind this number.", min=0)] = 0,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Print the messages of a session, in order. Exits with 1 when there are none."""
+    with memory_at(namespace, url) as memory:
+        chat = memory.history(session)
+        if last is not None:
+            after = max(after, len(chat) - last)
+        start = after
+        while page := chat.messages(after=after, limit=_PAGE):
+            for message in page:
+                typer.echo(wire.encode_message(message).decode() if as_json else _message_line(message))
+            after = page[-1].seq
+    if after == start and last != 0:
+        raise missing(f"there are no messages in session {session!r} of namespace {namespace!r}")
+
+
+@app.command()
+def sessions(
+    namespace: Name,
+    limit: Annotated[int | None, typer.Option(help="How many at the most.", min=0, show_default="all")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """List the sessions, the newest first, with how many messages they have and when the last one came."""
+    left, before = sys.maxsize if limit is None else limit, None
+    with memory_at(namespace, url) as memory:
+        while page := memory.sessions(limit=min(_PAGE, left), before=before):
+            for item in page:
+                facts = {"session": item.name, "messages": item.messages, "created_at": item.created_at}
+                full = {**facts, "updated_at": item.updated_at}
+                typer.echo(
+                    line_of(full)
+                    if as_json
+                    else f"{item.messages:>8,}  {item.updated_at:%Y-%m-%d %H:%M:%S}  {item.name}"
+                )
+            before, left = page[-1].place, left - len(page)
+            if not left:
+                break
+
+
+@app.command()
+def usage(namespace: Name, url: Url = None, as_json: Json = False) -> None:
+    """Show what a namespace holds, what it wrote today, and what its plan allows."""
+    with memory_at(namespace, url) as memory:
+        found = memory.usage()
+    if as_json:
+        typer.echo(wire.encode_usage(namespace, found).decode())
+        return
+    typer.echo(f"plan          {found.plan}")
+    typer.echo(f"writes today  {found.writes_today:,} of {_limit(found.writes_per_day)}")
+    typer.echo(f"bytes         {found.bytes:,} of {_limit(found.max_bytes)}")
+    typer.echo(f"resets at     {found.resets_at:%Y-%m-%d %H:%M:%S} UTC")
+
+
+@app.command()
+def watch(
+    namespace: Name,
+    prefix: Annotated[str, typer.Option(help="Only changes of keys that begin with it.")] = "",
+    session: Annotated[str | None, typer.Option(help="Only changes of this session.")] = None,
+    after: Annotated[
+        int | None,
+        typer.Option(help="Go on behind this version; 0: from the beginning.", min=0, show_default="from now on"),
+    ] = None,
+    wait: Annotated[
+        str,
+        typer.Option(
+            help="End when nothing has changed for so long: a number and s, m, h or d, such as 30s; or never."
+        ),
+    ] = "never",
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Print what changes, as it changes, until Ctrl-C: a line for each change, with its version first."""
+    with memory_at(namespace, url) as memory:
+        changes = memory.watch(prefix, session=session, after=after, wait=seconds_of(wait, "--wait"))
+        try:
+            for change in changes:
+                typer.echo(wire.encode_change(change).decode() if as_json else _change_line(change))
+                sys.stdout.flush()
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        finally:
+            changes.close()
+
+
+@app.command()
+def search(
+    namespace: Name,
+    query: Annotated[str, typer.Argument(help="A question or some words.")],
+    url: Url = None,
+    limit: Annotated[int, typer.Option(help="How many hits at the most.", min=1, max=MAX_HITS)] = 10,
+    session: Annotated[str | None, typer.Option(help="Only messages of this session.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only entries whose key begins with it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Find what was said: a line for each hit, the best first."""
+    with memory_at(namespace, url) as memory:
+        for hit in memory.search(query, limit=limit, session=session, prefix=prefix):
+            if as_json:
+                typer.echo(wire.encode_hit(hit).decode())
+                continue
+            where = hit.entry.key if hit.entry else f"{hit.session}#{hit.message.seq if hit.message else ''}"
+            typer.echo(f"{hit.score:7.3f}  {where}  {hit.snippet}")
+
+
+_PAGE = 500
+"""Rows that are read at once."""
+
+
+def _value(given: str, *, text: bool) -> Any:
+    if text:
+        return given
+    try:
+        return json.loads(given)
+    except ValueError:
+        return given
+
+
+def _text(value: Any) -> str:
+    """Return a value as a person reads it on one line: text as it is, anything else as JSON."""
+    if isinstance(value, str):
+        return value
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, bytes):
+        value = {"value_base64": base64.b64encode(value).decode()}
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _key_line(key: str, value: Any, *, values: bool, as_json: bool) -> str:
+    if not as_json:
+        return f"{key}\t{_json(value)}" if values else key
+    if isinstance(value, bytes):
+        return line_of({"key": key, "value_base64": base64.b64encode(value).decode()})
+    return line_of({"key": key, "value": value} if values else {"key": key})
+
+
+def _message_line(message: Message) -> str:
+    when = message.created_at.astimezone(UTC)
+    return f"{message.seq:>6}  {when:%Y-%m-%d %H:%M:%S}  {_said(message.data)}"
+
+
+def _said(data: Any) -> str:
+    """Return who says what, where a message is made as OpenAI's or as LangChain's are; or else its data."""
+    if isinstance(data, Mapping):
+        inner = data.get("data")
+        role, content = data.get("role"), data.get("content")
+        if isinstance(inner, Mapping):
+            role, content = data.get("type"), inner.get("content")
+        if isinstance(role, str) and isinstance(content, str):
+            return f"{role}: {content}"
+    return _text(data)
+
+
+def _change_line(change: Change) -> str:
+    about = {
+        "set": f"{change.key}\t{_json(change.value)}",
+        "clear": f"{change.prefix}*",
+        "append": f"{change.session}\t{_said(change.value)}",
+        "pop": f"{change.session}\t{change.left} left",
+    }
+    return f"{change.version}\t{change.kind}\t{about.get(change.kind, change.key)}"
+
+
+def _limit(limit: int | None) -> str:
+    return "any number" if limit is None else f"{limit:,}"
