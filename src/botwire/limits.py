@@ -50,6 +50,7 @@ def check_namespace(name: object) -> str:
         raise InvalidName(
             f"namespace {_shown(name)} is not allowed: use 1 to {MAX_NAMESPACE_CHARS} characters, "
             "no '/', no control characters, and not '.' or '..'"
+            + ("; an address is passed as url=" if "://" in name else "")
         )
     return str(name)
 

@@ -8,11 +8,13 @@ from tests.environments import installed, run_tests
 
 
 def test_with_the_newest_release() -> None:
-    assert installed(run_tests("llama-index", "llama-index-core"), "llama-index-core") >= (0, 14, 25)
+    assert installed(run_tests("llama-index", "llama-index-core", "cryptography"), "llama-index-core") >= (0, 14, 25)
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("llama-index", "llama-index-core==0.13.0", only=["test_stores.py", "test_agents.py"])
+    python = run_tests(
+        "llama-index", "llama-index-core==0.13.0", "cryptography", only=["test_stores.py", "test_agents.py"]
+    )
     assert installed(python, "llama-index-core") == (0, 13, 0)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, Unpack, cast
+from typing import Any, Self, TypeAlias, Unpack, cast
 
 from ..aio import AsyncMemory
 from ..bridge import blocking
@@ -35,6 +35,7 @@ try:
     from llama_index.core.bridge.pydantic import Field, PrivateAttr
     from llama_index.core.storage.chat_store.base import BaseChatStore
     from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
+    from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
 except ModuleNotFoundError as error:
     if error.name not in {"llama_index", "llama_index.core"}:
         raise
@@ -75,6 +76,9 @@ class BotWireChatStore(BaseChatStore):
 
     namespace: str = Field(description="The namespace that the messages are in")
     url: str | None = Field(default=None, repr=False, description="Where it is; None: the default address")
+    encrypted: bool = Field(
+        default=False, repr=False, description="Whether it needs its encryption key to be made again"
+    )
 
     _memory: Memory = PrivateAttr()
     _async_memory: AsyncMemory = PrivateAttr()
@@ -82,10 +86,17 @@ class BotWireChatStore(BaseChatStore):
     def __init__(
         self, namespace: str = "llama-index-chats", url: str | None = None, **options: Unpack[Options]
     ) -> None:
-        options.pop("class_name", None)  # type: ignore[typeddict-item]  # which `from_dict` passes on
+        encrypted = _encrypted(options)
         memory = Memory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url)
+        super().__init__(namespace=namespace, url=url, encrypted=encrypted)
         self._memory, self._async_memory = memory, AsyncMemory.of(memory)
+
+    def __deepcopy__(self, memo: object = None) -> Self:
+        """A copy of a memory has its messages in the same place."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again_made, (type(self), self.model_dump())
 
     @classmethod
     def class_name(cls) -> str:
@@ -164,15 +175,27 @@ class BotWireMemoryStore(AsyncDBChatStore):
 
     namespace: str = Field(description="The namespace that the messages are in")
     url: str | None = Field(default=None, repr=False, description="Where it is; None: the default address")
+    encrypted: bool = Field(
+        default=False, repr=False, description="Whether it needs its encryption key to be made again"
+    )
 
     _memory: AsyncMemory = PrivateAttr()
 
     def __init__(
         self, namespace: str = "llama-index-memories", url: str | None = None, **options: Unpack[Options]
     ) -> None:
+        encrypted = _encrypted(options)
         memory = AsyncMemory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url)
+        super().__init__(namespace=namespace, url=url, encrypted=encrypted)
         self._memory = memory
+
+    def __deepcopy__(self, memo: object = None) -> Self:
+        """A copy of a memory has its messages in the same place."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # LlamaIndex leaves out of what it stores of a workflow whatever cannot be pickled, and would go on in memory.
+        return _again_made, (type(self), self.model_dump())
 
     @classmethod
     def class_name(cls) -> str:
@@ -244,7 +267,27 @@ class BotWireMemoryStore(AsyncDBChatStore):
         return list(dict.fromkeys(log.partition("/")[2] for log in logs))
 
 
+RECOGNIZED_CHAT_STORES[BotWireChatStore.class_name()] = BotWireChatStore
+"""Where ``ChatMemoryBuffer.from_dict`` looks for the class that a dict names."""
+
 _STATUSES = (MessageStatus.ARCHIVED, MessageStatus.ACTIVE)
+
+
+def _encrypted(options: Options) -> bool:
+    """Whether there is an encryption key, and take out of the options what `to_dict` put among them.
+
+    Raises:
+        InvalidArgument: there was a key when the dict was made, and there is none now.
+    """
+    given = cast("dict[str, Any]", options)
+    given.pop("class_name", None)
+    if given.pop("encrypted", False) and not given.get("encryption_key"):
+        raise InvalidArgument("these messages are encrypted: make the store anew, with its encryption_key")
+    return bool(given.get("encryption_key"))
+
+
+def _again_made(cls: type[Any], fields: dict[str, Any]) -> Any:
+    return cls(**fields)
 
 
 def _log(key: str, status: MessageStatus) -> str:

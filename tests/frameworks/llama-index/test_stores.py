@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
+import json
+import pickle
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llama_index.core.llms import ChatMessage, ImageBlock, MessageRole, TextBlock
-from llama_index.core.memory import Memory
+from llama_index.core.memory import ChatMemoryBuffer, Memory
 from llama_index.core.storage.chat_store import SimpleChatStore
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
@@ -177,6 +180,38 @@ def test_a_store_can_be_made_from_its_dict(store: BotWireChatStore) -> None:
     store.add_message("k", ChatMessage("x"))
     assert BotWireChatStore.from_dict(store.to_dict()).get_messages("k") == [ChatMessage("x")]
     assert store.url not in repr(store)
+
+
+def test_copies_and_what_is_loaded_again_have_their_messages_in_the_same_place(store: BotWireChatStore) -> None:
+    buffer = ChatMemoryBuffer.from_defaults(chat_store=store, chat_store_key="k", tokenizer_fn=str.split)
+    buffer.put(ChatMessage("x"))
+    loaded = ChatMemoryBuffer.from_dict(json.loads(json.dumps(buffer.to_dict())))
+    for again in (copy.deepcopy(buffer), pickle.loads(pickle.dumps(buffer)), loaded):
+        assert again.chat_store.get_messages("k") == [ChatMessage("x")]
+    db = BotWireMemoryStore(store.namespace, store.url)
+    for other in (copy.deepcopy(db), pickle.loads(pickle.dumps(db))):
+        assert (type(other), other.namespace, other.url) == (BotWireMemoryStore, db.namespace, db.url)
+
+
+@pytest.mark.skipif("chat_store" not in inspect.signature(Memory.from_defaults).parameters, reason="a newer release")
+async def test_a_memory_that_was_stored_with_a_workflow_goes_on_where_it_was(address: str) -> None:
+    db = BotWireMemoryStore(f"test-{uuid.uuid4()}", address)
+    memory = Memory.from_defaults(session_id="ada", chat_store=db, tokenizer_fn=str.split)
+    await memory.aput(ChatMessage("x"))
+    for again in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory))):
+        assert await again.aget_all() == [ChatMessage("x")]
+
+
+def test_what_was_encrypted_is_not_gone_on_with_in_the_open(address: str) -> None:
+    options = {"namespace": f"test-{uuid.uuid4()}", "url": address, "encryption_key": b"k" * 32}
+    for store in (BotWireChatStore(**options), BotWireMemoryStore(**options)):
+        assert "kkk" not in repr(store.model_dump())
+        with pytest.raises(InvalidArgument, match="encryption_key"):
+            pickle.loads(pickle.dumps(store))
+    data = BotWireChatStore(**options).to_dict()
+    with pytest.raises(InvalidArgument, match="encryption_key"):
+        BotWireChatStore.from_dict(data)
+    assert BotWireChatStore.from_dict(data, encryption_key=b"k" * 32).get_keys() == []
 
 
 def test_16_threads_on_one_store_lose_nothing(store: BotWireChatStore) -> None:
