@@ -482,15 +482,21 @@ def test_exporting(console, agent, operator):
     agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
     agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
     agent.history("s/2").append(["x"])
+    spaced = '{"operations": [{"op": "put", "key": "spaced", "value": [1,\n 2.0, "a\\n b"]}]}'
+    headers = {"Authorization": f"Bearer {operator}", "Content-Type": "application/json"}
+    assert console.context.request.post(f"/memory/{agent.namespace}", data=spaced, headers=headers).ok
     page = console.open("n", agent.namespace, token=operator)
     with page.expect_download() as download:
         page.get_by_role("button", name="Export").click()
     assert download.value.suggested_filename == f"{agent.namespace}.jsonl"
     lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
-    entries = {line["entry"]["key"]: line["entry"] for line in lines if "entry" in line}
+    assert lines[0] == {"format": "botwire", "version": 1, "namespace": agent.namespace}
+    assert lines[-1] == {"end": True}
+    entries = {line["key"]: line for line in lines if "key" in line}
     assert entries["big"]["value"] == 12345678901234567890
-    assert set(entries) == {"big", "bytes", "text"}
-    said = [line["message"]["data"]["content"] for line in lines if line.get("session") == "s/1"]
+    assert set(entries) == {"big", "bytes", "text", "spaced"}
+    assert entries["spaced"]["value"] == [1, 2.0, "a\n b"]
+    said = [line["data"]["content"] for line in lines if line.get("session") == "s/1"]
     assert said == [str(n) for n in range(1_500)]
 
 

@@ -35,6 +35,7 @@ print(botwire.__version__)
 USES = {
     "server": "from botwire.server.app import create_app; import botwire.server.console",
     "langchain": "from botwire import BotWireChatHistory; BotWireChatHistory('s', url='sqlite:///:memory:').add_user_message('x')",
+    "mcp": "from botwire.adapters.mcp import create_server; create_server('n', 'sqlite:///:memory:')",
     "postgres": "import botwire.stores.postgres",
     "encryption": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', encryption_key=botwire.generate_key()); m.set('k', 1); assert m['k'] == 1",
     "vectors": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', embedder=lambda texts: [[1] for _ in texts]); m['k'] = 'v'; assert m.search('x')",

@@ -78,6 +78,7 @@ def create_app(
         recording = asyncio.create_task(gate.recorder.run())
         yield
         recording.cancel()
+        await asyncio.gather(recording, return_exceptions=True)
         await store.close()
         log.info("stopped")
 

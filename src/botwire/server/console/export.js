@@ -1,8 +1,8 @@
-// A namespace as a file of JSON Lines, a page at a time.
+// A namespace as a file of JSON Lines, as `botwire export` writes it, a page at a time.
 
 import { ask } from "./api.js";
 import { button, download, h, number, say } from "./dom.js";
-import { items, member } from "./json.js";
+import { items, member, oneLine } from "./json.js";
 
 const PAGE = 1_000;
 
@@ -33,15 +33,18 @@ export class Exporting {
     this.button.disabled = false;
   }
 
+  // The first line says what it is, the last one that it is whole.
   async *lines() {
     const name = encodeURIComponent(this.namespace);
-    yield* this.pages(`memory/${name}`, { values: true }, "entries", "after", (text) => `{"entry": ${text}}`);
-    for await (const sessions of this.pages(`sessions/${name}`, {}, "sessions", "before", (text) => text)) {
-      for (const { session } of sessions.map((text) => JSON.parse(text))) {
-        const quoted = JSON.stringify(session);
-        yield* this.pages(`sessions/${name}`, { session }, "messages", "after", (text) => `{"session": ${quoted}, "message": ${text}}`);
-      }
+    yield [JSON.stringify({ format: "botwire", version: 1, namespace: this.namespace })];
+    yield* this.pages(`memory/${name}`, { values: true }, "entries", "after", oneLine);
+    const names = [];
+    for await (const page of this.pages(`sessions/${name}`, {}, "sessions", "before", (text) => JSON.parse(text).session)) names.push(...page);
+    for (const session of names.reverse()) {
+      const begin = `{"session": ${JSON.stringify(session)}, `;
+      yield* this.pages(`sessions/${name}`, { session }, "messages", "after", (text) => begin + oneLine(text).slice(1));
     }
+    yield ['{"end": true}'];
   }
 
   async *pages(path, query, what, cursor, line) {

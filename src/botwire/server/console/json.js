@@ -56,6 +56,10 @@ export function member(text, wanted) {
 
 export const items = (text) => Array.from(children(text), ([, value]) => value);
 
+export function oneLine(text) {
+  return /[\r\n]/.test(text) ? Array.from(tokens(text), ([at, end]) => text.slice(at, end)).join("") : text;
+}
+
 export function pretty(text) {
   let out = "";
   let depth = 0;
