@@ -12,6 +12,8 @@ import pytest
 from playwright.sync_api import expect
 
 from botwire import Memory, QuotaExceeded
+from botwire.stores import open_store
+from botwire.transfer import import_lines
 from tests.console.conftest import PAYLOADS
 from tests.servers import Server
 
@@ -478,7 +480,7 @@ def test_finding_what_was_said(console, agent, operator):
     expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
 
 
-def test_exporting(console, agent, operator):
+def test_exporting(console, agent, operator, tmp_path):
     agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
     agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
     agent.history("s/2").append(["x"])
@@ -498,6 +500,14 @@ def test_exporting(console, agent, operator):
     assert entries["spaced"]["value"] == [1, 2.0, "a\n b"]
     said = [line["data"]["content"] for line in lines if line.get("session") == "s/1"]
     assert said == [str(n) for n in range(1_500)]
+    store = open_store(f"sqlite:///{tmp_path}/copy.db")
+    with download.value.path().open("rb") as file:
+        import_lines(store, file)
+    store.close()
+    with Memory(agent.namespace, f"sqlite:///{tmp_path}/copy.db") as copy:
+        assert dict(copy.items()) == dict(agent.items())
+        assert [session.name for session in copy.sessions()] == [session.name for session in agent.sessions()]
+        assert copy.history("s/1").messages() == agent.history("s/1").messages()
 
 
 # Everybody
