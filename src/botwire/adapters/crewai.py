@@ -539,7 +539,8 @@ class BotWireFlowPersistence(FlowPersistence):
     Args:
         namespace: the namespace to keep the states in.
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        options: as for `botwire.Memory`. They are not among the fields of this model, which CrewAI writes into checkpoints.
+        options: as for `botwire.Memory`. They are not among the fields of this model, which CrewAI writes into checkpoints; nor is a
+            password in the address.
 
     Raises:
         InvalidName, InvalidArgument: the namespace, the address or an option is not allowed.
@@ -566,8 +567,10 @@ class BotWireFlowPersistence(FlowPersistence):
         if encrypted and not options.get("encryption_key"):
             raise InvalidArgument("these states are encrypted: make the BotWireFlowPersistence with its encryption_key")
         encrypted = bool(options.get("encryption_key"))
-        super().__init__(persistence_type=persistence_type, namespace=namespace, url=url, encrypted=encrypted)
-        self._memory = Memory(namespace, url, **options)
+        memory = Memory(namespace, url, **options)
+        place = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
+        super().__init__(persistence_type=persistence_type, **place)
+        self._memory = memory
 
     def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a flow keeps its states in the same place."""

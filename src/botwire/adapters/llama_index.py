@@ -75,7 +75,9 @@ class BotWireChatStore(BaseChatStore):
     """
 
     namespace: str = Field(description="The namespace that the messages are in")
-    url: str | None = Field(default=None, repr=False, description="Where it is; None: the default address")
+    url: str | None = Field(
+        default=None, repr=False, description="Where it is, without secrets; None: the default address"
+    )
     encrypted: bool = Field(
         default=False, repr=False, description="Whether it needs its encryption key to be made again"
     )
@@ -88,7 +90,7 @@ class BotWireChatStore(BaseChatStore):
     ) -> None:
         encrypted = _encrypted(options)
         memory = Memory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url, encrypted=encrypted)
+        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
         self._memory, self._async_memory = memory, AsyncMemory.of(memory)
 
     def __deepcopy__(self, memo: object = None) -> Self:
@@ -174,7 +176,9 @@ class BotWireMemoryStore(AsyncDBChatStore):
     """
 
     namespace: str = Field(description="The namespace that the messages are in")
-    url: str | None = Field(default=None, repr=False, description="Where it is; None: the default address")
+    url: str | None = Field(
+        default=None, repr=False, description="Where it is, without secrets; None: the default address"
+    )
     encrypted: bool = Field(
         default=False, repr=False, description="Whether it needs its encryption key to be made again"
     )
@@ -186,7 +190,7 @@ class BotWireMemoryStore(AsyncDBChatStore):
     ) -> None:
         encrypted = _encrypted(options)
         memory = AsyncMemory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url, encrypted=encrypted)
+        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
         self._memory = memory
 
     def __deepcopy__(self, memo: object = None) -> Self:

@@ -327,7 +327,7 @@ def test_flow_persistence_answers_as_sqlite_does(state, address: str, tmp_path: 
     assert ours.load_state("f") == theirs.load_state("f")
 
 
-def test_a_flow_persistence_is_made_again_without_its_secrets(tmp_path: Path) -> None:
+def test_a_flow_persistence_is_made_again_without_its_secrets(tmp_path: Path, monkeypatch) -> None:
     url = f"sqlite:///{tmp_path}/flows.db"
     plain = BotWireFlowPersistence("flows", url, token="hush-hush")
     dumped = plain.model_dump()
@@ -335,6 +335,9 @@ def test_a_flow_persistence_is_made_again_without_its_secrets(tmp_path: Path) ->
     again = _persistence_registry[dumped["persistence_type"]].model_validate(dumped)
     plain.save_state("f", "m", {"x": 1})
     assert again.load_state("f") == {"x": 1}
+    monkeypatch.setattr(Memory, "address", "postgresql://ada@db/x")  # without the password that was in it
+    assert BotWireFlowPersistence("flows", url).model_dump()["url"] == "postgresql://ada@db/x"
+    monkeypatch.undo()
     assert copy.deepcopy(plain) is plain
     key = generate_key()
     dumped = BotWireFlowPersistence("flows", url, encryption_key=key).model_dump()

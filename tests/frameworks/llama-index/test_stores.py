@@ -176,10 +176,12 @@ async def test_wrong_names_and_arguments(store: BotWireChatStore, address: str) 
         store.set_messages("k", [ChatMessage("x")] * 10_000)
 
 
-def test_a_store_can_be_made_from_its_dict(store: BotWireChatStore) -> None:
+def test_a_store_can_be_made_from_its_dict(store: BotWireChatStore, monkeypatch) -> None:
     store.add_message("k", ChatMessage("x"))
     assert BotWireChatStore.from_dict(store.to_dict()).get_messages("k") == [ChatMessage("x")]
     assert store.url not in repr(store)
+    monkeypatch.setattr("botwire.Memory.address", "postgresql://ada@db/x")  # without the password that was in it
+    assert BotWireChatStore(url=store.url).to_dict()["url"] == "postgresql://ada@db/x"
 
 
 def test_copies_and_what_is_loaded_again_have_their_messages_in_the_same_place(store: BotWireChatStore) -> None:
