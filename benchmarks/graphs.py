@@ -20,6 +20,7 @@ from .services import postgres_server
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from langchain_core.messages import AIMessage, HumanMessage
+    from langgraph.checkpoint.base.id import uuid6
     from langgraph.checkpoint.memory import InMemorySaver
     from langgraph.checkpoint.postgres import PostgresSaver
     from langgraph.checkpoint.sqlite import SqliteSaver
@@ -66,7 +67,9 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
         yield from _compared(f"a turn, of {done} to {end}", timings, 2.0)
         done = end
         sizes[end] = {name: _bytes(folder / f"{file}.db") for name, file in (("ours", "ours"), (PEER, "peer"))}
-    step("reading a conversation")
+    step("adding to a conversation, and reading it")
+    puts = {name: _next_put(saver) for name, saver in savers.items()}
+    yield from _compared(f"put, {LONG} turns", in_turns(puts, 100), 2.0)
     reads = in_turns({name: lambda _, saver=saver: saver.get_tuple(_at("t")) for name, saver in savers.items()}, 100)
     yield from _compared(f"get_tuple, {LONG} turns", reads, 2.0)
     histories = in_turns(
@@ -80,6 +83,27 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
         yield Row(f"KiB on disk{who}, {LONG} turns", f"twice {LONG // 2} turns", whole, 2 * half, 0, bar)
     ours, theirs = (sizes[LONG][name] / 1024 for name in ("ours", PEER))
     yield Row(f"KiB on disk, {LONG} turns", PEER, ours, theirs, 0, None, smaller_is_better=False)
+
+
+def _next_put(saver: Any) -> Callable[[int], Any]:
+    """Return what adds a message to the conversation, and a checkpoint that has it."""
+    state: dict[str, Any] = {"last": saver.get_tuple(_at("t"))}
+    messages = state["last"].checkpoint["channel_values"]["messages"]
+
+    def put(number: int) -> None:
+        last = state["last"]
+        messages.append(HumanMessage(f"{number} " + "x" * 160, id=f"put-{number}"))
+        version = saver.get_next_version(last.checkpoint["channel_versions"]["messages"], None)
+        checkpoint = {
+            **last.checkpoint,
+            "id": str(uuid6(number)),
+            "channel_values": {"messages": messages},
+            "channel_versions": {**last.checkpoint["channel_versions"], "messages": version},
+        }
+        config = saver.put(last.config, checkpoint, last.metadata, {"messages": version})
+        state["last"] = last._replace(config=config, checkpoint=checkpoint)
+
+    return put
 
 
 def _compared(what: str, timings: dict[str, Timing], bar: float | None) -> Iterator[Row]:

@@ -156,7 +156,7 @@ steps = st.one_of(
 
 @given(script=st.lists(steps, max_size=14))
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_it_does_what_langgraphs_own_saver_does(address: str, script: list[tuple[Any, ...]]) -> None:
     serde = JsonPlusSerializer(allowed_msgpack_modules=None)
@@ -455,6 +455,19 @@ def test_what_many_tasks_write_at_one_checkpoint_is_all_there(address: str) -> N
     writes = saver.get_tuple(config).pending_writes
     assert sorted(write for write in writes if write[0] != "one") == [(f"task-{n:02}", "c", n) for n in range(16)]
     assert {write[1] for write in writes if write[0] == "one"} == set(names)
+
+
+def test_with_an_encryption_key_nothing_said_is_readable(tmp_path: Any) -> None:
+    options: Any = {"url": f"sqlite:///{tmp_path}/a.db", "encryption_key": bytes(range(32))}
+    with BotWireSaver(**options) as saver:
+        talk(chat(saver), 3)
+    with BotWireSaver(**options) as saver:
+        assert len(talk(chat(saver), 1)["messages"]) == 8
+        assert len(list(saver.list(at("t"), filter={"source": "loop"}))) == 8
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"question" not in stored
+    with pytest.raises(StoreError):
+        BotWireSaver(url=options["url"], encryption_key=bytes(32)).get_tuple(at("t"))
 
 
 def test_an_interrupt_waits_for_its_answer(address: str) -> None:

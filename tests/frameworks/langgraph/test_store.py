@@ -63,7 +63,7 @@ def alone(store: InMemoryStore, op: Any) -> Any:
 
 @given(script=st.lists(st.lists(operations, min_size=1, max_size=4), max_size=8))
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 def test_it_does_what_langgraphs_own_store_does(address: str, script: list[list[Any]]) -> None:
     name = str(uuid.uuid4())

@@ -23,10 +23,10 @@ from langgraph.store.base import (
 from ...aio import AsyncMemory
 from ...bridge import awaiting, blocking
 from ...errors import Conflict, InvalidArgument, Unavailable
-from ...limits import MAX_OPERATIONS, check_ttl
+from ...limits import MAX_HITS, MAX_OPERATIONS, check_ttl
 from ...memory import Memory, Options
 from ...namespace import Namespace
-from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put, Search, now
+from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put, now
 from ...values import encode
 from . import ranking
 from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespace_of
@@ -35,8 +35,7 @@ Vector: TypeAlias = Sequence[float]
 
 _FIRST, _PAGE = 32, 1000
 """How much is read at once: at first, and when it goes on."""
-_MOST_HITS = 1000
-"""What one search by words returns at the most."""
+_find = awaiting(Memory.search)
 
 
 class BotWireStore(BaseStore):
@@ -274,8 +273,7 @@ class Items:
         assert op.query is not None
         most = op.offset + op.limit
         try:
-            search = Search(text=op.query, limit=_MOST_HITS, messages=False, prefix=ITEM + prefix)
-            hits = await self._memory._read(search)
+            hits = await _find(self._memory, op.query, limit=MAX_HITS, kinds="entries", prefix=ITEM + prefix)
         except (InvalidArgument, Unavailable):
             items = await self._all(prefix, op)
             scores = ranking.by_words(op.query, [ranking.text_of(item.value) for item in items])
