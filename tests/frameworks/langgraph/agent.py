@@ -20,8 +20,9 @@ from langgraph.graph import END, START, StateGraph
 
 from botwire.adapters.langgraph import BotWireSaver, BotWireStore
 
-KIND = sys.argv[1].partition("-")[0]
-CONFIG: Any = {"configurable": {"thread_id": KIND}}
+
+def at(thread: str) -> Any:
+    return {"configurable": {"thread_id": thread}}
 
 
 class ScriptedModel(BaseChatModel):
@@ -45,14 +46,14 @@ class ScriptedModel(BaseChatModel):
 @tool
 def remember(fact: str) -> str:
     """Remember a fact about the user."""
-    get_store().put(("users", KIND), "fact", {"text": fact})
+    get_store().put(("users", "sync"), "fact", {"text": fact})
     return "I will."
 
 
 @tool
 async def aremember(fact: str) -> str:
     """Remember a fact about the user."""
-    await get_store().aput(("users", KIND), "fact", {"text": fact})
+    await get_store().aput(("users", "async"), "fact", {"text": fact})
     return "I will."
 
 
@@ -60,15 +61,15 @@ def report(**facts: Any) -> None:
     print(json.dumps(facts), flush=True)
 
 
-def talk(address: str, *, resumed: bool, awaited: bool) -> None:
-    name = "aremember" if awaited else "remember"
-    call = AIMessage("", tool_calls=[{"name": name, "args": {"fact": "Ada likes teal"}, "id": "1"}])
+def talk(address: str, kind: str, *, resumed: bool) -> None:
+    name = "aremember" if kind == "async" else "remember"
+    call = AIMessage("", tool_calls=[{"name": name, "args": {"fact": f"Ada likes teal, {kind}"}, "id": "1"}])
     model = ScriptedModel(answers=[AIMessage("You are Ada.")] if resumed else [call, AIMessage("Hello, Ada.")])
     saver, store = BotWireSaver(url=address), BotWireStore(url=address)
     agent = create_agent(model, [remember, aremember], checkpointer=saver, store=store)
     said = {"messages": [("user", "Who am I?" if resumed else "I am Ada, I like teal.")]}
-    state = asyncio.run(agent.ainvoke(said, CONFIG)) if awaited else agent.invoke(said, CONFIG)
-    fact = store.get(("users", KIND), "fact")
+    state = asyncio.run(agent.ainvoke(said, at(kind))) if kind == "async" else agent.invoke(said, at(kind))
+    fact = store.get(("users", kind), "fact")
     report(answer=state["messages"][-1].content, asked=model.asked[-1], fact=fact and fact.value["text"])
 
 
@@ -100,7 +101,7 @@ def work(address: str, *, resumed: bool) -> None:
     builder.add_edge(["second", "beside"], "third")
     builder.add_edge("third", END)
     graph = builder.compile(checkpointer=BotWireSaver(url=address))
-    state = graph.invoke(None if resumed else {"steps": ["input"]}, CONFIG, durability="sync")
+    state = graph.invoke(None if resumed else {"steps": ["input"]}, at("work"), durability="sync")
     report(steps=sorted(state["steps"]))
 
 
@@ -108,8 +109,9 @@ def main(role: str, address: str) -> None:
     if role.startswith("work"):
         work(address, resumed=role == "work-resumed")
         return
-    talk(address, resumed=role.endswith("resumed"), awaited=role.startswith("async"))
-    if not role.endswith("resumed"):
+    for kind in ("sync", "async"):
+        talk(address, kind, resumed=role == "talk-resumed")
+    if role == "talk":
         os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -8,8 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 
 def run(role: str, address: str, code: int) -> str:
     command = [sys.executable, str(Path(__file__).parent / "agent.py"), role, address]
@@ -18,14 +16,15 @@ def run(role: str, address: str, code: int) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("kind", ["sync", "async"])
-def test_an_agent_remembers_after_being_killed(kind: str, address: str) -> None:
-    first = json.loads(run(kind, address, -signal.SIGKILL))
-    assert (first["answer"], first["fact"]) == ("Hello, Ada.", "Ada likes teal")
-    second = json.loads(run(f"{kind}-resumed", address, 0))
-    tool = "remember" if kind == "sync" else "aremember"
-    assert second["asked"][:5] == ["I am Ada, I like teal.", tool, "I will.", "Hello, Ada.", "Who am I?"][:5]
-    assert (second["answer"], second["fact"]) == ("You are Ada.", "Ada likes teal")
+def test_agents_remember_after_being_killed(address: str) -> None:
+    """One that is invoked, and one that is awaited."""
+    first = [json.loads(line) for line in run("talk", address, -signal.SIGKILL).splitlines()]
+    second = [json.loads(line) for line in run("talk-resumed", address, 0).splitlines()]
+    for before, after, kind, tool in zip(first, second, ("sync", "async"), ("remember", "aremember"), strict=True):
+        fact = f"Ada likes teal, {kind}"
+        assert (before["answer"], before["fact"]) == ("Hello, Ada.", fact)
+        assert after["asked"] == ["I am Ada, I like teal.", tool, "I will.", "Hello, Ada.", "Who am I?"]
+        assert (after["answer"], after["fact"]) == ("You are Ada.", fact)
 
 
 def test_a_graph_that_is_killed_in_a_step_goes_on_with_what_was_not_done(address: str) -> None:
