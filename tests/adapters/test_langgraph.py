@@ -8,7 +8,7 @@ import pytest
 
 from tests.environments import installed, run_tests
 
-TOOLS = ("langchain", "langgraph-checkpoint-conformance", "cryptography", "numpy")
+TOOLS = ("langchain", "langgraph-checkpoint-conformance", "cryptography", "numpy", "sqlite-vec")
 
 
 def test_with_the_newest_release() -> None:

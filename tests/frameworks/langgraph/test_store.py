@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -204,6 +205,28 @@ async def test_search_by_vectors_as_langgraphs_own(address: str, numpy: bool, mo
     keys = [item.key for item in ours.search(("users",), query="teal") if item.score is not None]
     assert "colour" not in keys
     assert "other" not in keys
+
+
+def concepts(texts: list[str]) -> list[list[float]]:
+    """Return vectors that know what is fruit and what is not."""
+    groups = [("banana", "papaya"), ("bicycle", "wheel")]
+    return [[float(any(word in text.lower() for word in group)) for group in groups] + [0.1] for text in texts]
+
+
+async def test_search_by_the_embedder_that_every_memory_may_have(address: str) -> None:
+    store = BotWireStore(str(uuid.uuid4()), address, embedder=concepts, embedding_model="concepts")
+    for key, text in {"ride": "a bicycle chain", "food": "a banana split", "name": "Ada"}.items():
+        store.put(("users", "42"), key, {"text": text})
+    if find_spec("sqlite_vec") is None:
+        with pytest.raises(InvalidArgument, match=r"botwire\[vectors\]"):
+            store.search(("users",), query="papaya")
+        return
+    for found, key in (
+        (store.search(("users",), query="papaya"), "food"),
+        (await store.asearch(("users",), query="wheel", limit=1), "ride"),
+    ):
+        assert found[0].key == key
+        assert found[0].score > 0
 
 
 def test_vectors_of_another_length_are_refused(address: str) -> None:

@@ -52,7 +52,8 @@ class BotWireStore(BaseStore):
     batch reads is what was there before it, and of two puts of one key the last counts.
 
     Search filters by the values of fields, ``{"age": {"$gte": 18}}``, and orders by a question in words: with an `index` by
-    the likeness of embeddings, else by the words that stand in an item. What does not answer comes last, without a score; without
+    the likeness of embeddings, else as `Memory.search` does, by the words that stand in an item, and with an ``embedder`` by
+    meaning too. What does not answer comes last, without a score; without
     a question items come in the order of their namespaces and keys.
 
     Args:
@@ -275,6 +276,8 @@ class Items:
         try:
             hits = await _find(self._memory, op.query, limit=MAX_HITS, kinds="entries", prefix=ITEM + prefix)
         except (InvalidArgument, Unavailable):
+            if self._memory._embedding is not None:
+                raise
             items = await self._all(prefix, op)
             scores = ranking.by_words(op.query, [ranking.text_of(item.value) for item in items])
             return items, {item.entry.key: score for item, score in zip(items, scores, strict=True) if score}
