@@ -12,5 +12,5 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests("langchain", "langchain-core==0.3.0", only="test_stores.py")
+    python = run_tests("langchain", "langchain-core==0.3.0", only=["test_stores.py"])
     assert installed(python, "langchain-core") == (0, 3, 0)
