@@ -166,6 +166,9 @@ def expected(row, may, refusal):
 
 def compare(found, may, refusal):
     for row, (status, challenge) in found.items():
+        if TABLE[row].where == "counts":  # see test_operations
+            assert status in {200, 401, 403}
+            continue
         wanted = expected(row, may, refusal)
         if wanted == "let in":
             # PostgreSQL keeps no vectors yet, and says so to those who were let in.

@@ -11,19 +11,27 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
 from ..plans import Plans, load_plans
 from ..stores import default_path, default_token, is_postgres, make_default_folder, sqlite_path
 from ..version import __version__
+from .config import read_config
 
-app = typer.Typer(help="Persistent memory for AI agents.", no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Persistent memory for AI agents.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"auto_envvar_prefix": "BOTWIRE"},
+)
 
 Database = Annotated[
     str | None,
     typer.Option(
         "--db",
+        envvar="BOTWIRE_DB",
         help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
         show_default="where the library keeps it",
     ),
@@ -32,6 +40,7 @@ Place = Annotated[
     str | None,
     typer.Option(
         "--db",
+        envvar="BOTWIRE_DB",
         help="The SQLite file, or postgresql://…, or the http(s):// address of a server, at which BOTWIRE_TOKEN is to be an "
         "operator's token.",
         show_default="where the library keeps it",
@@ -63,8 +72,18 @@ def run() -> None:
 
 @app.callback(invoke_without_command=True)
 def _global(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", allow_from_autoenv=False)
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="A TOML file with a table for each command, and in it its options.", envvar="BOTWIRE_CONFIG"),
+    ] = None,
 ) -> None:
+    if config is not None:
+        assert isinstance(context.command, TyperGroup)
+        context.default_map = read_config(config, context.command)
     if version:
         typer.echo(f"botwire {__version__}")
         raise typer.Exit

@@ -26,7 +26,12 @@ def serve(
         ),
     ] = "open",
     open_: Annotated[
-        bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
+        bool,
+        typer.Option(
+            "--open",
+            envvar="BOTWIRE_SERVE_OPEN",
+            help="Let in whoever reaches the interface, also from other machines.",
+        ),
     ] = False,
     tls_cert: Annotated[
         Path | None, typer.Option("--tls-cert", help="The certificate, in PEM, to serve https.")
@@ -38,7 +43,7 @@ def serve(
     ] = 1_000,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
 ) -> None:
-    """Serve the memory over HTTP, until SIGTERM or Ctrl-C."""
+    """Serve the memory over HTTP, until SIGTERM or Ctrl-C; SIGHUP reloads the plans and the certificate, refusing nobody."""
     from ..server.serve import serve as run_server
 
     if (tls_cert is None) != (tls_key is None):
@@ -47,7 +52,7 @@ def serve(
         address_of(db),
         host=host,
         port=port,
-        plans=plans_of(plans, plan),
+        plans=lambda: plans_of(plans, plan),
         auth=auth,
         open_to_all=open_,
         tls=(tls_cert, tls_key) if tls_cert and tls_key else None,

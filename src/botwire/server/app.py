@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
@@ -39,6 +39,7 @@ from .admin import add_administration
 from .auth import Forbidden, Mode, Unauthorized
 from .console import add_console
 from .gate import Gate
+from .metrics import MEDIA_TYPE, Metrics
 from .openapi import SEARCH_BODY, describe
 from .page import add_page
 from .recorder import KEPT_DAYS
@@ -60,7 +61,12 @@ Count = Annotated[int | None, Query(ge=0, lt=2**63)]
 
 
 def create_app(
-    store: GuardedStore, *, mode: Mode = "open", local_only: bool = True, max_watchers: int = 500
+    store: GuardedStore,
+    *,
+    mode: Mode = "open",
+    local_only: bool = True,
+    max_watchers: int = 500,
+    metrics: Metrics | None = None,
 ) -> FastAPI:
     """Return the service over a store, which it closes when it shuts down.
 
@@ -69,6 +75,7 @@ def create_app(
         mode: open, or required: whether every request needs a token.
         local_only: refuse requests that name a host other than this machine, see `gate.Gate`.
         max_watchers: how many may watch at once; the next are told to try again later.
+        metrics: where is counted what it does.
     """
     gate = Gate(store, mode=mode, local_only=local_only)
 
@@ -95,6 +102,7 @@ def create_app(
     app.router.routes.extend(ROUTES)
     _add_operations(app)
     add_administration(app)
+    app.state.metrics = metrics or Metrics()
     add_watch(app, max_watchers)
     app.add_middleware(Guard, gate=gate, router=app.router, on_error=refusal)
     _add_error_handlers(app)
@@ -105,8 +113,8 @@ def create_app(
 
 
 def shortcut(app: FastAPI) -> Shortcut:
-    """Return the app for a server to run: as it is, and faster."""
-    return Shortcut(app, app.state.gate, refusal)
+    """Return the app for a server to run: as it is, counted, and faster."""
+    return Shortcut(app, app.state.gate, refusal, app.state.metrics)
 
 
 def _add_operations(app: FastAPI) -> None:
@@ -243,6 +251,11 @@ def _add_operations(app: FastAPI) -> None:
         """Say what a namespace held and had written in its day, hour by hour, the oldest first, and now."""
         samples = await request.app.state.gate.recorder.history(check_namespace(namespace), days)
         return JsonResponse(wire.encode_history(namespace, samples, await store.read(namespace, GetUsage())))
+
+    @app.get("/metrics", tags=["operations"], response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Count what the server does, for Prometheus."""
+        return Response(app.state.metrics.text(), media_type=MEDIA_TYPE)
 
     @app.get("/health", tags=["operations"])
     async def health(store: Let) -> dict[str, str]:

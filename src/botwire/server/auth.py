@@ -39,17 +39,18 @@ class Rule(NamedTuple):
     """What a route asks for.
 
     ``where``: the namespace in its path; everywhere, which is for operators; the namespaces of tokens that the request is
-    about, which the route itself judges; nowhere in particular, for whoever has a token that is good, or none; or nowhere, for
-    whoever asks.
+    about, which the route itself judges; nowhere in particular, for whoever has a token that is good, or none; what is counted,
+    for whoever may read everywhere, and for all on an open server; or nowhere, for whoever asks.
     """
 
     scope: Scope
-    where: Literal["namespace", "everywhere", "tokens", "caller", "nowhere"] = "namespace"
+    where: Literal["namespace", "everywhere", "tokens", "caller", "counts", "nowhere"] = "namespace"
 
 
 _READ, _WRITE = Rule("read"), Rule("write")
 _OPERATOR, _ADMIN, _PUBLIC = Rule("admin", "everywhere"), Rule("admin", "tokens"), Rule("read", "nowhere")
 _CALLER = Rule("read", "caller")
+_COUNTS = Rule("read", "counts")
 
 TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/memory/{namespace}"): _READ,
@@ -77,6 +78,7 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/whoami"): _CALLER,
     ("GET", "/"): _PUBLIC,
     ("GET", "/console/{file}"): _PUBLIC,
+    ("GET", "/metrics"): _COUNTS,
     ("GET", "/health"): _PUBLIC,
     ("GET", "/docs"): _PUBLIC,
     ("GET", "/openapi.json"): _PUBLIC,

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from ..errors import Unavailable
 from .app import problem
 from .gate import is_loopback
-from .routes import HeaderTooLarge, UrlTooLong
+from .routes import HeaderTooLarge, Shortcut, UrlTooLong
 from .watch import ENDING
 
 HEADER_SECONDS = 10.0
@@ -104,6 +104,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, or one to refuse."""
         super().connection_made(Joining(self.loop, transport))
+        self._count(1)
         self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
         if self._peer is not None:
             _TAKEN[self._peer] += 1
@@ -119,10 +120,16 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a connection go."""
         super().connection_lost(exc)
+        self._count(-1)
         if self._peer is not None:
             _TAKEN[self._peer] -= 1
             if not _TAKEN[self._peer]:
                 del _TAKEN[self._peer]
+
+    def _count(self, by: int) -> None:
+        app = self.config.loaded_app
+        if isinstance(app, Shortcut):
+            app.metrics.connected(by)
 
     def data_received(self, data: bytes) -> None:
         """Something has come."""

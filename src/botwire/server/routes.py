@@ -8,6 +8,7 @@ again. `openapi.py` describes these routes in the app's OpenAPI document all the
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_n
 from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
 from .auth import TABLE, Rule, rule_of
 from .gate import Admitted, Gate
+from .metrics import ROUTE, Counted, Metrics, place_of
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 
@@ -107,8 +109,12 @@ ROUTES = [
 ]
 
 
-_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule]] = {
-    (route.path.count("/"), route.path.split("/")[1], method): (route.endpoint, TABLE[method, route.path])
+_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule, int]] = {
+    (route.path.count("/"), route.path.split("/")[1], method): (
+        route.endpoint,
+        TABLE[method, route.path],
+        place_of(method, route.path),
+    )
     for route in ROUTES
     for method in route.methods or ()
     if method != "HEAD"
@@ -125,10 +131,15 @@ class Shortcut:
         app: the app.
         gate: who lets callers in.
         on_error: makes the answer for an error of ours, as the app does.
+        metrics: where requests are counted.
     """
 
-    def __init__(self, app: Starlette, gate: Gate, on_error: Callable[[BotWireError], Response]) -> None:
+    def __init__(
+        self, app: Starlette, gate: Gate, on_error: Callable[[BotWireError], Response], metrics: Metrics
+    ) -> None:
+        self.metrics = metrics
         self._app = app
+        self._counted = Counted(app, metrics)
         self._gate = gate
         self._on_error = on_error
 
@@ -137,9 +148,10 @@ class Shortcut:
         parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
         hot = _ENDPOINTS.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
         if hot is None:
-            await self._app(scope, receive, send)
+            await self._counted(scope, receive, send)
             return
-        endpoint, rule = hot
+        begun = perf_counter()
+        endpoint, rule, place = hot
         namespace = parts[2]
         scope["app"] = self._app
         scope["path_params"] = {"namespace": namespace, "name": parts[-1]}
@@ -152,8 +164,10 @@ class Shortcut:
         except ClientDisconnect:  # nobody is there to answer
             return
         except Exception:
+            self.metrics.count_at(place, 500, perf_counter() - begun)
             await self._on_error(failure())(scope, receive, send)
             raise  # for uvicorn to log
+        self.metrics.count_at(place, response.status_code, perf_counter() - begun)
         await response(scope, receive, send)
 
 
@@ -187,7 +201,8 @@ class Guard:
         for route in self._router.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                rule = rule_of(scope.get("method", ""), getattr(route, "path", ""))
+                scope[ROUTE] = path = getattr(route, "path", "")
+                rule = rule_of(scope.get("method", ""), path)
                 namespace = child.get("path_params", {}).get("namespace", "")
                 scope["store"] = await self._gate.enter(scope, rule, namespace)
                 return

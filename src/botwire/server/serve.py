@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 import ssl
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from ..errors import InvalidArgument
 from ..plans import Plans
@@ -23,6 +24,8 @@ from . import logs
 from .app import create_app, shortcut
 from .auth import Mode
 from .gate import is_loopback
+from .metrics import Metrics, make_file
+from .reload import One, Several, begin_anew, inherited
 from .routes import Shortcut
 
 try:
@@ -45,7 +48,7 @@ def serve(
     *,
     host: str,
     port: int,
-    plans: Plans,
+    plans: Callable[[], Plans],
     auth: Mode = "open",
     open_to_all: bool = False,
     tls: tuple[Path, Path] | None = None,
@@ -55,11 +58,13 @@ def serve(
 ) -> None:
     """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT; returns when every request under way is answered.
 
+    SIGHUP lets it begin anew with the plans and the certificate that there are by then, without refusing anybody.
+
     Args:
         address: ``sqlite:///path``, ``sqlite:///:memory:`` or ``postgresql://…``.
         host: the interface to listen on.
         port: 0 for any free one, which the log names.
-        plans: limits for the namespaces.
+        plans: returns limits for the namespaces, also when it begins anew.
         auth: open: whoever comes may use a namespace until it is claimed; required: every request needs a token.
         open_to_all: listen on an interface that other machines can reach, although not everybody is asked for a token, and
             answer by whichever name they ask for it.
@@ -86,12 +91,19 @@ def serve(
         _check_tls(*tls)
     if workers > 1 and address == "sqlite:///:memory:":
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
-    open_to_serve(address, plans).close()  # whatever is wrong with it is said before anything listens
+    given = _Given(address, plans(), auth, auth == "open" and not open_to_all, max(1, max_connections // 2))
+    open_to_serve(address, given.plans).close()  # whatever is wrong with it is said before anything listens
     _allow_files()
-    local_only = auth == "open" and not open_to_all
-    os.environ[_GIVEN] = msgspec.json.encode(
-        _Given(address, plans, auth, local_only, max(1, max_connections // 2))
-    ).decode()
+
+    def check() -> None:
+        if address == "sqlite:///:memory:":
+            raise InvalidArgument("a store in memory would be gone")
+        if tls is not None:
+            _check_tls(*tls)
+        given.plans = plans()
+        os.environ[_GIVEN] = msgspec.json.encode(given).decode()
+
+    os.environ[_GIVEN] = msgspec.json.encode(given).decode()
     certificate, key = tls or (None, None)
     config = uvicorn.Config(
         f"{__name__}:app",
@@ -113,15 +125,18 @@ def serve(
     listeners = _listeners(config)
     if workers > 1:
         _say_where(config, listeners)
-        Multiprocess(config, sockets=listeners).run()
-    else:
-        _Server(config).run(sockets=listeners)
-
-
-class _Server(uvicorn.Server):
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        _say_where(self.config, sockets or [])
+        with tempfile.NamedTemporaryFile(prefix="botwire-metrics-") as counts:
+            make_file(Path(counts.name))
+            given.metrics = counts.name
+            os.environ[_GIVEN] = msgspec.json.encode(given).decode()
+            Several(config, listeners, check).run()
+        return
+    kept = listeners[0].dup()
+    server = One(config, lambda: _say_where(config, listeners), check)
+    server.run(sockets=listeners)
+    if server.begins_anew:
+        begin_anew(kept)
+    kept.close()
 
 
 def _listeners(config: uvicorn.Config) -> list[socket.socket]:
@@ -132,7 +147,9 @@ def _listeners(config: uvicorn.Config) -> list[socket.socket]:
     """
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
-        listener = socket.create_server((config.host, config.port), family=family, backlog=config.backlog)
+        listener = inherited() or socket.create_server(
+            (config.host, config.port), family=family, backlog=config.backlog
+        )
     except OSError as error:
         raise InvalidArgument(
             f"cannot listen on {config.host}, port {config.port}: {error.strerror or error}. Name another --host or --port"
@@ -158,8 +175,15 @@ def app() -> Shortcut:
     """Return what each of the processes runs. It is told what to serve by the environment: uvicorn hands on a name only."""
     given = msgspec.json.decode(os.environ[_GIVEN], type=_Given)
     store = open_to_serve(given.address, given.plans)
-    served: GuardedStore = ServedSqliteStore(store) if isinstance(store, SqliteStore) else guarded_store(store)
-    made = create_app(served, mode=given.auth, local_only=given.local_only, max_watchers=given.max_watchers)
+    metrics = Metrics(None if given.metrics is None else Path(given.metrics))
+    served: GuardedStore
+    if isinstance(store, SqliteStore):
+        served = ServedSqliteStore(store, on_commit=metrics.committed)
+    else:
+        served = guarded_store(store)
+    made = create_app(
+        served, mode=given.auth, local_only=given.local_only, max_watchers=given.max_watchers, metrics=metrics
+    )
     app = shortcut(made)
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
@@ -175,6 +199,7 @@ class _Given(msgspec.Struct):
     auth: Mode
     local_only: bool
     max_watchers: int
+    metrics: str | None = None
 
 
 def _check_tls(certificate: Path, key: Path) -> None:

@@ -16,6 +16,7 @@ from ..limits import check_namespace
 from ..store import AsyncFeed
 from ..watch import watch_query
 from .gate import Gate
+from .metrics import Metrics
 from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
@@ -82,12 +83,15 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         self._watchers.add(self)
+        metrics: Metrics = scope["app"].state.metrics
+        metrics.watched(len(self._watchers))
         ending = scope[ENDING] = asyncio.Event()
         tasks = [asyncio.ensure_future(work) for work in (self._tell(send), _gone(receive), ending.wait())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._watchers.discard(self)
+            metrics.watched(len(self._watchers))
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,189 @@
+"""What an operator sees and does while a server runs: counts, and beginning anew."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import threading
+import time
+import urllib.request
+from contextlib import closing
+from urllib.error import HTTPError
+
+import pytest
+
+from botwire import Memory, QuotaExceeded
+from botwire.server.administer import OnStore
+from botwire.server.auth import TABLE
+from botwire.server.metrics import BUCKETS, Metrics, make_file
+from tests.servers import Server
+
+
+def fetch(url, token=None):
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def samples(text):
+    found = {}
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.rpartition(" ")
+            assert name not in found
+            found[name] = float(value)
+    return found
+
+
+def counts(server, **token):
+    return samples(fetch(f"{server.url}/metrics", **token)[1])
+
+
+def test_counts(server):
+    with Memory("secret-namespace", server.url) as memory:
+        for number in range(20):
+            memory.set(f"secret-key-{number}", number)
+        for number in range(30):
+            memory.get(f"secret-key-{number}")
+        with memory.watch():
+            time.sleep(0.1)
+            kind, text = fetch(f"{server.url}/metrics")
+    assert kind == "text/plain; version=0.0.4; charset=utf-8"
+    assert "secret" not in text
+    found = samples(text)
+    post = 'method="POST",route="/memory/{namespace}"'
+    get = 'method="GET",route="/memory/{namespace}/{name}"'
+    assert found[f'botwire_requests_total{{{post},status="2xx"}}'] == 20
+    assert found[f'botwire_requests_total{{{get},status="2xx"}}'] == 20
+    assert found[f'botwire_requests_total{{{get},status="4xx"}}'] == 10
+    assert found[f"botwire_request_seconds_count{{{get}}}"] == 30
+    assert 0 < found[f"botwire_request_seconds_sum{{{get}}}"] < 10
+    buckets = [found[f'botwire_request_seconds_bucket{{{get},le="{bound:g}"}}'] for bound in BUCKETS]
+    assert buckets == sorted(buckets)
+    assert found[f'botwire_request_seconds_bucket{{{get},le="+Inf"}}'] == 30
+    assert found["botwire_watchers"] == 1
+    assert found["botwire_connections"] >= 2
+    assert found["botwire_committed_writes_total"] >= 20
+    assert 1 <= found["botwire_commits_total"] <= found["botwire_committed_writes_total"]
+    for path in ("/nothing", "/memory/n/k"):
+        with pytest.raises(HTTPError):
+            fetch(f"{server.url}{path}")
+    found = counts(server)
+    assert found['botwire_requests_total{method="other",route="other",status="4xx"}'] == 1
+    deadline = time.monotonic() + 5
+    while counts(server)["botwire_watchers"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert counts(server)["botwire_watchers"] == 0
+    for line in text.splitlines():
+        assert re.fullmatch(
+            r"# (HELP \w+ .+\.|TYPE \w+ (counter|gauge|histogram))|\w+(\{[^{}]*(\{\w+\}[^{}]*)*\})? [\d.]+", line
+        ), line
+
+
+def test_who_may_see_them(tmp_path):
+    with Server(tmp_path / "a.db", "--auth", "required") as server:
+        with closing(OnStore(f"sqlite:///{server.db}")) as file:
+            everywhere, somewhere = (
+                file.create(namespaces=names, can=["read"], name="", expires_in=None)["secret"]
+                for names in (["*"], ["n", "a*"])
+            )
+        assert counts(server, token=everywhere)["botwire_connections"] >= 1
+        for token, status in ((None, 401), ("x" * 20, 401), (somewhere, 403)):
+            with pytest.raises(HTTPError) as caught:
+                fetch(f"{server.url}/metrics", token)
+            assert caught.value.code == status
+            caught.value.close()
+
+
+def test_processes_count_together(tmp_path):
+    with Server(tmp_path / "a.db", "--workers", "2") as server:
+        for _ in range(40):  # each on a connection of its own
+            with Memory("n", server.url) as memory:
+                memory.set("k", 1)
+        seen = {
+            counts(server)['botwire_requests_total{method="POST",route="/memory/{namespace}",status="2xx"}']
+            for _ in range(8)
+        }
+        assert seen == {40}
+        assert not [event for event in server.events() if event["level"] == "error"]
+
+
+def test_a_place_is_taken_over(tmp_path):
+    make_file(tmp_path / "counts")
+    one, other = Metrics(tmp_path / "counts"), Metrics(tmp_path / "counts")
+    for metrics in (one, other):
+        for method, route in [*TABLE, ("BREW", "/coffee")]:
+            metrics.count(method, route, 200, 0.003)
+            metrics.count(method, route, 599, 99)
+    assert one.text() == other.text()
+    assert sum(
+        value for name, value in samples(one.text()).items() if name.startswith("botwire_requests_total")
+    ) == 4 * (len(TABLE) + 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_beginning_anew_refuses_nobody(tmp_path, workers):
+    plans = tmp_path / "plans.toml"
+    plans.write_text("[small]\nwrites_per_day = 1000000\n")
+    options = ("--plans", str(plans), "--plan", "small", "--workers", str(workers))
+    with Server(tmp_path / "a.db", *options) as server:
+        stop, done, errors = threading.Event(), [0] * 4, []
+
+        def write(number):
+            with Memory(f"n{number}", server.url) as memory:
+                while not stop.is_set():
+                    try:
+                        done[number] = memory.increment("k")
+                    except Exception as error:
+                        errors.append(error)
+                        return
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        with Memory("n0", server.url) as memory, memory.watch() as watch:
+            for round_ in range(2):
+                before = list(done)
+                started = sum("Started server process" in event["event"] for event in server.events())
+                if round_:
+                    plans.write_text("[small]\nwrites_per_day = 10\n")
+                os.kill(server.process.pid, signal.SIGHUP)
+                deadline = time.monotonic() + 30
+                while (
+                    sum("Started server process" in event["event"] for event in server.events()) < started + workers
+                    and time.monotonic() < deadline
+                ):
+                    time.sleep(0.02)
+                if not round_:
+                    while min(now - then for now, then in zip(done, before)) < 20 and not errors:
+                        assert time.monotonic() < deadline
+                        time.sleep(0.02)
+                    assert next(watch).version > 0
+        deadline = time.monotonic() + 20
+        while len(errors) < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+        assert [type(error) for error in errors] == [QuotaExceeded] * 4  # by the new plan, and by nothing else
+        assert server.process.poll() is None
+        for number in range(4):
+            with Memory(f"n{number}", server.url) as memory:
+                assert memory["k"] == done[number]
+
+
+def test_what_cannot_begin_anew_goes_on(tmp_path):
+    plans = tmp_path / "plans.toml"
+    plans.write_text("[small]\nwrites_per_day = 5\n")
+    with Server(tmp_path / "a.db", "--plans", str(plans)) as server:
+        plans.write_text("no toml")
+        os.kill(server.process.pid, signal.SIGHUP)
+        deadline = time.monotonic() + 5
+        while not any(event["event"] == "not reloaded" for event in server.events()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        (event,) = [event for event in server.events() if event["event"] == "not reloaded"]
+        assert str(plans) in event["reason"]
+        assert json.loads(fetch(f"{server.url}/health")[1])["status"] == "ok"
