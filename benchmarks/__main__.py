@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import durability, embedded, graphs, growth, histories, keyvalue, plots, report, servers
+from . import durability, embedded, graphs, growth, histories, keyvalue, plots, report, search, servers
 from .measure import Row
 from .servers import Served
 
@@ -25,6 +25,7 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
     "langgraph": lambda folder, step, _: graphs.run(folder, step),
     "embedded": lambda folder, step, _: embedded.run(folder, step),
     "growth": lambda folder, step, _: growth.run(folder, step),
+    "search": lambda folder, step, _: search.run(folder, step),
     "servers": servers.run,
 }
 

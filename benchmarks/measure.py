@@ -43,6 +43,7 @@ class Timing:
     median: float
     p99: float
     worst: float
+    mean: float
 
 
 def in_turns(calls: dict[str, Callable[[int], object]], rounds: int, *, turn: int = TURN) -> dict[str, Timing]:
@@ -66,7 +67,7 @@ def in_turns(calls: dict[str, Callable[[int], object]], rounds: int, *, turn: in
 
 def _timing(series: list[float]) -> Timing:
     ordered = sorted(series)
-    return Timing(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1])
+    return Timing(statistics.median(ordered), ordered[int(len(ordered) * 0.99)], ordered[-1], statistics.fmean(ordered))
 
 
 def row(what: str, theirs: str, timings: dict[str, Timing], bar: float | None, name: str = "theirs") -> Row:
