@@ -7,6 +7,7 @@ import dataclasses
 import datetime as dt
 import json
 import pickle
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,6 +40,7 @@ from langgraph.types import Command, interrupt
 
 from botwire import InvalidArgument, InvalidName, InvalidValue, StoreError
 from botwire.adapters.langgraph import BotWireSaver
+from botwire.adapters.langgraph.joint import MOMENT
 from botwire.adapters.langgraph.names import MAX_PART_BYTES, mirrored, part, unescape
 
 AWKWARD = [
@@ -468,6 +470,33 @@ def test_with_an_encryption_key_nothing_said_is_readable(tmp_path: Any) -> None:
     assert b"question" not in stored
     with pytest.raises(StoreError):
         BotWireSaver(url=options["url"], encryption_key=bytes(32)).get_tuple(at("t"))
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_what_a_task_wrote_waits_while_a_checkpoint_is_under_way_and_goes_with_the_next(awaited: bool) -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    config = saver.put(at(""), empty_checkpoint(), {}, {})
+    joint = saver._threads._joint
+    under_way = joint.take()
+
+    def write() -> None:
+        if awaited:
+            asyncio.run(saver.aput_writes(config, [("c", 1)], "task"))
+        else:
+            saver.put_writes(config, [("c", 1)], "task")
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while not joint._waiting and not writing.done():
+            time.sleep(0.001)
+        time.sleep(10 * MOMENT)
+        assert not writing.done()
+        guests = joint.take()
+        joint.bring(under_way, arrived=True)
+        assert len(guests) == 1
+        joint.bring(guests, arrived=False)  # it failed: then what was written goes alone
+        writing.result(5)
+    assert saver.get_tuple(config).pending_writes == [("task", "c", 1)]
 
 
 def test_an_interrupt_waits_for_its_answer(address: str) -> None:

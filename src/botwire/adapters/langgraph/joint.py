@@ -1,20 +1,24 @@
 """Small writes that go to disk together with the larger one that nearly always follows at once.
 
 LangGraph saves what a task wrote in the background, waits for nothing, and a moment later saves the checkpoint that
-this led to. A sync to disk costs the same for both as for one. So the first waits a moment for the second, and is done when it is on
-disk, as always; where none follows, as between parallel tasks of which one is slow, it goes alone, and those
-after it do not wait.
+this led to, once the one before is on disk. A sync to disk costs the same for both as for one. So the first waits until nothing
+is under way to the disk, and then a moment, for the second, and is done when it is on disk, as always; where none
+follows, as between parallel tasks of which one is slow, it goes alone, and those after it do not wait.
 """
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from ...records import Operation
 
 MOMENT = 0.003
 """Seconds to wait for company. Between the two calls LangGraph applies what the tasks wrote, which takes less than a millisecond."""
+_LONGEST = 1.0
+"""Seconds after which nobody waits for a host any more: it is stuck, or was lost in a fork."""
 _MOST = 100
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_SKIPPED = 63
@@ -39,6 +43,13 @@ class Joint:
         self._waiting: list[Guest] = []
         self._misses = 0
         self._skip = 0
+        self._hosts = 0
+        self._until = 0.0
+
+    @property
+    def is_worth_waiting(self) -> bool:
+        """Whether a host is under way, or was until a moment ago, so that the next one is still to come."""
+        return time.monotonic() < self._until
 
     def wait(self, operation: Operation, size: int) -> Guest | None:
         """Return a guest that waits from now on, or None when it is not worth while: lately nobody came."""
@@ -61,13 +72,23 @@ class Joint:
             return True
 
     def take(self) -> list[Guest]:
-        """Return who waits, to be taken along."""
-        if not self._waiting:
-            return []
+        """Begin as a host: return who waits, to be taken along."""
         with self._mutex:
+            self._hosts += 1
+            self._until = time.monotonic() + _LONGEST
             taken: list[Guest] = []
             room = _MOST_BYTES
             while self._waiting and (room := room - self._waiting[0].size) >= 0:
                 taken.append(self._waiting.pop(0))
-            self._misses = 0
+            if taken:
+                self._misses = 0
             return taken
+
+    def bring(self, guests: Sequence[Guest], *, arrived: bool) -> None:
+        """End as a host: tell the guests whether they are on disk."""
+        with self._mutex:
+            self._hosts -= 1
+            if not self._hosts:
+                self._until = time.monotonic() + MOMENT
+        for guest in guests:
+            guest.taken.set_result(arrived)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from typing import Any, TypeAlias
 
@@ -84,8 +83,7 @@ class Threads:
             if not guests:
                 raise
         finally:
-            for guest in guests:
-                guest.taken.set_result(taken)
+            self._joint.bring(guests, arrived=taken)
         if not taken:
             await self._memory._write(*puts)
         self._known.learn(place, tips)
@@ -119,10 +117,12 @@ class Threads:
                 return
 
     async def _taken(self, guest: Guest) -> bool:
-        try:
-            return guest.taken.result(MOMENT)
-        except NotYet:
-            return not self._joint.leave(guest) and guest.taken.result()
+        while True:
+            try:
+                return guest.taken.result(MOMENT)
+            except NotYet:
+                if not self._joint.is_worth_waiting:
+                    return not self._joint.leave(guest) and guest.taken.result()
 
     # Reading
 
@@ -330,11 +330,12 @@ class AsyncThreads(Threads):
     """`Threads` for an event loop."""
 
     async def _taken(self, guest: Guest) -> bool:
-        waiting: Future[bool] = guest.taken
+        waiting = asyncio.wrap_future(guest.taken)
         try:
-            return await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(waiting)), MOMENT)
-        except TimeoutError:
-            return not self._joint.leave(guest) and await asyncio.wrap_future(waiting)
+            while not (await asyncio.wait([waiting], timeout=MOMENT))[0]:
+                if not self._joint.is_worth_waiting:
+                    return not self._joint.leave(guest) and await waiting
+            return waiting.result()
         except asyncio.CancelledError:
             self._joint.leave(guest)
             raise
