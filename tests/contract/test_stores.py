@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import time
 from contextlib import closing
 
 import pytest
 
-from botwire import InvalidArgument, generate_key
+from botwire import InvalidArgument, Memory, generate_key
 from botwire.records import CountEntries, Increment
 from botwire.server.administer import OnStore
 from botwire.stores.cipher import Cipher
@@ -61,6 +62,22 @@ class TestHttpOverPostgres(StoreContract):
         store = TakingTurns(*(HttpStore(url, token=operator["secret"]) for url in two_servers))
         yield store
         store.close()
+
+
+def test_a_watcher_at_one_server_is_told_what_went_through_another(postgres, two_servers):
+    """And what a program wrote without any."""
+    with (
+        Memory("n", two_servers[0]) as here,
+        Memory("n", two_servers[1]) as there,
+        Memory("n", postgres) as direct,
+        here.watch(wait=10.0) as changes,
+    ):
+        for number, memory in enumerate((there, direct, here, there)):
+            begun = time.monotonic()
+            memory["k"] = number
+            change = next(iter(changes))
+            assert (change.kind, change.key, change.value) == ("set", "k", number)
+            assert time.monotonic() - begun < 3
 
 
 class TakingTurns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 
 import psycopg
 import pytest
@@ -167,3 +168,23 @@ def test_indexing_does_not_read_the_whole_namespace(store, postgres):
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_TEXTS[name]}"
             ((plan,),) = psycopg.RawCursor(connection).execute(explain, values, prepare=True).fetchall()
             assert max(map(float, re.findall(r'"Actual Rows": ([\d.]+)', json.dumps(plan)))) <= 2, (name, plan)
+
+
+def test_no_table_is_read_as_a_whole(postgres):
+    """Not even when it was small, and known to be, as the statement was planned."""
+    store = PostgresStore(postgres)
+    begin_index(store)
+    store.write("n", [Put("k", '"word"'), Append("s", (NewMessage(new_id(), '"word"'),))])
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("VACUUM botwire.entries, botwire.texts, botwire.messages, botwire.sessions")
+        looked_at = "SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname = 'botwire'"
+        before = connection.execute(looked_at).fetchone()[0]
+        later = PostgresStore(postgres)
+        for turn in range(6):
+            later.write("n", [Put(f"k{turn}/{number}", '"word"') for number in range(100)])
+            later.write("n", [Append(f"s{turn}", tuple(NewMessage(new_id(), '"word"') for _ in range(100)))])
+        later.close()
+        store.close()
+        time.sleep(0.3)  # for what the connections that were closed had counted
+        after = connection.execute(looked_at).fetchone()[0]
+    assert after - before < 1_500, (before, after)

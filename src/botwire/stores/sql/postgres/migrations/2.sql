@@ -18,6 +18,9 @@ BEGIN
 END
 $$;
 
+-- Which hashes are frequent is of no use to anybody, and took ANALYZE a second.
+ALTER TABLE botwire.texts ALTER COLUMN terms SET STATISTICS 0;
+
 CREATE UNIQUE INDEX texts_by_key ON botwire.texts (namespace, key) WHERE key IS NOT NULL;
 -- New texts wait in a list of a megabyte at the most, which a search looks through, and go into the index together.
 CREATE INDEX texts_by_term ON botwire.texts USING gin (terms) WITH (gin_pending_list_limit = 1024);
