@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import durability, embedded, graphs, growth, histories, keyvalue, plots, report, search, servers
+from . import durability, embedded, graphs, growth, histories, keyvalue, plots, postgres, report, search, servers
 from .measure import Row
 from .servers import Served
 
@@ -27,6 +27,7 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
     "growth": lambda folder, step, _: growth.run(folder, step),
     "search": lambda folder, step, _: search.run(folder, step),
     "servers": servers.run,
+    "postgres": lambda folder, step, _: postgres.run(folder, step),
 }
 
 
