@@ -8,6 +8,7 @@ from botwire import (
     AsyncMemory,
     BotWireChatHistory,
     BotWireError,
+    Change,
     Entry,
     History,
     Hit,
@@ -32,6 +33,9 @@ def keys_and_values(memory: Memory) -> None:
     assert_type(memory.usage().resets_at, datetime)
     assert_type(memory.search("what?"), list[Hit])
     assert_type(memory.sessions(), list[Session])
+    for change in memory.watch("k", wait=0):
+        assert_type(change, Change)
+        assert_type(change.key, str | None)
     memory["k"] = 1
     assert_type("k" in memory, bool)
     assert_type(len(memory), int)
