@@ -14,6 +14,7 @@ from botwire.stores.http import HttpStore
 from botwire.stores.postgres import PostgresStore
 from botwire.stores.sqlite import SqliteStore
 from botwire.testing_watch import WatchContract
+from tests.contract.test_stores import TakingTurns, two_servers  # noqa: F401 - a fixture
 
 
 class TestSqliteFile(WatchContract):
@@ -54,6 +55,21 @@ class TestHttp(WatchContract):
         with closing(OnStore(f"sqlite:///{server.db}")) as file:
             operator = file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
         store = HttpStore(server.url, token=operator["secret"])
+        yield store
+        store.close()
+
+
+class TestHttpOverPostgres(WatchContract):
+    """Each feed at the other one of two servers, and the writes at both."""
+
+    examples = 1
+    steps = 10
+
+    @pytest.fixture
+    def store(self, postgres, two_servers):  # noqa: F811
+        with closing(OnStore(postgres)) as administration:
+            operator = administration.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
+        store = TakingTurns(*(HttpStore(url, token=operator["secret"]) for url in two_servers))
         yield store
         store.close()
 

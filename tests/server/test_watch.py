@@ -15,10 +15,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import apsw
 import pytest
 
-from botwire import AsyncMemory, AuthError, ChangesLost, InvalidArgument, Memory, Unavailable
+from botwire import AsyncMemory, AuthError, ChangesLost, Conflict, InvalidArgument, Memory, Unavailable
+from botwire.records import Append, ListChanges, NewMessage, Put, Write
 from botwire.server.administer import OnStore
+from botwire.stores.sql import load_migrations
+from botwire.stores.sqlite import APPLICATION_ID, SqliteStore
 from tests.servers import Server
 
 
@@ -289,16 +293,19 @@ def test_values_with_line_breaks_between_their_tokens(server):
 
 def test_a_file_from_before_there_was_a_journal(tmp_path):
     path = tmp_path / "old.db"
-    with Memory("n", f"sqlite:///{path}") as memory:
-        memory.set("old", 1)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            "DROP TABLE changes; ALTER TABLE namespaces DROP COLUMN recent; PRAGMA user_version = 3"
-        )
+    with closing(apsw.Connection(str(path))) as connection:
+        for script in load_migrations("sqlite")[:3]:
+            connection.execute(script).fetchall()
+        connection.execute(
+            "INSERT INTO namespaces (name, day, bytes, version) VALUES ('n', 1, 4, 1);"
+            "INSERT INTO entries VALUES (1, 'old', 1, 1, 1, NULL, '1');"
+            f"PRAGMA user_version = 3; PRAGMA application_id = {APPLICATION_ID}"
+        ).fetchall()
     with Memory("n", f"sqlite:///{path}") as memory:
         with memory.watch() as watch:
             memory.set("new", 2)
             assert next(watch).key == "new"
+            assert dict(memory.items()) == {"old": 1, "new": 2}
             with memory.watch(after=0) as lost, pytest.raises(ChangesLost, match="Read everything again"):
                 next(lost)
 
@@ -320,6 +327,25 @@ def test_a_change_without_a_line(tmp_path):
                 next(early)
         with memory.watch(after=2) as later:
             assert next(later).key == "b"
+
+
+def test_what_was_undone_among_others_is_not_told(tmp_path):
+    """One of the writes of a commit is refused, after it has changed something."""
+    store = SqliteStore(tmp_path / "a.db")
+    good, bad = Put("good", "1"), Put("bad", "1")
+    writes = [
+        Write("n", (good, Append("s", (NewMessage("a", "1"),)))),
+        Write("n", (bad, Append("s", (NewMessage("b", "1"),)), Put("good", "2", if_version=99))),
+        Write("n", (Append("s", (NewMessage("c", "1"),)), Put("last", "1"))),
+    ]
+    outcomes = store._commit(writes)
+    assert isinstance(outcomes[1], Conflict)
+    found = store.read("n", ListChanges(0)).changes
+    assert [(change.kind, change.key or change.message.id) for change in found] == [
+        ("set", "good"), ("append", "a"), ("append", "c"), ("set", "last")
+    ]  # fmt: skip
+    assert [change.version for change in found] == [1, 2, 3, 4]
+    store.close()
 
 
 def test_a_process_that_writes_is_killed(tmp_path):

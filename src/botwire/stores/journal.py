@@ -100,13 +100,13 @@ def _append_joined(line: str, other: str) -> str | None:
 
 
 def _cut(recent: str) -> tuple[str, list[str]]:
-    """Return what stays of the lines in an account, and the blocks before it. The very last line stays in any case."""
+    """Return what stays of the lines in an account, the very last one in any case, and the blocks before it."""
     blocks, start = [], 0
     while len(recent) - start > BLOCK_CHARS:
-        end = recent.rfind("\n", start, start + BLOCK_CHARS) + 1 or recent.index("\n", start) + 1
+        end = recent.rindex("\n", start, start + BLOCK_CHARS) + 1  # a line is shorter than that
         blocks.append(recent[start:end])
         start = end
-    return recent[start:] or recent[recent.rfind("\n", 0, -1) + 1 :], blocks
+    return recent[start:], blocks
 
 
 def _add_block(run: Run, account: Account, block: str) -> None:
