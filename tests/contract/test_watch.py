@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from botwire import generate_key
+from botwire.records import new_id
 from botwire.server.administer import OnStore
 from botwire.stores.cipher import Cipher
 from botwire.stores.encrypted import EncryptedStore
@@ -46,16 +47,31 @@ class TestPostgres(WatchContract):
         store.close()
 
 
+class Apart:
+    """A store in which each test has namespaces of its own, so that one server does for all."""
+
+    def __init__(self, store):
+        self._store = store
+        self._prefix = new_id()
+
+    def read(self, namespace, query):
+        return self._store.read(self._prefix + namespace, query)
+
+    def write(self, namespace, operations):
+        return self._store.write(self._prefix + namespace, operations)
+
+    def changes(self, namespace, query):
+        return self._store.changes(self._prefix + namespace, query)
+
+
 class TestHttp(WatchContract):
     examples = 3
     steps = 20
 
     @pytest.fixture
-    def store(self, server):
-        with closing(OnStore(f"sqlite:///{server.db}")) as file:
-            operator = file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
-        store = HttpStore(server.url, token=operator["secret"])
-        yield store
+    def store(self, shared_server):
+        store = HttpStore(shared_server.url)
+        yield Apart(store)
         store.close()
 
 
