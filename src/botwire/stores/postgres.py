@@ -106,7 +106,9 @@ class PostgresStore(Indexed):
     def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
         """Answer from one snapshot, so that all statements see the same."""
         connection.run_all(namespace, [("begin_snapshot", ()), ("plan_anew", ())])
-        found: list[Hit] = answer(run_on(connection, namespace), self._plans, namespace, query, moment)
+        found: list[Hit] = answer(
+            run_on(connection, namespace, in_transaction=True), self._plans, namespace, query, moment
+        )
         connection.run(namespace, "commit", ())
         return found
 

@@ -41,6 +41,8 @@ _TEXTS = load_queries("postgres") | {
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
     " set_config('idle_in_transaction_session_timeout', $1, true), set_config('enable_seqscan', 'off', true),"
     " set_config('plan_cache_mode', 'force_generic_plan', true), " + _TIME,
+    # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
+    "plan_once": "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)",
     "time": "SELECT " + _TIME,
     # A COMMIT that is cancelled while it waits for its replica says that it has succeeded.
     "wait_for_replicas": "SET LOCAL statement_timeout = 0",
@@ -48,6 +50,7 @@ _TEXTS = load_queries("postgres") | {
     "rollback": "ROLLBACK",
 }
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
+_PLAN_ONCE: tuple[Statement, ...] = (("plan_once", ()),)
 _WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
 """Statements whose second and third column are a value as text or as bytes."""
 _BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
@@ -238,11 +241,13 @@ def _unfit(connection: psycopg.Connection[Row]) -> str | None:
     return None
 
 
-def run_on(connection: Connection, namespace: str) -> Any:
+def run_on(connection: Connection, namespace: str, *, in_transaction: bool = False) -> Any:
     """Return what runs a statement of queries.sql for a namespace and returns rows as those of SQLite are."""
 
     def run(name: str, values: Sequence[Any]) -> list[Row]:
-        return _as_in_sqlite(name, connection.run(namespace, name, values))
+        planned = () if in_transaction else _PLAN_ONCE
+        *_, rows = connection.run_all(namespace, [*planned, (name, values)])
+        return _as_in_sqlite(name, rows)
 
     return run
 
@@ -257,7 +262,8 @@ class GuardedRun:
 
     def __call__(self, name: str, values: Sequence[Any]) -> list[Row]:
         """Run a statement; the version is from after it."""
-        rows, self._version = self._connection.run_all(self._namespace, [(name, values), ("get_version", (ACCESS,))])
+        statements = [*_PLAN_ONCE, (name, values), ("get_version", (ACCESS,))]
+        _, rows, self._version = self._connection.run_all(self._namespace, statements)
         return _as_in_sqlite(name, rows)
 
     def holds(self, permit: Permit, now: int) -> bool:
