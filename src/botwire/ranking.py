@@ -12,9 +12,6 @@ from collections.abc import Mapping, Sequence
 K1, B = 0.9, 0.4
 """How soon repeating a word stops helping, and how much long texts are held back: the values of Anserini, which proved good
 for texts of many kinds (Trotman, Puurula, Burgess: "Improvements to BM25 and Language Models Examined", ADCS 2014)."""
-RRF_K = 60
-"""Cormack, Clarke, Buettcher: "Reciprocal Rank Fusion outperforms Condorcet and individual rank learning methods", SIGIR
-2009."""
 FADING = 0.5
 """What a message passes on of its score with each step to the next: half."""
 
@@ -43,13 +40,21 @@ def ranked(scores: Mapping[int, float]) -> list[int]:
     return sorted(scores, key=lambda item: (-scores[item], -item))
 
 
-def fuse(*rankings: Sequence[int]) -> dict[int, float]:
-    """Return scores by reciprocal rank fusion of several rankings, each the best first."""
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, 1):
-            scores[item] = scores.get(item, 0.0) + 1 / (RRF_K + rank)
-    return scores
+def fuse(words: Mapping[int, float], meaning: Mapping[int, float]) -> dict[int, float]:
+    """Return the sums of scores by words, of which the best is made 1, and by meaning; what has none has 0.
+
+    A convex combination with equal weights. Unlike a fusion of ranks it knows how much better one text is than the next:
+    Bruch, Gai, Ingber: "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
+
+    Args:
+        words: scores by words, from 0.
+        meaning: cosines.
+    """
+    best = max(words.values(), default=1.0)
+    fused = dict(meaning)
+    for item, score in words.items():
+        fused[item] = fused.get(item, 0.0) + score / best
+    return fused
 
 
 def recency(age: float, half_life: float | None) -> float:

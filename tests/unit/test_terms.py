@@ -103,8 +103,9 @@ def test_ranking():
     assert bm25(["a", "a"], weights, 2) > bm25(["a", "c"], weights, 2) > bm25(["a", *"cdefgh"], weights, 2)
     assert bm25([], weights, 0) == bm25(["c"], weights, 0) == 0
     assert ranked({1: 3.0, 2: 4.0, 3: 3.0}) == [2, 3, 1]
-    assert fuse([1, 2], [2, 3])[2] == pytest.approx(1 / 62 + 1 / 61)
-    assert fuse([], []) == {}
+    assert fuse({1: 4.0, 2: 1.0}, {2: 0.5, 3: 0.9}) == {1: 1, 2: 0.75, 3: 0.9}
+    assert fuse({}, {1: 0.5}) == {1: 0.5}
+    assert fuse({}, {}) == {}
     assert recency(10, None) == recency(-5, 10) == 1
     assert recency(20, 10) == 0.25
 

@@ -89,7 +89,7 @@ class _Searching:
         scores = self._by_words() if self.query.words else {}
         if self.query.vector is not None:
             near = self._by_meaning(self.query.vector)
-            scores = fuse(ranked(scores), ranked(near)) if self.query.words else near
+            scores = fuse(scores, near)
         return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
 
     def _by_words(self) -> dict[_Id, float]:
