@@ -8,12 +8,14 @@ from tests.environments import installed, run_tests
 
 
 def test_with_the_newest_autogen() -> None:
-    python = run_tests("autogen", "autogen-agentchat", "autogen-ext", "cryptography")
+    python = run_tests("autogen", "autogen-agentchat", "autogen-ext", "cryptography", "sqlite-vec")
     assert installed(python, "autogen-core") >= (0, 7, 5)
 
 
 def test_with_the_oldest_autogen() -> None:
-    python = run_tests("autogen", *(f"autogen-{part}==0.5.1" for part in ("agentchat", "core", "ext")), "cryptography")
+    python = run_tests(
+        "autogen", *(f"autogen-{part}==0.5.1" for part in ("agentchat", "core", "ext")), "cryptography", "sqlite-vec"
+    )
     assert installed(python, "autogen-core") == (0, 5, 1)
 
 

@@ -89,7 +89,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
     What is added is on disk when `add` returns, and stays in the order in which it was added, by however many agents, threads
     and processes. As `ListMemory` does, `query` answers with all of it and `update_context` tells the model all of it; with
-    `k`, only what has to do with the query, or with the last message of the context: it is found by its words. Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
+    `k`, only what has to do with the query, or with the last message of the context: it is found as by `botwire.Memory.search`. Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
 
     Args:
         name: which memory: 1 to 512 bytes of UTF-8 without control characters.
@@ -97,7 +97,8 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         limit: tell the model, and answer a query with, the last so many only. None: all.
         k: only the so many that answer a query best, up to 1,000. Not together with `limit`, nor with an encryption key.
-        options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text.
+        options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text, and an
+            embedder is not in it.
 
     Raises:
         InvalidName, InvalidArgument: a name, the address or an option is not allowed.

@@ -222,6 +222,18 @@ async def test_k_memories_that_answer_the_question(address: str) -> None:
         BotWireMemory(name(), url=address, k=2, limit=2)
 
 
+async def test_with_an_embedder_what_means_the_same_is_found_too(address: str) -> None:
+    def embedder(texts: list[str]) -> list[list[float]]:
+        return [[("cat" in text or "feline" in text) + 0.1, ("sail" in text) + 0.1] for text in texts]
+
+    memory = BotWireMemory(name(), url=address, k=1, embedder=embedder)
+    for text in ("Bob sails.", "My feline sleeps."):
+        await memory.add(MemoryContent(content=text, mime_type="text/plain"))
+    assert [item.content for item in (await memory.query("cat")).results] == ["My feline sleeps."]
+    by_words = AutoGenMemory.load_component(memory.dump_component())
+    assert (await by_words.query("cat")).results == []
+
+
 async def test_sixteen_tasks_and_sixteen_threads_lose_nothing(address: str) -> None:
     first = SystemMessage(content="be kind")
     context = BotWireChatCompletionContext(name(), url=address, initial_messages=[first])
