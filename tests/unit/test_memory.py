@@ -595,7 +595,7 @@ def test_errors_cross_process_borders():
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), copy.message, copy.details) == (Conflict, "not now", {"version": 3})
     codes = {cls.code for cls in botwire.errors.BY_CODE.values()}
-    assert len(codes) == len(botwire.errors.BY_CODE) == 12
+    assert len(codes) == len(botwire.errors.BY_CODE) == 13
     assert issubclass(Timeout, TimeoutError)
     assert issubclass(InvalidName, ValueError)
 
