@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Unpack
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -25,13 +25,14 @@ from ...memory import Memory, Options
 from .checkpoints import Known, Place
 from .joint import Joint
 from .names import part
+from .over_memory import OverMemory
 from .threads import AsyncThreads, Pieces, Threads, after_checkpoint, check_strategy
 
 _PAGE = 64
 _FORK_BITS = 40
 
 
-class BotWireSaver(BaseCheckpointSaver[Any]):
+class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     """A checkpointer for LangGraph whose threads outlive the process.
 
     ::
@@ -227,25 +228,6 @@ class BotWireSaver(BaseCheckpointSaver[Any]):
             return f"{int(current.partition('.')[0]) + 1:032}.{random.random():016}"  # noqa: S311 - not a secret
         step = (int(current or 0) >> _FORK_BITS) + 1
         return step << _FORK_BITS | random.getrandbits(_FORK_BITS)
-
-    def close(self) -> None:
-        """Let go of the store. Nothing is pending: writes are on disk when they return."""
-        self._memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
 
 
 class _Course:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Self, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 from langgraph.store.base import (
     BaseStore,
@@ -30,6 +30,7 @@ from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKey
 from ...values import encode
 from . import ranking
 from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespace_of
+from .over_memory import OverMemory
 
 Vector: TypeAlias = Sequence[float]
 
@@ -38,7 +39,7 @@ _FIRST, _PAGE = 32, 1000
 _find = awaiting(Memory.search)
 
 
-class BotWireStore(BaseStore):
+class BotWireStore(OverMemory, BaseStore):
     """A store for LangGraph whose items outlive the process.
 
     ::
@@ -101,25 +102,6 @@ class BotWireStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """As `batch`."""
         return await self._async_items.batch(tuple(ops))
-
-    def close(self) -> None:
-        """Let go of the store. Nothing is pending: writes are on disk when they return."""
-        self._memory.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
 
 
 class Items:
