@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from ..plans import Plans
-from ..records import ListChanges, Operation, Permit, Query, Result, Write
-from ..store import Reader
-from .following import AsyncFeed, Hub
+from ..records import Operation, Permit, Query, Result, Write
+from .awaited import AwaitedStore
+from .following import Hub
 from .postgres import PAUSES, PostgresStore
 from .vectors import refuse_vectors
 
@@ -19,22 +18,12 @@ __all__ = ["AsyncPostgresStore", "PostgresStore"]
 T = TypeVar("T")
 
 
-class AsyncPostgresStore:
+class AsyncPostgresStore(AwaitedStore[PostgresStore]):
     """An `AsyncStore` over a `PostgresStore`, whose threads wait for the server."""
 
     def __init__(self, store: PostgresStore) -> None:
-        self.store = store
+        super().__init__(store)
         self._hub = Hub(self, pauses=PAUSES)
-
-    @property
-    def address(self) -> str:
-        """As `Store.address`."""
-        return self.store.address
-
-    @property
-    def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
-        return self.store.plans
 
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
@@ -56,19 +45,3 @@ class AsyncPostgresStore:
         refuse_vectors(operations)
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.queue(namespace).write_async(write, self.store.timeout)
-
-    async def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
-        await asyncio.to_thread(self.store.set_plan, namespace, plan)
-
-    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `AsyncStore.changes`."""
-        return self.changes_for(self, namespace, query)
-
-    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `GuardedStore.changes_for`."""
-        return AsyncFeed(reader, self._hub, namespace, query)
-
-    async def close(self) -> None:
-        """As `Store.close`."""
-        await asyncio.to_thread(self.store.close)
