@@ -9,27 +9,17 @@ import pytest
 from botwire.records import Clear, Forget, ListSessions
 from botwire.stores.http import HttpStore
 from botwire.stores.postgres import PostgresStore
-from botwire.stores.sqlite import SqliteStore
 from botwire.testing_search import SearchContract
 from botwire.testing_vectors import VectorContract, refuses_vectors
+from tests.contract.stores import InAFile, InMemory, InPostgres
 
 
-class TestSqliteFile(SearchContract):
-    @pytest.fixture
-    def store(self, tmp_path):
-        store = SqliteStore(tmp_path / "botwire.db")
-        yield store
-        store.close()
+class TestSqliteFile(InAFile, SearchContract):
+    pass
 
 
-class TestSqliteMemory(SearchContract):
+class TestSqliteMemory(InMemory, SearchContract):
     examples = 10
-
-    @pytest.fixture
-    def store(self):
-        store = SqliteStore(":memory:")
-        yield store
-        store.close()
 
 
 class TestHttp(SearchContract):
@@ -43,31 +33,17 @@ class TestHttp(SearchContract):
         store.close()
 
 
-class TestPostgres(SearchContract):
+class TestPostgres(InPostgres, SearchContract):
     examples = 5
     steps = 30
 
-    @pytest.fixture
-    def store(self, postgres):
-        store = PostgresStore(postgres)
-        yield store
-        store.close()
+
+class TestVectorsInAFile(InAFile, VectorContract):
+    pass
 
 
-class TestVectorsInAFile(VectorContract):
-    @pytest.fixture
-    def store(self, tmp_path):
-        store = SqliteStore(tmp_path / "botwire.db")
-        yield store
-        store.close()
-
-
-class TestVectorsInMemory(VectorContract):
-    @pytest.fixture
-    def store(self):
-        store = SqliteStore(":memory:")
-        yield store
-        store.close()
+class TestVectorsInMemory(InMemory, VectorContract):
+    pass
 
 
 class TestVectorsOverHttp(VectorContract):

@@ -1,0 +1,82 @@
+"""The stores that contracts are held against, as fixtures that a test class takes over."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import closing
+
+import pytest
+
+from botwire import generate_key
+from botwire.server.administer import OnStore
+from botwire.stores.cipher import Cipher
+from botwire.stores.encrypted import EncryptedStore
+from botwire.stores.http import HttpStore
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.sqlite import SqliteStore
+
+
+class InAFile:
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = SqliteStore(tmp_path / "botwire.db")
+        yield store
+        store.close()
+
+
+class InMemory:
+    @pytest.fixture
+    def store(self):
+        store = SqliteStore(":memory:")
+        yield store
+        store.close()
+
+
+class InPostgres:
+    @pytest.fixture
+    def store(self, postgres):
+        store = PostgresStore(postgres)
+        yield store
+        store.close()
+
+
+class Encrypted:
+    @pytest.fixture
+    def store(self, tmp_path):
+        store = EncryptedStore(SqliteStore(tmp_path / "botwire.db"), Cipher(generate_key()))
+        yield store
+        store.close()
+
+
+class OverTwoServers:
+    """Every call goes to the other one of two servers over PostgreSQL, so that none can rely on what it remembers."""
+
+    @pytest.fixture
+    def store(self, postgres, two_servers):
+        with closing(OnStore(postgres)) as administration:
+            operator = administration.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
+        store = TakingTurns(*(HttpStore(url, token=operator["secret"]) for url in two_servers))
+        yield store
+        store.close()
+
+
+class TakingTurns:
+    """A store behind several servers, each asked in turn."""
+
+    def __init__(self, *stores):
+        self.address = stores[0].address
+        self._stores = stores
+        self._turn = itertools.cycle(stores)
+
+    def read(self, namespace, query):
+        return next(self._turn).read(namespace, query)
+
+    def write(self, namespace, operations, *, idempotency_key=None):
+        return next(self._turn).write(namespace, operations, idempotency_key=idempotency_key)
+
+    def changes(self, namespace, query):
+        return next(self._turn).changes(namespace, query)
+
+    def close(self):
+        for store in self._stores:
+            store.close()
