@@ -11,6 +11,7 @@ import time
 import pytest
 
 from botwire import Memory
+from botwire.stores.lock import FileLock
 from tests.servers import Server
 
 PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
@@ -18,6 +19,7 @@ PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
 APPEND = """
 import sys, time
 from botwire import Memory
+from botwire.stores.lock import FileLock
 address, session, writer, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 history = Memory("fair", address).history(session)
 print("ready", flush=True)
@@ -114,6 +116,47 @@ def test_a_fork_goes_on_with_the_same_memory(address):
     messages = history.messages()
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
     assert {m.data for m in messages} == {"parent", *(f"child {child}" for child in range(8))}
+
+
+def test_a_fork_leaves_the_parent_one_leader(tmp_path, monkeypatch):
+    """Two would unlock each other's lock, and in the end leave one that nobody gives back."""
+    holders, most = 0, 0
+
+    def acquire(self, timeout, _real=FileLock.acquire):
+        nonlocal holders, most
+        _real(self, timeout)
+        holders += 1
+        most = max(most, holders)
+
+    def release(self, _real=FileLock.release):
+        nonlocal holders
+        holders -= 1
+        _real(self)
+
+    memory = Memory("fork", f"sqlite:///{tmp_path}/a.db")
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    monkeypatch.setattr(FileLock, "release", release)
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            memory.increment("written")
+
+    threads = [threading.Thread(target=write, daemon=True) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(30):
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+    finally:
+        stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert most == 1
+    assert memory["written"] > 30
 
 
 OPEN = """

@@ -38,7 +38,8 @@ class Connections(Generic[C]):
     Args:
         connect: opens a connection.
         private: the database is in memory, so that there is one connection for all, kept through a fork.
-        on_fork: called before a fork, and after it in the child, once no connection is open.
+        on_fork: called in a child that was forked. The parent goes on with what it has: to begin anew there too would
+            leave those who wait in one queue, let others begin a second, and both lead.
     """
 
     def __init__(self, connect: Callable[[], C], *, private: bool, on_fork: Callable[[], None]) -> None:
@@ -137,7 +138,6 @@ class Connections(Generic[C]):
         while self._open and time.monotonic() < deadline:
             time.sleep(0.001)
             self._close_idle()
-        self._on_fork()
 
     def after_fork(self) -> None:
         """Open the gate again."""

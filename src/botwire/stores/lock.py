@@ -71,7 +71,7 @@ class FileLock:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def close(self) -> None:
-        """Give the lock back and close the file; the next `acquire` opens it again."""
+        """Close the file; the next `acquire` opens it again. A lock held goes with it, but not with a forked child's copy."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -86,7 +86,7 @@ class FileLock:
 
     def _wait(self, file: int, timeout: float) -> None:
         # flock knows no timeout, so a thread waits in its queue. If we give up first, the thread keeps the file
-        # and closes it when its turn comes at last, which gives the lock back.
+        # and gives the lock back when its turn comes at last.
         self._file = None
         if not _Wait(file).join(timeout):
             raise Timeout(f"another process held {self._path} for {timeout:g} s; nothing was written. Try again")
@@ -113,6 +113,7 @@ class _Wait:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         with self._mutex:
             if self._abandoned:
+                fcntl.flock(self._file, fcntl.LOCK_UN)  # closing is not enough: a forked child may have it open too
                 os.close(self._file)
             else:
                 self._locked.set()

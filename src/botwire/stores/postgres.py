@@ -216,7 +216,7 @@ class PostgresStore(Indexed):
     # Connections
 
     def _begin_anew(self) -> None:
-        """At the beginning, and on both sides of a fork."""
+        """At the beginning, and in a forked child."""
         self._mutex = threading.Lock()
         self._turning = threading.Lock()
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
