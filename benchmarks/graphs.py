@@ -59,6 +59,7 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
     turns: dict[str, Callable[[int], Any]] = {
         name: lambda number, graph=graph: graph.invoke(_said(number), _at("t")) for name, graph in graphs.items()
     }
+    turns["the graph alone"] = _alone()
     sizes = {}
     done = 0
     for end in (SHORT, LONG // 2, LONG):
@@ -113,7 +114,7 @@ def _compared(what: str, timings: dict[str, Timing], bar: float | None) -> Itera
 
 def _stores(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iterator[Row]:
     stores = {
-        "ours": BotWireStore(url=f"sqlite:///{folder}/ours.db"),
+        "ours": BotWireStore(url=f"sqlite:///{folder}/items.db"),
         "SqliteStore": _sqlite_store(folder / "store.db", stack, "DELETE"),
         "SqliteStore, WAL": _sqlite_store(folder / "wal.db", stack, "WAL"),
     }
@@ -159,6 +160,17 @@ def _chat(saver: Any) -> Any:
     builder.add_edge(START, "model")
     builder.add_edge("model", END)
     return builder.compile(checkpointer=saver)
+
+
+def _alone() -> Callable[[int], Any]:
+    """Return the same turns without a saver: what no saver can save."""
+    graph = _chat(None)
+    state: dict[str, Any] = {"messages": []}
+
+    def turn(number: int) -> None:
+        state.update(graph.invoke({"messages": [*state["messages"], *_said(number)["messages"]]}))
+
+    return turn
 
 
 def _said(number: int) -> Any:

@@ -29,7 +29,7 @@ def now() -> int:
 def moment(microseconds: int) -> datetime:
     """Return a store's time as an aware datetime in UTC, or raise `StoreError` when it is none, because its file was damaged."""
     try:
-        return _EPOCH + timedelta(microseconds=microseconds)
+        return _EPOCH + timedelta(0, 0, microseconds)
     except (OverflowError, TypeError) as error:
         raise StoreError(f"a stored time is damaged: {error}. Restore a backup") from error
 

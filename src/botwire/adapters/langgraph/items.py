@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -82,6 +83,7 @@ def namespace_of(key: str) -> str:
     return key[start : key.index("//", start) + 1]
 
 
+@lru_cache(4096)
 def labels_of(namespace: str) -> tuple[str, ...]:
     """Return the labels of a namespace that `joined` made a text of."""
     return tuple(unescape(label) for label in namespace[:-1].split("/"))
@@ -117,13 +119,8 @@ class Stored(NamedTuple):
 
     def item(self, namespace: tuple[str, ...], key: str) -> Item:
         """Return it as LangGraph takes it, under the names that it was asked for by."""
-        return Item(
-            value=self.value,
-            key=key,
-            namespace=namespace,
-            created_at=self.entry.created_at,
-            updated_at=moment(self.content.get("updated") or self.entry.updated),
-        )
+        created, updated = self._times()
+        return Item(value=self.value, key=key, namespace=namespace, created_at=created, updated_at=updated)
 
     def found(self, score: float | None) -> SearchItem:
         """Return it as LangGraph takes the result of a search."""
@@ -131,13 +128,19 @@ class Stored(NamedTuple):
 
     def _parts(self) -> dict[str, Any]:
         place = self.place
+        created, updated = self._times()
         return {
             "namespace": labels_of(place.namespace),
             "key": self.content.get("key") or unescape(place.key),
             "value": self.value,
-            "created_at": self.entry.created_at,
-            "updated_at": moment(self.content.get("updated") or self.entry.updated),
+            "created_at": created,
+            "updated_at": updated,
         }
+
+    def _times(self) -> tuple[datetime, datetime]:
+        created, updated = self.entry.created, self.content.get("updated") or self.entry.updated
+        moment_created = moment(created)
+        return moment_created, moment_created if updated == created else moment(updated)
 
     def renewed(self, now: int) -> Put | None:
         """Return what lets the item live on from now, unless it has no time to live or was renewed just now."""

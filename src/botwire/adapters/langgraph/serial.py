@@ -7,7 +7,7 @@ else, and whatever is not as expected, goes through the serializer. No class is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import ormsgpack
@@ -113,20 +113,31 @@ def _message(cls: Any, fields: dict[str, Any]) -> Any:
     return message
 
 
-def print_of(serde: JsonPlusSerializer, item: Any) -> bytes | None:
-    """Return bytes that are other ones for every other item, or None when only the form of the whole says what it is.
+def prints_of(serde: JsonPlusSerializer, items: Sequence[Any]) -> bytes | None:
+    """Return bytes that are other ones for any other items, or None when only the form of the whole says what they are.
 
-    For a message these are its fields, which take a tenth of the time that its stored form takes.
+    For messages these are their fields, which take a tenth of the time that their stored form takes. The bytes of two runs
+    of items, one behind the other, are those of both together.
     """
+    try:
+        rows = [[_NAMES[type(item)], item.__dict__, item.__pydantic_extra__] for item in items]
+        return items_of(ormsgpack.packb(rows, option=_STRICT))
+    except (KeyError, TypeError, ValueError):
+        prints = [_print_of(serde, item) for item in items]
+        return None if None in prints else b"".join(prints)  # type: ignore[arg-type]
+
+
+def _print_of(serde: JsonPlusSerializer, item: Any) -> bytes | None:
     name = _NAMES.get(type(item))
     if name is not None:
         try:
-            own: bytes = ormsgpack.packb([name, item.__dict__, item.__pydantic_extra__], option=_STRICT)
+            fields: bytes = ormsgpack.packb([name, item.__dict__, item.__pydantic_extra__], option=_STRICT)
         except (TypeError, ValueError):
             pass  # something in it that msgpack does not have
         else:
-            return _NO_ITEM + own
-    return packed(serde, item)
+            return fields
+    own = packed(serde, item)
+    return None if own is None else _NO_ITEM + own
 
 
 def packed(serde: JsonPlusSerializer, item: Any) -> bytes | None:

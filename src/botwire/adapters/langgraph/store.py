@@ -9,6 +9,7 @@ from langgraph.store.base import (
     BaseStore,
     GetOp,
     IndexConfig,
+    Item,
     ListNamespacesOp,
     Op,
     PutOp,
@@ -116,6 +117,8 @@ class Items:
     @blocking
     async def batch(self, ops: Sequence[Op]) -> list[Result]:
         """As `BotWireStore.batch`."""
+        if len(ops) == 1 and isinstance(ops[0], GetOp):  # as in most calls, and worth a shorter way
+            return [await self._get(ops[0])]
         results: list[Result] = [None] * len(ops)
         read: dict[str, Stored] = {}
         gets = {number: Place.of(op.namespace, op.key) for number, op in enumerate(ops) if isinstance(op, GetOp)}
@@ -199,6 +202,16 @@ class Items:
                 return
 
     # Reading
+
+    async def _get(self, op: GetOp) -> Item | None:
+        entry = await self._memory._read(GetEntry(Place.of(op.namespace, op.key).item))
+        if entry is None:
+            return None
+        stored = Stored.of(entry)
+        item = stored.item(tuple(op.namespace), str(op.key))
+        if op.refresh_ttl and stored.is_mortal:
+            await self._renew([stored])
+        return item
 
     async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
         if len(keys) < 2:

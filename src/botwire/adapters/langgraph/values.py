@@ -11,7 +11,7 @@ that the sum stays linear.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -21,12 +21,14 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...errors import StoreError
 from .names import part
-from .serial import Typed, array, inner, items_of, loaded, opened, packed, print_of, sealed, unpacked
+from .serial import Typed, array, inner, items_of, loaded, opened, packed, prints_of, sealed, unpacked
 
 SMALL = 64
 """Bytes of a value that is stored within the checkpoint, because an entry of its own would take more."""
 OVERHEAD = 200
 """Bytes that an entry takes beside its value, roughly: its key, its row, its times."""
+DIGEST = 16
+"""Bytes of the digest of a list's items."""
 POINTS = 32
 """How many of the last versions of a list a new one can go on from."""
 
@@ -99,9 +101,9 @@ def written(serde: SerializerProtocol, value: Any, version: str, before: Tip | N
     """
     own = inner(serde)
     if type(value) is list and value and own is not None:
-        prints = [print_of(own, item) for item in value]
-        if None not in prints:
-            return _list_written(serde, own, value, prints, version, before)  # type: ignore[arg-type]
+        common = _common(own, value, _usable(version, before))
+        if common is not None:
+            return _list_written(serde, own, value, version, before, *common)
     form, data = serde.dumps_typed(value)
     if len(data) <= SMALL:
         return Tip(version, (form, bytes(data))), None
@@ -112,12 +114,11 @@ def _list_written(
     serde: SerializerProtocol,
     own: JsonPlusSerializer,
     value: list[Any],
-    prints: list[bytes],
     version: str,
     before: Tip | None,
+    points: tuple[Point, ...],
+    digest: bytes,
 ) -> tuple[Tip, bytes | None]:
-    usable = before.points if before is not None and before.points and before.points[-1].version < version else ()
-    points, digest = _common(prints, usable)
     kept = points[-1] if points else _NOTHING
     new = b"".join([packed(own, item) or b"" for item in value[kept.length :]])
     items = before.items[: kept.size] + new if before is not None else new
@@ -136,19 +137,30 @@ def _list_written(
     return Tip(version, None, (*points[1 - POINTS :], last), start, span, items), _encode(piece)
 
 
-def _common(prints: list[bytes], points: Sequence[Point]) -> tuple[tuple[Point, ...], bytes]:
+def _usable(version: str, before: Tip | None) -> tuple[Point, ...]:
+    return before.points if before is not None and before.points and before.points[-1].version < version else ()
+
+
+def _common(
+    own: JsonPlusSerializer, items: list[Any], points: tuple[Point, ...]
+) -> tuple[tuple[Point, ...], bytes] | None:
     """Return the points up to the last whose items are the first of these, and the digest of these.
 
-    msgpack says by itself where an item ends, so that no two lists of as many items have the same bytes.
+    Each point has at least the items of the one before it. The digest is the first half of a SHA-256, which processors have
+    instructions for. None: nothing but the form of the whole says what the items are.
     """
-    for index in range(len(points) - 1, -1, -1):
-        point = points[index]
-        if point.length <= len(prints):
-            hash_ = hashlib.blake2b(b"".join(prints[: point.length]), digest_size=16)
-            if hash_.digest() == point.digest:
-                hash_.update(b"".join(prints[point.length :]))
-                return tuple(points[: index + 1]), hash_.digest()
-    return (), hashlib.blake2b(b"".join(prints), digest_size=16).digest()
+    hash_ = hashlib.sha256()
+    done = common = 0
+    ends = [point.length for point in points if point.length <= len(items)]
+    for number, end in enumerate([*ends, len(items)]):
+        prints = prints_of(own, items[done:end])
+        if prints is None:
+            return None
+        hash_.update(prints)
+        done = end
+        if number == common < len(ends) and hash_.digest()[:DIGEST] == points[number].digest:
+            common += 1
+    return points[:common], hash_.digest()[:DIGEST]
 
 
 def decoded(stored: Any) -> Piece:
