@@ -41,7 +41,9 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
     return python
 
 
-def run_tests(name: str, *requirements: str, timeout: float = 240, only: Sequence[str] = ()) -> Path:
+def run_tests(
+    name: str, *requirements: str, timeout: float = 240, only: Sequence[str] = (), extra: str = "server"
+) -> Path:
     """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
 
     The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the files, or the tests, to run. They
@@ -50,7 +52,7 @@ def run_tests(name: str, *requirements: str, timeout: float = 240, only: Sequenc
     environment.
     """
     tools = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
-    python = environment(name, *tools, *requirements, extra="server")
+    python = environment(name, *tools, *requirements, extra=extra)
     folder = ROOT / "tests" / "frameworks" / name
     document = ROOT / "docs" / f"{name}.md"
     tests = [folder / test for test in only] or [

@@ -40,6 +40,7 @@ USES = {
     "encryption": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', encryption_key=botwire.generate_key()); m.set('k', 1); assert m['k'] == 1",
     "vectors": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', embedder=lambda texts: [[1] for _ in texts]); m['k'] = 'v'; assert m.search('x')",
     "minilm": "import botwire.minilm",
+    "otel": "import opentelemetry.exporter.otlp.proto.http, opentelemetry.sdk.trace, botwire.stores.tracing",
     "all": "import botwire.server.app, botwire.adapters.langchain, botwire.stores.postgres, botwire.stores.cipher",
 }
 """What each extra is for; of any other: to import the adapter of its name."""

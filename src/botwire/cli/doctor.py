@@ -25,6 +25,7 @@ _EXTRAS = {
     "postgres": ("psycopg",),
     "encryption": ("cryptography",),
     "mcp": ("mcp",),
+    "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
 }
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _OVER_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})

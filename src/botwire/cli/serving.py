@@ -42,6 +42,13 @@ def serve(
         int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
     ] = 1_000,
     log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            help="Where OpenTelemetry's traces go: otlp, console or none; several with commas between.",
+            show_default="as the OTEL_… variables say, or else nowhere",
+        ),
+    ] = None,
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C; SIGHUP reloads the plans and the certificate, refusing nobody."""
     from ..server.serve import serve as run_server
@@ -59,6 +66,7 @@ def serve(
         log_level=log_level,
         workers=workers,
         max_connections=max_connections,
+        traces=traces,
     )
 
 

@@ -97,6 +97,8 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # these pages load their scripts from other hosts
         redoc_url=None,
+        # Its own telemetry has whole URLs in it, and with them keys: `traces.py` makes spans without.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gate = gate
     app.router.routes.extend(ROUTES)
@@ -112,9 +114,9 @@ def create_app(
     return app
 
 
-def shortcut(app: FastAPI) -> Shortcut:
+def shortcut(app: FastAPI, kind: type[Shortcut] = Shortcut) -> Shortcut:
     """Return the app for a server to run: as it is, counted, and faster."""
-    return Shortcut(app, app.state.gate, refusal, app.state.metrics)
+    return kind(app, app.state.gate, refusal, app.state.metrics)
 
 
 def _add_operations(app: FastAPI) -> None:

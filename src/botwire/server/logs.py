@@ -30,7 +30,8 @@ class JsonFormatter(logging.Formatter):
 def config(level: str = "info") -> dict[str, Any]:
     """Return what `logging.config.dictConfig` takes, for uvicorn and for us."""
     loggers = {
-        name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in ("uvicorn", "botwire")
+        name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
+        for name in ("uvicorn", "botwire", "opentelemetry")
     }
     return {
         "version": 1,

@@ -109,11 +109,12 @@ ROUTES = [
 ]
 
 
-_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule, int]] = {
+_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule, int, str]] = {
     (route.path.count("/"), route.path.split("/")[1], method): (
         route.endpoint,
         TABLE[method, route.path],
         place_of(method, route.path),
+        route.path,
     )
     for route in ROUTES
     for method in route.methods or ()
@@ -151,7 +152,7 @@ class Shortcut:
             await self._counted(scope, receive, send)
             return
         begun = perf_counter()
-        endpoint, rule, place = hot
+        endpoint, rule, place, scope[ROUTE] = hot
         namespace = parts[2]
         scope["app"] = self._app
         scope["path_params"] = {"namespace": namespace, "name": parts[-1]}

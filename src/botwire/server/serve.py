@@ -10,9 +10,11 @@ import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import uvicorn
+from fastapi import FastAPI
 
 from ..errors import InvalidArgument
 from ..plans import Plans
@@ -20,13 +22,18 @@ from ..store import GuardedStore
 from ..stores import guarded_store, open_to_serve
 from ..stores.sqlite import SqliteStore
 from ..stores.sqlite_served import ServedSqliteStore
+from ..stores.traced import TracedGuardedStore
 from . import logs
 from .app import create_app, shortcut
 from .auth import Mode
+from .exporters import begin, exporters_of
 from .gate import is_loopback
 from .metrics import Metrics, make_file
 from .reload import One, Several, begin_anew, inherited
 from .routes import Shortcut
+
+if TYPE_CHECKING:
+    from ..stores.tracing import Tracing
 
 try:
     import resource
@@ -55,6 +62,7 @@ def serve(
     log_level: str = "info",
     workers: int = 1,
     max_connections: int = 1_000,
+    traces: str | None = None,
 ) -> None:
     """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT; returns when every request under way is answered.
 
@@ -73,11 +81,12 @@ def serve(
         workers: processes that serve it together, for reads to use more than one core. One that dies is replaced.
         max_connections: connections that each process serves at once, half of which may watch; the next ones are refused with 503
             and Retry-After.
+        traces: where traces of OpenTelemetry go, as ``OTEL_TRACES_EXPORTER`` says it; None: as the environment does.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines, and neither was `auth` required nor
             `open_to_all` said, or both were; a store in memory is to have several processes; the files are not a
-            certificate and its key.
+            certificate and its key; traces cannot go where they are to.
         StoreError, Unavailable: the file or the database cannot be opened.
     """
     if auth == "required" and open_to_all:
@@ -92,6 +101,7 @@ def serve(
     if workers > 1 and address == "sqlite:///:memory:":
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
     given = _Given(address, plans(), auth, auth == "open" and not open_to_all, max(1, max_connections // 2))
+    given.exporters = exporters_of(traces)
     open_to_serve(address, given.plans).close()  # whatever is wrong with it is said before anything listens
     _allow_files()
 
@@ -181,13 +191,25 @@ def app() -> Shortcut:
         served = ServedSqliteStore(store, on_commit=metrics.committed)
     else:
         served = guarded_store(store)
+    tracing = begin(given.exporters)
+    if tracing is not None:
+        served = TracedGuardedStore(served, tracing)
     made = create_app(
         served, mode=given.auth, local_only=given.local_only, max_watchers=given.max_watchers, metrics=metrics
     )
-    app = shortcut(made)
+    app = shortcut(made) if tracing is None else _traced(made, tracing)
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
     gc.freeze()
+    return app
+
+
+def _traced(made: FastAPI, tracing: Tracing) -> Shortcut:
+    from .traces import Traced
+
+    app = shortcut(made, Traced)
+    assert isinstance(app, Traced)
+    app.tracing = tracing
     return app
 
 
@@ -200,6 +222,7 @@ class _Given(msgspec.Struct):
     local_only: bool
     max_watchers: int
     metrics: str | None = None
+    exporters: list[str] = []
 
 
 def _check_tls(certificate: Path, key: Path) -> None:

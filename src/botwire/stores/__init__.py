@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -97,13 +98,30 @@ def lease_store(
 ) -> tuple[Store, Callable[[], None]]:
     """Return a store shared by all who name the same address, and what to call when done with it."""
     if encryption_key is None:
-        return _SHARED.lease(url, token, timeout)
+        store, release = _SHARED.lease(url, token, timeout)
+        return _traced(store), release
     from .cipher import Cipher
     from .encrypted import EncryptedStore
 
     cipher = Cipher(encryption_key)
     store, release = _SHARED.lease(url, token, timeout)
-    return EncryptedStore(store, cipher), release
+    return EncryptedStore(_traced(store), cipher), release
+
+
+def _traced(store: Store) -> Store:
+    """Return a store whose calls are spans, if the program has imported OpenTelemetry; else the store as it is."""
+    if "opentelemetry.trace" not in sys.modules:
+        return store
+    from . import tracing
+
+    if not tracing.is_wanted():
+        return store
+    from .http import HttpStore
+    from .traced import TracedStore
+
+    if isinstance(store, HttpStore):
+        store.context = tracing.context_fields
+    return TracedStore(store, tracing.Tracing())
 
 
 def lease_async_store(
@@ -124,6 +142,10 @@ def async_store(store: Store) -> AsyncStore:
 
     if isinstance(store, HttpStore):
         return AsyncHttpStore(store)
+    from .traced import TracedStore
+
+    if isinstance(store, TracedStore):
+        return store.over(async_store(store.store))
     from .encrypted import AsyncEncryptedStore, EncryptedStore
 
     if not isinstance(store, EncryptedStore):

@@ -54,6 +54,8 @@ class _Server(ABC):
     """The logic of both HTTP stores: queries and operations → requests, tried again where that does no harm."""
 
     timeout: float
+    context: Callable[[], tuple[tuple[str, str], ...]] | None = None
+    """Returns the header fields of the trace that a call is part of; None: nothing is traced."""
 
     @abstractmethod
     async def _send(self, request: Request, timeout: float) -> Response: ...
@@ -89,6 +91,8 @@ class _Server(ABC):
         begun = time.monotonic()
         deadline = begun + self.timeout
         pause = _FIRST_PAUSE
+        if self.context is not None:
+            request = request._replace(headers=(*request.headers, *self.context()))
         while True:
             try:
                 response = await self._send(request, max(deadline - time.monotonic(), 0.001))
@@ -281,6 +285,7 @@ class AsyncHttpStore(_Server):
     def __init__(self, store: HttpStore) -> None:
         self.timeout = store.timeout
         self.address = store.address
+        self.context = store.context
         self._store = store
 
     async def _send(self, request: Request, timeout: float) -> Response:
