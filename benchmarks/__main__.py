@@ -14,7 +14,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import durability, embedded, graphs, growth, histories, keyvalue, plots, postgres, report, search, servers
+from . import (
+    durability,
+    embedded,
+    graphs,
+    growth,
+    histories,
+    keyvalue,
+    plots,
+    postgres,
+    report,
+    search,
+    servers,
+    vectors,
+)
 from .measure import Row
 from .servers import Served
 
@@ -26,6 +39,7 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
     "embedded": lambda folder, step, _: embedded.run(folder, step),
     "growth": lambda folder, step, _: growth.run(folder, step),
     "search": lambda folder, step, _: search.run(folder, step),
+    "vectors": lambda folder, step, _: vectors.run(folder, step),
     "servers": servers.run,
     "postgres": lambda folder, step, _: postgres.run(folder, step),
 }

@@ -90,6 +90,14 @@ def vectors_of(made: Any, count: int) -> list[bytes]:
     return [vector.tobytes() for vector in vectors]
 
 
+def numbers_of(vector: bytes) -> str:
+    """Return the numbers of a vector with commas between, each with as many digits as tell it from every other float32."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return ",".join(["%.9g"] * len(numbers)) % tuple(numbers)
+
+
 def _model_of(embedder: Any) -> str:
     for name in ("model", "model_name", "model_id"):
         value = getattr(embedder, name, None)

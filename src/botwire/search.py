@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
@@ -71,11 +73,13 @@ def search_query(
 
 
 def check_vector(vector: bytes) -> bytes:
-    """Return a vector, or raise `InvalidArgument`: float32 numbers, at the most 4,096."""
+    """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at the most 4,096."""
     if not 0 < len(vector) <= 4 * MAX_DIMENSIONS or len(vector) % 4:
         raise InvalidArgument(
             f"a vector is 1 to {MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
         )
+    if not all(map(math.isfinite, struct.unpack(f"<{len(vector) // 4}f", vector))):
+        raise InvalidArgument("a vector has only finite numbers")
     return vector
 
 

@@ -8,10 +8,9 @@ import pytest
 
 from botwire.records import Clear, Forget, ListSessions
 from botwire.stores.http import HttpStore
-from botwire.stores.postgres import PostgresStore
 from botwire.testing_search import SearchContract
-from botwire.testing_vectors import VectorContract, refuses_vectors
-from tests.contract.stores import InAFile, InMemory, InPostgres
+from botwire.testing_vectors import VectorContract
+from tests.contract.stores import InAFile, InMemory, InPostgres, OverTwoServers
 
 
 class TestSqliteFile(InAFile, SearchContract):
@@ -59,9 +58,10 @@ class TestVectorsOverHttp(VectorContract):
             yield store
 
 
-def test_postgres_keeps_no_vectors(postgres):
-    store = PostgresStore(postgres)
-    try:
-        refuses_vectors(store)
-    finally:
-        store.close()
+class TestVectorsInPostgres(InPostgres, VectorContract):
+    examples = 5
+
+
+class TestVectorsOverTwoServers(OverTwoServers, VectorContract):
+    examples = 2
+    steps = 10

@@ -43,8 +43,10 @@ class InLangChain(Embeddings):
         return embedder([text])[0]
 
 
-@pytest.fixture(params=["a file", "in memory", "HTTP"])
+@pytest.fixture(params=["a file", "in memory", "HTTP", "PostgreSQL"])
 def url(request, tmp_path, shared_server):
+    if request.param == "PostgreSQL":
+        return request.getfixturevalue("postgres")
     return {
         "a file": f"sqlite:///{tmp_path}/botwire.db",
         "in memory": "sqlite:///:memory:",

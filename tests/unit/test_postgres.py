@@ -32,6 +32,7 @@ from botwire.records import (
     NewMessage,
     Pop,
     Put,
+    SetVectors,
     Write,
     new_id,
     now,
@@ -40,6 +41,7 @@ from botwire.stores import open_store
 from botwire.stores.postgres import PostgresStore
 from botwire.stores.postgres_connection import _BY_ID, _TEXTS
 from botwire.stores.sql import load_queries
+from botwire.testing_vectors import embed
 from tests.postgres import address_of, database, server_address
 
 
@@ -117,6 +119,17 @@ EXAMPLES = {
     "entries_at": ("n", "[1]", 0),
     "entries_named": ("n", '["k"]', 0),
     "some_texts_of_entries": ("n", "", "z", 10),
+    "entries_without_vector": ("n", "another", "", 0, 10),
+    "messages_without_vector": ("n", "another", 1, 1 << 32, 10),
+    "keep_entry_vectors": ("n", '[["k", 1, "{2,1}"]]', "m"),
+    "keep_message_vectors": ("n", '[["s", "i", {created}, "{{2,1}}"]]', "m"),
+    "drop_vectors": ("n", '["k"]'),
+    "drop_vectors_of_entries": ("n", "", "z"),
+    "drop_vectors_of_messages": ("n", 1 << 32, 2 << 32),
+    "delete_some_entry_vectors": ("n", 10),
+    "delete_some_message_vectors": ("n", 1 << 32, 2 << 32, 10),
+    "nearest_messages": ("n", 1, 2, "m", "[2,1]", 10),
+    "nearest_entries": ("n", "", "z", "m", "[2,1]", 10, 0),
 }
 SPANNING = {"list_namespaces", "rest_on_access", "change_access", "expiring", "redate_answers"}
 """What is about all namespaces: the operator's list, the lock of the rules of access, which touches no table, and what is done
@@ -135,7 +148,11 @@ def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, na
     store.write(
         "n", [Put("k", '"blue"', ttl=60.0), Append("s", (NewMessage("i", '"a blue bicycle"'),))], idempotency_key="a"
     )
+    embed(store)
     values = EXAMPLES[name]
+    if name == "keep_message_vectors":
+        (message,) = store.read("n", ListMessages("s"))
+        values = values[0], values[1].format(created=message.created), values[2]
     with psycopg.connect(postgres) as connection:
         partition = connection.execute(
             "SELECT n FROM generate_series(0, 15) AS n WHERE satisfies_hash_partition"
@@ -177,7 +194,7 @@ def test_migrations_at_once():
         def begin(_):
             barrier.wait()
             store = PostgresStore(address)
-            store.write("n", [Increment("k")])
+            store.write("n", [Increment("k"), SetVectors("m", ())])
             store.close()
 
         with ThreadPoolExecutor(6) as pool:

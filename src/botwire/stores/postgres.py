@@ -26,11 +26,11 @@ from .following import Feed
 from .indexing import Indexed, state
 from .permits import Row, Run
 from .postgres_connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
+from .postgres_schema import begin_vectors, migrate
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
-from .sql import load_migrations
 from .transaction import PURGE, Transaction
-from .vectors import refuse_vectors
+from .vectors import is_about_vectors
 
 T = TypeVar("T")
 
@@ -38,9 +38,6 @@ CONNECTIONS = 8
 """Connections of one store at once. PostgreSQL allows 100 in all by default, and gains nothing from many more than cores."""
 PAUSES = 0.02, 0.1
 """Seconds between two looks whether there is something new, for those who watch: the shortest and the longest time."""
-_MIGRATIONS = load_migrations("postgres")
-_LOCK = 0x424F5457
-"""The advisory lock under which migrations run (``BOTW``)."""
 _GRACE = 0.25
 """Seconds that the server has to say itself that it took too long."""
 _FIRST_PAUSE = 0.02
@@ -73,6 +70,7 @@ class PostgresStore(Indexed):
         self.timeout = check_timeout(timeout)
         self._closed = False
         self._migrated = False
+        self._keeps_vectors = False
         self._prepares = True
         self._server_clock = ServerClock()
         self._begin_anew()
@@ -81,7 +79,8 @@ class PostgresStore(Indexed):
 
     def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
-        refuse_vectors(query)
+        if is_about_vectors(query):
+            self.begin_vectors()
         if isinstance(query, Search):
             self._bring_up_to_date(namespace)
 
@@ -121,7 +120,8 @@ class PostgresStore(Indexed):
         permit: Permit | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`."""
-        refuse_vectors(operations)
+        if is_about_vectors(operations):
+            self.begin_vectors()
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return self.queue(namespace).write(write, self.timeout)
 
@@ -158,6 +158,12 @@ class PostgresStore(Indexed):
             return result
 
         return self._persist(attempt)
+
+    def begin_vectors(self) -> None:
+        """See that there is a place for vectors, or raise `InvalidArgument`: that takes the extension pgvector."""
+        if not self._keeps_vectors:
+            self._persist(lambda connection: begin_vectors(connection.raw, self.address, self.timeout))
+            self._keeps_vectors = True
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -382,32 +388,6 @@ class _Attempt:
         if connection.unreplicated:
             raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
         return outcomes
-
-
-def migrate(connection: psycopg.Connection[Row], address: str) -> None:
-    """Bring the database to the newest schema; of several processes one does it and the others find it done."""
-    if _schema_version(connection, address) == len(_MIGRATIONS):
-        return
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        for number, script in enumerate(_MIGRATIONS, 1):
-            if number > _schema_version(connection, address):
-                connection.execute(script.encode())
-                connection.execute("UPDATE botwire.schema SET version = %s", (number,))
-
-
-def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
-    # Not by to_regclass, which answers from a cache that waiting for an advisory lock does not bring up to date.
-    there = "SELECT FROM pg_catalog.pg_tables WHERE schemaname = 'botwire' AND tablename = 'schema'"
-    if not connection.execute(there).rowcount:
-        return 0
-    ((version,),) = connection.execute("SELECT version FROM botwire.schema").fetchall()
-    if version > len(_MIGRATIONS):
-        raise StoreError(
-            f"{address} is of schema version {version}, from a newer botwire; this one knows version {len(_MIGRATIONS)}. "
-            "Upgrade botwire to use it"
-        )
-    return int(version)
 
 
 def without_password(url: str) -> str:

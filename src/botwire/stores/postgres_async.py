@@ -11,7 +11,7 @@ from ..records import Operation, Permit, Query, Result, Write
 from .awaited import AwaitedStore
 from .following import Hub
 from .postgres import PAUSES, PostgresStore
-from .vectors import refuse_vectors
+from .vectors import is_about_vectors
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
 
@@ -42,6 +42,7 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
     ) -> list[Result]:
         """As `GuardedStore.write`, gathered with whatever else is being written to the namespace into one commit."""
         self.store.check_open()
-        refuse_vectors(operations)
+        if is_about_vectors(operations):
+            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.begin_vectors)
         write = Write(namespace, tuple(operations), idempotency_key, permit)
         return await self.store.queue(namespace).write_async(write, self.store.timeout)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
+from ..embedding import numbers_of
 from ..errors import StoreError
 from ..limits import ACCESS
 from ..records import Permit
@@ -35,7 +36,9 @@ _TEXTS = load_queries("postgres") | {
     "begin": "BEGIN",
     "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     # How a word is best followed depends on how many texts its namespace has.
-    "plan_anew": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true)",
+    # And many vectors are compared faster at once than workers and a compiler of plans take to begin.
+    "plan_anew": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),"
+    " set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)",
     # And no planning anew for each value: there is one good plan for each of our statements. It never reads a whole table, which
     # looks cheap while the table is small, and is done again and again by a plan that is kept while it grows.
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
@@ -54,7 +57,8 @@ _PLAN_ONCE: tuple[Statement, ...] = (("plan_once", ()),)
 _WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
 """Statements whose second and third column are a value as text or as bytes."""
 _BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
-    "messages_to_index", "delete_texts", "delete_some_texts", "session_name",
+    "messages_to_index", "delete_texts", "delete_some_texts", "session_name", "drop_vectors_of_messages",
+    "delete_some_message_vectors",
 }  # fmt: skip
 """Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
 
@@ -168,7 +172,7 @@ class Connection:
     def _ask(self, namespace: str, name: str, values: Sequence[Any]) -> Iterator[tuple[str, bool]]:
         """Send a statement, and what it takes to prepare it; yields what will be answered."""
         given = (namespace, *values) if name in _BY_ID else values
-        data = [None if value is None else str(value).encode() for value in given]
+        data = [None if value is None else _text_of(value).encode() for value in given]
         if not self.prepares:
             self.pgconn.send_query_params(_SQL[name], data, result_format=Format.BINARY)
         else:
@@ -274,6 +278,11 @@ class GuardedRun:
                 return False
             permit.version = version
         return True
+
+
+def _text_of(value: Any) -> str:
+    """Return a value as a statement takes it; bytes are a vector."""
+    return f"[{numbers_of(value)}]" if isinstance(value, bytes) else str(value)
 
 
 def _as_in_sqlite(name: str, rows: list[Row]) -> list[Row]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from ..embedding import numbers_of
 from ..limits import ACCESS
 from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
@@ -26,8 +27,14 @@ _KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
 _READS = frozenset({"entry_version", "messages_between", "measure_entries", "find_expired", "first_expiry"}) | {
     "messages_to_index", "keys_to_index", "sessions_from",
 }  # fmt: skip
-_COUNTED = frozenset({"delete_texts", "delete_some_texts", "delete_texts_of_entries", "delete_some_texts_of_entries"})
-"""Statements that return how many rows they removed, which is then what `changes` returns."""
+_KEEPS_VECTORS = frozenset({"keep_entry_vectors", "keep_message_vectors"})
+_REMOVES_VECTORS = frozenset({"delete_some_entry_vectors", "delete_some_message_vectors"})
+_COUNTED = _KEEPS_VECTORS | _REMOVES_VECTORS | {
+    "delete_texts", "delete_some_texts", "delete_texts_of_entries", "delete_some_texts_of_entries",
+}  # fmt: skip
+"""Statements that return how many rows they removed or kept, which is then what `changes` returns."""
+_TAKES_VECTORS = {"delete_entries": "drop_vectors_of_entries", "delete_messages": "drop_vectors_of_messages"}
+"""What removes the vectors of what a statement removes."""
 
 
 class NotAlone(Exception):
@@ -58,6 +65,7 @@ class Unit:
         self._access: Sequence[Row] = ()
         self._rests_on_access = any(write.permit is not None for write in writes)
         self._sessions_ever = self._entry_texts_ever = 0
+        self._has_vectors = False
         self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
         self._changed = 0
         self._set_account: Row | None = None
@@ -97,6 +105,7 @@ class Unit:
         if found["lock_account"]:
             (*account, self._sessions_ever, self._entry_texts_ever) = found["lock_account"][0]
             self._account = tuple(account)
+            self._has_vectors = bool(account[-1])
         self._access = found.get("get_version", [])
         self._take_in(fetches, rows[len(begin) :])
         return mark is not None and bool(found["fetch_answers"])
@@ -108,7 +117,14 @@ class Unit:
             return known(self, *values)
         if self._journal is not None:
             raise NotAlone
-        *_, rows = self._connection.run_all(self._namespace, [*self._changes(), (name, values)])
+        if name in _REMOVES_VECTORS and not self._has_vectors:
+            return self._nothing()
+        if name in _KEEPS_VECTORS:
+            values = self._vectors_to_keep(*values)
+        statements = [*self._changes(), (name, values)]
+        if self._has_vectors and name in _TAKES_VECTORS:
+            statements.insert(-1, (_TAKES_VECTORS[name], values))
+        *_, rows = self._connection.run_all(self._namespace, statements)
         if name not in _READS:
             self._fetched = False
         if name in _COUNTED:
@@ -165,6 +181,7 @@ class Unit:
         changes: list[tuple[str, list[Any]]] = [
             ("drop_texts", [id_ for id_, row in self._new_texts.items() if row is None]),
             ("add_texts", [row for row in self._new_texts.values() if row is not None]),
+            ("drop_vectors", list(self._new_entries) if self._has_vectors else []),
             ("put_entries", puts),
             ("drop_entries", drops),
             ("put_sessions", list(self._new_sessions.values())),
@@ -309,7 +326,20 @@ class Unit:
 
     def _nothing(self, *_: Any) -> Sequence[Row]:
         """Do what is done with the text itself already, or what there is nothing of."""
+        self._changed = 0
         return ()
+
+    # Vectors
+
+    def _vectors_to_keep(self, namespace: str, wanted: str, model: str) -> Row:
+        """Return what to keep as the statement takes it. The database counts it, so that it has to know the namespace."""
+        if self._account is None:
+            begun = namespace, 0, 0, 0, 0, None, "", "", NOT_BEGUN, 0, 0
+            self._connection.run(namespace, "add_account", (*begun, self._sessions_ever, self._entry_texts_ever))
+            self._account = begun
+        self._has_vectors = True
+        items = msgspec.json.decode(wanted)
+        return namespace, _json([(*told, f"{{{numbers_of(bytes.fromhex(vector))}}}") for *told, vector in items]), model
 
     def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
         self._purge = before, most + (0 if self._purge is None else self._purge[1])
@@ -401,6 +431,6 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "delete_entry_text": Unit._nothing,
     "delete_entry_texts": Unit._nothing,
     "delete_some_entry_texts": Unit._nothing,
-    "delete_some_entry_vectors": Unit._nothing,  # there are none
-    "delete_some_message_vectors": Unit._nothing,
+    "drop_entry_vectors": Unit._nothing,
+    "drop_message_vectors": Unit._nothing,
 }

@@ -1,8 +1,9 @@
 """Vectors beside what is stored: which texts have none, and keeping them.
 
-A text has one vector at the most, which triggers of the database remove with it. They lie in ordinary tables, and sqlite-vec
-only computes how far they are apart: so who writes and deletes needs no extension, and an entry or message never waits for
-its vector.
+A text has one vector at the most, which goes with it: in a file by triggers, in PostgreSQL by statements of the same transaction
+(`botwire.stores.postgres_unit`). In a file they lie in ordinary tables, and sqlite-vec only computes how far they are apart: so
+who writes and deletes needs no extension, and an entry or message never waits for its vector. In PostgreSQL they lie in columns
+of pgvector's, which takes longer to make its vectors from arrays than to compare them.
 """
 
 from __future__ import annotations
@@ -24,14 +25,11 @@ def refuse_if_off(namespace: str, behind: str | None) -> None:
         raise InvalidArgument(f"namespace {namespace!r} cannot be searched: its index is off")
 
 
-def refuse_vectors(asked: Query[Any] | Sequence[Operation]) -> None:
-    """Raise `InvalidArgument` when something is about vectors, for a store that keeps none."""
+def is_about_vectors(asked: Query[Any] | Sequence[Operation]) -> bool:
+    """Whether somebody asks for vectors, or has some to keep."""
     if isinstance(asked, Query):
-        about = isinstance(asked, ListTexts) or (isinstance(asked, Search) and asked.vector is not None)
-    else:
-        about = any(isinstance(op, SetVectors) for op in asked)
-    if about:
-        raise InvalidArgument("only SQLite keeps vectors so far: here, search by words and give no embedder")
+        return isinstance(asked, ListTexts) or (isinstance(asked, Search) and asked.vector is not None)
+    return any(isinstance(op, SetVectors) for op in asked)
 
 
 def list_texts(run: Run, namespace: int | str, query: ListTexts, now: int) -> list[Text]:

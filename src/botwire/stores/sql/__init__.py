@@ -19,6 +19,11 @@ def load_queries(dialect: str) -> dict[str, str]:
     return {name: statement.strip() for name, statement in zip(parts[::2], parts[1::2], strict=True)}
 
 
+def load_script(dialect: str, name: str) -> str:
+    """Return the script ``{dialect}/{name}.sql``."""
+    return (_HERE / dialect / f"{name}.sql").read_text("utf-8")
+
+
 def load_migrations(dialect: str) -> list[str]:
     """Return the scripts of ``{dialect}/migrations`` in order; script N leads to schema version N, from 1 on."""
     folder = _HERE / dialect / "migrations"

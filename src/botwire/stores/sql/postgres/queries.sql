@@ -114,13 +114,16 @@ SELECT name FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
 -- get_account
 -- A namespace's plan and account.
-SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words
+SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM botwire.namespaces
 WHERE name = $1;
 
 -- lock_account
--- A namespace's plan and account, for the one who writes next.
-SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
+-- A namespace's plan and account, for the one who writes next. A database that was restored without pgvector has no vectors.
+SELECT
+    name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words,
+    CASE WHEN vectors > 0 AND to_regclass('botwire.entry_vectors') IS NOT NULL THEN vectors ELSE 0 END,
+    sessions, entry_texts
 FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;
@@ -409,6 +412,184 @@ WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::js
 -- some_texts_of_entries
 -- The ids of the texts of some entries from a prefix to the end of its range.
 SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;
+
+-- entries_without_vector
+-- Live entries after a key that have no vector of a model.
+SELECT entries.key, entries.version, text
+FROM botwire.entries
+WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL AND NOT EXISTS (
+    SELECT FROM botwire.entry_vectors AS held
+    WHERE held.namespace = $1 AND held.key = entries.key AND held.version = entries.version AND model = $2
+    OFFSET 0
+)
+ORDER BY entries.key
+LIMIT $5;
+
+-- messages_without_vector
+-- Messages after a place that have no vector of a model; beginning with a session.
+SELECT place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
+FROM botwire.messages
+WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND NOT EXISTS (
+    SELECT FROM botwire.message_vectors AS held
+    WHERE held.namespace = $1 AND held.place = messages.place AND held.version = messages.created AND model = $2
+    OFFSET 0
+)
+ORDER BY place
+LIMIT $5;
+
+-- keep_entry_vectors
+-- Keep the vectors in a JSON list of key, version and vector, of a model, of those entries that are at that version.
+WITH fit AS MATERIALIZED (
+    SELECT held.key, held.version, (wanted.item ->> 2)::real[] AS vector
+    FROM json_array_elements($2::json) AS wanted (item)
+    CROSS JOIN LATERAL (
+        SELECT key, version
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = wanted.item ->> 0 AND version = (wanted.item ->> 1)::bigint
+        OFFSET 0
+    ) AS held
+), before AS MATERIALIZED (
+    SELECT coalesce(sum(bytes), 0) AS bytes
+    FROM botwire.entry_vectors
+    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM fit))
+), kept AS (
+    INSERT INTO botwire.entry_vectors (namespace, key, version, model, bytes, vector)
+    SELECT $1, key, version, $3, 4 * cardinality(vector), vector FROM fit
+    ON CONFLICT (namespace, key) DO UPDATE SET
+        version = excluded.version, model = excluded.model, bytes = excluded.bytes, vector = excluded.vector
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors + (SELECT coalesce(sum(bytes), 0) FROM kept) - (SELECT bytes FROM before)
+    WHERE name = $1
+)
+SELECT count(*) FROM kept;
+
+-- keep_message_vectors
+-- Keep the vectors in a JSON list of session, id, time and vector, of a model, of those messages that are there since that time.
+WITH fit AS MATERIALIZED (
+    SELECT held.place, held.created, (wanted.item ->> 3)::real[] AS vector
+    FROM json_array_elements($2::json) AS wanted (item)
+    CROSS JOIN LATERAL (
+        SELECT id FROM botwire.sessions WHERE namespace = $1 AND name = wanted.item ->> 0 OFFSET 0
+    ) AS begun
+    CROSS JOIN LATERAL (
+        SELECT place, created
+        FROM botwire.messages
+        WHERE namespace = $1 AND session = begun.id AND id = wanted.item ->> 1 AND created = (wanted.item ->> 2)::bigint
+        OFFSET 0
+    ) AS held
+), before AS MATERIALIZED (
+    SELECT coalesce(sum(bytes), 0) AS bytes
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place = ANY (ARRAY(SELECT place FROM fit))
+), kept AS (
+    INSERT INTO botwire.message_vectors (namespace, place, version, model, bytes, vector)
+    SELECT $1, place, created, $3, 4 * cardinality(vector), vector FROM fit
+    ON CONFLICT (namespace, place) DO UPDATE SET
+        version = excluded.version, model = excluded.model, bytes = excluded.bytes, vector = excluded.vector
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors + (SELECT coalesce(sum(bytes), 0) FROM kept) - (SELECT bytes FROM before)
+    WHERE name = $1
+)
+SELECT count(*) FROM kept;
+
+-- drop_vectors
+-- Remove the vectors of the entries in a JSON list; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.entry_vectors
+    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
+    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- drop_vectors_of_entries
+-- Remove the vectors of the entries from a prefix to the end of its range; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.entry_vectors
+    WHERE namespace = $1 AND key >= $2 AND key < $3
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
+    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- drop_vectors_of_messages
+-- Remove the vectors of the messages after a place and up to another; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.message_vectors
+    WHERE namespace = $1 AND place > $2 AND place <= $3
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
+    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- delete_some_entry_vectors
+-- Remove some of the vectors of the entries of a namespace; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.entry_vectors
+    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM botwire.entry_vectors WHERE namespace = $1 LIMIT $2))
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
+    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- delete_some_message_vectors
+-- Remove some of the vectors between two places; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.message_vectors
+    WHERE namespace = $1 AND place = ANY (ARRAY(
+        SELECT place FROM botwire.message_vectors WHERE namespace = $1 AND place BETWEEN $2 AND $3 LIMIT $4
+    ))
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
+    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+)
+SELECT count(*) FROM gone;
+
+-- nearest_messages
+-- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+SELECT near.place, distance
+FROM (
+    SELECT place, version, botwire.distance(vector, $5) AS distance
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place > $2::bigint << 32 AND place <= ($3::bigint << 32) + 4294967295 AND model = $4
+    ORDER BY distance
+    LIMIT $6
+) AS near
+CROSS JOIN LATERAL (
+    SELECT FROM botwire.messages WHERE namespace = $1 AND messages.place = near.place AND created = near.version OFFSET 0
+) AS held
+ORDER BY distance;
+
+-- nearest_entries
+-- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+SELECT near.key, botwire.distance(vector, $5) AS distance
+FROM botwire.entry_vectors AS near
+CROSS JOIN LATERAL (
+    SELECT FROM botwire.entries
+    WHERE namespace = $1 AND entries.key = near.key AND entries.version = near.version AND (expires IS NULL OR expires > $7)
+    OFFSET 0
+) AS held
+WHERE near.namespace = $1 AND near.key >= $2 AND near.key < $3 AND model = $4
+ORDER BY distance
+LIMIT $6;
 
 -- expiring
 -- The names of namespaces in which something expires by a time, after a name.

@@ -1,0 +1,186 @@
+"""Vectors in PostgreSQL: where they may be kept, what is left of them, that search finds what search in a file finds."""
+
+from __future__ import annotations
+
+import random
+from array import array
+
+import psycopg
+import pytest
+
+from botwire import InvalidArgument, Memory
+from botwire.embedding import vectors_of
+from botwire.records import (
+    Append,
+    Clear,
+    Delete,
+    Forget,
+    GetUsage,
+    ListTexts,
+    NewMessage,
+    Pop,
+    Put,
+    Search,
+    SetVectors,
+    Vector,
+    new_id,
+)
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.sqlite import SqliteStore
+from botwire.testing import messages_of, put
+from botwire.testing_vectors import MODEL, VectorContract, embed, refuses_vectors, vector
+from tests.postgres import database
+
+
+@pytest.fixture
+def store(postgres):
+    store = PostgresStore(postgres)
+    yield store
+    store.close()
+
+
+near = VectorContract().near
+
+
+def counted(address):
+    """What the accounts say, and what there is."""
+    with psycopg.connect(address) as connection:
+        held = "SELECT bytes FROM botwire.entry_vectors UNION ALL SELECT bytes FROM botwire.message_vectors"
+        (total,) = connection.execute("SELECT coalesce(sum(vectors), 0) FROM botwire.namespaces").fetchone()
+        (there,) = connection.execute(f"SELECT coalesce(sum(bytes), 0) FROM ({held}) AS held").fetchone()
+    return int(total), int(there)
+
+
+def test_a_server_without_pgvector():
+    """All else goes on; who asks for vectors is told what is missing, and has them once it is there."""
+    with database() as address, psycopg.connect(address, autocommit=True) as connection:
+        if connection.info.server_version < 180_000:
+            pytest.skip("an older server looks for extensions in one place only")
+        connection.execute(f"ALTER DATABASE {connection.info.dbname} SET extension_control_path = '/nowhere'")
+        store = PostgresStore(address)
+        refuses_vectors(store)
+        with Memory("n", address, embedder=lambda texts: [[1.0] for _ in texts]) as memory:
+            memory["k"] = "blue"
+            memory.history("s").append(["so blue"])
+            assert len(memory.search("blue", by="words")) == 2
+            with pytest.raises(InvalidArgument, match=r"has no pgvector: install it there .*/pgvector#installation"):
+                memory.search("blue")
+            connection.execute(f"ALTER DATABASE {connection.info.dbname} RESET extension_control_path")
+        store.close()
+        with Memory("n", address, embedder=lambda texts: [[1.0] for _ in texts]) as memory:
+            assert len(memory.search("something", by="meaning")) == 2
+
+
+def test_a_role_that_may_not_begin_to_use_pgvector():
+    """And an extension that is not where everybody looks; and tables for vectors that did not survive a restore."""
+    with database() as owners, psycopg.connect(owners, autocommit=True) as owner:
+        name = owner.info.dbname
+        address = owners.replace(f"{owner.info.user}:@", f"{name}:@", 1)
+        assert address != owners
+        owner.execute(f"CREATE ROLE {name} LOGIN")
+        try:
+            owner.execute(f"GRANT CREATE ON DATABASE {name} TO {name}")
+            store = PostgresStore(address)
+            owner.execute(f"REVOKE CREATE ON DATABASE {name} FROM {name}")
+            store.write("n", [put("k", "dog"), Append("s", messages_of("dog"))])
+            refuses_vectors(store)
+            with pytest.raises(InvalidArgument, match=f"role '{name}' .* of the database '{name}'.*CREATE EXTENSION"):
+                store.write("n", [SetVectors(MODEL, ())])
+            owner.execute('CREATE SCHEMA "El se"; CREATE EXTENSION vector SCHEMA "El se"')
+            owner.execute(f'GRANT USAGE ON SCHEMA "El se" TO {name}')
+            assert embed(store) == 2
+            assert near(store, "puppy") == ["dog", "dog"]
+            store.close()
+            owner.execute("DROP TABLE botwire.entry_vectors, botwire.message_vectors; DROP FUNCTION botwire.distance")
+            store = PostgresStore(address)
+            store.write("n", [put("k", "cat"), Pop("s"), Clear("z"), Append("s", messages_of("cat"))])
+            assert embed(store) == 2
+            assert near(store, "kitten") == ["cat", "cat"]
+            assert counted(owners) == (2 * len(vector("")),) * 2
+            store.close()
+        finally:
+            owner.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+
+
+def test_what_an_older_botwire_replaced_is_not_found_by_what_it_was(store, postgres):
+    """One that runs beside this one while servers are replaced one by one, and knows of no vectors."""
+    store.write("n", [put("k", "dog"), put("l", "dog"), Append("s", messages_of("dog", "dog"))])
+    embed(store)
+    with psycopg.connect(postgres) as older:
+        older.execute("UPDATE botwire.entries SET text = '\"cat\"', version = version + 9 WHERE key = 'k'")
+        older.execute("DELETE FROM botwire.entries WHERE key = 'l'")
+        older.execute(
+            "UPDATE botwire.messages SET id = 'new', created = created + 1, data = '\"cat\"' WHERE place & 1 = 0"
+        )
+    assert near(store, "dog") == ["dog"]
+    assert [text.text for text in store.read("n", ListTexts(MODEL))] == ["k\ncat", "cat"]
+    assert embed(store) == 2
+    assert near(store, "dog") == ["dog"]
+    assert near(store, "cat") == ["cat", "cat"]
+
+
+def test_what_is_counted_is_there(store, postgres):
+    drawn = random.Random(5)
+    vectors = (Vector(vector("dog"), "k", 1), Vector(vector("dog"), "k", 7))
+    assert store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors[:1]), put("l", "dog")]) == [1, 1, 2]
+    assert store.write("o", [put("k", "dog"), SetVectors(MODEL, vectors[:1]), Delete("k"), put("k", 1)]) == [
+        1,
+        1,
+        True,
+        3,
+    ]
+    assert counted(postgres) == (20, 20)
+    for turn in range(30):
+        operations = [
+            [put("k", turn), put(f"x/{turn}", "dog"), put("short", "dog", ttl=0.001)],
+            [Append(drawn.choice("st"), messages_of("dog", "cat"))],
+            [Append("s", messages_of("cat")), Pop("s", drawn.randint(0, 3)), Delete(f"x/{turn - 3}")],
+            [Clear("x/"), Forget("t"), Append("t", messages_of("dog"))],
+        ]
+        store.write("n", drawn.choice(operations))
+        if drawn.random() < 0.5:
+            embed(store, model=drawn.choice(["a", "b"]))
+        said, there = counted(postgres)
+        assert said == there
+    assert embed(store) > 0
+    assert store.read("n", GetUsage()).bytes > counted(postgres)[1] > 0
+    store.set_index("n", on=False)
+    assert counted(postgres) == (0, 0)
+    with pytest.raises(InvalidArgument, match="index is off"):
+        store.write("n", [SetVectors(MODEL, ())])
+
+
+def test_both_engines_find_the_same(store, postgres):
+    """By meaning and by both, with vectors as long as those of a small model, which come back as they were."""
+    file = SqliteStore(":memory:")
+    drawn = random.Random(7)
+    words = [f"w{number}" for number in range(30)]
+
+    def draw():
+        return vectors_of([[drawn.gauss(0, 1) * 10 ** drawn.randint(-2, 2) for _ in range(384)]], 1)[0]
+
+    for number in range(12):
+        new = tuple(NewMessage(new_id(), f'"{" ".join(drawn.choices(words, k=5))}"') for _ in range(10))
+        for one in store, file:
+            one.write("n", [Append("s", new), Put(f"k{number}", f'"{number} {words[number]}"')])
+    vectors = {}
+    for one in store, file:
+        texts = one.read("n", ListTexts("m"))
+        for text in texts:
+            vectors.setdefault((text.key, text.id), draw())
+        given = tuple(
+            Vector(vectors[text.key, text.id], text.key, text.version, text.session, text.id) for text in texts[::2]
+        )
+        assert one.write("n", [SetVectors("m", given)]) == [66]
+    with psycopg.connect(postgres) as connection:
+        kept = connection.execute("SELECT vector::real[] FROM botwire.message_vectors").fetchall()
+    assert {array("f", numbers).tobytes() for (numbers,) in kept} < set(vectors.values())
+    for by_words in (False, True) * 4:
+        asked = Search(text=" ".join(drawn.sample(words, 2)), vector=draw(), model="m", words=by_words, limit=200)
+        here, there = (
+            {hit.entry.key if hit.entry else hit.message.seq: hit.score for hit in one.read("n", asked)}
+            for one in (store, file)
+        )
+        assert here == pytest.approx(there, abs=1e-5)
+        assert len(here) >= 66
+    file.close()
