@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
-from itertools import pairwise
+from functools import cache
+from itertools import islice, pairwise
 from typing import Any
 
 from .values import Stored, decode
@@ -77,13 +77,10 @@ def fold(text: str) -> str:
 
 def terms_of(text: str) -> list[str]:
     """Return the terms of a text in order, repeated as they are, those of its first 10,000 words."""
-    terms = []
-    for word in words_of(text):
-        if len(word) <= MAX_WORD_CHARS:
-            terms.append(_term(word))
-            if len(terms) == MAX_WORDS:
-                break
-    return terms
+    if text.isascii():
+        return list(filter(None, map(_terms.__getitem__, _ASCII_WORD.findall(text.lower())[:MAX_WORDS])))
+    words = islice(words_of(text), MAX_WORDS)
+    return [_term(word) for word in words if 0 < len(word) <= MAX_WORD_CHARS]
 
 
 def question_of(text: str) -> list[str]:
@@ -93,7 +90,7 @@ def question_of(text: str) -> list[str]:
     """
     words = list(dict.fromkeys(words_of(text)))
     telling = [word for word in words if word not in STOP_WORDS] or words
-    return list(dict.fromkeys(_term(word) for word in telling if len(word) <= MAX_WORD_CHARS))
+    return list(dict.fromkeys(_term(word) for word in telling if 0 < len(word) <= MAX_WORD_CHARS))
 
 
 def text_of_message(stored: str) -> str:
@@ -171,7 +168,23 @@ def _bare(word: str) -> str:
     return "".join([*middle, last] if len(first) <= 2 and first not in {"o", "mc"} else [first, *middle, last])
 
 
-@lru_cache(maxsize=65_536)
+class _Terms(dict[str, str]):
+    """The terms of words in ASCII met so far, ``""`` for what is none. Half as long to look at as an `lru_cache`, measured."""
+
+    _MOST = 65_536
+
+    def __missing__(self, word: str) -> str:
+        bare = _bare(word)
+        term = _term(bare) if len(bare) <= MAX_WORD_CHARS else ""
+        if len(self) >= self._MOST:
+            self.clear()
+        self[word] = term
+        return term
+
+
+_terms = _Terms()
+
+
 def _term(word: str) -> str:
     return str(_stemmer().stemWord(word)) if word.isascii() and word.isalpha() else word
 

@@ -77,7 +77,6 @@ class Unit:
         self._names: dict[int, str] = {}
         self._seqs: dict[tuple[int, str], int] = {}
         self._answers: dict[str, str] = {}
-        self._text_ids: dict[str, int] = {}
         self._fetched = False
         # The changes.
         self._new_entries: dict[str, dict[str, Any] | None] = {}
@@ -304,16 +303,16 @@ class Unit:
     def _entries_to_index(self, namespace: str, keys: str) -> Sequence[Row]:
         statements = [*self._changes(), ("entries_to_index", (namespace, keys))]
         *_, rows = self._connection.run_all(self._namespace, statements)
-        self._text_ids = {row[0]: row[1] for row in rows if row[1] is not None}
         return [(*row, text if data is None else data) for *row, text, data in rows]
 
-    def _set_entry_text(self, _: str, key: str, version: int) -> Sequence[Row]:
-        id_ = self._text_ids.get(key)
-        if id_ is None:
-            self._entry_texts_ever += 1
-            id_ = self._entry_texts_ever
+    def _new_entry_text(self, _: str, key: str, version: int) -> Sequence[Row]:
+        self._entry_texts_ever += 1
+        self._renew_entry_text(self._entry_texts_ever, key, version)
+        return ((self._entry_texts_ever,),)
+
+    def _renew_entry_text(self, id_: int, key: str, version: int) -> Sequence[Row]:
         self._new_texts[id_] = {"id": id_, "key": key, "version": version}
-        return ((id_,),)
+        return ()
 
     def _add_text(self, _: str, id_: int, terms: str) -> Sequence[Row]:
         self._new_texts[id_] = {"id": id_, **(self._new_texts.get(id_) or {}), "terms": terms}
@@ -425,8 +424,10 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "add_answer": Unit._add_answer,
     "purge_answers": Unit._purge_answers,
     "entries_to_index": Unit._entries_to_index,
-    "set_entry_text": Unit._set_entry_text,
+    "new_entry_text": Unit._new_entry_text,
+    "renew_entry_text": Unit._renew_entry_text,
     "add_text": Unit._add_text,
+    "replace_text": Unit._add_text,
     "delete_text": Unit._delete_text,
     "delete_entry_text": Unit._nothing,
     "delete_entry_texts": Unit._nothing,

@@ -28,7 +28,7 @@ OFF = "off"
 """What `Account.behind` is when nothing is indexed and nobody may search."""
 NOT_BEGUN = "entries "
 """What `Account.behind` is until somebody searches: many namespaces never are, and their writes need not pay for it."""
-DUE = 64
+DUE = 96
 """So many things on the list are indexed with the next write."""
 DUE_CHARS = 1_500
 """So long a list is, too: longer rows would spread over several pages."""
@@ -77,13 +77,16 @@ def index_entries(run: Run, account: Account, keys: Sequence[str]) -> None:
         if id_ is not None and indexed == version:
             continue
         terms = [] if version is None else terms_of(text_of_entry(key, value))
-        if id_ is not None:
+        if terms and id_ is None:
+            ((begun,),) = run("new_entry_text", (account.id, key, version))
+            new.append((begun, terms))
+        elif terms:
+            run("renew_entry_text", (id_, key, version))
+            _forget(account, 1)
+            _add(run, account, id_, terms, "replace_text")
+        elif id_ is not None:
             _count_gone(run, account, "delete_text", (id_,))
-            if not terms:
-                run("delete_entry_text", (id_,))
-        if terms:
-            ((place,),) = run("set_entry_text", (account.id, key, version))
-            new.append((place, terms))
+            run("delete_entry_text", (id_,))
     for id_, terms in sorted(new):
         _add(run, account, id_, terms)
 
@@ -110,17 +113,22 @@ def remove_messages(run: Run, account: Account, after: int, to: int) -> None:
         _count_gone(run, account, "delete_texts", (after + 1, to))
 
 
-def _add(run: Run, account: Account, id_: int, terms: list[str]) -> None:
+def _add(run: Run, account: Account, id_: int, terms: list[str], name: str = "add_text") -> None:
     assert account.id is not None
-    run("add_text", (account.id, id_, " ".join(terms)))
+    run(name, (account.id, id_, " ".join(terms)))
     account.texts += 1
     account.words += len(terms)
 
 
 def _count_gone(run: Run, account: Account, name: str, values: tuple[Any, ...]) -> None:
-    """Delete, and take from the account what was deleted. How many words that had is not known: as many as others."""
+    """Delete, and take from the account what was deleted."""
     run(name, values)
     ((gone,),) = run("changes", ())
+    _forget(account, gone)
+
+
+def _forget(account: Account, gone: int) -> None:
+    """Take texts from the account. How many words they had is not known: as many as others."""
     if account.texts:
         account.words -= account.words * min(gone, account.texts) // account.texts
         account.texts -= min(gone, account.texts)

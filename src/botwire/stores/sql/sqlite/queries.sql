@@ -258,6 +258,10 @@ UPDATE answers SET created = ?1 WHERE created > ?1;
 -- Index a text of a namespace by its terms, with spaces between.
 INSERT INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
 
+-- replace_text
+-- Index a text again, by the terms that it has now.
+REPLACE INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
+
 -- delete_text
 -- Take a text out of the index.
 DELETE FROM texts WHERE rowid = ?1;
@@ -290,11 +294,13 @@ DELETE FROM entry_texts WHERE id IN (SELECT id FROM entry_texts WHERE namespace 
 -- Forget that an entry is in the index.
 DELETE FROM entry_texts WHERE id = ?1;
 
--- set_entry_text
--- Note that an entry is in the index at a version.
-INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3)
-ON CONFLICT (namespace, key) DO UPDATE SET version = excluded.version
-RETURNING id;
+-- new_entry_text
+-- Note that an entry is in the index, at a version.
+INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3) RETURNING id;
+
+-- renew_entry_text
+-- Note that it is in the index at another version.
+UPDATE entry_texts SET version = ?3 WHERE id = ?1 AND key = ?2;
 
 -- entries_to_index
 -- For the keys in a JSON list, what is in the index and what is stored.
