@@ -15,10 +15,11 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 TALK = ("Hi, I am Ada and I work on compilers.", "Our release is on Friday.")
 FACTS = {"name": "Ada", "release_day": "Friday"}
@@ -31,39 +32,59 @@ TIMEOUT = 60.0
 # What the person at the terminal sees
 
 
-def main() -> None:
-    """Run the demo in a temporary folder; exit with 1 when something that was on disk did not survive."""
+def main(*, as_json: bool = False) -> None:
+    """Run the demo in a temporary folder; exit with 1 when something that was on disk did not survive.
+
+    Args:
+        as_json: print what happens as JSON, one document a line.
+    """
     if _memory_module() is None:
         sys.exit("botwire demo needs LangChain: pip install 'botwire[langchain]' langchain-classic")
     with tempfile.TemporaryDirectory(prefix="botwire-demo-") as folder:
-        survived = _show(folder)
+        survived = _show(folder, _say_json if as_json else _say_text)
     sys.exit(0 if survived else 1)
 
 
-def _show(folder: str) -> bool:
-    print("An agent that remembers: LangChain, a scripted model, no API key, no network")
-    print(f"Its memory is in {folder} for now, and is removed afterwards")
+Say: TypeAlias = Callable[[str, dict[str, Any]], None]
+"""Shows what has happened: to a person, or to a program."""
+
+
+def _say_text(text: str, _: dict[str, Any]) -> None:
+    print(text)
+
+
+def _say_json(_: str, facts: dict[str, Any]) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def _show(folder: str, say: Say) -> bool:
+    about = "An agent that remembers: LangChain, a scripted model, no API key, no network"
+    say(f"{about}\nIts memory is in {folder} for now, and is removed afterwards", {"folder": folder})
 
     first = _start("talk", folder)
-    print(f"\nProcess 1, pid {first.pid}")
-    written = _follow(first, kill_after=len(TALK) + len(FACTS))
+    say(f"\nProcess 1, pid {first.pid}", {"process": 1, "pid": first.pid})
+    written = _follow(first, say, kill_after=len(TALK) + len(FACTS))
     if first.returncode == 0 or len(written) < len(TALK) + len(FACTS):
-        print(f"FAILED: it ended by itself, with exit code {first.returncode}")
+        failure = f"it ended by itself, with exit code {first.returncode}"
+        say(f"FAILED: {failure}", {"survived": False, "failure": failure})
         return False
-    print("  killed with SIGKILL right after that write")
+    say("  killed with SIGKILL right after that write", {"process": 1, "killed": True})
 
     second = _start("recall", folder)
-    print(f"\nProcess 2, pid {second.pid}: the same file, a new interpreter")
-    found = _follow(second)
+    say(f"\nProcess 2, pid {second.pid}: the same file, a new interpreter", {"process": 2, "pid": second.pid})
+    found = _follow(second, say)
 
     if found != [*written, {"you": QUESTION, "agent": ANSWER}]:
-        print("\nFAILED: the second process does not remember what the first one had on disk")
+        failure = "the second process does not remember what the first one had on disk"
+        say(f"\nFAILED: {failure}", {"survived": False, "failure": failure})
         return False
-    print(f"\nNothing was lost: {2 * len(TALK)} messages and {len(FACTS)} facts outlived the process")
+    messages, facts = 2 * len(TALK), len(FACTS)
+    text = f"\nNothing was lost: {messages} messages and {facts} facts outlived the process"
+    say(text, {"survived": True, "messages": messages, "facts": facts})
     return True
 
 
-def _follow(process: subprocess.Popen[str], kill_after: int | None = None) -> list[dict[str, str]]:
+def _follow(process: subprocess.Popen[str], say: Say, kill_after: int | None = None) -> list[dict[str, str]]:
     """Show what an agent reports, line by line, until it ends or has reported so much that it is to be killed."""
     reports: list[dict[str, str]] = []
     watchdog = threading.Timer(TIMEOUT, process.kill)
@@ -74,8 +95,7 @@ def _follow(process: subprocess.Popen[str], kill_after: int | None = None) -> li
             reports.append(report)
             if len(reports) == kill_after:
                 process.kill()
-            for word, text in report.items():
-                print(f"  {word:>8}  {text}")
+            say("\n".join(f"  {word:>8}  {text}" for word, text in report.items()), report)
     watchdog.cancel()
     return reports
 

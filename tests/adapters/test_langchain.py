@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import enum
+import json
 import os
 import subprocess
 import sys
@@ -703,9 +704,11 @@ def test_the_demo_fails_when_something_is_lost(
 ) -> None:
     monkeypatch.setattr(demo, "ANSWER", "something that the second process does not say")
     with pytest.raises(SystemExit) as stop:
-        demo.main()
+        demo.main(as_json=True)
     assert stop.value.code == 1
-    assert "FAILED" in capsys.readouterr().out
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"you": demo.TALK[0], "agent": "Nice to meet you, Ada."} in told
+    assert told[-1]["survived"] is False
 
 
 def test_history_is_not_an_empty_truth(history: BotWireChatHistory) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import threading
 
+import psycopg
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -15,6 +18,7 @@ from typer.testing import CliRunner
 from botwire import Memory
 from botwire.cli import app
 from botwire.errors import BotWireError
+from tests.postgres import database
 from tests.servers import Server
 
 
@@ -153,13 +157,13 @@ def test_completion(shell):
 
 
 def test_every_command_tells_of_itself_and_takes_json():
-    without = {"serve", "demo", "mcp", "audit"}  # what stays, and what prints JSON anyway
     commands = [name for name in typer.main.get_command(app).commands if name not in {"plan", "index", "token"}]
     assert len(commands) > 20
     for command in [*commands, "plan set", "index on", "token create", "token revoke"]:
         text = botwire(*command.split(), "--help")
         assert "Usage:" in text
-        assert "--json" in text or command in without, command
+        assert "--json" in text, command
+    assert "all that is printed is the protocol's" in botwire("mcp", "--json", exit_code=1)
 
 
 def test_the_doctor(tmp_path, monkeypatch):
@@ -183,6 +187,52 @@ def test_the_doctor(tmp_path, monkeypatch):
     assert "the default" in botwire("doctor")
     with Memory("n", f"sqlite:///{path}") as memory:
         assert memory["k"] == 1
+
+
+def test_the_doctor_asks_postgresql():
+    def found(address, exit_code=0):
+        output = botwire("doctor", "--json", "--url", address, exit_code=exit_code)
+        return {item["what"]: (item["ok"], item["found"]) for item in documents(output)}
+
+    with database() as address:
+        fresh = found(address)
+        assert fresh["server"][1].startswith("PostgreSQL ")
+        assert fresh["durable"] == (True, "yes: fsync and synchronous_commit are on; no replica has to have it, too")
+        assert fresh["pooler"] == (None, "none seen")
+        assert {"reached", "tls", "pgvector"} <= fresh.keys()
+        assert "the first use makes them" in found(address)["tables"][1]  # nothing was made by the first look
+        with Memory("n", address) as memory:
+            memory.set("k", 1)
+        assert "there, in the schema botwire" in found(address)["tables"][1]
+        with psycopg.connect(address, autocommit=True) as connection:
+            name = connection.info.dbname
+            connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        bad = found(address, exit_code=1)
+        assert bad["durable"] == (False, "no: synchronous_commit is off; a power cut can lose writes")
+        assert bad["takes writes"] == (False, "no: default_transaction_read_only is on")
+    gone = found(address, exit_code=1)["reached"][1]
+    assert "does not exist" in gone
+    assert "secret" not in str(found("postgresql://me:secret@127.0.0.1:9/x", exit_code=1))
+
+
+def test_a_progress_bar_for_who_looks(tmp_path):
+    url = f"sqlite:///{tmp_path / 'a.db'}"
+    with Memory("n", url) as memory:
+        memory.set_many({f"key {number}": "x" * 100 for number in range(5_000)})
+    screen, end = pty.openpty()
+    command = [sys.executable, "-m", "botwire", "export", "n", str(tmp_path / "n.jsonl"), "--url", url]
+    with subprocess.Popen(command, stderr=end, stdout=subprocess.PIPE, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # at the end
+            while part := os.read(screen, 10_000):
+                shown += part
+        assert process.stdout.read().endswith(b"5,000 entries and 0 messages were written to it now\n")
+    os.close(screen)
+    assert shown.startswith(b"\r")
+    assert shown.count(b"Exporting") > 1
+    assert b" 100%" in shown
 
 
 def test_threads_of_commands_do_not_meet(tmp_path):

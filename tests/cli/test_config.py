@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from botwire import Memory
@@ -50,7 +52,10 @@ def test_a_server_by_its_configuration(tmp_path, monkeypatch):
     path = tmp_path / "botwire.toml"
     path.write_text(f'[serve]\ndb = "{tmp_path / "b.db"}"\nmax-connections = 7\nauth = "required"\n')
     monkeypatch.setenv("BOTWIRE_CONFIG", str(path))
-    with Server(tmp_path / "a.db") as server:
+    into_file = ("sh", "-c", f'exec "$0" "$@" > "{tmp_path / "out"}"')
+    with Server(tmp_path / "a.db", "--json", prefix=into_file) as server:
+        said = json.loads((tmp_path / "out").read_text())
+        assert (said["url"], said["auth"], said["pid"]) == (server.url, "required", server.process.pid)
         (event,) = [event for event in server.events() if event["event"] == "serving"]
         assert event["auth"] == "required"
         assert event["store"].endswith("a.db")

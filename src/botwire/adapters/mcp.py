@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Unpack
 
@@ -143,14 +143,27 @@ def serve_stdio(server: MCPServer[Any]) -> None:
     server.run("stdio")
 
 
-def serve_http(server: MCPServer[Any], *, host: str, port: int, open_to_all: bool = False) -> None:
-    """Serve any number of clients by streamable HTTP, until SIGTERM or Ctrl-C. The address is printed on stderr.
+def say_where(url: str) -> None:
+    """Print an address on stderr."""
+    print(f"botwire mcp: {url}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def serve_http(
+    server: MCPServer[Any],
+    *,
+    host: str,
+    port: int,
+    open_to_all: bool = False,
+    announce: Callable[[str], None] = say_where,
+) -> None:
+    """Serve any number of clients by streamable HTTP, until SIGTERM or Ctrl-C.
 
     Args:
         server: what to serve.
         host: the interface to listen on.
         port: 0 for any free one.
         open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
+        announce: is told the address when clients may connect; by default it goes to stderr.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said.
@@ -168,7 +181,7 @@ def serve_http(server: MCPServer[Any], *, host: str, port: int, open_to_all: boo
     listening = config.bind_socket()
     listening.listen(config.backlog)  # so that whoever reads the address may connect
     shown = f"[{host}]" if ":" in host else host
-    print(f"botwire mcp: http://{shown}:{listening.getsockname()[1]}/mcp", file=sys.stderr, flush=True)  # noqa: T201
+    announce(f"http://{shown}:{listening.getsockname()[1]}/mcp")
     uvicorn.Server(config).run(sockets=[listening])
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import apsw
 import typer
@@ -18,6 +16,7 @@ from ..memory import Memory
 from ..stores import default_address, default_path, is_postgres, sqlite_path
 from ..version import __version__
 from .base import Json, Url, app, line_of, memory_at, place_of
+from .finding import Finding, reached
 
 _EXTRAS = {
     "server": ("fastapi", "uvicorn", "typer"),
@@ -32,14 +31,6 @@ _OVER_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 _PROBE = "botwire-doctor"
 _PATIENCE = 3.0
 """Seconds until a memory is taken for out of reach."""
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at; ``ok``: None when it is neither good nor bad."""
-
-    what: str
-    found: str
-    ok: bool | None = None
 
 
 @app.command()
@@ -73,8 +64,13 @@ def _findings(url: str | None) -> Iterator[Finding]:
         yield _not_there(Path(file))
         return
     try:
+        if is_postgres(address):
+            from .doctor_postgres import findings
+
+            yield from findings(address, _PATIENCE)
+            return
         with memory_at(_PROBE, url, timeout=_PATIENCE) as memory:
-            yield Finding("reached", _timed(memory.usage), ok=True)
+            yield reached(memory.usage)
             yield from _durable(memory, address)
     except (BotWireError, ImportError) as error:
         yield Finding("reached", f"no: {error}", ok=False)
@@ -114,18 +110,9 @@ def _not_there(file: Path) -> Finding:
     return Finding("reached", f"no: the folder {folder} {why}", ok=False)
 
 
-def _timed(look: Callable[[], Any]) -> str:
-    look()
-    begun = time.perf_counter()
-    look()
-    return f"yes, a read takes {(time.perf_counter() - begun) * 1_000:.2f} ms"
-
-
 def _durable(memory: Memory, address: str) -> Iterator[Finding]:
     if address.startswith("http"):
         yield Finding("durable", "as its server is; a write that has returned is on the server's disk")
-    elif is_postgres(address):
-        yield Finding("durable", "as its server is: fsync and synchronous_commit have to be on, as they are by default")
     elif memory.address == "sqlite:///:memory:":
         yield Finding("durable", "no: it is in memory, and gone with the process", ok=False)
     else:

@@ -103,7 +103,7 @@ def namespaces(db: Place = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def audit(db: Place = None) -> None:
+def audit(db: Place = None, as_json: Json = False) -> None:  # noqa: ARG001 - it is JSON anyway
     """Show what administrators did, as JSON, one act a line: tokens, claims, plans."""
     with closing(_administration(db)) as administration:
         for act in administration.audit():

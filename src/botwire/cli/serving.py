@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ..errors import InvalidArgument
-from .base import Database, PlanFile, address_of, app, plans_of
+from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
 
 
 @app.command()
@@ -49,6 +49,9 @@ def serve(
             show_default="as the OTEL_… variables say, or else nowhere",
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where it listens, as a line of JSON; the log is JSON anyway.")
+    ] = False,
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C; SIGHUP reloads the plans and the certificate, refusing nobody."""
     from ..server.serve import serve as run_server
@@ -67,7 +70,16 @@ def serve(
         workers=workers,
         max_connections=max_connections,
         traces=traces,
+        announce=_announce if as_json else _say_nothing,
     )
+
+
+def _announce(facts: dict[str, Any]) -> None:
+    print(line_of(facts), flush=True)
+
+
+def _say_nothing(_: dict[str, Any]) -> None:
+    pass
 
 
 @app.command()
@@ -90,23 +102,29 @@ def mcp(
     open_: Annotated[
         bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print where it listens, with http, as a line of JSON.")
+    ] = False,
 ) -> None:
     """Give the memory to a model as tools, by the Model Context Protocol."""
+    if transport == "stdio" and as_json:
+        raise InvalidArgument("--json goes with --transport http: with stdio all that is printed is the protocol's")
     try:
-        from ..adapters.mcp import create_server, serve_http, serve_stdio
+        from ..adapters.mcp import create_server, say_where, serve_http, serve_stdio
     except ImportError as error:
         print(f"botwire: {error}", file=sys.stderr)
         raise typer.Exit(1) from error
     server = create_server(namespace, url)
     if transport == "stdio":
         serve_stdio(server)
-    else:
-        serve_http(server, host=host, port=port, open_to_all=open_)
+        return
+    announce = (lambda url: _announce({"url": url})) if as_json else say_where
+    serve_http(server, host=host, port=port, open_to_all=open_, announce=announce)
 
 
 @app.command()
-def demo() -> None:
-    """Let an agent talk, kill it, and see that it remembers."""
+def demo(as_json: Json = False) -> None:
+    """Let an agent talk, kill it, and see that it remembers. Exits with 1 when it does not."""
     from ..demo import main
 
-    main()
+    main(as_json=as_json)

@@ -10,7 +10,7 @@ import ssl
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
@@ -23,6 +23,7 @@ from ..stores import guarded_store, open_to_serve
 from ..stores.sqlite import SqliteStore
 from ..stores.sqlite_served import ServedSqliteStore
 from ..stores.traced import TracedGuardedStore
+from ..version import __version__
 from . import logs
 from .app import create_app, shortcut
 from .auth import Mode
@@ -63,6 +64,7 @@ def serve(
     workers: int = 1,
     max_connections: int = 1_000,
     traces: str | None = None,
+    announce: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
     """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT; returns when every request under way is answered.
 
@@ -82,6 +84,7 @@ def serve(
         max_connections: connections that each process serves at once, half of which may watch; the next ones are refused with 503
             and Retry-After.
         traces: where traces of OpenTelemetry go, as ``OTEL_TRACES_EXPORTER`` says it; None: as the environment does.
+        announce: is told where it listens, each time it begins.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines, and neither was `auth` required nor
@@ -102,7 +105,8 @@ def serve(
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
     given = _Given(address, plans(), auth, auth == "open" and not open_to_all, max(1, max_connections // 2))
     given.exporters = exporters_of(traces)
-    open_to_serve(address, given.plans).close()  # whatever is wrong with it is said before anything listens
+    store = open_to_serve(address, given.plans)  # whatever is wrong with it is said before anything listens
+    store.close()
     _allow_files()
 
     def check() -> None:
@@ -133,8 +137,15 @@ def serve(
         ssl_keyfile=key,
     )
     listeners = _listeners(config)
+
+    def say_where() -> None:
+        url = _url(config, listeners)
+        log.info("listening on %s", url)
+        facts = {"url": url, "store": store.address, "auth": auth, "version": __version__}
+        announce({**facts, "pid": os.getpid()})
+
     if workers > 1:
-        _say_where(config, listeners)
+        say_where()
         with tempfile.NamedTemporaryFile(prefix="botwire-metrics-") as counts:
             make_file(Path(counts.name))
             given.metrics = counts.name
@@ -142,7 +153,7 @@ def serve(
             Several(config, listeners, check).run()
         return
     kept = listeners[0].dup()
-    server = One(config, lambda: _say_where(config, listeners), check)
+    server = One(config, say_where, check)
     server.run(sockets=listeners)
     if server.begins_anew:
         begin_anew(kept)
@@ -168,10 +179,9 @@ def _listeners(config: uvicorn.Config) -> list[socket.socket]:
     return [listener, *(listener.dup() for _ in range(ACCEPTS - 1))]
 
 
-def _say_where(config: uvicorn.Config, listeners: list[socket.socket]) -> None:
+def _url(config: uvicorn.Config, listeners: list[socket.socket]) -> str:
     host, port, *_ = listeners[0].getsockname()
-    scheme = "https" if config.is_ssl else "http"
-    log.info("listening on %s://%s:%d", scheme, f"[{host}]" if ":" in host else host, port)
+    return f"{'https' if config.is_ssl else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _allow_files() -> None:

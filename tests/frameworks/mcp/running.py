@@ -21,10 +21,11 @@ COMMAND = [sys.executable, "-m", "botwire", "mcp"]
 def served(*options: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run `botwire mcp` by HTTP for the duration of a ``with``."""
     command = [*COMMAND, "--transport", "http", "--port", str(port), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with process:
         try:
-            yield re.search(r"http://\S+", process.stderr.readline())[0], process
+            said = process.stdout if "--json" in options else process.stderr
+            yield re.search(r"http://[^\s\"]+", said.readline())[0], process
         finally:
             process.terminate()
     assert process.returncode in {0, -signal.SIGTERM, -signal.SIGKILL}

@@ -66,7 +66,7 @@ def test_other_interfaces_are_refused(tmp_path: Path) -> None:
 async def test_16_clients_on_one_server_lose_nothing_and_nothing_is_logged(tmp_path: Path) -> None:
     """Half of them speak the protocol as it was until 2025, and half as it is since."""
     address = f"sqlite:///{tmp_path}/memory.db"
-    with served("--url", address) as (url, process):
+    with served("--url", address, "--json") as (url, process):
 
         async def work(number: int) -> None:
             async with Client(url, mode="auto" if number % 2 else "legacy") as here:

@@ -1,0 +1,117 @@
+"""What a PostgreSQL server says of itself: which it is, whether it keeps what is written, what is between. Nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any, TypeAlias
+
+from ..errors import StoreError, Unavailable
+from ..stores.postgres_connection import connect, psycopg
+from .finding import Finding, reached
+
+Ask: TypeAlias = Callable[[str], tuple[Any, ...]]
+"""Returns the first row that answers a statement."""
+
+
+def findings(address: str, timeout: float) -> Iterator[Finding]:
+    """Look at the server behind an address.
+
+    Raises:
+        Unavailable: it is not reached.
+        StoreError: it cannot be used, or does not answer what it is asked.
+    """
+    try:
+        with closing(connect(address, timeout)) as connection:
+            yield from _look(connection.raw)
+    except psycopg.OperationalError as error:
+        raise Unavailable(
+            f"{str(error).strip().partition(chr(10))[0]}. Is the server running, and is the address right?"
+        ) from error
+    except psycopg.Error as error:
+        raise StoreError(f"PostgreSQL failed: {error.diag.message_primary or error}") from error
+
+
+def _look(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+    def ask(statement: str) -> tuple[Any, ...]:
+        return raw.execute(statement.encode()).fetchone() or ()
+
+    yield reached(lambda: ask("SELECT 1"))
+    name, database, role = ask("SELECT current_setting('server_version'), current_database(), current_user")
+    yield Finding("server", f"PostgreSQL {name}, database {database}, as {role}", ok=True)
+    yield _tables(ask)
+    yield from _takes_writes(ask)
+    yield _durable(ask)
+    yield _between(ask, raw.info.backend_pid)
+    yield _private(ask)
+    yield _vectors(ask)
+
+
+def _tables(ask: Ask) -> Finding:
+    if ask("SELECT to_regclass('botwire.schema') IS NOT NULL") == (True,):
+        (version,) = ask("SELECT version FROM botwire.schema")
+        return Finding("tables", f"there, in the schema botwire, version {version}", ok=True)
+    if ask("SELECT has_database_privilege(current_database(), 'CREATE')") == (True,):
+        return Finding("tables", "not there yet: the first use makes them, in a schema botwire", ok=True)
+    return Finding("tables", "not there, and this role may not make them: GRANT CREATE ON DATABASE … TO it", ok=False)
+
+
+def _takes_writes(ask: Ask) -> Iterator[Finding]:
+    if ask("SELECT pg_is_in_recovery()") == (True,):
+        found = "no: this is a replica; name the primary, or all of them with target_session_attrs=read-write"
+        yield Finding("takes writes", found, ok=False)
+    elif ask("SELECT current_setting('default_transaction_read_only')") == ("on",):
+        yield Finding("takes writes", "no: default_transaction_read_only is on", ok=False)
+
+
+def _durable(ask: Ask) -> Finding:
+    settings = dict(
+        zip(
+            ("fsync", "full_page_writes", "synchronous_commit"),
+            ask(
+                "SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')"
+            ),
+            strict=True,
+        )
+    )
+    off = [name for name, value in settings.items() if value == "off"]
+    if off:
+        return Finding(
+            "durable",
+            f"no: {' and '.join(off)} {'is' if len(off) == 1 else 'are'} off; a power cut can lose writes",
+            ok=False,
+        )
+    (standbys,) = ask("SELECT current_setting('synchronous_standby_names')")
+    level = settings["synchronous_commit"]
+    if standbys and level != "local":
+        return Finding("durable", f"yes, and on replicas before a write returns ({level}: {standbys})", ok=True)
+    return Finding("durable", "yes: fsync and synchronous_commit are on; no replica has to have it, too", ok=True)
+
+
+def _between(ask: Ask, said: int) -> Finding:
+    """A pooler answers for other processes than the one it said that it was."""
+    if ask("SELECT pg_backend_pid()") == (said,):
+        return Finding("pooler", "none seen")
+    return Finding("pooler", "there is one between; fine, in transaction mode too")
+
+
+def _private(ask: Ask) -> Finding:
+    (local,) = ask(
+        "SELECT coalesce(inet_server_addr() IS NULL OR inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true)"
+    )
+    row = ask("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+    if row and row[0]:
+        return Finding("tls", f"yes, {row[1]}", ok=True)
+    if local:
+        return Finding("tls", "none, and the server is on this machine")
+    return Finding(
+        "tls", "none: what is sent can be read on the way; add sslmode=require or verify-full to the address"
+    )
+
+
+def _vectors(ask: Ask) -> Finding:
+    row = ask("SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'")
+    if not row:
+        return Finding("pgvector", "not on the server: it is for search by meaning")
+    installed, available = row
+    return Finding("pgvector", installed or f"{available} is on the server, for search by meaning, and not used yet")
