@@ -12,7 +12,7 @@ import time
 import apsw
 import pytest
 
-from botwire import InvalidArgument, Memory, StoreError
+from botwire import ChangesLost, Conflict, InvalidArgument, Memory, StoreError
 from botwire.stores.backup import backup, restore
 from botwire.stores.check import check
 from botwire.stores.sqlite import SqliteStore
@@ -36,12 +36,14 @@ def fill(memory):
 
 
 def contents(path):
-    """Everything in the tables."""
+    """Everything in the tables, but for the versions that namespaces are at: a restore lets them go on elsewhere."""
     connection = apsw.Connection(str(path))
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")]
     found = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in tables}
+    columns = [name for _, name, *_ in connection.execute("PRAGMA table_info(namespaces)")]
     connection.close()
-    return found
+    at = columns.index("version")
+    return found | {"namespaces": [(*row[:at], *row[at + 1 :]) for row in found["namespaces"]]}
 
 
 def botwire(*arguments, **options):
@@ -189,6 +191,38 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path, db):
     assert contents(tmp_path / "new.db") == before
     restore(tmp_path / "copy.db", tmp_path / "new.db", force=True)
     assert contents(tmp_path / "new.db") == contents(db)
+
+
+@pytest.mark.parametrize("target", ["the file", "a new one"])
+def test_who_watched_before_is_told_and_no_version_is_used_twice(tmp_path, target):
+    path, copy = tmp_path / "a.db", tmp_path / "copy.db"
+
+    def write(count):
+        with Memory("n", f"sqlite:///{path}") as memory:
+            versions = [memory.set("k", number) for number in range(count)]
+            memory.history("s").append(["x"])
+            return versions
+
+    seen = write(3)
+    backup(path, copy)
+    for round_ in range(2):
+        seen += write(5 + round_)
+        if target == "a new one":
+            path = tmp_path / f"{round_}.db"
+        restore(copy, path, force=True)
+        with Memory("n", f"sqlite:///{path}") as memory:
+            with pytest.raises(Conflict):
+                memory.set("k", 0, if_version=seen[-1])
+        assert min(later := write(20)) > max(seen)
+        with Memory("n", f"sqlite:///{path}") as memory:
+            for place in (1, *seen):
+                with pytest.raises(ChangesLost):
+                    list(memory.watch(after=place, wait=0))
+            changes = list(memory.watch(after=later[0] - 1, wait=0))
+            assert [change.kind for change in changes] == ["set", "append"]
+            assert changes[0].version == later[-1]
+        assert check(path).problems == []
+        seen += later
 
 
 def test_a_file_that_holds_nothing_needs_no_force(tmp_path, db):

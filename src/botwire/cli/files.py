@@ -44,7 +44,7 @@ def restore(
     path = path_of(db)
     with bar("Copying") as progress:
         size = put_back(file, path, force=force, progress=progress)
-    say(f"{path} holds {size:,} bytes, as {file} does", {"file": str(path), "bytes": size}, as_json=as_json)
+    say(f"{path} holds what {file} does, {size:,} bytes", {"file": str(path), "bytes": size}, as_json=as_json)
 
 
 @app.command()

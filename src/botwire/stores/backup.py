@@ -12,6 +12,7 @@ from typing import TypeAlias
 import apsw
 
 from ..errors import InvalidArgument, StoreError
+from ..records import now
 from .lock import lock_for
 from .sqlite import APPLICATION_ID, Connection, mapped, schema_version
 
@@ -60,6 +61,9 @@ def restore(
     progress: Progress | None = None,
 ) -> int:
     """Put a backup back as the file of a store: all of it or, whatever happens, nothing.
+
+    Versions go on from numbers that were never used: whoever watched before is told so (`ChangesLost`) instead of missing what
+    is written now, and compare-and-set with a version from before fails.
 
     Args:
         backup: the copy, which is checked first.
@@ -115,7 +119,7 @@ def _create(path: Path, source: Connection, progress: Progress | None) -> None:
         if Path(f"{path}{suffix}").exists():
             raise StoreError(f"{path}{suffix} is left of another file and would damage this one: move it away first")
     with _part_of(path) as part:
-        _copy_into(part, source, progress)
+        _copy_into(part, source, progress, restoring=True)
         if path.exists():  # and is empty
             part.replace(path)
         else:
@@ -140,12 +144,14 @@ def _part_of(target: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def _copy_into(part: Path, source: Connection, progress: Progress | None) -> None:
+def _copy_into(part: Path, source: Connection, progress: Progress | None, *, restoring: bool = False) -> None:
     try:
         copy = Connection(str(part))
         try:
             copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
             _copy(source, copy, progress)
+            if restoring:
+                _begin_new_versions(copy)
             copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, with nothing beside it
             _check_whole(copy, Path(source.filename))
         finally:
@@ -169,6 +175,7 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
             if not force and (count := target.execute("SELECT count(*) FROM namespaces").get):
                 raise InvalidArgument(f"{path} holds {count} namespaces: add --force to replace all of it")
             _copy(source, target, progress)
+            _begin_new_versions(target)
         finally:
             target.close()
     except apsw.Error as error:
@@ -206,6 +213,11 @@ def _copy(source: Connection, target: Connection, progress: Progress | None) -> 
             copying.step(STEP)
             if progress is not None:
                 progress((copying.page_count - copying.remaining) * size, copying.page_count * size)
+
+
+def _begin_new_versions(connection: Connection) -> None:
+    """Go on from the time in microseconds, which is ahead of all that was written since the backup, and of an earlier restore."""
+    connection.execute("UPDATE namespaces SET version = max(version + 1, ?)", (now(),))
 
 
 def _check_whole(connection: Connection, path: Path) -> None:
