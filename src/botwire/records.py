@@ -209,10 +209,10 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The version that a namespace is at, and whether it holds something that has expired and is to be removed."""
+    """The version that a namespace is at, and in how many seconds something in it expires: 0 or less, it is to be removed."""
 
     version: int
-    due: bool
+    due_in: float
 
 
 class Text(msgspec.Struct, frozen=True):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+
 import pytest
 
+from botwire import Memory
 from botwire.records import new_id
 from botwire.stores.http import HttpStore
 from botwire.testing_watch import WatchContract
@@ -56,6 +60,18 @@ class TestHttpOverPostgres(OverTwoServers, WatchContract):
 
     examples = 1
     steps = 10
+
+    def test_milliseconds_from_one_server_to_the_other(self, two_servers, postgres):
+        url, other = two_servers
+        took = []
+        with Memory("n", other) as writer, Memory("n", url) as watcher, watcher.watch(wait=5) as watch:
+            for number in range(15):
+                time.sleep(0.02 + 0.03 * (number % 4))
+                writer.set("k", number)
+                written = time.monotonic()
+                assert next(watch).value == number
+                took.append(time.monotonic() - written)
+        assert statistics.median(took) < 0.015
 
 
 class TestEncrypted(Encrypted, WatchContract):

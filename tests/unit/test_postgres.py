@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import multiprocessing
 import os
 import re
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +40,7 @@ from botwire.stores.postgres import PostgresStore
 from botwire.stores.postgres_connection import _BY_ID, _TEXTS
 from botwire.stores.sql import load_queries
 from botwire.testing_vectors import embed
+from tests.cutter import Cutter
 from tests.postgres import address_of, database, server_address
 
 
@@ -275,70 +274,6 @@ def test_answers_are_purged(store, postgres, monkeypatch):
 
 
 # What goes wrong on the way
-
-
-class Cutter:
-    """A proxy that loses what is told: the next COMMIT on its way there, or its answer."""
-
-    def __init__(self, address):
-        self._folder = psycopg.conninfo.conninfo_to_dict(address)["host"]
-        self.plan, self.seen, self.gone = [], 0, False
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def address(self, address):
-        parts = psycopg.conninfo.conninfo_to_dict(address)
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{parts['dbname']}?sslmode=disable&gssencmode=disable"
-
-    def close(self):
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-
-    def _accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                if self.gone:
-                    client.close()
-                    continue
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(f"{self._folder}/.s.PGSQL.5432")
-                cut = threading.Event()
-                threading.Thread(target=self._there, args=(client, server, cut), daemon=True).start()
-                threading.Thread(target=self._back, args=(client, server, cut), daemon=True).start()
-
-    def _there(self, client, server, cut):
-        with contextlib.suppress(OSError):
-            while data := client.recv(1 << 20):
-                how = ""
-                if b"botwire_commit" in data:
-                    self.seen += 1
-                    how = self.plan.pop(0) if self.plan else ""
-                if how == "cut before":
-                    break
-                if how.startswith("cut after"):
-                    self.gone = "for good" in how
-                    cut.set()
-                server.sendall(data)
-        if not cut.is_set():
-            _hang_up(client, server)
-
-    def _back(self, client, server, cut):
-        with contextlib.suppress(OSError):
-            while data := server.recv(1 << 20):
-                if cut.is_set():
-                    break
-                client.sendall(data)
-        _hang_up(client, server)
-
-
-def _hang_up(*sockets):
-    for one in sockets:
-        with contextlib.suppress(OSError):
-            one.shutdown(socket.SHUT_RDWR)
-        one.close()
 
 
 @pytest.fixture

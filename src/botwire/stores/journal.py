@@ -11,6 +11,7 @@ knew no journal, and nobody is told of what is behind it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -157,8 +158,8 @@ def _last(lines: str) -> int:
 def progress(run: Run, namespace: str, now: int) -> Progress:
     """Return how far the changes of a namespace are."""
     for version, expires in run("get_progress", (namespace,)):
-        return Progress(version, expires is not None and expires <= now)
-    return Progress(0, due=False)
+        return Progress(version, math.inf if expires is None else (expires - now) / 1_000_000)
+    return Progress(0, math.inf)
 
 
 def changes_after(run: Run, namespace: str, query: ListChanges, now: int) -> Changes:

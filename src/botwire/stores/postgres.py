@@ -26,6 +26,7 @@ from .following import Feed
 from .indexing import Indexed, state
 from .permits import Row, Run
 from .postgres_connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
+from .postgres_notify import Listener, Teller
 from .postgres_schema import begin_vectors, migrate
 from .postgres_unit import NotAlone, Unit, is_known_beforehand
 from .queries import answer
@@ -36,8 +37,6 @@ T = TypeVar("T")
 
 CONNECTIONS = 8
 """Connections of one store at once. PostgreSQL allows 100 in all by default, and gains nothing from many more than cores."""
-PAUSES = 0.02, 0.1
-"""Seconds between two looks whether there is something new, for those who watch: the shortest and the longest time."""
 _GRACE = 0.25
 """Seconds that the server has to say itself that it took too long."""
 _FIRST_PAUSE = 0.02
@@ -73,6 +72,8 @@ class PostgresStore(Indexed):
         self._keeps_vectors = False
         self._prepares = True
         self._server_clock = ServerClock()
+        self.listener = Listener(lambda: connect(self._url, self.timeout))
+        self._teller = Teller(self._notify)
         self._begin_anew()
         self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
         self._clock = Clock(self._server_clock)
@@ -132,7 +133,7 @@ class PostgresStore(Indexed):
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         """As `Store.changes`."""
-        return Feed(self, namespace, query, pauses=PAUSES)
+        return Feed(self, namespace, query, self.listener)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
@@ -154,7 +155,8 @@ class PostgresStore(Indexed):
             transaction = Transaction(unit.run, self._plans, self._clock.now())
             result = change(transaction, unit.run)
             transaction.finish()
-            unit.commit()
+            if unit.commit():
+                self.tell(namespace)
             return result
 
         return self._persist(attempt)
@@ -169,6 +171,8 @@ class PostgresStore(Indexed):
         """As `Store.close`."""
         self._closed = True
         self.threads.shutdown()
+        self._teller.close()
+        self.listener.close()
         self._connections.close()
 
     def check_open(self) -> None:
@@ -183,6 +187,16 @@ class PostgresStore(Indexed):
             with self._mutex:
                 queue = self._queues.setdefault(namespace, CommitQueue(self._commit, threads=self.threads))
         return queue
+
+    # Those who watch
+
+    def tell(self, namespace: str) -> None:
+        """Have those who watch a namespace told soon, in whatever process."""
+        self._teller.tell(namespace)
+
+    def _notify(self, text: str) -> None:
+        with self._connection(time.monotonic() + 1) as connection:
+            connection.run("", "notify", (text,))
 
     # The clock
 
@@ -223,6 +237,8 @@ class PostgresStore(Indexed):
 
     def _begin_anew(self) -> None:
         """At the beginning, and in a forked child."""
+        self.listener.begin_anew()
+        self._teller.begin_anew()
         self._mutex = threading.Lock()
         self._turning = threading.Lock()
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
@@ -371,6 +387,7 @@ class _Attempt:
         unit = Unit(connection, self._writes[0].namespace, self._writes, new_ids=self._new_ids)
         if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
             assert told is not None
+            self._store.tell(self._writes[0].namespace)
             return told
         transaction = self._store.transaction(unit, may_turn=self._may_turn)
         alone = len(self._writes) == 1
@@ -380,11 +397,13 @@ class _Attempt:
             transaction.remember(self._writes[0].namespace, self._mark, "")
         connection.unreplicated = False
         try:
-            unit.commit()
+            is_listened_to = unit.commit()
         except psycopg.Error as error:
             if _is_lost(error):
                 self.outcomes = outcomes
             raise
+        if is_listened_to:
+            self._store.tell(self._writes[0].namespace)
         if connection.unreplicated:
             raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
         return outcomes

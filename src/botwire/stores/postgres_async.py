@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..records import Operation, Permit, Query, Result, Write
 from .awaited import AwaitedStore
 from .following import Hub
-from .postgres import PAUSES, PostgresStore
+from .postgres import PostgresStore
 from .vectors import is_about_vectors
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
@@ -23,7 +23,7 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
 
     def __init__(self, store: PostgresStore) -> None:
         super().__init__(store)
-        self._hub = Hub(self, pauses=PAUSES)
+        self._hub = Hub(self, waker=store.listener)
 
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""

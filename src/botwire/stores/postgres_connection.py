@@ -47,10 +47,16 @@ _TEXTS = load_queries("postgres") | {
     # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
     "plan_once": "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)",
     "time": "SELECT " + _TIME,
-    # A COMMIT that is cancelled while it waits for its replica says that it has succeeded.
-    "wait_for_replicas": "SET LOCAL statement_timeout = 0",
+    # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
+    # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
+    "get_ready_to_commit": "SELECT set_config('statement_timeout', '0', true),"
+    " CASE WHEN pg_try_advisory_lock(1112495191, 2) THEN NOT pg_advisory_unlock(1112495191, 2) ELSE true END",
     "commit": "COMMIT",
     "rollback": "ROLLBACK",
+    "server_process": "SELECT pg_backend_pid()",
+    "listen": "LISTEN botwire",
+    "be_noticed": "SELECT pg_advisory_lock_shared(1112495191, 2)",
+    "notify": "SELECT pg_notify('botwire', $1)",
 }
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
 _PLAN_ONCE: tuple[Statement, ...] = (("plan_once", ()),)
@@ -199,6 +205,16 @@ class Connection:
         if not _ready(self.pgconn.socket, min(left, _LONGEST_WAIT), writing=writing) and left <= _LONGEST_WAIT:
             raise Late("no answer in time")
         self.pgconn.consume_input()
+
+    def notifications(self, seconds: float) -> list[str]:
+        """Return what notifications say, as soon as there are any, or nothing after so many seconds."""
+        while True:
+            found = []
+            while (notification := self.pgconn.notifies()) is not None:
+                found.append(notification.extra.decode(errors="replace"))
+            if found or not _ready(self.pgconn.socket, seconds):
+                return found
+            self.pgconn.consume_input()
 
     def settle(self) -> bool:
         """Roll back what is open, end what is running; whether the connection is good for more."""

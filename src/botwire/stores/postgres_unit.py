@@ -130,16 +130,20 @@ class Unit:
             ((self._changed,),) = rows
         return rows
 
-    def commit(self) -> None:
-        """Put everything down; it is on disk when this returns."""
+    def commit(self) -> bool:
+        """Put everything down; it is on disk when this returns. Whether others are to be told of it."""
         statements = self._changes()
         if self._set_account is not None:
             account = (*self._set_account, self._sessions_ever, self._entry_texts_ever)
             # First, so that of two who begin a namespace the second fails before it has waited for anything else.
             statements.insert(0, ("add_account" if self._account is None else "set_account", account))
         self._connection.committing = True
-        self._connection.run_all(self._namespace, [*statements, ("wait_for_replicas", ()), ("commit", ())])
+        *_, ready, _ = self._connection.run_all(
+            self._namespace, [*statements, ("get_ready_to_commit", ()), ("commit", ())]
+        )
         self._connection.committing = False
+        ((_, is_listened_to),) = ready
+        return bool(is_listened_to)
 
     # Fetching and flushing
 

@@ -1,0 +1,275 @@
+"""Watchers on PostgreSQL are told by NOTIFY: who writes, who hears, and what holds when nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import psycopg
+import pytest
+
+from botwire.records import Increment, ListChanges, Put
+from botwire.stores import async_store
+from botwire.stores.postgres import PostgresStore
+from botwire.stores.postgres_notify import mark_of
+from tests.cutter import Cutter
+
+LISTENERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND mode = 'ShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+
+
+@pytest.fixture
+def admin(postgres):
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def stores(postgres):
+    writer, watcher = PostgresStore(postgres), PostgresStore(postgres)
+    yield writer, watcher
+    watcher.close()
+    writer.close()
+
+
+@pytest.fixture
+def seldom(monkeypatch):
+    """So seldom does anybody look that what is seen within a second was told of."""
+    monkeypatch.setattr("botwire.stores.postgres_notify.LONGEST", 30.0)
+
+
+def until(condition, what):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.005)
+
+
+def hearing(store):
+    """Wait until somebody waits in a store and hears, and what it does at the beginning is over."""
+    until(lambda: store.listener.is_hearing, "nobody listens")
+    time.sleep(0.1)
+
+
+def test_who_waits_in_place_is_told_at_once(stores, seldom):
+    writer, watcher = stores
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        took = []
+        for number in range(6):
+            waiting = threads.submit(lambda: (feed.next(20).changes, time.monotonic()))
+            hearing(watcher)
+            writer.write("n", [Put(f"k{number}", "1")])
+            written = time.monotonic()
+            ((change,), seen) = waiting.result()
+            assert change.key == f"k{number}"
+            took.append(seen - written)
+    # At the beginning it looks often, then ever less often.
+    assert statistics.median(took[3:]) < 0.1
+
+
+def test_all_who_wait_on_an_event_loop_are_told_at_once(stores, seldom):
+    """Each of his own namespace, and nobody of another's."""
+    writer, watcher = stores
+    names = [f"n{number}" for number in range(20)]
+
+    async def main():
+        store = async_store(watcher)
+        feeds = [store.changes(name, ListChanges(0)) for name in names]
+        waiting = [asyncio.create_task(feed.next(20)) for feed in feeds]
+        await asyncio.to_thread(hearing, watcher)
+        await asyncio.sleep(1)  # what follows is told of between two looks
+        reads, took = counted(watcher), []
+        for name, task in zip(names[:-1], waiting[:-1], strict=True):
+            await asyncio.to_thread(writer.write, name, [Put("k", f'"{name}"')])
+            written = time.monotonic()
+            (change,) = (await task).changes
+            took.append(time.monotonic() - written)
+            assert change.value == name
+        assert statistics.median(took) < 0.1
+        assert not waiting[-1].done()
+        assert len(reads) < 4 * len(names)
+        waiting[-1].cancel()
+
+    asyncio.run(main())
+
+
+def counted(store):
+    """Return a list that grows with each read of a store."""
+    reads, read = [], store.read
+
+    def reading(*arguments, **options):
+        reads.append(arguments)
+        return read(*arguments, **options)
+
+    store.read = reading
+    return reads
+
+
+def test_what_expires_is_told_of_at_its_time(stores, seldom):
+    writer, watcher = stores
+    writer.write("n", [Put("k", "1", ttl=1.0), Put("l", "1", ttl=60.0)])
+    begun = time.monotonic()
+
+    async def main():
+        return await async_store(watcher).changes("n", ListChanges(2)).next(10)
+
+    with closing(watcher.changes("n", ListChanges(2))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 10)
+        found = asyncio.run(main()).changes, waiting.result().changes
+    assert [[(change.kind, change.key) for change in changes] for changes in found] == [[("expire", "k")]] * 2
+    assert 0.9 < time.monotonic() - begun < 1.5
+
+
+def test_nobody_is_told_when_nobody_listens(stores, admin):
+    """And when somebody does, all that is written in some milliseconds is told together, outside of the commits."""
+    writer, watcher = stores
+    admin.execute("LISTEN botwire")
+
+    def told(seconds):
+        return [note.payload.split() for note in admin.notifies(timeout=seconds)]
+
+    for number in range(50):
+        writer.write(f"n{number % 5}", [Increment("k")])
+    assert told(0.1) == []
+    with closing(watcher.changes("other", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)
+        begun = time.monotonic()
+        for number in range(100):
+            writer.write(f"n{number % 5}", [Increment("k")])
+        took = time.monotonic() - begun
+        marks = told(0.2)
+        assert 1 <= len(marks) <= took / 0.02 + 2
+        assert {mark for some in marks for mark in some} == {mark_of(f"n{number}") for number in range(5)}
+        feed.close()
+        waiting.result(1)
+
+
+def test_a_listener_that_is_thrown_out_again_and_again_misses_nothing(stores, admin):
+    writer, watcher = stores
+    count = 150
+
+    def write():
+        for _ in range(count):
+            writer.write("n", [Increment("k")])
+            time.sleep(0.005)
+
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        writing, seen, thrown = threads.submit(write), 0, set()
+        while seen < count:
+            for change in feed.next(5).changes:
+                assert change.value > seen
+                seen = change.value
+            for (pid,) in admin.execute(LISTENERS).fetchall():
+                admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+                thrown.add(pid)
+        writing.result()
+        assert len(thrown) > 3
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)  # again
+        assert not {pid for (pid,) in admin.execute(LISTENERS)} & thrown
+        writer.write("n", [Put("k", "1")])
+        assert waiting.result().changes
+
+
+def test_a_notification_that_is_lost_costs_a_second(stores, monkeypatch):
+    writer, watcher = stores
+    monkeypatch.setattr(writer._teller, "_send", lambda _: None)
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)
+        time.sleep(0.4)
+        writer.write("n", [Put("k", "1")])
+        written = time.monotonic()
+        assert waiting.result().changes
+        assert time.monotonic() - written < 1.2
+
+
+def test_behind_a_pooler_a_watcher_looks(postgres, admin):
+    """It lends another session to each transaction, so that nobody would hear: known by the process, which is not that it names."""
+    if not psycopg.conninfo.conninfo_to_dict(postgres).get("host", "").startswith("/"):
+        pytest.skip("the proxy speaks to a Unix socket")
+    with closing(Pooler(postgres)) as pooler, closing(PostgresStore(pooler.address(postgres))) as store:
+        with closing(store.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(feed.next, 20)
+            until(lambda: store.listener._is_pooled, "the pooler is not noticed")
+            time.sleep(0.3)
+            assert admin.execute(LISTENERS).fetchall() == []
+            store.write("n", [Put("k", "1")])
+            written = time.monotonic()
+            assert waiting.result().changes
+            assert time.monotonic() - written < 0.5
+
+
+class Pooler(Cutter):
+    """Tells a client of another process than that which serves it."""
+
+    def _changed(self, data):
+        before, key, after = data.partition(b"K\0\0\0\x0c")
+        return before + key + (b"\0\0\0\x01" + after[4:] if key else after)
+
+
+def test_a_connection_that_is_there_while_somebody_watches(stores, admin, monkeypatch):
+    monkeypatch.setattr("botwire.stores.postgres_notify.LINGER", 0.1)
+    writer, watcher = stores
+    with closing(watcher.changes("n", ListChanges(0))) as feed:
+        assert feed.next(0).changes == []
+        assert not watcher.listener.is_hearing  # who does not wait needs none
+        with ThreadPoolExecutor(1) as threads:
+            waiting = threads.submit(feed.next, None)
+            hearing(watcher)
+            assert len(admin.execute(LISTENERS).fetchall()) == 1
+            feed.close()
+            waiting.result(1)
+    until(lambda: not admin.execute(LISTENERS).fetchall(), "it stays")
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)  # again
+        writer.write("n", [Put("k", "1")])
+        assert waiting.result().changes
+
+
+def test_closing_does_not_wait(stores, admin):
+    _, watcher = stores
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)
+        begun = time.monotonic()
+        watcher.close()
+        assert time.monotonic() - begun < 0.5
+        assert "botwire-listen" not in [thread.name for thread in threading.enumerate()]
+        until(lambda: not admin.execute(LISTENERS).fetchall(), "it stays")
+        feed.close()
+        assert waiting.exception(1) is None or "closed" in str(waiting.exception())
+
+
+def test_a_fork_leaves_the_connection_to_the_parent(stores, admin, seldom):
+    writer, watcher = stores
+
+    def watch_in_the_child():
+        with closing(watcher.changes("n", ListChanges())) as feed, ThreadPoolExecutor(1) as threads:
+            feed.begin()
+            waiting = threads.submit(feed.next, 10)
+            hearing(watcher)
+            watcher.write("n", [Put("child", "1")])
+            assert waiting.result().changes[0].key == "child"
+        watcher.close()
+
+    with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(feed.next, 20)
+        hearing(watcher)
+        child = multiprocessing.get_context("fork").Process(target=watch_in_the_child)
+        child.start()
+        assert waiting.result().changes[0].key == "child"
+        child.join(10)
+        assert child.exitcode == 0
+        assert watcher.listener.is_hearing
+        assert len(admin.execute(LISTENERS).fetchall()) == 1
+        waiting = threads.submit(feed.next, 20)
+        time.sleep(0.1)
+        writer.write("n", [Put("parent", "1")])
+        assert waiting.result(2).changes[0].key == "parent"
