@@ -385,18 +385,11 @@ class _Attempt:
     def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
         """Commit and return the outcomes, or those told if it had happened when they were told."""
         unit = Unit(connection, self._writes[0].namespace, self._writes, new_ids=self._new_ids)
-        if unit.begin(deadline - time.monotonic(), self._mark if told is not None else None):
-            assert told is not None
-            self._store.tell(self._writes[0].namespace)
-            return told
-        transaction = self._store.transaction(unit, may_turn=self._may_turn)
-        alone = len(self._writes) == 1
-        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
-        transaction.finish()
-        if self._mark is not None:
-            transaction.remember(self._writes[0].namespace, self._mark, "")
+        has_happened = unit.begin(deadline - time.monotonic(), self._mark if told is not None else None)
+        outcomes = told if told is not None and has_happened else self._apply(unit)
         connection.unreplicated = False
         try:
+            # Also what has happened, whose lock is committed: nobody may have waited for its replica.
             is_listened_to = unit.commit()
         except psycopg.Error as error:
             if _is_lost(error):
@@ -406,6 +399,15 @@ class _Attempt:
             self._store.tell(self._writes[0].namespace)
         if connection.unreplicated:
             raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
+        return outcomes
+
+    def _apply(self, unit: Unit) -> list[Outcome]:
+        transaction = self._store.transaction(unit, may_turn=self._may_turn)
+        alone = len(self._writes) == 1
+        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
+        transaction.finish()
+        if self._mark is not None:
+            transaction.remember(self._writes[0].namespace, self._mark, "")
         return outcomes
 
 
