@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from botwire import AsyncMemory, InvalidArgument, Memory, StorageExceeded, StoreError, Timeout, Unavailable
 from botwire.plans import Plan, Plans
@@ -30,6 +31,7 @@ from botwire.records import (
     NewMessage,
     Pop,
     Put,
+    Search,
     SetVectors,
     Write,
     new_id,
@@ -37,9 +39,9 @@ from botwire.records import (
 )
 from botwire.stores import open_store
 from botwire.stores.postgres import PostgresStore
-from botwire.stores.postgres_connection import _BY_ID, _TEXTS
+from botwire.stores.postgres_connection import _BY_ID, _SQL, _TEXTS, connect
 from botwire.stores.sql import load_queries
-from botwire.testing_vectors import embed
+from botwire.testing_vectors import MODEL, embed
 from tests.cutter import Cutter
 from tests.postgres import address_of, database, server_address
 
@@ -127,63 +129,90 @@ EXAMPLES = {
     "drop_vectors_of_messages": ("n", 1 << 32, 2 << 32),
     "delete_some_entry_vectors": ("n", 10),
     "delete_some_message_vectors": ("n", 1 << 32, 2 << 32, 10),
-    "nearest_messages": ("n", 1, 2, "m", "[2,1]", 10),
-    "nearest_entries": ("n", "", "z", "m", "[2,1]", 10, 0),
+    "nearest_messages": ("n", 1, 2, MODEL, "[0,0,0,1]", 10),
+    "nearest_entries": ("n", "", "z", MODEL, "[0,0,0,1]", 10, 0),
 }
 SPANNING = {"list_namespaces", "rest_on_access", "change_access", "expiring", "redate_answers"}
 """What is about all namespaces: the operator's list, the lock of the rules of access, which touches no table, and what is done
 when the server's clock was set back."""
+NOT_REACHED = {("count_texts", "namespaces")}
+"""What a statement asks only where there are more than 10,000 texts."""
 TOUCHED = """
 SELECT relname FROM pg_stat_xact_user_tables
 WHERE coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del > 0
 """
+PLANS = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = %s"
+
+
+@pytest.fixture(scope="module")
+def planned():
+    """A connection of the store to a database with something of everything, and the partition where all of it is."""
+    with database() as address, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("botwire.stores.texts.DUE", 1)
+        with closing(PostgresStore(address)) as store:
+            message = Append("s", (NewMessage("i", '"a blue bicycle"'),))
+            store.write("n", [Put("k", '"blue"', ttl=60.0), message], idempotency_key="a")
+            assert store.read("n", Search(text="bicycle"))  # so that there is something in the index
+            embed(store)
+            (message,) = store.read("n", ListMessages("s"))
+        with closing(connect(address, 10)) as connection:
+            ((partition,),) = connection.raw.execute(
+                "SELECT n FROM generate_series(0, 15) AS n WHERE satisfies_hash_partition"
+                "('botwire.entries'::regclass, 16, n, 'n'::text)"
+            ).fetchall()
+            yield connection, partition, message.created
 
 
 @pytest.mark.parametrize("name", sorted(set(load_queries("postgres")) - SPANNING))
-@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
-def test_a_statement_keeps_to_the_partition_of_its_namespace(store, postgres, name, mode, monkeypatch):
-    """By what its plan names, and by what it really touched."""
-    monkeypatch.setattr("botwire.stores.texts.DUE", 1)  # so that there is something in the index
-    store.write(
-        "n", [Put("k", '"blue"', ttl=60.0), Append("s", (NewMessage("i", '"a blue bicycle"'),))], idempotency_key="a"
-    )
-    embed(store)
+@pytest.mark.parametrize("how", ["plan_once", "plan_anew"])
+def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how):
+    """By what its plan did, prepared and planned as the store has it done, and by what was touched in the end."""
+    connection, partition, created = planned
+    raw, prepared = connection.raw, f"botwire_{name}"
+    if name not in connection._prepared:
+        connection.pgconn.prepare(prepared.encode(), _SQL[name])
+        connection._prepared.add(name)
+    raw.execute("SELECT pg_stat_force_next_flush()")
+    connection.run_all("n", [("begin", ()), (how, ())])
+    assert raw.execute(TOUCHED).fetchall() == []
     values = EXAMPLES[name]
     if name == "keep_message_vectors":
-        (message,) = store.read("n", ListMessages("s"))
-        values = values[0], values[1].format(created=message.created), values[2]
-    with psycopg.connect(postgres) as connection:
-        partition = connection.execute(
-            "SELECT n FROM generate_series(0, 15) AS n WHERE satisfies_hash_partition"
-            "('botwire.entries'::regclass, 16, n, 'n'::text)"
-        ).fetchall()[0][0]
-        if name == "add_account":
-            connection.execute("DELETE FROM botwire.namespaces WHERE name = 'n'")
-        connection.commit()
-        connection.execute(f"SET LOCAL plan_cache_mode = {mode}")
-        explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_TEXTS[name]}"
-        ((plan,),) = psycopg.RawCursor(connection).execute(explain, values, prepare=True).fetchall()
-        touched = {relation for (relation,) in connection.execute(TOUCHED).fetchall()}
-        connection.rollback()
-    named = set(re.findall(r'"Relation Name": "(\w+)"', json.dumps(plan)))
-    ran = _ran(plan[0]["Plan"])
-    assert ran or named, plan
-    for relation in touched | ran:
-        assert relation.endswith(f"_{partition}"), (relation, partition, plan)
-    assert touched or name == "lock_account"
+        values = values[0], values[1].format(created=created), values[2]
+    if name == "add_account":
+        raw.execute("DELETE FROM botwire.namespaces WHERE name = 'n'")
+    before = raw.execute(PLANS, (prepared,)).fetchone()
+    explain = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {} ({})").format(
+        sql.Identifier(prepared), sql.SQL(", ").join(map(sql.Literal, values))
+    )
+    (([plan],),) = raw.execute(explain).fetchall()
+    generic, custom = (now - old for now, old in zip(raw.execute(PLANS, (prepared,)).fetchone(), before, strict=True))
+    touched = {relation for (relation,) in raw.execute(TOUCHED).fetchall()}
+    connection.settle()
+    assert (generic, custom) == ((1, 0) if how == "plan_once" else (0, 1))
+    nodes = list(_nodes(plan["Plan"]))
+    named = {node["Relation Name"] for node in nodes if "Relation Name" in node}
+    ran = {node["Relation Name"] for node in nodes if "Relation Name" in node and node["Actual Loops"]}
+    for relation in touched | named:  # an INSERT names the table that its rows are routed through
+        assert not relation[-1].isdigit() or relation.endswith(f"_{partition}"), (relation, partition, plan)
+    asked = set(re.findall(r"(?:FROM|JOIN|INTO|UPDATE) botwire\.(\w+)", _TEXTS[name]))
+    assert asked
+    for table in asked:
+        assert f"{table}_{partition}" in touched | ran or (name, table) in NOT_REACHED, (table, plan)
+    # A plan that was made for any namespace has all partitions, and leaves out those of others when it begins.
+    assert {node.get("Subplans Removed", 0) for node in nodes} <= ({0, 15} if how == "plan_once" else {0})
 
 
-def _ran(node):
-    """The relations that a plan read, not those pruned when it began."""
-    mine = {node["Relation Name"]} if "Relation Name" in node and node.get("Actual Loops") else set()
-    # An INSERT names the table that its rows are routed through.
-    mine = {relation for relation in mine if relation[-1].isdigit()}
-    return mine.union(*(_ran(child) for child in node.get("Plans", ())))
+def _nodes(plan):
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
 
 
 def test_every_statement_has_an_example():
     assert set(EXAMPLES) == set(load_queries("postgres")) - SPANNING
     assert _BY_ID < set(EXAMPLES)
+    elsewhere = [name for name in set(_TEXTS) - set(load_queries("postgres")) if "botwire." in _TEXTS[name]]
+    assert elsewhere == []  # what touches a table is in queries.sql
 
 
 def test_migrations_at_once():
