@@ -5,6 +5,7 @@ As `botwire.testing.StoreContract`: give it a fixture ``store``. Needs pytest an
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from .embedding import vectors_of
-from .errors import InvalidArgument
+from .errors import InvalidArgument, InvalidName
+from .limits import check_name
 from .records import (
     Append,
     Clear,
@@ -38,7 +40,7 @@ from .records import (
 )
 from .store import Store
 from .testing import messages_of, put
-from .testing_search import said
+from .testing_search import ODD_TEXTS, any_text, said
 
 MODEL = "animals and colours"
 _MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")
@@ -126,6 +128,25 @@ class VectorContract:
         assert said(hits)[0] == "my dog"
         assert set(said(hits)) == {"my dog", "a puppy", "dog food, without a vector yet", "azure sky"}
         assert hits[-1].value == "azure sky"
+
+    def test_any_text_is_a_question(self, store: Store) -> None:
+        """By meaning alone, and together with its words: every text with a vector is among the hits."""
+        store.write("n", [put("k", "every near or and not star"), Append("s", messages_of("a 1_b x"))])
+        assert embed(store) == 2
+
+        def ask(text: str) -> None:
+            for words in (False, True):
+                assert len(self.find(store, text, words=words)) == 2, (text, words)
+            assert self.find(store, text, where={text: text}) == []
+            with contextlib.suppress(InvalidName):
+                name = check_name(text)
+                assert self.find(store, "dog", model=name) == []
+                assert len(self.find(store, name, session=name, prefix=name)) <= 1
+                assert all(item.key is None or item.key > name for item in store.read("n", ListTexts(name, f"e{name}")))
+
+        settings(max_examples=self.examples, deadline=None)(given(any_text)(ask))()
+        for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(10_000))):
+            ask(text)
 
     def test_old_is_worth_less_if_wanted(self, store: Store) -> None:
         store.write("n", [put("k", "dog")])

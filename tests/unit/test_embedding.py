@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import struct
 import sys
@@ -23,6 +22,7 @@ from botwire.namespace import CATCH_UP
 from botwire.plans import Plan, Plans
 from botwire.stores.sqlite import SqliteStore
 from botwire.wordpiece import WordPiece, words_of
+from tests.models import make_small_model
 
 MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")
 
@@ -311,37 +311,7 @@ def test_word_pieces():
 
 @pytest.fixture(scope="module")
 def small_model(tmp_path_factory):
-    """A model like MiniLM, of random numbers."""
-    folder = tmp_path_factory.mktemp("model")
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij"]
-    config = {"num_hidden_layers": 2, "num_attention_heads": 2, "layer_norm_eps": 1e-12}
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
-    size, wide = 8, 16
-    shapes = {
-        "embeddings.word_embeddings.weight": (len(pieces), size),
-        "embeddings.position_embeddings.weight": (256, size),
-        "embeddings.token_type_embeddings.weight": (2, size),
-        "embeddings.LayerNorm.weight": (size,),
-        "embeddings.LayerNorm.bias": (size,),
-    }
-    for layer in range(2):
-        name = f"encoder.layer.{layer}."
-        linear = {f"attention.self.{part}": (size, size) for part in ("query", "key", "value")}
-        linear |= {"attention.output.dense": (size, size), "intermediate.dense": (wide, size)}
-        linear |= {"output.dense": (size, wide), "attention.output.LayerNorm": (size,), "output.LayerNorm": (size,)}
-        for part, shape in linear.items():
-            shapes[f"{name}{part}.weight"] = shape
-            shapes[f"{name}{part}.bias"] = shape[:1]
-    random = np.random.default_rng(1)
-    header, data = {}, b""
-    for name, shape in shapes.items():
-        numbers = random.normal(size=shape).astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(numbers)]}
-        data += numbers
-    told = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(len(told).to_bytes(8, "little") + told + data)
-    return folder
+    return make_small_model(tmp_path_factory.mktemp("model"))
 
 
 def test_a_local_model(small_model):

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from ..embedding import Embedder
 from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
 from ..plans import Plans, load_plans
@@ -57,6 +58,10 @@ Url = Annotated[
         show_default="$BOTWIRE_URL, or where the library keeps it",
     ),
 ]
+Model = Annotated[
+    str | None,
+    typer.Option("--embedder", help="The local model: minilm, or the folder of one such.", show_default="minilm"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
 Name = Annotated[str, typer.Argument(metavar="NAMESPACE", help="The namespace.")]
 
@@ -89,9 +94,21 @@ def _global(
         raise typer.Exit
 
 
-def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0) -> Memory:
+def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0, embedder: Embedder | None = None) -> Memory:
     """Open a memory."""
-    return Memory(namespace, place_of(url), token=token_for(url), timeout=timeout)
+    return Memory(namespace, place_of(url), token=token_for(url), timeout=timeout, embedder=embedder)
+
+
+def local_model(name: str | None) -> Embedder:
+    """Return the local model of a name or a folder, or raise `InvalidArgument`, which says what to install."""
+    try:
+        from ..minilm import MiniLM
+
+        return MiniLM(None if name in {None, "minilm"} else name)
+    except ImportError as error:
+        raise InvalidArgument(str(error)) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidArgument(f"--embedder is minilm, or the folder of such a model, not {name!r}: {error}") from None
 
 
 def place_of(url: str | None) -> str | None:

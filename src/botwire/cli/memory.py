@@ -7,15 +7,15 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_HITS
-from ..records import Change, Message
-from .base import Json, Name, Url, app, line_of, memory_at, missing, seconds_of
+from ..records import Change, ListTexts, Message
+from .base import Json, Model, Name, Url, app, line_of, local_model, memory_at, missing, seconds_of
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key.")]
 
@@ -203,16 +203,47 @@ def search(
     limit: Annotated[int, typer.Option(help="How many hits at the most.", min=1, max=MAX_HITS)] = 10,
     session: Annotated[str | None, typer.Option(help="Only messages of this session.")] = None,
     prefix: Annotated[str, typer.Option(help="Only entries whose key begins with it.")] = "",
+    by: Annotated[
+        Literal["words", "meaning", "both"] | None,
+        typer.Option(
+            help="What to find it by; by meaning takes a local model.", show_default="words, or both with --embedder"
+        ),
+    ] = None,
+    embedder: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find what was said: a line for each hit, the best first."""
-    with memory_at(namespace, url) as memory:
-        for hit in memory.search(query, limit=limit, session=session, prefix=prefix):
+    """Find what was said: a line for each hit, the best first. It changes nothing: botwire embed makes vectors."""
+    by = by or ("both" if embedder else "words")
+    model = None if by == "words" else local_model(embedder)
+    with memory_at(namespace, url, embedder=model) as memory:
+        memory._catches_up = False
+        if memory._embedding and memory._store.read(namespace, ListTexts(memory._embedding.model, "", 1)):
+            print(
+                f"botwire: not all texts have a vector of {memory._embedding.model} yet: botwire embed {namespace!r}",
+                file=sys.stderr,
+            )
+        for hit in memory.search(
+            query, limit=limit, session=session, prefix=prefix, by=["words", "meaning"] if by == "both" else by
+        ):
             if as_json:
                 typer.echo(wire.encode_hit(hit).decode())
                 continue
             where = hit.entry.key if hit.entry else f"{hit.session}#{hit.message.seq if hit.message else ''}"
             typer.echo(f"{hit.score:7.3f}  {where}  {hit.snippet}")
+
+
+@app.command()
+def embed(
+    namespace: Name,
+    embedder: Model = None,
+    limit: Annotated[int | None, typer.Option(help="How many texts at the most.", min=0, show_default="all")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Give vectors to texts that have none of the model yet, for search by meaning; begun again it goes on where it was."""
+    with memory_at(namespace, url, embedder=local_model(embedder)) as memory:
+        made = memory.embed(limit=limit)
+    typer.echo(line_of({"embedded": made}) if as_json else f"{made:,} embedded")
 
 
 _PAGE = 500
