@@ -70,6 +70,24 @@ def embedding_of(embedder: Embedder | None, model: str | None, *, encrypted: boo
     return Embedding(embedder, model)
 
 
+def local_embedder(name: str) -> Embedder:
+    """Return the local model ``minilm``, or the one in a folder.
+
+    Raises:
+        InvalidArgument: there is none; what to install is said.
+    """
+    try:
+        from .minilm import MiniLM
+
+        return MiniLM(None if name == "minilm" else name)
+    except ImportError as error:
+        raise InvalidArgument(str(error)) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidArgument(
+            f"a local embedder is minilm, or the folder of such a model, not {name!r}: {error}"
+        ) from None
+
+
 def vectors_of(made: Any, count: int) -> list[bytes]:
     """Return what an embedder made as vectors of float32 in little-endian order, or raise `InvalidArgument`."""
     try:

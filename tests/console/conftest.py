@@ -9,6 +9,7 @@ import pytest
 from botwire import Memory
 from botwire.server.administer import OnStore
 from tests.console.browser import browser
+from tests.models import make_small_model
 from tests.servers import Server
 
 PAYLOADS = (
@@ -32,7 +33,9 @@ def server(tmp_path_factory):
     """A server that asks for tokens, with something on it."""
     folder = tmp_path_factory.mktemp("console")
     (folder / "plans.toml").write_text("[tiny]\nwrites_per_day = 10\nmax_bytes = 1_000_000\n")
-    with Server(folder / "a.db", "--auth", "required", "--plans", str(folder / "plans.toml")) as running:
+    make_small_model(folder)
+    options = "--auth", "required", "--plans", str(folder / "plans.toml"), "--embedder", str(folder)
+    with Server(folder / "a.db", *options) as running:
         yield running
 
 

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import expect
 
 from botwire import Memory, QuotaExceeded
+from botwire.embedding import local_embedder
 from botwire.stores import open_store
 from botwire.transfer import import_lines
 from tests.console.conftest import PAYLOADS
@@ -459,7 +460,7 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     assert "first" not in agent
 
 
-def test_finding_what_was_said(console, agent, operator):
+def test_finding_what_was_said(console, agent, operator, server):
     agent["facts/ada"] = {"note": "Ada collects rare postage stamps"}
     agent.history("chat").append(
         [say("user", f"line {n}") for n in range(200)]
@@ -478,6 +479,20 @@ def test_finding_what_was_said(console, agent, operator):
     page.get_by_label("In", exact=True).select_option("Keys")
     page.get_by_role("button", name="Search").click()
     expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
+    page.get_by_label("By", exact=True).select_option("Meaning")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("Nothing was found.")).to_be_visible()
+    with Memory(agent.namespace, agent.address, embedder=local_embedder(str(Path(server.db).parent))) as embedding:
+        embedding.embed(limit=60)
+        (best, *_) = embedding.search("stamps", by="meaning", kinds="entries")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
+    page.get_by_label("In", exact=True).select_option("Messages and keys")
+    page.get_by_role("button", name="Search").click()
+    expect(page.get_by_text("50 hits at least")).to_be_visible()
+    asked = f"/search/{agent.namespace}?q=stamps&by=meaning&kind=entries"
+    (hit,) = console.context.request.get(asked, headers={"Authorization": f"Bearer {operator}"}).json()["hits"]
+    assert (hit["entry"]["key"], hit["score"]) == ("facts/ada", pytest.approx(best.score, abs=1e-5))
 
 
 def test_exporting(console, agent, operator, tmp_path):

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from botwire import generate_key
+from botwire.records import new_id
 from botwire.server.administer import OnStore
 from botwire.stores.cipher import Cipher
 from botwire.stores.encrypted import EncryptedStore
@@ -46,6 +47,30 @@ class Encrypted:
         store = EncryptedStore(SqliteStore(tmp_path / "botwire.db"), Cipher(generate_key()))
         yield store
         store.close()
+
+
+class Apart:
+    """A store in which each test has namespaces of its own, so that one server does for all."""
+
+    def __init__(self, store):
+        self._store = store
+        self._prefix = new_id()
+
+    def read(self, namespace, query):
+        return self._store.read(self._prefix + namespace, query)
+
+    def write(self, namespace, operations):
+        return self._store.write(self._prefix + namespace, operations)
+
+    def changes(self, namespace, query):
+        return self._store.changes(self._prefix + namespace, query)
+
+
+class OverHttp:
+    @pytest.fixture
+    def store(self, shared_server):
+        with closing(HttpStore(shared_server.url)) as store:
+            yield Apart(store)
 
 
 class OverTwoServers:

@@ -12,6 +12,7 @@ from botwire.records import CountEntries, Increment
 from botwire.server.administer import OnStore
 from botwire.stores.http import HttpStore
 from botwire.testing import StoreContract
+from botwire.testing_vectors import VectorContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
 
 
@@ -29,6 +30,13 @@ class TestPostgres(InPostgres, StoreContract):
 
 class TestHttpOverPostgres(OverTwoServers, StoreContract):
     examples = 5
+
+
+class TestVectorsOverTwoServers(OverTwoServers, VectorContract):
+    """Here, where the two servers run already."""
+
+    examples = 1
+    steps = 10
 
 
 def test_a_watcher_at_one_server_is_told_what_went_through_another(postgres, two_servers):

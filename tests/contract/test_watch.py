@@ -5,13 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 
-import pytest
-
 from botwire import Memory
-from botwire.records import new_id
-from botwire.stores.http import HttpStore
 from botwire.testing_watch import WatchContract
-from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
+from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverHttp, OverTwoServers
 
 
 class TestSqliteFile(InAFile, WatchContract):
@@ -27,32 +23,9 @@ class TestPostgres(InPostgres, WatchContract):
     steps = 20
 
 
-class Apart:
-    """A store in which each test has namespaces of its own, so that one server does for all."""
-
-    def __init__(self, store):
-        self._store = store
-        self._prefix = new_id()
-
-    def read(self, namespace, query):
-        return self._store.read(self._prefix + namespace, query)
-
-    def write(self, namespace, operations):
-        return self._store.write(self._prefix + namespace, operations)
-
-    def changes(self, namespace, query):
-        return self._store.changes(self._prefix + namespace, query)
-
-
-class TestHttp(WatchContract):
+class TestHttp(OverHttp, WatchContract):
     examples = 3
     steps = 20
-
-    @pytest.fixture
-    def store(self, shared_server):
-        store = HttpStore(shared_server.url)
-        yield Apart(store)
-        store.close()
 
 
 class TestHttpOverPostgres(OverTwoServers, WatchContract):

@@ -309,6 +309,7 @@ def test_who_somebody_is(required, opened, mint):
     ]:
         told = json.loads(call(server, "GET", "/whoami", token)[1])
         assert (told["operator"], (told["token"] or {}).get("name")) == (operator, known)
+        assert told["embedder"] is None
         assert told["mode"] == ("required" if server is required else "open")
         assert "hash" not in (told["token"] or {})
     assert json.loads(call(required, "GET", "/whoami", made["secret"])[1])["token"]["namespaces"] == ["support-*"]

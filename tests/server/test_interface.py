@@ -163,10 +163,13 @@ def test_search(call):
         "?q=a&limit=x",
         "?q=a&limit=1001",
         "?q=a&kind=people",
+        "?q=a&by=luck",
         "?q=a&where=1",
         "?q=a&since=2026-01-01T00:00:00",
     ):
         assert call("GET", f"/search/n{wrong}")[0] == 422, wrong
+    status, refused, _ = call("GET", "/search/n?q=a&by=meaning")
+    assert (status, "botwire serve --embedder minilm" in refused["detail"]) == (422, True)
     for wrong in ({}, {"q": 1}, {"q": "a", "neighbours": 99}, {"q": "a", "sql": "x"}, {"q": "a", "half_life": -1}):
         assert call("POST", "/search/n", wrong)[0] == 422, wrong
 

@@ -99,18 +99,6 @@ def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0, embedde
     return Memory(namespace, place_of(url), token=token_for(url), timeout=timeout, embedder=embedder)
 
 
-def local_model(name: str | None) -> Embedder:
-    """Return the local model of a name or a folder, or raise `InvalidArgument`, which says what to install."""
-    try:
-        from ..minilm import MiniLM
-
-        return MiniLM(None if name in {None, "minilm"} else name)
-    except ImportError as error:
-        raise InvalidArgument(str(error)) from None
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidArgument(f"--embedder is minilm, or the folder of such a model, not {name!r}: {error}") from None
-
-
 def place_of(url: str | None) -> str | None:
     """Return an address; a path is one of a file."""
     return url if url is None or "://" in url else f"sqlite:///{url}"

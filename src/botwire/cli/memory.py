@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .. import wire
+from ..embedding import local_embedder
 from ..errors import InvalidArgument
 from ..limits import MAX_HITS
 from ..records import Change, ListTexts, Message
-from .base import Json, Model, Name, Url, app, line_of, local_model, memory_at, missing, seconds_of
+from .base import Json, Model, Name, Url, app, line_of, memory_at, missing, seconds_of
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key.")]
 
@@ -214,7 +215,7 @@ def search(
 ) -> None:
     """Find what was said: a line for each hit, the best first. It changes nothing: botwire embed makes vectors."""
     by = by or ("both" if embedder else "words")
-    model = None if by == "words" else local_model(embedder)
+    model = None if by == "words" else local_embedder(embedder or "minilm")
     with memory_at(namespace, url, embedder=model) as memory:
         memory._catches_up = False
         if memory._embedding and memory._store.read(namespace, ListTexts(memory._embedding.model, "", 1)):
@@ -241,7 +242,7 @@ def embed(
     as_json: Json = False,
 ) -> None:
     """Give vectors to texts that have none of the model yet, for search by meaning; begun again it goes on where it was."""
-    with memory_at(namespace, url, embedder=local_model(embedder)) as memory:
+    with memory_at(namespace, url, embedder=local_embedder(embedder or "minilm")) as memory:
         made = memory.embed(limit=limit)
     typer.echo(line_of({"embedded": made}) if as_json else f"{made:,} embedded")
 

@@ -52,6 +52,13 @@ def serve(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print where it listens, as a line of JSON; the log is JSON anyway.")
     ] = False,
+    embedder: Annotated[
+        str | None,
+        typer.Option(
+            help="A local model, minilm or the folder of one such, to answer questions by meaning, as the console's.",
+            show_default="by words only",
+        ),
+    ] = None,
 ) -> None:
     """Serve the memory over HTTP, until SIGTERM or Ctrl-C; SIGHUP reloads the plans and the certificate, refusing nobody."""
     from ..server.serve import serve as run_server
@@ -71,6 +78,7 @@ def serve(
         max_connections=max_connections,
         traces=traces,
         announce=_announce if as_json else _say_nothing,
+        embedder=embedder,
     )
 
 

@@ -77,10 +77,11 @@ async def revoke_token(
 
 
 async def whoami(request: Request) -> Response:
-    """Say what the caller's token is and may do; nothing of a token of the caller's own making, which is known by its claims."""
+    """Say what the caller's token is and may do, and which model the server embeds questions with; nothing of a token of the caller's own making, which is known by its claims."""
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
-    return _json({"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token})
+    facts = {"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token}
+    return _json({**facts, "embedder": request.app.state.meaning.model})
 
 
 async def list_plans(request: Request) -> Response:

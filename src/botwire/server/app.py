@@ -18,6 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from .. import wire
+from ..embedding import Embedding
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
 from ..records import (
@@ -39,6 +40,7 @@ from .admin import add_administration
 from .auth import Forbidden, Mode, Unauthorized
 from .console import add_console
 from .gate import Gate
+from .meaning import By, Meaning
 from .metrics import MEDIA_TYPE, Metrics
 from .openapi import SEARCH_BODY, describe
 from .page import add_page
@@ -67,6 +69,7 @@ def create_app(
     local_only: bool = True,
     max_watchers: int = 500,
     metrics: Metrics | None = None,
+    embedding: Embedding | None = None,
 ) -> FastAPI:
     """Return the service over a store, which it closes when it shuts down.
 
@@ -76,7 +79,9 @@ def create_app(
         local_only: refuse requests that name a host other than this machine, see `gate.Gate`.
         max_watchers: how many may watch at once; the next are told to try again later.
         metrics: where is counted what it does.
+        embedding: with what it answers questions by meaning that come without a vector.
     """
+    meaning = Meaning(embedding)
     gate = Gate(store, mode=mode, local_only=local_only)
 
     @asynccontextmanager
@@ -86,6 +91,7 @@ def create_app(
         yield
         recording.cancel()
         await asyncio.gather(recording, return_exceptions=True)
+        meaning.close()
         await store.close()
         log.info("stopped")
 
@@ -101,6 +107,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gate = gate
+    app.state.meaning = meaning
     app.router.routes.extend(ROUTES)
     _add_operations(app)
     add_administration(app)
@@ -203,6 +210,7 @@ def _add_operations(app: FastAPI) -> None:
         until: datetime | None = None,
         neighbours: Annotated[int, Query(ge=0, le=MAX_NEIGHBOURS, description="how far a score reaches")] = 2,
         half_life: Annotated[float | None, Query(gt=0, description="seconds after which a hit counts half")] = None,
+        by: Annotated[By, Query(description="by meaning: where the server has an embedder")] = "words",
     ) -> Response:
         """Find the entries and messages that answer a question best. A POST takes longer questions."""
         asked = search_query(
@@ -217,7 +225,8 @@ def _add_operations(app: FastAPI) -> None:
             neighbours=neighbours,
             half_life=half_life,
         )
-        return JsonResponse(wire.encode_hits(await store.read(check_namespace(namespace), asked)))
+        check_namespace(namespace)
+        return JsonResponse(wire.encode_hits(await store.read(namespace, await app.state.meaning.given(asked, by))))
 
     @app.post("/search/{namespace}", tags=["search"], openapi_extra=SEARCH_BODY)
     async def search_long(request: Request, store: Let, namespace: Namespace) -> Response:

@@ -16,6 +16,7 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
+from ..embedding import Embedding, local_embedder
 from ..errors import InvalidArgument
 from ..plans import Plans
 from ..store import GuardedStore
@@ -65,6 +66,7 @@ def serve(
     max_connections: int = 1_000,
     traces: str | None = None,
     announce: Callable[[dict[str, Any]], None] = lambda _: None,
+    embedder: str | None = None,
 ) -> None:
     """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT; returns when every request under way is answered.
 
@@ -85,11 +87,12 @@ def serve(
             and Retry-After.
         traces: where traces of OpenTelemetry go, as ``OTEL_TRACES_EXPORTER`` says it; None: as the environment does.
         announce: is told where it listens, each time it begins.
+        embedder: a local model, see `local_embedder`, with which each process makes vectors of the questions that come without.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines, and neither was `auth` required nor
             `open_to_all` said, or both were; a store in memory is to have several processes; the files are not a
-            certificate and its key; traces cannot go where they are to.
+            certificate and its key; traces cannot go where they are to; there is no such local model.
         StoreError, Unavailable: the file or the database cannot be opened.
     """
     if auth == "required" and open_to_all:
@@ -105,6 +108,9 @@ def serve(
         raise InvalidArgument("several processes cannot share a store in memory: name a file, or leave out --workers")
     given = _Given(address, plans(), auth, auth == "open" and not open_to_all, max(1, max_connections // 2))
     given.exporters = exporters_of(traces)
+    if embedder is not None:
+        local_embedder(embedder)
+        given.embedder = embedder
     store = open_to_serve(address, given.plans)  # whatever is wrong with it is said before anything listens
     store.close()
     _allow_files()
@@ -205,7 +211,12 @@ def app() -> Shortcut:
     if tracing is not None:
         served = TracedGuardedStore(served, tracing)
     made = create_app(
-        served, mode=given.auth, local_only=given.local_only, max_watchers=given.max_watchers, metrics=metrics
+        served,
+        mode=given.auth,
+        local_only=given.local_only,
+        max_watchers=given.max_watchers,
+        metrics=metrics,
+        embedding=None if given.embedder is None else Embedding(local_embedder(given.embedder)),
     )
     app = shortcut(made) if tracing is None else _traced(made, tracing)
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
@@ -233,6 +244,7 @@ class _Given(msgspec.Struct):
     max_watchers: int
     metrics: str | None = None
     exporters: list[str] = []
+    embedder: str | None = None
 
 
 def _check_tls(certificate: Path, key: Path) -> None:

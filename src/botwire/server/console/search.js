@@ -7,10 +7,12 @@ import { here, link } from "./routes.js";
 const MOST = 50;
 
 export class Search {
-  constructor({ namespace, signal }) {
+  constructor({ namespace, me, signal }) {
     Object.assign(this, { namespace, signal });
     this.words = h("input", { type: "search", required: true, autocomplete: "off" });
     this.kind = h("select", {}, h("option", { value: "" }, "Messages and keys"), h("option", { value: "messages" }, "Messages"), h("option", { value: "entries" }, "Keys"));
+    const ways = me.embedder ? { both: "Words and meaning", words: "Words", meaning: "Meaning" } : { words: "Words" };
+    this.by = h("select", {}, Object.entries(ways).map(([value, name]) => h("option", { value }, name)));
     this.found = h("div");
     const form = h(
       "form",
@@ -19,13 +21,14 @@ export class Search {
         class: "panel",
         onsubmit: (event) => {
           event.preventDefault();
-          const place = link(["n", namespace, "search"], { q: this.words.value, kind: this.kind.value });
+          const place = link(["n", namespace, "search"], { q: this.words.value, kind: this.kind.value, by: me.embedder ? this.by.value : "" });
           if (location.hash === place) this.show(undefined, here().query);
           else location.hash = place;
         },
       },
       field("Question or words", this.words),
       field("In", this.kind),
+      me.embedder && field("By", this.by),
       h("button", { class: "primary" }, "Search"),
     );
     this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Search"), form, this.found);
@@ -34,13 +37,14 @@ export class Search {
   async show(_, query) {
     this.words.value = query.get("q") || "";
     this.kind.value = query.get("kind") || "";
+    this.by.value = query.get("by") || this.by.options[0].value;
     if (!this.words.value) {
       this.found.replaceChildren();
       this.words.focus();
       return;
     }
     try {
-      const { hits } = await search(this.namespace, { q: this.words.value, kind: this.kind.value, limit: MOST, neighbours: 0 }, this.signal);
+      const { hits } = await search(this.namespace, { q: this.words.value, kind: this.kind.value, by: this.by.value, limit: MOST, neighbours: 0 }, this.signal);
       this.found.replaceChildren(
         h("p", { class: "muted", role: "status" }, hits.length ? plural(hits.length, "hit") + (hits.length === MOST ? " at least" : "") : "Nothing was found."),
         h("ol", { class: "hits" }, hits.map((hit) => h("li", {}, this.hit(hit)))),

@@ -34,6 +34,10 @@ BEGIN
 END
 $$;
 
+-- Which vectors are frequent is of no use to anybody.
+ALTER TABLE botwire.message_vectors ALTER COLUMN vector SET STATISTICS 0;
+ALTER TABLE botwire.entry_vectors ALTER COLUMN vector SET STATISTICS 0;
+
 -- How far two vectors are apart: 1 less the cosine of the angle between them. NULL when one is of zeros, or of another length.
 CREATE FUNCTION botwire.distance(one {pgvector}.vector, other {pgvector}.vector) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
