@@ -23,6 +23,7 @@ _EXTRAS = {
     "langchain": ("langchain-core",),
     "postgres": ("psycopg",),
     "encryption": ("cryptography",),
+    "vectors": ("sqlite-vec",),
     "mcp": ("mcp",),
     "otel": ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"),
 }
