@@ -250,7 +250,7 @@ def test_a_progress_bar_for_who_looks(tmp_path):
         with contextlib.suppress(OSError):  # at the end
             while part := os.read(screen, 10_000):
                 shown += part
-        assert process.stdout.read().endswith(b"5,000 entries and 0 messages were written to it now\n")
+        assert process.stdout.read().endswith(b"5,000 entries and 0 messages written to it now\n")
     os.close(screen)
     assert shown.startswith(b"\r")
     assert shown.count(b"Exporting") > 1

@@ -186,7 +186,7 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path, db):
     with Memory("other", f"sqlite:///{tmp_path}/new.db") as memory:
         memory.set("k", "theirs")
     before = contents(tmp_path / "new.db")
-    with pytest.raises(InvalidArgument, match="holds 1 namespaces: add --force"):
+    with pytest.raises(InvalidArgument, match="holds 1 namespace: add --force"):
         restore(tmp_path / "copy.db", tmp_path / "new.db")
     assert contents(tmp_path / "new.db") == before
     restore(tmp_path / "copy.db", tmp_path / "new.db", force=True)
@@ -366,10 +366,10 @@ def test_the_commands(tmp_path, db):
     assert done.stdout.endswith("bytes and is whole\n")
     done = botwire("check", "--db", tmp_path / "copy.db")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "is whole: 1 namespaces, 2,001 entries, 3 sessions, 300 messages" in done.stdout
+    assert "is whole: 1 namespace, 2,001 entries, 3 sessions and 300 messages in " in done.stdout
     done = botwire("restore", tmp_path / "copy.db", "--db", db)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"botwire: {db} holds 1 namespaces: add --force to replace all of it\n"
+    assert done.stderr == f"botwire: {db} holds 1 namespace: add --force to replace all of it\n"
     assert botwire("restore", tmp_path / "copy.db", "--db", f"sqlite:///{db}", "--force").returncode == 0
     connection = apsw.Connection(str(db))
     connection.execute("UPDATE namespaces SET bytes = 0")

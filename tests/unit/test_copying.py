@@ -353,7 +353,7 @@ def test_the_command(tmp_path, postgres):
     assert not (tmp_path / "none.db").exists()
     done = botwire(str(tmp_path / "a.db"), postgres)
     assert done.returncode == 0, done.stderr
-    assert "1 entries and 0 messages as they were read, 1 of them new; SHA-256 " in done.stdout
+    assert "1 entry and 0 messages as they were read, 1 of them new; SHA-256 " in done.stdout
     assert Memory("n", postgres).get("k") == {"a": 1}
     Memory("n", postgres).set("other", 1)
     done = botwire(str(tmp_path / "a.db"), postgres)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from msgspec.structs import asdict
@@ -60,8 +60,7 @@ def check(db: Database = None, as_json: Json = False) -> None:
         print(f"botwire: {path} is damaged: restore a backup", file=sys.stderr)
         raise typer.Exit(1)
     say(
-        f"{path} is whole: {report.namespaces:,} namespaces, {report.entries:,} entries, {report.sessions:,} sessions, "
-        f"{report.messages:,} messages, {report.bytes:,} bytes",
+        f"{path} is whole: {_counts(report, 'namespaces', 'entries', 'sessions', 'messages')} in {report.bytes:,} bytes",
         {"file": path, **asdict(report)},
         as_json=as_json,
     )
@@ -94,8 +93,8 @@ def copy_all(
         with bar("Copying") as progress:
             report = copy(here, there, namespaces=namespace or (), replace=replace, progress=progress)
         say(
-            f"{there.address} holds {report.namespaces:,} namespaces, {report.entries:,} entries and {report.messages:,} "
-            f"messages as they were read, {report.written:,} of them new; SHA-256 {report.checksum}",
+            f"{there.address} holds {_counts(report, 'namespaces', 'entries', 'messages')} as they were read, "
+            f"{report.written:,} of them new; SHA-256 {report.checksum}",
             {"address": there.address, **vars(report)},
             as_json=as_json,
         )
@@ -124,7 +123,7 @@ def export_lines(
             return
         report = export_file(store, namespace, Path(file), force=force, progress=progress)
     say(
-        f"{file} holds {namespace}: {report.entries:,} entries and {report.messages:,} messages were written to it now",
+        f"{file} holds {namespace}: {_counts(report, 'entries', 'messages')} written to it now",
         {"file": file, **asdict(report)},
         as_json=as_json,
     )
@@ -153,10 +152,21 @@ def import_lines(
             with bar("Importing") as progress:
                 report = import_file(store, Path(file), namespace, progress=progress)
     say(
-        f"{report.namespace}: {report.entries:,} entries and {report.messages:,} messages were written",
+        f"{report.namespace}: {_counts(report, 'entries', 'messages')} written",
         asdict(report),
         as_json=as_json,
     )
+
+
+_ONE = {"namespaces": "namespace", "entries": "entry", "sessions": "session", "messages": "message"}
+
+
+def _counts(report: Any, *names: str) -> str:
+    """Return what a report counts: 1 entry and 2 messages."""
+    *others, last = (
+        f"{number:,} {name if number != 1 else _ONE[name]}" for name in names for number in [getattr(report, name)]
+    )
+    return f"{', '.join(others)} and {last}"
 
 
 @contextmanager

@@ -77,7 +77,7 @@ def serve(
         workers=workers,
         max_connections=max_connections,
         traces=traces,
-        announce=_announce if as_json else _say_nothing,
+        announce=_announce if as_json else _tell,
         embedder=embedder,
     )
 
@@ -86,8 +86,10 @@ def _announce(facts: dict[str, Any]) -> None:
     print(line_of(facts), flush=True)
 
 
-def _say_nothing(_: dict[str, Any]) -> None:
-    pass
+def _tell(facts: dict[str, Any]) -> None:
+    """Say it to a person; a program reads the log."""
+    if sys.stdout.isatty():
+        print(f"{facts['url']} serves {facts['store']}; open it in a browser to look. Ctrl-C ends it.", flush=True)
 
 
 @app.command()

@@ -42,7 +42,7 @@ def exporters_of(option: str | None) -> list[str]:
     missing = [name for name in names if _found(name) is None]
     if option and missing:
         raise InvalidArgument(
-            f"--traces {option}: there is no exporter {missing[0]!r} here: pip install 'botwire[otel]' brings otlp and console"
+            f"--traces {option}: no exporter {missing[0]!r} is installed: pip install 'botwire[otel]' brings otlp, by HTTP, and console"
         )
     return names
 

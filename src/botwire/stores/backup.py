@@ -173,7 +173,9 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
         try:
             _seize(target, path)
             if not force and (count := target.execute("SELECT count(*) FROM namespaces").get):
-                raise InvalidArgument(f"{path} holds {count} namespaces: add --force to replace all of it")
+                raise InvalidArgument(
+                    f"{path} holds {count} namespace{'s'[: count > 1]}: add --force to replace all of it"
+                )
             _copy(source, target, progress)
             _begin_new_versions(target)
         finally:

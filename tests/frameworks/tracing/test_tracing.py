@@ -171,7 +171,7 @@ def test_what_decides(monkeypatch):
     monkeypatch.setenv("OTEL_SDK_DISABLED", "")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     for option, name in (("zipkin", "zipkin"), ("otlp", "otlp_proto_grpc")):
-        with pytest.raises(InvalidArgument, match=rf"no exporter '{name}' here: pip install 'botwire\[otel\]'"):
+        with pytest.raises(InvalidArgument, match=rf"no exporter '{name}' is installed: pip install 'botwire\[otel\]'"):
             exporters_of(option)
 
 
