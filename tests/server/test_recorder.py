@@ -73,6 +73,23 @@ def test_nothing_is_written_when_nothing_was(store):
     assert asyncio.run(store.read(ACCESS, ListEntries())) == before
 
 
+def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(recorder, "_MOST_ASKED", 2)
+    looking = Recorder(store)
+    for namespace in ("forgotten", "empty", "n"):
+        assert asyncio.run(looking.history(namespace, 1)) == []
+    with Memory("n", f"sqlite:///{tmp_path / 'a.db'}") as memory, Memory("forgotten", memory.address) as other:
+        for value in (1, 22, 22):
+            memory["k"] = other["k"] = value
+            asyncio.run(looking.record())
+            before = asyncio.run(store.read(ACCESS, ListEntries()))
+            asyncio.run(looking.record())
+            assert asyncio.run(store.read(ACCESS, ListEntries())) == before  # nothing has changed
+            (sample,) = asyncio.run(looking.history("n", 1))
+            assert sample.bytes == memory.usage().bytes
+    assert [entry.key.split("/")[1] for entry in before] == ["n"]
+
+
 def test_it_goes_on_by_itself_and_after_a_failure(store, monkeypatch, caplog):
     monkeypatch.setattr(recorder, "EVERY", 0.01)
     writing = write(store, "n")
