@@ -46,6 +46,9 @@ _TEXTS = load_queries("postgres") | {
     " set_config('plan_cache_mode', 'force_generic_plan', true), " + _TIME,
     # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
     "plan_once": "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)",
+    # For what walks two tables in the same order: one pass over both, whatever they were when somebody last counted them.
+    "plan_merge": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),"
+    " set_config('enable_nestloop', 'off', true), set_config('enable_hashjoin', 'off', true)",
     "time": "SELECT " + _TIME,
     # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
     # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
@@ -59,7 +62,11 @@ _TEXTS = load_queries("postgres") | {
     "notify": "SELECT pg_notify('botwire', $1)",
 }
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}
-_PLAN_ONCE: tuple[Statement, ...] = (("plan_once", ()),)
+_PLAN_ONCE: Statement = ("plan_once", ())
+_PLANNED: dict[str, Statement] = dict.fromkeys(
+    ("entries_without_vector", "messages_without_vector"), ("plan_merge", ())
+)
+"""How reads are planned, if not once."""
 _WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
 """Statements whose second and third column are a value as text or as bytes."""
 _BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
@@ -265,7 +272,7 @@ def run_on(connection: Connection, namespace: str, *, in_transaction: bool = Fal
     """Return what runs a statement of queries.sql for a namespace and returns rows as those of SQLite are."""
 
     def run(name: str, values: Sequence[Any]) -> list[Row]:
-        planned = () if in_transaction else _PLAN_ONCE
+        planned = () if in_transaction else (_PLANNED.get(name, _PLAN_ONCE),)
         *_, rows = connection.run_all(namespace, [*planned, (name, values)])
         return _as_in_sqlite(name, rows)
 
@@ -282,7 +289,7 @@ class GuardedRun:
 
     def __call__(self, name: str, values: Sequence[Any]) -> list[Row]:
         """Run a statement; the version is from after it."""
-        statements = [*_PLAN_ONCE, (name, values), ("get_version", (ACCESS,))]
+        statements = [_PLANNED.get(name, _PLAN_ONCE), (name, values), ("get_version", (ACCESS,))]
         _, rows, self._version = self._connection.run_all(self._namespace, statements)
         return _as_in_sqlite(name, rows)
 

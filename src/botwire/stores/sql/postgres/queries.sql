@@ -417,24 +417,27 @@ SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIM
 -- Live entries after a key that have no vector of a model.
 SELECT entries.key, entries.version, text
 FROM botwire.entries
-WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL AND NOT EXISTS (
-    SELECT FROM botwire.entry_vectors AS held
-    WHERE held.namespace = $1 AND held.key = entries.key AND held.version = entries.version AND model = $2
-    OFFSET 0
-)
+LEFT JOIN (
+    SELECT key, version FROM botwire.entry_vectors WHERE namespace = $1 AND key > $3 AND model = $2 ORDER BY key OFFSET 0
+) AS held ON held.key = entries.key AND held.version = entries.version
+WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL AND held.key IS NULL
 ORDER BY entries.key
 LIMIT $5;
 
 -- messages_without_vector
 -- Messages after a place that have no vector of a model; beginning with a session.
-SELECT place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
+SELECT
+    messages.place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
 FROM botwire.messages
-WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND NOT EXISTS (
-    SELECT FROM botwire.message_vectors AS held
-    WHERE held.namespace = $1 AND held.place = messages.place AND held.version = messages.created AND model = $2
+LEFT JOIN (
+    SELECT place, version
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND model = $2
+    ORDER BY place
     OFFSET 0
-)
-ORDER BY place
+) AS held ON held.place = messages.place AND held.version = messages.created
+WHERE namespace = $1 AND messages.place > greatest($4, $3::bigint << 32) AND held.place IS NULL
+ORDER BY messages.place
 LIMIT $5;
 
 -- keep_entry_vectors
