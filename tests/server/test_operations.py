@@ -132,7 +132,7 @@ def test_beginning_anew_refuses_nobody(tmp_path, workers):
         stop, done, errors = threading.Event(), [0] * 4, []
 
         def write(number):
-            with Memory(f"n{number}", server.url) as memory:
+            with Memory(f"n{number}", server.url, timeout=30) as memory:
                 while not stop.is_set():
                     try:
                         done[number] = memory.increment("k")
@@ -167,7 +167,7 @@ def test_beginning_anew_refuses_nobody(tmp_path, workers):
         stop.set()
         for thread in threads:
             thread.join(20)
-        assert [type(error) for error in errors] == [QuotaExceeded] * 4  # by the new plan, and by nothing else
+        assert [type(error) for error in errors] == [QuotaExceeded] * 4, errors  # by the new plan, and by nothing else
         assert server.process.poll() is None
         for number in range(4):
             with Memory(f"n{number}", server.url) as memory:
