@@ -24,8 +24,8 @@ _GROUP = "opentelemetry_traces_exporter"
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
-def exporters_of(option: str | None) -> list[str]:
-    """Return the names of the exporters that an operator has asked for, as they are installed.
+def exporters_of(option: str | None) -> list[str] | None:
+    """Return the names of the exporters that an operator has asked for, as they are installed; None: nobody has said anything.
 
     Args:
         option: what was said for this server, in the words of ``OTEL_TRACES_EXPORTER``; None: nothing.
@@ -38,6 +38,8 @@ def exporters_of(option: str | None) -> list[str]:
     given = option or _variable("OTEL_TRACES_EXPORTER")
     if not given and (_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or _variable("OTEL_EXPORTER_OTLP_ENDPOINT")):
         given = "otlp"
+    if not given:
+        return None
     names = [_known(name.strip()) for name in given.split(",") if name.strip() not in {"", "none"}]
     missing = [name for name in names if _found(name) is None]
     if option and missing:
@@ -47,8 +49,11 @@ def exporters_of(option: str | None) -> list[str]:
     return names
 
 
-def begin(exporters: Sequence[str]) -> Tracing | None:
+def begin(exporters: Sequence[str] | None) -> Tracing | None:
     """Set up OpenTelemetry for this process, unless somebody already has; None: nothing is to be traced."""
+    if exporters is not None and not exporters:
+        return None
+    exporters = exporters or []
     points = [point for point in map(_found, exporters) if point is not None]
     if len(points) < len(exporters):
         log.warning("not traced", extra={"reason": "the environment asks for it: pip install 'botwire[otel]'"})

@@ -243,7 +243,7 @@ class _Given(msgspec.Struct):
     local_only: bool
     max_watchers: int
     metrics: str | None = None
-    exporters: list[str] = []
+    exporters: list[str] | None = None
     embedder: str | None = None
 
 

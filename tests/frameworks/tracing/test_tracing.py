@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from botwire import AsyncMemory, Conflict, InvalidArgument, Memory, generate_key
-from botwire.server.exporters import exporters_of
+from botwire.server.exporters import begin, exporters_of
 from tests.examples import ROOT, blocks
 from tests.servers import Server
 
@@ -156,7 +156,7 @@ def test_a_collector_that_is_gone(tmp_path, monkeypatch):
 
 
 def test_what_decides(monkeypatch):
-    assert exporters_of(None) == []
+    assert exporters_of(None) is None
     for variables, option, expected in [
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, None, ["otlp_proto_http"]),
         ({"OTEL_TRACES_EXPORTER": "none"}, None, []),
@@ -173,6 +173,11 @@ def test_what_decides(monkeypatch):
     for option, name in (("zipkin", "zipkin"), ("otlp", "otlp_proto_grpc")):
         with pytest.raises(InvalidArgument, match=rf"no exporter '{name}' is installed: pip install 'botwire\[otel\]'"):
             exporters_of(option)
+
+
+def test_none_is_none_although_a_provider_is_set(provider):
+    assert begin(None) is not None
+    assert begin([]) is None
 
 
 def test_switched_off(spans, tmp_path, monkeypatch):
