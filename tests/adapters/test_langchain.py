@@ -702,12 +702,22 @@ def test_the_demo_remembers_and_leaves_the_memory_of_the_user_alone(tmp_path: Pa
 def test_the_demo_fails_when_something_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "ANSWER", "something that the second process does not say")
-    with pytest.raises(SystemExit) as stop:
-        demo.main(as_json=True)
-    assert stop.value.code == 1
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert {"you": demo.TALK[0], "agent": "Nice to meet you, Ada."} in told
+    """With agents of which the second finds nothing of what the first one wrote."""
+
+    def start(role: str, _: str) -> subprocess.Popen[str]:
+        code = "import sys, time; print(sys.argv[1], flush=True); time.sleep(60)" if role == "talk" else ""
+        reports = "\n".join(json.dumps({"fact": str(number)}) for number in range(len(demo.TALK) + len(demo.FACTS)))
+        return subprocess.Popen([sys.executable, "-c", code, reports], stdout=subprocess.PIPE, text=True)
+
+    monkeypatch.setattr(demo, "_start", start)
+    for as_json in (True, False):
+        with pytest.raises(SystemExit) as stop:
+            demo.main(as_json=as_json)
+        assert stop.value.code == 1
+    *lines, failure = capsys.readouterr().out.rstrip().split("\n")
+    assert failure.startswith("FAILED: the second process does not remember")
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert {"fact": "0"} in told
     assert told[-1]["survived"] is False
 
 
