@@ -8,8 +8,10 @@ from array import array
 import psycopg
 import pytest
 
-from botwire import InvalidArgument, Memory
+from botwire import InvalidArgument, Memory, StorageExceeded
+from botwire.copying import copy
 from botwire.embedding import vectors_of
+from botwire.plans import Plan, Plans
 from botwire.records import (
     Append,
     Clear,
@@ -148,6 +150,39 @@ def test_what_is_counted_is_there(store, postgres):
     assert counted(postgres) == (0, 0)
     with pytest.raises(InvalidArgument, match="index is off"):
         store.write("n", [SetVectors(MODEL, ())])
+
+
+def test_vectors_count_for_the_plan(postgres):
+    store = PostgresStore(postgres, plans=Plans("t", {"t": Plan(max_bytes=60)}))
+    store.write("n", [put("k", "dog"), put("l", "cat")])  # 12 bytes; a vector has 20
+    assert embed(store) == 2
+    with pytest.raises(StorageExceeded, match="52 are in use"):
+        store.write("n", [put("m", "dog and cat")])
+    store.write("n", [put("k", "cat")])  # whose vector goes
+    store.write("n", [put("m", "dog and cat")])
+    with pytest.raises(StorageExceeded, match="46 are in use"):
+        embed(store)
+    assert store.read("n", GetUsage()).bytes == 46
+    store.close()
+
+
+def test_a_copy_takes_no_vectors_along(store, postgres):
+    """From a file and back: they are made anew, and a vector of what the copy replaced is gone."""
+    file, other = SqliteStore(":memory:"), SqliteStore(":memory:")
+    file.write("n", [put("k", "dog"), put("l", "cat"), Append("s", messages_of("dog", "cat"))])
+    store.write("n", [put("k", "cat"), put("gone", "cat"), put("l", "cat")])
+    for one in file, store:
+        embed(one)
+    copy(file, store, namespaces=["n"], replace=True)
+    assert [text.text for text in store.read("n", ListTexts(MODEL))] == ["k\ndog", "dog", "cat"]
+    assert near(store, "cat") == ["cat"]
+    assert counted(postgres) == (20, 20)
+    assert embed(store) == 3
+    assert sorted(near(store, "dog")) == sorted(near(file, "dog")) == ["dog", "dog"]
+    copy(store, other, namespaces=["n"])
+    assert len(other.read("n", ListTexts(MODEL))) == 4
+    file.close()
+    other.close()
 
 
 def test_both_engines_find_the_same(store, postgres):
