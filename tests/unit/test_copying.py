@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from botwire import Conflict, Memory, StoreError
@@ -35,7 +37,9 @@ from botwire.server.administer import OnStore
 from botwire.stores.http import HttpStore
 from botwire.stores.postgres import PostgresStore
 from botwire.stores.sqlite import SqliteStore
+from tests.cutter import Cutter
 
+THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'botwire'"
 PLANS = Plans("unlimited", {"unlimited": Plan(), "tight": Plan(writes_per_day=10_000)})
 
 
@@ -272,18 +276,96 @@ def test_while_the_source_is_in_use(source, target):
     assert content(target, "n") == content(source, "n")
 
 
-def test_what_is_not_as_it_was_written_is_noticed(source, target):
-    fill(source)
+def dropped(operation):
+    return None
+
+
+def flipped(operation):
+    """One bit."""
+    if isinstance(operation, Put):
+        return Put(operation.key, bytes([operation.stored[0] ^ 1]) + operation.stored[1:])
+    (one,) = operation.messages
+    return Append(operation.session, (NewMessage(one.id, one.stored.replace("1", "0")),))
+
+
+def renamed(operation):
+    if isinstance(operation, Put):
+        return Put(operation.key + "'", operation.stored)
+    (one,) = operation.messages
+    return Append(operation.session, (NewMessage(one.id + "'", one.stored),))
+
+
+@pytest.mark.parametrize("change", [dropped, flipped, renamed])
+@pytest.mark.parametrize("kind", [Put, Append])
+def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
+    """One value or one message of many, changed on its way."""
+    source.write("n", [Put(f"k{number}", b"1" * 9) for number in range(20)])
+    source.write("n", [Append("s", tuple(message(1) for _ in range(20)))])
+    kinds = []
 
     class Lying:
         address, read, set_plan = target.address, target.read, target.set_plan
 
         @staticmethod
         def write(namespace, operations):
-            target.write(namespace, [operation for operation in operations if getattr(operation, "key", "") != "bytes"])
+            done = []
+            for operation in operations:
+                kinds.append(type(operation))
+                done.append(change(operation) if kinds.count(kind) == 7 and kinds[-1] is kind else operation)
+            target.write(namespace, [operation for operation in done if operation is not None])
 
     with pytest.raises(StoreError, match="does not hold what was written"):
         copy(source, Lying())
+    assert len(kinds) == 40
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [Put("k0", "2"), Put("zz", "1"), Delete("k0"), Append("s", (message(2),)), Append("t", (message(2),)), Pop("s")],
+)
+def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, theirs):
+    """Between what is written there and the look whether it is there."""
+    source.write("n", [Put(f"k{number}", "1") for number in range(5)])
+    source.write("n", [Append("s", (message(1), message(2)))])
+
+    class InUse:
+        address, read, set_plan = target.address, target.read, target.set_plan
+
+        @staticmethod
+        def write(namespace, operations):
+            target.write(namespace, operations)
+            target.write(namespace, [theirs])
+
+    with pytest.raises(StoreError, match="does somebody else write there"):
+        copy(source, InUse())
+    again = copy(source, target, replace=True)
+    assert content(target, "n") == content(source, "n")
+    assert again.checksum == copy(source, target).checksum
+
+
+def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
+    """Wherever a commit or its answer is lost, and whoever is thrown out: all of it arrives, once."""
+    monkeypatch.setattr("botwire.copying.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.copying.PAGE", 20)
+    source.write("n", [Put(f"k{number:03}", str(number)) for number in range(300)])
+    source.write("n", [Append(f"s{number % 7}", (message(number),)) for number in range(200)])
+    with closing(Cutter(postgres)) as cutter, closing(PostgresStore(cutter.address(postgres))) as there:
+        cutter.plan = ["cut before", "cut after", "pass", "cut after", "cut before", "cut after", "pass", "cut after"]
+        report = copy(source, there)
+        assert cutter.plan == []
+        assert (report.entries, report.messages, report.written) == (300, 200, 500)
+        assert content(there, "n") == content(source, "n")
+        steps, thrown = itertools.count(), []
+        with psycopg.connect(postgres, autocommit=True) as admin:
+
+            def throw_out(*_):
+                if next(steps) % 20 == 0:
+                    thrown.extend(admin.execute(THROW_OUT).fetchall())
+
+            back = copy(there, target, progress=throw_out)
+        assert len(thrown) > 5
+        assert (back.checksum, back.written) == (report.checksum, 500)
+        assert content(target, "n") == content(source, "n")
 
 
 def test_checksums_tell_things_apart(source):
