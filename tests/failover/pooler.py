@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
-from botwire.records import Append, CountMessages, GetEntry, Increment, NewMessage, new_id
+from botwire.records import Append, CountMessages, GetEntry, Increment, ListChanges, NewMessage, new_id
 from botwire.stores.postgres import PostgresStore
 
 from .cluster import _AS_USER, PASSWORD, Cluster, _listens, free_port, wait_for
@@ -49,6 +50,13 @@ def try_pooler(cluster: Cluster) -> None:
             assert entry is not None
             assert entry.value == 400
         assert all(stores[1].read("pooled", CountMessages(f"s{writer}")) == 100 for writer in range(16))
+        with ThreadPoolExecutor(1) as threads:
+            feed = stores[0].changes("watched", ListChanges(0))
+            waiting = threads.submit(feed.next, 10)
+            time.sleep(0.3)  # it is known by now that nobody would be heard here, and he looks himself
+            stores[1].write("watched", [Increment("k")])
+            assert waiting.result().changes
+            assert not stores[0].listener.is_hearing
         for store in stores:
             store.close()
         print(
