@@ -15,7 +15,7 @@ from botwire.ranking import bm25, fuse, idf, ranked, recency
 from botwire.terms import (
     MAX_WORDS,
     STOP_WORDS,
-    _term,
+    _terms,
     question_of,
     snippet_of,
     terms_of,
@@ -120,7 +120,7 @@ def test_threads_may_stem_at_once():
             found = list(threads.map(terms_of, [" ".join(words[k::4]) for k in range(4)]))
     finally:
         sys.setswitchinterval(interval)
-    _term.cache_clear()
+    _terms.clear()
     assert found == [terms_of(" ".join(words[k::4])) for k in range(4)]
 
 
