@@ -26,6 +26,7 @@ from botwire.records import (
     GetEntry,
     GetUsage,
     Increment,
+    ListChanges,
     ListKeys,
     ListMessages,
     NewMessage,
@@ -76,9 +77,7 @@ EXAMPLES = {
     "get_progress": ("n",),
     "get_journal": ("n",),
     "changes_after": ("n", 0, 10),
-    "add_changes": ("n", 9, 8, "9 sk\n"),
-    "oldest_changes": ("n",),
-    "drop_changes": ("n", 9),
+    "add_blocks": ("n", '[{"place": 1, "version": 9, "since": 8, "records": "9 sk\\n"}]', 1),
     "session_name": ("n", 1),
     "add_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
     "set_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
@@ -291,6 +290,21 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
     with pytest.raises(StorageExceeded):
         store.write("n", [Put("more", f'"{"x" * 100}"')])
     store.close()
+
+
+def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
+    monkeypatch.setattr("botwire.stores.postgres_unit.BLOCKS", 5)
+    for turn in range(20):  # a block or two each
+        store.write("n", [Put(f"{turn}/{number}/" + "k" * 100, "1") for number in range(12)])
+    with psycopg.connect(postgres) as connection:
+        found = connection.execute(
+            "SELECT number FROM botwire.changes WHERE namespace = 'n' ORDER BY version"
+        ).fetchall()
+        assert [number for (number,) in found] == list(range(found[0][0], found[-1][0] + 1))
+        assert found[0][0] > 1
+        assert 5 <= len(found) <= 7
+    newest = store.read("n", ListChanges(after=20 * 12 - 12))
+    assert [change.entry.key for change in newest.changes] == [f"19/{number}/" + "k" * 100 for number in range(12)]
 
 
 def test_answers_are_purged(store, postgres, monkeypatch):

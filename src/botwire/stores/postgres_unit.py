@@ -17,6 +17,7 @@ from ..embedding import numbers_of
 from ..limits import ACCESS
 from ..records import Append, Delete, Increment, Put, Write
 from ..values import Stored, size
+from .journal import BLOCKS
 from .permits import Row
 from .postgres_connection import Connection, Statement
 from .texts import NOT_BEGUN, SEQ_BITS
@@ -84,6 +85,7 @@ class Unit:
         self._new_messages: dict[int, dict[str, Any]] = {}
         self._new_answers: dict[str, dict[str, Any]] = {}
         self._new_texts: dict[int, dict[str, Any] | None] = {}
+        self._new_blocks: list[dict[str, Any]] = []
 
     def begin(self, timeout: float, mark: str | None = None) -> bool:
         """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
@@ -194,8 +196,10 @@ class Unit:
         statements: list[Statement] = [(name, (self._namespace, _json(rows))) for name, rows in changes if rows]
         if self._purge is not None:
             statements.append(("purge_answers", self._purge))
+        if self._new_blocks:
+            statements.append(("add_blocks", (self._namespace, _json(self._new_blocks), BLOCKS)))
         self._new_entries, self._new_sessions, self._new_messages, self._new_answers = {}, {}, {}, {}
-        self._new_texts = {}
+        self._new_texts, self._new_blocks = {}, []
         self._purge = None
         return statements
 
@@ -300,6 +304,12 @@ class Unit:
     def _add_answer(self, _: str, key: str, now: int, results: str) -> Sequence[Row]:
         self._change(self._answers, key, results)
         self._change(self._new_answers, key, {"idempotency_key": key, "created": now, "results": results})
+        return ()
+
+    def _add_changes(self, _: str, version: int, since: int, records: str) -> Sequence[Row]:
+        """Add a block to the journal. The statement that puts it down drops the oldest ones, of which nobody here needs to know."""
+        place = len(self._new_blocks) + 1
+        self._new_blocks.append({"place": place, "version": version, "since": since, "records": records})
         return ()
 
     # The index
@@ -427,6 +437,7 @@ _KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
     "find_answer": Unit._find_answer,
     "add_answer": Unit._add_answer,
     "purge_answers": Unit._purge_answers,
+    "add_changes": Unit._add_changes,
     "entries_to_index": Unit._entries_to_index,
     "new_entry_text": Unit._new_entry_text,
     "renew_entry_text": Unit._renew_entry_text,

@@ -90,23 +90,23 @@ SELECT name, version, recent FROM botwire.namespaces WHERE name = $1;
 -- Blocks of a journal with lines after a version.
 SELECT since, records FROM botwire.changes WHERE namespace = $1 AND version > $2 ORDER BY version LIMIT $3;
 
--- add_changes
--- Add a block to a journal, if it is not there.
-INSERT INTO botwire.changes (namespace, version, since, records, number)
-VALUES (
-    $1, $2, $3, $4,
-    coalesce((SELECT number FROM botwire.changes WHERE namespace = $1 ORDER BY version DESC LIMIT 1), 0) + 1
+-- add_blocks
+-- Add the blocks in a JSON list to a journal, those that are not there, and drop of the oldest what is more than so many.
+WITH last AS (
+    SELECT coalesce((SELECT number FROM botwire.changes WHERE namespace = $1 ORDER BY version DESC LIMIT 1), 0) AS number
+), added AS (
+    INSERT INTO botwire.changes (namespace, version, since, records, number)
+    SELECT $1, given.version, given.since, given.records, last.number + given.place
+    FROM last, json_to_recordset($2::json) AS given (place int, version bigint, since bigint, records text)
+    ON CONFLICT DO NOTHING
+    RETURNING number
 )
-ON CONFLICT DO NOTHING
-RETURNING number;
-
--- oldest_changes
--- The oldest block of a journal.
-SELECT version, number FROM botwire.changes WHERE namespace = $1 ORDER BY version LIMIT 1;
-
--- drop_changes
--- Drop the blocks of a journal up to a version.
-DELETE FROM botwire.changes WHERE namespace = $1 AND version <= $2;
+DELETE FROM botwire.changes
+WHERE namespace = $1
+    AND version IN (
+        SELECT version FROM botwire.changes WHERE namespace = $1 ORDER BY version LIMIT json_array_length($2::json)
+    )
+    AND number <= (SELECT max(number) FROM added) - $3;
 
 -- session_name
 -- The name of a session.
