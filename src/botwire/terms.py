@@ -77,10 +77,8 @@ def fold(text: str) -> str:
 
 def terms_of(text: str) -> list[str]:
     """Return the terms of a text in order, repeated as they are, those of its first 10,000 words."""
-    if text.isascii():
-        return list(filter(None, map(_terms.__getitem__, _ASCII_WORD.findall(text.lower())[:MAX_WORDS])))
-    words = islice(words_of(text), MAX_WORDS)
-    return [_term(word) for word in words if 0 < len(word) <= MAX_WORD_CHARS]
+    words = _ASCII_WORD.findall(text.lower()) if text.isascii() else words_of(text)
+    return list(filter(None, map(_terms.__getitem__, islice(words, MAX_WORDS))))
 
 
 def question_of(text: str) -> list[str]:
@@ -90,7 +88,7 @@ def question_of(text: str) -> list[str]:
     """
     words = list(dict.fromkeys(words_of(text)))
     telling = [word for word in words if word not in STOP_WORDS] or words
-    return list(dict.fromkeys(_term(word) for word in telling if 0 < len(word) <= MAX_WORD_CHARS))
+    return list(dict.fromkeys(filter(None, map(_terms.__getitem__, telling))))
 
 
 def text_of_message(stored: str) -> str:
@@ -169,13 +167,15 @@ def _bare(word: str) -> str:
 
 
 class _Terms(dict[str, str]):
-    """The terms of words in ASCII met so far, ``""`` for what is none. Half as long to look at as an `lru_cache`, measured."""
+    """The terms of the words met so far, ``""`` for what is none. Half as long to look at as an `lru_cache`, measured."""
 
     _MOST = 65_536
 
     def __missing__(self, word: str) -> str:
         bare = _bare(word)
-        term = _term(bare) if len(bare) <= MAX_WORD_CHARS else ""
+        if len(bare) > MAX_WORD_CHARS:
+            return ""  # not kept: it may be as long as a text
+        term = _term(bare)
         if len(self) >= self._MOST:
             self.clear()
         self[word] = term

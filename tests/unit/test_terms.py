@@ -124,6 +124,16 @@ def test_threads_may_stem_at_once():
     assert found == [terms_of(" ".join(words[k::4])) for k in range(4)]
 
 
+def test_words_are_kept_and_what_is_none_is_not():
+    """The next time a word is met it need not be stemmed again; a long run of letters would only take room."""
+    _terms.clear()
+    code = "x" * 1_000
+    for text in (f"Running {code}", f"Läuft running {code}"):
+        assert terms_of(text)[-1] == "run"
+    assert question_of(f"Läuft {code}") == ["lauft"]
+    assert sorted(_terms) == ["lauft", "running"]
+
+
 def test_the_first_word_that_is_stemmed_takes_no_time():
     """It may be in a transaction, while others wait."""
     code = "import time; from botwire.terms import terms_of; t = time.perf_counter(); terms_of('running')"
