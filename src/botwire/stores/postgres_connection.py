@@ -14,7 +14,7 @@ from ..errors import StoreError
 from ..limits import ACCESS
 from ..records import Permit
 from .permits import Row, entries_hold
-from .sql import load_queries
+from .sql import load_queries, load_script
 
 try:
     import psycopg
@@ -26,39 +26,67 @@ except ImportError as error:
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
 
-__all__ = ["Connection", "GuardedRun", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
+__all__ = ["LOCK", "Connection", "GuardedRun", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 OLDEST_POSTGRES = 140_000
 _TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-_TEXTS = load_queries("postgres") | {
+LOCK = 0x424F5457
+"""The first number of our advisory locks (``BOTW``), as it is in queries.sql."""
+_LISTENERS = f"{LOCK}, 2"
+"""The lock that everybody who listens holds."""
+
+
+def _set(**options: str) -> str:
+    """Return what sets options for the rest of a transaction."""
+    return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
+
+
+_GENERIC = _set(plan_cache_mode="force_generic_plan", enable_seqscan="off")
+
+
+_REMOVALS = (
+    "drop_vectors",
+    "drop_vectors_of_entries",
+    "drop_vectors_of_messages",
+    "delete_some_entry_vectors",
+    "delete_some_message_vectors",
+)
+"""Statements that are within removing_vectors.sql."""
+
+
+def _queries() -> dict[str, str]:
+    queries, around = load_queries("postgres"), load_script("postgres", "removing_vectors")
+    return queries | {name: around.replace("{removal}", queries[name].removesuffix(";")) for name in _REMOVALS}
+
+
+_TEXTS = _queries() | {
     "begin": "BEGIN",
     "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     # How a word is best followed depends on how many texts its namespace has.
     # And many vectors are compared faster at once than workers and a compiler of plans take to begin.
-    "plan_anew": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),"
-    " set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)",
+    "plan_anew": "SELECT "
+    + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", max_parallel_workers_per_gather="0", jit="off"),
     # And no planning anew for each value: there is one good plan for each of our statements. It never reads a whole table, which
     # looks cheap while the table is small, and is done again and again by a plan that is kept while it grows.
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
-    " set_config('idle_in_transaction_session_timeout', $1, true), set_config('enable_seqscan', 'off', true),"
-    " set_config('plan_cache_mode', 'force_generic_plan', true), " + _TIME,
+    f" set_config('idle_in_transaction_session_timeout', $1, true), {_GENERIC}, {_TIME}",
     # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
-    "plan_once": "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)",
+    "plan_once": f"SELECT {_GENERIC}",
     # For what walks two tables in the same order: one pass over both, whatever they were when somebody last counted them.
-    "plan_merge": "SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'off', true),"
-    " set_config('enable_nestloop', 'off', true), set_config('enable_hashjoin', 'off', true)",
+    "plan_merge": "SELECT "
+    + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", enable_nestloop="off", enable_hashjoin="off"),
     "time": "SELECT " + _TIME,
     # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
     # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
-    "get_ready_to_commit": "SELECT set_config('statement_timeout', '0', true),"
-    " CASE WHEN pg_try_advisory_lock(1112495191, 2) THEN NOT pg_advisory_unlock(1112495191, 2) ELSE true END",
+    "get_ready_to_commit": f"SELECT {_set(statement_timeout='0')},"
+    f" CASE WHEN pg_try_advisory_lock({_LISTENERS}) THEN NOT pg_advisory_unlock({_LISTENERS}) ELSE true END",
     "commit": "COMMIT",
     "rollback": "ROLLBACK",
     "server_process": "SELECT pg_backend_pid()",
     "listen": "LISTEN botwire",
-    "be_noticed": "SELECT pg_advisory_lock_shared(1112495191, 2)",
+    "be_noticed": f"SELECT pg_advisory_lock_shared({_LISTENERS})",
     "notify": "SELECT pg_notify('botwire', $1)",
 }
 _SQL = {name: text.encode() for name, text in _TEXTS.items()}

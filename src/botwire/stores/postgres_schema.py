@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from ..errors import InvalidArgument, StoreError
 from .permits import Row
-from .postgres_connection import psycopg
+from .postgres_connection import LOCK, psycopg
 from .sql import load_migrations, load_script
 
 _MIGRATIONS = load_migrations("postgres")
 _VECTORS = load_script("postgres", "vectors")
-_LOCK = 0x424F5457
-"""The advisory lock under which migrations run (``BOTW``)."""
 
 
 def migrate(connection: psycopg.Connection[Row], address: str) -> None:
@@ -18,7 +16,7 @@ def migrate(connection: psycopg.Connection[Row], address: str) -> None:
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         for number, script in enumerate(_MIGRATIONS, 1):
             if number > _schema_version(connection, address):
                 connection.execute(script.encode())
@@ -52,7 +50,7 @@ def begin_vectors(connection: psycopg.Connection[Row], address: str, timeout: fl
         return
     with connection.transaction():
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(max(1, int(timeout * 1000))),))
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         if not _has(connection, "entry_vectors"):
             connection.execute(_VECTORS.replace("{pgvector}", _begin_pgvector(connection, address)).encode())
 

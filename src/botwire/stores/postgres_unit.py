@@ -306,6 +306,10 @@ class Unit:
         self._change(self._new_answers, key, {"idempotency_key": key, "created": now, "results": results})
         return ()
 
+    def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
+        self._purge = before, most + (0 if self._purge is None else self._purge[1])
+        return ()
+
     def _add_changes(self, _: str, version: int, since: int, records: str) -> Sequence[Row]:
         """Add a block to the journal. The statement that puts it down drops the oldest ones, of which nobody here needs to know."""
         place = len(self._new_blocks) + 1
@@ -353,10 +357,6 @@ class Unit:
         self._has_vectors = True
         items = msgspec.json.decode(wanted)
         return namespace, _json([(*told, f"{{{numbers_of(bytes.fromhex(vector))}}}") for *told, vector in items]), model
-
-    def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
-        self._purge = before, most + (0 if self._purge is None else self._purge[1])
-        return ()
 
 
 def is_known_beforehand(write: Write) -> bool:

@@ -500,71 +500,36 @@ WITH fit AS MATERIALIZED (
 SELECT count(*) FROM kept;
 
 -- drop_vectors
--- Remove the vectors of the entries in a JSON list; how many they were.
-WITH gone AS (
-    DELETE FROM botwire.entry_vectors
-    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
-    RETURNING bytes
-), counted AS (
-    UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
-)
-SELECT count(*) FROM gone;
+-- Remove the vectors of the entries in a JSON list, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+RETURNING bytes;
 
 -- drop_vectors_of_entries
--- Remove the vectors of the entries from a prefix to the end of its range; how many they were.
-WITH gone AS (
-    DELETE FROM botwire.entry_vectors
-    WHERE namespace = $1 AND key >= $2 AND key < $3
-    RETURNING bytes
-), counted AS (
-    UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
-)
-SELECT count(*) FROM gone;
+-- Remove the vectors of the entries from a prefix to the end of its range, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key >= $2 AND key < $3
+RETURNING bytes;
 
 -- drop_vectors_of_messages
--- Remove the vectors of the messages after a place and up to another; how many they were.
-WITH gone AS (
-    DELETE FROM botwire.message_vectors
-    WHERE namespace = $1 AND place > $2 AND place <= $3
-    RETURNING bytes
-), counted AS (
-    UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
-)
-SELECT count(*) FROM gone;
+-- Remove the vectors of the messages after a place and up to another, within removing_vectors.sql.
+DELETE FROM botwire.message_vectors
+WHERE namespace = $1 AND place > $2 AND place <= $3
+RETURNING bytes;
 
 -- delete_some_entry_vectors
--- Remove some of the vectors of the entries of a namespace; how many they were.
-WITH gone AS (
-    DELETE FROM botwire.entry_vectors
-    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM botwire.entry_vectors WHERE namespace = $1 LIMIT $2))
-    RETURNING bytes
-), counted AS (
-    UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
-)
-SELECT count(*) FROM gone;
+-- Remove some of the vectors of the entries of a namespace, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM botwire.entry_vectors WHERE namespace = $1 LIMIT $2))
+RETURNING bytes;
 
 -- delete_some_message_vectors
--- Remove some of the vectors between two places; how many they were.
-WITH gone AS (
-    DELETE FROM botwire.message_vectors
-    WHERE namespace = $1 AND place = ANY (ARRAY(
-        SELECT place FROM botwire.message_vectors WHERE namespace = $1 AND place BETWEEN $2 AND $3 LIMIT $4
-    ))
-    RETURNING bytes
-), counted AS (
-    UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
-)
-SELECT count(*) FROM gone;
+-- Remove some of the vectors between two places, within removing_vectors.sql.
+DELETE FROM botwire.message_vectors
+WHERE namespace = $1 AND place = ANY (ARRAY(
+    SELECT place FROM botwire.message_vectors WHERE namespace = $1 AND place BETWEEN $2 AND $3 LIMIT $4
+))
+RETURNING bytes;
 
 -- nearest_messages
 -- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
