@@ -77,7 +77,10 @@ async def revoke_token(
 
 
 async def whoami(request: Request) -> Response:
-    """Say what the caller's token is and may do, and which model the server embeds questions with; nothing of a token of the caller's own making, which is known by its claims."""
+    """Say what the caller's token is and may do, and which model the server embeds questions with.
+
+    It says nothing of a token of the caller's own making, which is known by its claims.
+    """
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
     facts = {"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token}

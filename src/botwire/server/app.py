@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Literal, cast
@@ -121,7 +121,7 @@ def create_app(
     return app
 
 
-def shortcut(app: FastAPI, kind: type[Shortcut] = Shortcut) -> Shortcut:
+def shortcut(app: FastAPI, kind: Callable[..., Shortcut] = Shortcut) -> Shortcut:
     """Return the app for a server to run: as it is, counted, and faster."""
     return kind(app, app.state.gate, refusal, app.state.metrics)
 

@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidArgument
+from ..stores.traced import is_disabled, is_wanted
 from ..version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def exporters_of(option: str | None) -> list[str] | None:
     Raises:
         InvalidArgument: the option names one that is not there.
     """
-    if _variable("OTEL_SDK_DISABLED").lower() == "true":
+    if is_disabled():
         return []
     given = option or _variable("OTEL_TRACES_EXPORTER")
     if not given and (_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or _variable("OTEL_EXPORTER_OTLP_ENDPOINT")):
@@ -62,7 +63,7 @@ def begin(exporters: Sequence[str] | None) -> Tracing | None:
         from opentelemetry import trace
     except ImportError:
         return None
-    from ..stores.tracing import Tracing, is_wanted
+    from ..stores.tracing import Tracing
 
     if not is_wanted():
         return None

@@ -9,12 +9,12 @@ import socket
 import ssl
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
-from fastapi import FastAPI
 
 from ..embedding import Embedding, local_embedder
 from ..errors import InvalidArgument
@@ -218,20 +218,17 @@ def app() -> Shortcut:
         metrics=metrics,
         embedding=None if given.embedder is None else Embedding(local_embedder(given.embedder)),
     )
-    app = shortcut(made) if tracing is None else _traced(made, tracing)
+    app = shortcut(made, Shortcut if tracing is None else _traced(tracing))
     # What is there by now stays: looking through it for garbage again and again took 45 ms each time.
     gc.collect()
     gc.freeze()
     return app
 
 
-def _traced(made: FastAPI, tracing: Tracing) -> Shortcut:
+def _traced(tracing: Tracing) -> Callable[..., Shortcut]:
     from .traces import Traced
 
-    app = shortcut(made, Traced)
-    assert isinstance(app, Traced)
-    app.tracing = tracing
-    return app
+    return partial(Traced, tracing)
 
 
 class _Given(msgspec.Struct):

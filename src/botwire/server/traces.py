@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from typing import Any
 
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
@@ -27,16 +28,23 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 class Traced(Shortcut):
-    """`Shortcut`, with a span for each request."""
+    """`Shortcut`, with a span for each request.
 
-    tracing: Tracing
+    Args:
+        tracing: makes the spans.
+        given: as for `Shortcut`.
+    """
+
+    def __init__(self, tracing: Tracing, *given: Any) -> None:
+        super().__init__(*given)
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, _flushed(send))
             return
-        if scope["type"] != "http" or scope["path"] in PROBES or self.tracing.tracer is None:
+        if scope["type"] != "http" or scope["path"] in PROBES or self._tracing.tracer is None:
             await super().__call__(scope, receive, send)
             return
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
@@ -47,7 +55,7 @@ class Traced(Shortcut):
         }
         name = "HTTP" if method == "_OTHER" else method
         parent = propagate.extract(_carried(scope))
-        with self.tracing.call(name, attributes, kind=SpanKind.SERVER, parent=parent) as span:
+        with self._tracing.call(name, attributes, kind=SpanKind.SERVER, parent=parent) as span:
 
             async def answer(message: Message) -> None:
                 if message["type"] == "http.response.start":

@@ -112,12 +112,12 @@ def _traced(store: Store) -> Store:
     """Return a store whose calls are spans, if the program has imported OpenTelemetry; else the store as it is."""
     if "opentelemetry.trace" not in sys.modules:
         return store
-    from . import tracing
+    from .traced import TracedStore, is_wanted
 
-    if not tracing.is_wanted():
+    if not is_wanted():
         return store
+    from . import tracing
     from .http import HttpStore
-    from .traced import TracedStore
 
     if isinstance(store, HttpStore):
         store.context = tracing.context_fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NONE: AbstractContextManager[None] = nullcontext()
+
+
+def is_wanted() -> bool:
+    """Whether the environment leaves it to the program to trace calls, by the variables that all instrumentations know."""
+    unwanted = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    return not is_disabled() and "botwire" not in [name.strip() for name in unwanted]
+
+
+def is_disabled() -> bool:
+    """Whether the environment switches all of OpenTelemetry off."""
+    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 class _Traced:

@@ -6,7 +6,6 @@ Needs ``pip install 'botwire[otel]'``, or `opentelemetry-api` and whatever else 
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,17 +22,6 @@ from ..records import Operation
 from ..version import __version__
 
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
-
-
-def is_wanted() -> bool:
-    """Whether the environment leaves it to the program to trace calls, by the variables that all instrumentations know."""
-    unwanted = os.environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
-    return not is_disabled() and "botwire" not in [name.strip() for name in unwanted]
-
-
-def is_disabled() -> bool:
-    """Whether the environment switches all of OpenTelemetry off."""
-    return os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 class Tracing:
