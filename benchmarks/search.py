@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import random
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import accumulate
@@ -18,12 +17,13 @@ from botwire import Memory
 from botwire.stores.sqlite import SqliteStore
 
 from .measure import Row, in_turns, row
+from .vectors import Drawn
 
 MANY = int(os.environ.get("BENCH_MESSAGES", "1000000"))
 FEW = 10_000
 SESSION, WORDS = 100, 20
 """Messages of a session, and words of a message."""
-VECTORS, DIMENSIONS = 10_000, 384
+VECTORS = 10_000
 BLOCKS, BLOCK = 17, 384
 """Writes are timed in blocks: every 96th indexes what the others left, which their median would not see."""
 AT_ONCE = 5_000
@@ -119,17 +119,12 @@ def _block(texts: list[str], block: int) -> list[str]:
 
 
 def _meaning(url: str, step: Callable[[str], None]) -> Iterator[Row]:
-    dice = random.Random(1)
-
-    def embedder(texts: list[str]) -> list[array[float]]:
-        return [array("f", (dice.gauss(0, 1) for _ in range(DIMENSIONS))) for _ in texts]
-
-    memory = Memory("few", url, embedder=embedder)
+    memory = Memory("few", url, embedder=Drawn())
     for start in range(0, VECTORS, 500):
         step(f"{start:,} of {VECTORS:,} vectors")
         memory.embed(limit=500, batch=500)
     step("searching by meaning")
-    question = text(dice)
+    question = text(random.Random(1))
     timings = in_turns(
         {"ours": lambda _: memory.search(question), "theirs": lambda _: memory.search(question, by="words")}, 60
     )

@@ -27,7 +27,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     (folder / "pg").mkdir()
     with postgres_server(folder / "pg") as server:
         places = {"PostgreSQL": server.get_uri(), "a file": f"sqlite:///{folder}/vectors.db"}
-        memories = {name: Memory("n", url, embedder=_Drawn(), timeout=60.0) for name, url in places.items()}
+        memories = {name: Memory("n", url, embedder=Drawn(), timeout=60.0) for name, url in places.items()}
         there = 0
         for size in SIZES:
             for name, memory in memories.items():
@@ -49,7 +49,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
             memory.close()
 
 
-class _Drawn:
+class Drawn:
     """An embedder that draws its vectors."""
 
     model = "drawn"

@@ -19,7 +19,6 @@ PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
 APPEND = """
 import sys, time
 from botwire import Memory
-from botwire.stores.lock import FileLock
 address, session, writer, seconds = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 history = Memory("fair", address).history(session)
 print("ready", flush=True)

@@ -126,12 +126,7 @@ class Items:
         found = await self._entries([place.item for place in gets.values()])
         for number, op in enumerate(ops):
             if number in gets:
-                entry = found.get(gets[number].item)
-                if entry is not None:
-                    stored = Stored.of(entry)
-                    results[number] = stored.item(tuple(op.namespace), str(op.key))
-                    if op.refresh_ttl and stored.is_mortal:
-                        read[entry.key] = stored
+                results[number] = _got(op, found.get(gets[number].item), read)
             elif isinstance(op, SearchOp):
                 hits = await self._search(op)
                 results[number] = [item.found(score) for item, score in hits]
@@ -204,13 +199,10 @@ class Items:
     # Reading
 
     async def _get(self, op: GetOp) -> Item | None:
-        entry = await self._memory._read(GetEntry(Place.of(op.namespace, op.key).item))
-        if entry is None:
-            return None
-        stored = Stored.of(entry)
-        item = stored.item(tuple(op.namespace), str(op.key))
-        if op.refresh_ttl and stored.is_mortal:
-            await self._renew([stored])
+        read: dict[str, Stored] = {}
+        item = _got(op, await self._memory._read(GetEntry(Place.of(op.namespace, op.key).item)), read)
+        if read:
+            await self._renew(list(read.values()))
         return item
 
     async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
@@ -321,6 +313,16 @@ class AsyncItems(Items):
     async def _embed_query(self, text: str) -> Vector:
         vector: Vector = await self._embeddings.aembed_query(text)
         return vector
+
+
+def _got(op: GetOp, entry: Entry | None, read: dict[str, Stored]) -> Item | None:
+    """Return the item of an entry, and add it to those read if the operation lets it live on."""
+    if entry is None:
+        return None
+    stored = Stored.of(entry)
+    if op.refresh_ttl and stored.is_mortal:
+        read[entry.key] = stored
+    return stored.item(tuple(op.namespace), str(op.key))
 
 
 def _path(field: str) -> Any:
