@@ -99,6 +99,7 @@ def test_it_does_not_wait_for_ever(path):
         for write in writes:
             with pytest.raises(Timeout):
                 await write
+        await asyncio.sleep(0.1)  # the thread stops waiting for the file in the same moment, or a little later
         await asyncio.to_thread(give_back)
         await asyncio.sleep(0.1)
         assert await store.write("n", [Put("after", "1")])
