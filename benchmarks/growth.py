@@ -74,7 +74,7 @@ def _namespaces(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     before = in_turns({"ours": lambda n: memory.set("k", n), "get": lambda _: memory.get("k")}, 600)
     store = memory._store
     from botwire.records import Put, Write
-    from botwire.stores.sqlite import SqliteStore
+    from botwire.stores.sqlite.store import SqliteStore
 
     assert isinstance(store, SqliteStore)
     for start in range(0, 100_000, 1_000):

@@ -13,7 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 from botwire import Memory
-from botwire.stores import journal
+from botwire.stores.engine import journal
 
 from .measure import in_turns
 

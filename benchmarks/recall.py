@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from botwire import Memory
-from botwire.minilm import MiniLM
-from botwire.terms import STOP_WORDS, words_of
+from botwire.search.minilm import MiniLM
+from botwire.search.terms import STOP_WORDS, words_of
 
 LOCOMO = Path("../shared/locomo")
 CACHE = Path(".cache/recall/memories")

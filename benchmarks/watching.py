@@ -25,8 +25,8 @@ import psycopg
 from botwire import ChangesLost, Memory
 from botwire.records import ListChanges, Put
 from botwire.stores import async_store, open_store
-from botwire.stores.postgres_connection import _SQL
-from botwire.stores.postgres_notify import LONGEST, Listener
+from botwire.stores.postgres.connection import _SQL
+from botwire.stores.postgres.notify import LONGEST, Listener
 
 CHANGES, WRITERS, SECONDS, ROUNDS, MANY = 100, 64, 1.5, 7, 100
 IDLE = 10.0

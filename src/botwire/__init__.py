@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .history import History
     from .memory import Memory
     from .records import Change, Entry, Hit, Message, Session, Usage
-    from .stores.cipher import generate_key
+    from .stores.wrappers.cipher import generate_key
     from .version import __version__
 
 __all__ = [
@@ -82,7 +82,7 @@ _HOME = {
     "Session": "records",
     "Usage": "records",
     "__version__": "version",
-    "generate_key": "stores.cipher",
+    "generate_key": "stores.wrappers.cipher",
 }
 
 

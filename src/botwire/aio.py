@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, Self, TypeVar
 
 from .bridge import awaiting
-from .embedding import Embedder, embedding_of
 from .history import History, SessionHistory
 from .limits import check_namespace
 from .memory import Memory
 from .namespace import Namespace
 from .records import ListChanges, Message, Operation, Query, Result
+from .search.embedding import Embedder, embedding_of
 from .store import AsyncFeed, AsyncStore
 from .stores import EncryptionKey, async_store, encrypted_store, lease_async_store
 from .watch import AsyncWatch, watch_query

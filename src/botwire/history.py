@@ -11,7 +11,7 @@ from .errors import InvalidArgument
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
 from .namespace import Namespace
 from .records import Append, CountMessages, Forget, Hit, ListMessages, Message, NewMessage, Pop, new_id
-from .search import search_query
+from .search.arguments import search_query
 from .values import encode_json
 from .watch import Watch, watch_query
 

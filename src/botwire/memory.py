@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
 
+from .backoff import MAX_ATTEMPTS, pause_after
 from .bridge import blocking
-from .embedding import Embedder, embedding_of
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
@@ -35,8 +35,8 @@ from .records import (
     Session,
     Usage,
 )
-from .retries import MAX_ATTEMPTS, pause_after
-from .search import search_query
+from .search.arguments import search_query
+from .search.embedding import Embedder, embedding_of
 from .store import Feed, Store
 from .stores import EncryptionKey, encrypted_store, lease_store
 from .values import encode
@@ -78,7 +78,7 @@ class Memory(Namespace):
             process (AES-256-GCM), so that neither a server nor a file holds them readable; or a list of such keys, of which
             the first encrypts and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
         embedder: for search by meaning: a callable that takes a list of texts and returns a vector for each (lists of floats,
-            all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.minilm.MiniLM`. It runs in this process,
+            all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.search.minilm.MiniLM`. It runs in this process,
             also when the memory is on a server; see `embed`. Not with an `encryption_key`: vectors tell what a text says.
         embedding_model: what its vectors are known by, since those of different models cannot be compared; None: what the
             embedder calls itself.

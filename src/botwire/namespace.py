@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from .embedding import Embedding
 from .errors import AuthError, InvalidArgument, StorageExceeded
 from .limits import check_count
 from .records import Hit, ListChanges, ListTexts, Operation, Query, Result, Search, SetVectors, Vector
-from .search import check_by
+from .search.arguments import check_by
+from .search.embedding import Embedding
 
 T = TypeVar("T")
 

@@ -45,7 +45,8 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, SecretStr
 
-from botwire import BotWireChatHistory, History, InvalidArgument, InvalidValue, Memory, demo
+from botwire import BotWireChatHistory, History, InvalidArgument, InvalidValue, Memory
+from botwire.cli import demo
 from tests.openai_stub import openai_stub
 
 classic = pytest.mark.filterwarnings("ignore::langchain_core._api.deprecation.LangChainDeprecationWarning")
@@ -689,7 +690,7 @@ print(history)
 
 def test_the_demo_remembers_and_leaves_the_memory_of_the_user_alone(tmp_path: Path) -> None:
     mine = {"XDG_DATA_HOME": str(tmp_path), "BOTWIRE_URL": f"sqlite:///{tmp_path}/mine.db", "TMPDIR": str(tmp_path)}
-    done = _python("from botwire.demo import main; main()", **mine)
+    done = _python("from botwire.cli.demo import main; main()", **mine)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert demo.ANSWER in done.stdout

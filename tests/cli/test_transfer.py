@@ -12,8 +12,8 @@ from io import BytesIO
 import pytest
 
 from botwire import InvalidArgument, Memory
-from botwire.stores.sqlite import SqliteStore
-from botwire.transfer import export, export_file, import_file, import_lines
+from botwire.migrate.jsonl import export, export_file, import_file, import_lines
+from botwire.stores.sqlite.store import SqliteStore
 
 
 def nothing(_, __):

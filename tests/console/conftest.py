@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from botwire import Memory
-from botwire.server.administer import OnStore
+from botwire.server.operator import OnStore
 from tests.console.browser import browser
 from tests.models import make_small_model
 from tests.servers import Server

@@ -11,8 +11,8 @@ import msgspec
 from botwire import Memory, QuotaExceeded
 from botwire.limits import ACCESS
 from botwire.records import Put, Sample, now
-from botwire.server.administer import OnStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.server.operator import OnStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.console.browser import browser
 from tests.servers import Server
 

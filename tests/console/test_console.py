@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import expect
 
 from botwire import Memory, QuotaExceeded
-from botwire.embedding import local_embedder
+from botwire.migrate.jsonl import import_lines
+from botwire.search.embedding import local_embedder
 from botwire.stores import open_store
-from botwire.transfer import import_lines
 from tests.console.conftest import PAYLOADS
 from tests.servers import Server
 

@@ -9,12 +9,12 @@ import pytest
 
 from botwire import generate_key
 from botwire.records import new_id
-from botwire.server.administer import OnStore
-from botwire.stores.cipher import Cipher
-from botwire.stores.encrypted import EncryptedStore
-from botwire.stores.http import HttpStore
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.server.operator import OnStore
+from botwire.stores.http.store import HttpStore
+from botwire.stores.postgres.store import PostgresStore
+from botwire.stores.sqlite.store import SqliteStore
+from botwire.stores.wrappers.cipher import Cipher
+from botwire.stores.wrappers.encrypted import EncryptedStore
 
 
 class InAFile:

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from botwire.records import Clear, GetEntry, Increment, ListKeys
-from botwire.stores.http import HttpStore
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.http.store import HttpStore
+from botwire.stores.postgres.store import PostgresStore
+from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import ClockContract, WallClock, put
 from tests.servers import Server
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from botwire.testing_search import SearchContract
-from botwire.testing_vectors import VectorContract
+from botwire.testing.search import SearchContract
+from botwire.testing.vectors import VectorContract
 from tests.contract.stores import InAFile, InMemory, InPostgres, OverHttp
 
 

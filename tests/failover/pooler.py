@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from botwire.records import Append, CountMessages, GetEntry, Increment, ListChanges, NewMessage, new_id
-from botwire.stores.postgres import PostgresStore
+from botwire.stores.postgres.store import PostgresStore
 
 from .cluster import _AS_USER, PASSWORD, Cluster, _listens, free_port, wait_for
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from botwire.records import Append, Delete, Increment, ListEntries, ListMessages, NewMessage, Operation, Put
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 
 SESSION = "shared"
 

@@ -9,8 +9,8 @@ import time
 
 from botwire import Memory
 from botwire.records import GetUsage, ListEntries, ListMessages, ListSessions
-from botwire.stores.check import check
-from botwire.stores.http import HttpStore
+from botwire.stores.http.store import HttpStore
+from botwire.stores.sqlite.check import check
 from tests.faults.scale import rounds
 from tests.servers import Server
 

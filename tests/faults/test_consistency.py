@@ -9,7 +9,7 @@ import time
 
 from botwire import Conflict, Timeout, Unavailable
 from botwire.records import Append, Delete, GetEntry, Increment, ListMessages, NewMessage, Put
-from botwire.stores.http import HttpStore
+from botwire.stores.http.store import HttpStore
 from botwire.values import encode
 from tests.faults.forked import ForkedServer
 from tests.faults.linear import UNKNOWN, Event, explain, explain_log

@@ -11,8 +11,8 @@ import pytest
 
 from botwire import BotWireError, StoreError, Timeout
 from botwire.records import GetEntry, Increment, ListEntries
-from botwire.stores.sqlite import SqliteStore
-from botwire.stores.sqlite_served import ServedSqliteStore
+from botwire.stores.sqlite.served import ServedSqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.disk import FailingSync
 from tests.faults.load import Writer, check, check_file
 from tests.faults.scale import rounds

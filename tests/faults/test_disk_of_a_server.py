@@ -26,7 +26,7 @@ from botwire.records import (
     NewMessage,
     Put,
 )
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.scale import rounds
 from tests.servers import Server
 

@@ -12,8 +12,8 @@ from langchain_core.messages import AIMessage, HumanMessage
 
 from botwire import BotWireChatHistory, BotWireError, InvalidValue, Memory
 from botwire.records import Append, Clear, Delete, Forget, GetEntries, GetEntry, ListEntries, ListKeys, ListMessages
-from botwire.stores.http import HttpStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.http.store import HttpStore
+from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import messages_of, put
 
 SECRET = {"lc": 1, "type": "secret", "id": ["BOTWIRE_TEST_SECRET"]}

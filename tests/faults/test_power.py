@@ -11,7 +11,7 @@ import pytest
 
 from botwire import BotWireError
 from botwire.records import Increment
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.disk import PowerCut
 from tests.faults.load import Writer, check, check_file
 from tests.faults.scale import rounds

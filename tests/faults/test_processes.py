@@ -11,7 +11,7 @@ import time
 import pytest
 
 from botwire import Memory
-from botwire.stores.lock import FileLock
+from botwire.stores.sqlite.lock import FileLock
 from tests.servers import Server
 
 PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40

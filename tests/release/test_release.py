@@ -36,12 +36,12 @@ USES = {
     "server": "from botwire.server.app import create_app; import botwire.server.console",
     "langchain": "from botwire import BotWireChatHistory; BotWireChatHistory('s', url='sqlite:///:memory:').add_user_message('x')",
     "mcp": "from botwire.adapters.mcp import create_server; create_server('n', 'sqlite:///:memory:')",
-    "postgres": "import botwire.stores.postgres",
+    "postgres": "import botwire.stores.postgres.store",
     "encryption": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', encryption_key=botwire.generate_key()); m.set('k', 1); assert m['k'] == 1",
     "vectors": "import botwire; m = botwire.Memory('n', 'sqlite:///:memory:', embedder=lambda texts: [[1] for _ in texts]); m['k'] = 'v'; assert m.search('x')",
-    "minilm": "import botwire.minilm",
-    "otel": "import opentelemetry.exporter.otlp.proto.http, opentelemetry.sdk.trace, botwire.stores.tracing",
-    "all": "import botwire.server.app, botwire.adapters.langchain, botwire.stores.postgres, botwire.stores.cipher",
+    "minilm": "import botwire.search.minilm",
+    "otel": "import opentelemetry.exporter.otlp.proto.http, opentelemetry.sdk.trace, botwire.stores.wrappers.tracing",
+    "all": "import botwire.server.app, botwire.adapters.langchain, botwire.stores.postgres.store, botwire.stores.wrappers.cipher",
 }
 """What each extra is for; of any other: to import the adapter of its name."""
 

@@ -18,16 +18,17 @@ import pytest
 from botwire import AuthError, InvalidArgument, Memory
 from botwire.limits import ACCESS
 from botwire.records import GetEntry, ListNamespaces, Permit, Put
-from botwire.server.administer import OnStore, Remote
+from botwire.server.access.rules import TABLE
 from botwire.server.app import create_app
-from botwire.server.auth import TABLE
+from botwire.server.operator import OnStore, Remote
 from botwire.store import Stale
 from botwire.stores import default_token
-from botwire.stores.http import HttpStore
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.sql import load_queries
-from botwire.stores.sqlite import SqliteStore
-from botwire.stores.sqlite_served import ServedSqliteStore
+from botwire.stores.engine.statements import load_queries
+from botwire.stores.http.store import HttpStore
+from botwire.stores.postgres.connection import SQL_FOLDER
+from botwire.stores.postgres.store import PostgresStore
+from botwire.stores.sqlite.served import ServedSqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.servers import Server
 
 OWN, OTHERS = "a-token-of-my-own-making", "somebody-elses-own-token"
@@ -254,8 +255,8 @@ def test_it_is_as_much_work_to_refuse(tmp_path):
     """The same statements run, whatever there is."""
     import asyncio
 
-    from botwire.server.auth import Caller
-    from botwire.server.gate import Gate
+    from botwire.server.access.gate import Gate
+    from botwire.server.access.rules import Caller
 
     store = ServedSqliteStore(SqliteStore(tmp_path / "a.db"))
     asked = []
@@ -377,8 +378,8 @@ def test_a_write_that_was_on_its_way_when_the_namespace_was_claimed(tmp_path):
     """In the same commit, behind the claim: it is judged again."""
     import asyncio
 
-    from botwire.server.auth import Caller
-    from botwire.server.gate import Gate
+    from botwire.server.access.gate import Gate
+    from botwire.server.access.rules import Caller
 
     store = ServedSqliteStore(SqliteStore(tmp_path / "a.db"))
 
@@ -525,7 +526,7 @@ def test_in_postgresql_revoking_waits_for_writes_that_rest_on_the_token(postgres
         permit = Permit(((f"token/{made['id']}", 1),))
         for statement, wait in (("rest_on_access", administration.revoke), ("change_access", None)):
             with psycopg.connect(postgres) as other:
-                other.execute(load_queries("postgres")[statement])
+                other.execute(load_queries(SQL_FOLDER / "queries.sql")[statement])
                 done = threading.Event()
 
                 def act(wait=wait, done=done):

@@ -15,9 +15,9 @@ from urllib.error import HTTPError
 import pytest
 
 from botwire import Memory, QuotaExceeded
-from botwire.server.administer import OnStore
-from botwire.server.auth import TABLE
-from botwire.server.metrics import BUCKETS, Metrics, make_file
+from botwire.server.access.rules import TABLE
+from botwire.server.operator import OnStore
+from botwire.server.telemetry.metrics import BUCKETS, Metrics, make_file
 from tests.servers import Server
 
 

@@ -16,8 +16,8 @@ from botwire import InvalidArgument, Memory, QuotaExceeded, StorageExceeded
 from botwire.plans import DAY, Plan, Plans, load_plans
 from botwire.records import Append, NewMessage, Put, new_id, now
 from botwire.stores import open_to_serve
-from botwire.stores.http import HttpStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.http.store import HttpStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.servers import Server
 
 TIGHT = """

@@ -10,12 +10,12 @@ import pytest
 from botwire import Memory
 from botwire.limits import ACCESS
 from botwire.records import ListEntries, moment
-from botwire.server import recorder
-from botwire.server.auth import Caller
-from botwire.server.gate import Gate
-from botwire.server.recorder import Recorder
-from botwire.stores.sqlite import SqliteStore
-from botwire.stores.sqlite_served import ServedSqliteStore
+from botwire.server.access.gate import Gate
+from botwire.server.access.rules import Caller
+from botwire.server.telemetry import usage_history
+from botwire.server.telemetry.usage_history import Recorder
+from botwire.stores.sqlite.served import ServedSqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.server.test_access import call
 from tests.servers import Server
 
@@ -35,18 +35,18 @@ def write(store, namespace, key="k"):
     async def main():
         gate = Gate(store, mode="open", local_only=False)
         admitted = await gate.admit(Caller(""), namespace, "write")
-        await admitted.write(namespace, [recorder.Put(key, "1")])
+        await admitted.write(namespace, [usage_history.Put(key, "1")])
         return gate.recorder
 
     return asyncio.run(main())
 
 
 def test_hour_by_hour(store, monkeypatch):
-    noon = recorder.now() // HOUR * HOUR
+    noon = usage_history.now() // HOUR * HOUR
     for hours, key in ((-50, "a"), (-2, "b"), (-1, "c"), (-1, "d")):
-        monkeypatch.setattr(recorder, "now", lambda hours=hours: noon + hours * HOUR)
+        monkeypatch.setattr(usage_history, "now", lambda hours=hours: noon + hours * HOUR)
         asyncio.run(write(store, "n", key).record())
-    monkeypatch.setattr(recorder, "now", lambda: noon)
+    monkeypatch.setattr(usage_history, "now", lambda: noon)
     history = asyncio.run(Recorder(store).history("n", 7))
     assert [(item.at - noon) // HOUR for item in history] == [-50, -2, -1]
     assert [item.bytes for item in history] == [2, 4, 8]  # of an hour, the last of it
@@ -74,7 +74,7 @@ def test_nothing_is_written_when_nothing_was(store):
 
 
 def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(recorder, "_MOST_ASKED", 2)
+    monkeypatch.setattr(usage_history, "_MOST_ASKED", 2)
     looking = Recorder(store)
     for namespace in ("forgotten", "empty", "n"):
         assert asyncio.run(looking.history(namespace, 1)) == []
@@ -91,9 +91,9 @@ def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatc
 
 
 def test_it_goes_on_by_itself_and_after_a_failure(store, monkeypatch, caplog):
-    monkeypatch.setattr(recorder, "EVERY", 0.01)
+    monkeypatch.setattr(usage_history, "EVERY", 0.01)
     writing = write(store, "n")
-    failures = iter([recorder.BotWireError("the disk is full")])
+    failures = iter([usage_history.BotWireError("the disk is full")])
     record = writing.record
 
     async def failing():
@@ -125,5 +125,5 @@ def test_over_http(tmp_path):
         then, now = json.loads(body)["history"]
         assert {**then, "at": 0} == {**now, "at": 0} == {"at": 0, "writes_today": 3, "bytes": 7}
         assert then["at"] < now["at"]
-        assert now["at"][:10] == str(moment(recorder.now()))[:10]
+        assert now["at"][:10] == str(moment(usage_history.now()))[:10]
         assert call(server, "GET", "/usage/n/history?days=91")[0] == 422

@@ -20,9 +20,9 @@ import pytest
 
 from botwire import AsyncMemory, AuthError, ChangesLost, Conflict, InvalidArgument, Memory, Unavailable
 from botwire.records import Append, ListChanges, NewMessage, Put, Write
-from botwire.server.administer import OnStore
-from botwire.stores.sql import load_migrations
-from botwire.stores.sqlite import APPLICATION_ID, SqliteStore
+from botwire.server.operator import OnStore
+from botwire.stores.engine.statements import load_migrations
+from botwire.stores.sqlite.store import APPLICATION_ID, SQL_FOLDER, SqliteStore
 from tests.servers import Server
 
 
@@ -294,7 +294,7 @@ def test_values_with_line_breaks_between_their_tokens(server):
 def test_a_file_from_before_there_was_a_journal(tmp_path):
     path = tmp_path / "old.db"
     with closing(apsw.Connection(str(path))) as connection:
-        for script in load_migrations("sqlite")[:3]:
+        for script in load_migrations(SQL_FOLDER / "migrations")[:3]:
             connection.execute(script).fetchall()
         connection.execute(
             "INSERT INTO namespaces (name, day, bytes, version) VALUES ('n', 1, 4, 1);"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from botwire import AuthError, InvalidArgument, InvalidName
-from botwire.server.auth import (
+from botwire.server.access.rules import (
     SCOPES,
     Caller,
     Forbidden,

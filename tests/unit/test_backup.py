@@ -13,9 +13,9 @@ import apsw
 import pytest
 
 from botwire import ChangesLost, Conflict, InvalidArgument, Memory, StoreError
-from botwire.stores.backup import backup, restore
-from botwire.stores.check import check
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.backup import backup, restore
+from botwire.stores.sqlite.check import check
+from botwire.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import pytest
 import botwire
 from botwire import Memory, StoreError, Timeout, Unavailable
 from botwire.records import Write
-from botwire.stores import commit as module
-from botwire.stores.commit import CommitQueue
+from botwire.stores.engine import group_commit as module
+from botwire.stores.engine.group_commit import CommitQueue
 
 
 class Slow:

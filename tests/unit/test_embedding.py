@@ -15,13 +15,13 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from botwire import AsyncMemory, AuthError, InvalidArgument, Memory, StorageExceeded, generate_key
-from botwire.embedding import Embedding, vectors_of
 from botwire.limits import MAX_DIMENSIONS
-from botwire.minilm import MiniLM
 from botwire.namespace import CATCH_UP
 from botwire.plans import Plan, Plans
-from botwire.stores.sqlite import SqliteStore
-from botwire.wordpiece import WordPiece, words_of
+from botwire.search.embedding import Embedding, vectors_of
+from botwire.search.minilm import MiniLM
+from botwire.search.wordpiece import WordPiece, words_of
+from botwire.stores.sqlite.store import SqliteStore
 from tests.models import make_small_model
 
 MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")

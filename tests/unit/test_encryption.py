@@ -21,9 +21,9 @@ from botwire import (
     generate_key,
 )
 from botwire.records import Append, GetEntry, ListMessages, NewMessage, Put
-from botwire.stores.cipher import Cipher
-from botwire.stores.encrypted import EncryptedStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite.store import SqliteStore
+from botwire.stores.wrappers.cipher import Cipher
+from botwire.stores.wrappers.encrypted import EncryptedStore
 
 
 @pytest.fixture

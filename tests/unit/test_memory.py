@@ -20,16 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import botwire
-from botwire import (
-    AsyncMemory,
-    Conflict,
-    InvalidArgument,
-    InvalidName,
-    InvalidValue,
-    Memory,
-    StoreError,
-    Timeout,
-)
+from botwire import AsyncMemory, Conflict, InvalidArgument, InvalidName, InvalidValue, Memory, StoreError, Timeout
 
 
 class Awaited:

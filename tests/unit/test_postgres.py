@@ -39,10 +39,10 @@ from botwire.records import (
     now,
 )
 from botwire.stores import open_store
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.postgres_connection import _BY_ID, _SQL, _TEXTS, connect
-from botwire.stores.sql import load_queries
-from botwire.testing_vectors import MODEL, embed
+from botwire.stores.engine.statements import load_queries
+from botwire.stores.postgres.connection import _BY_ID, _SQL, _TEXTS, SQL_FOLDER, connect
+from botwire.stores.postgres.store import PostgresStore
+from botwire.testing.vectors import MODEL, embed
 from tests.cutter import Cutter
 from tests.postgres import address_of, database, server_address
 
@@ -147,7 +147,7 @@ PLANS = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE na
 def planned():
     """A connection of the store to a database with something of everything, and the partition where all of it is."""
     with database() as address, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("botwire.stores.texts.DUE", 1)
+        patch.setattr("botwire.stores.engine.word_index.DUE", 1)
         with closing(PostgresStore(address)) as store:
             message = Append("s", (NewMessage("i", '"a blue bicycle"'),))
             store.write("n", [Put("k", '"blue"', ttl=60.0), message], idempotency_key="a")
@@ -162,7 +162,7 @@ def planned():
             yield connection, partition, message.created
 
 
-@pytest.mark.parametrize("name", sorted(set(load_queries("postgres")) - SPANNING))
+@pytest.mark.parametrize("name", sorted(set(load_queries(SQL_FOLDER / "queries.sql")) - SPANNING))
 @pytest.mark.parametrize("how", ["plan_once", "plan_anew"])
 def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how):
     """By what its plan did, prepared and planned as the store has it done, and by what was touched in the end."""
@@ -208,9 +208,11 @@ def _nodes(plan):
 
 
 def test_every_statement_has_an_example():
-    assert set(EXAMPLES) == set(load_queries("postgres")) - SPANNING
+    assert set(EXAMPLES) == set(load_queries(SQL_FOLDER / "queries.sql")) - SPANNING
     assert _BY_ID < set(EXAMPLES)
-    elsewhere = [name for name in set(_TEXTS) - set(load_queries("postgres")) if "botwire." in _TEXTS[name]]
+    elsewhere = [
+        name for name in set(_TEXTS) - set(load_queries(SQL_FOLDER / "queries.sql")) if "botwire." in _TEXTS[name]
+    ]
     assert elsewhere == []  # what touches a table is in queries.sql
 
 
@@ -293,7 +295,7 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
 
 
 def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.postgres_unit.BLOCKS", 5)
+    monkeypatch.setattr("botwire.stores.postgres.unit_of_work.BLOCKS", 5)
     for turn in range(20):  # a block or two each
         store.write("n", [Put(f"{turn}/{number}/" + "k" * 100, "1") for number in range(12)])
     with psycopg.connect(postgres) as connection:
@@ -308,7 +310,7 @@ def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
 
 
 def test_answers_are_purged(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.transaction.ANSWERS_KEPT", 0)
+    monkeypatch.setattr("botwire.stores.engine.transaction.ANSWERS_KEPT", 0)
     for number in range(20):
         store.write("n", [Put("k", str(number))], idempotency_key=str(number))
         store.write("n", [Put("k", str(number))])
@@ -560,7 +562,7 @@ def test_no_server():
     ],
 )
 def test_passwords_stay_out_of_sight(url, shown):
-    from botwire.stores.postgres import without_password
+    from botwire.stores.postgres.store import without_password
 
     assert without_password(url) == shown
     with pytest.raises(InvalidArgument) as caught:

@@ -15,8 +15,8 @@ import pytest
 
 from botwire.records import Increment, ListChanges, Put
 from botwire.stores import async_store
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.postgres_notify import Listener, mark_of
+from botwire.stores.postgres.notify import Listener, mark_of
+from botwire.stores.postgres.store import PostgresStore
 from tests.cutter import Cutter
 
 LISTENERS = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objid = 2 AND mode = 'ShareLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -217,7 +217,7 @@ class Pooler(Cutter):
 
 
 def test_a_connection_that_is_there_while_somebody_watches(stores, admin, monkeypatch):
-    monkeypatch.setattr("botwire.stores.postgres_notify.LINGER", 0.1)
+    monkeypatch.setattr("botwire.stores.postgres.notify.LINGER", 0.1)
     writer, watcher = stores
     with closing(watcher.changes("n", ListChanges(0))) as feed:
         assert feed.next(0).changes == []

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from botwire import InvalidArgument, Memory
 from botwire.cli import app
 from botwire.records import Append, Clear, Delete, Forget, NewMessage, Pop, Put, Search, new_id
-from botwire.stores import recall, texts
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.postgres_connection import _TEXTS
-from botwire.stores.sql import load_migrations
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.engine import search, word_index
+from botwire.stores.engine.statements import load_migrations
+from botwire.stores.postgres.connection import _TEXTS, SQL_FOLDER
+from botwire.stores.postgres.store import PostgresStore
+from botwire.stores.sqlite.store import SqliteStore
 from tests.postgres import database
 
 
@@ -46,11 +46,11 @@ def begin_index(store):
     store.write("n", [Delete("k")])
 
 
-@pytest.mark.parametrize("budget", [recall.BUDGET, 60])
+@pytest.mark.parametrize("budget", [search.BUDGET, 60])
 def test_both_engines_find_the_same(store, monkeypatch, budget):
     """Also words that are in too many texts to be followed to all of them."""
-    monkeypatch.setattr(recall, "BUDGET", budget)
-    monkeypatch.setattr(recall, "SOME", 40)
+    monkeypatch.setattr(search, "BUDGET", budget)
+    monkeypatch.setattr(search, "SOME", 40)
     file = SqliteStore(":memory:")
     drawn = random.Random(7)
     words = [f"w{number}" for number in range(60)]
@@ -107,7 +107,7 @@ def test_the_list_of_what_is_not_indexed_stays_short(store, postgres):
     for number in range(130):
         store.write("n", [Put("hot", f'"{number}"'), Append("s", (NewMessage(new_id(), f'"said {number}"'),))])
     ((pending, held),) = rows(postgres, "SELECT pending, texts FROM botwire.namespaces")
-    assert pending.count("\n") < texts.DUE
+    assert pending.count("\n") < word_index.DUE
     assert 65 <= held <= 131
     store.write("n", [Append("s", tuple(NewMessage(new_id(), '"more"') for _ in range(100)))])
     assert rows(postgres, "SELECT pending, texts FROM botwire.namespaces") == [("", 231)]
@@ -135,7 +135,7 @@ def test_off_and_on_again(store, postgres):
 def test_a_database_from_before_there_was_an_index():
     with database() as address:
         with psycopg.connect(address) as connection:
-            connection.execute(load_migrations("postgres")[0].encode())
+            connection.execute(load_migrations(SQL_FOLDER / "migrations")[0].encode())
             connection.execute("UPDATE botwire.schema SET version = 1")
             connection.execute(
                 "INSERT INTO botwire.namespaces (name, day, sessions) VALUES ('n', 1, 1), (E'\\x01access', 1, 0)"

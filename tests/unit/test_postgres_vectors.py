@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from botwire import InvalidArgument, Memory, StorageExceeded
-from botwire.copying import copy
-from botwire.embedding import vectors_of
+from botwire.migrate.copy import copy
 from botwire.plans import Plan, Plans
 from botwire.records import (
     Append,
@@ -27,10 +26,11 @@ from botwire.records import (
     Vector,
     new_id,
 )
-from botwire.stores.postgres import PostgresStore
-from botwire.stores.sqlite import SqliteStore
+from botwire.search.embedding import vectors_of
+from botwire.stores.postgres.store import PostgresStore
+from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import messages_of, put
-from botwire.testing_vectors import MODEL, VectorContract, embed, refuses_vectors, vector
+from botwire.testing.vectors import MODEL, VectorContract, embed, refuses_vectors, vector
 from tests.postgres import database
 
 

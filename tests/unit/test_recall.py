@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from botwire import AsyncMemory, InvalidArgument, InvalidName, Memory, Unavailable, generate_key
 from botwire.cli import app
 from botwire.records import Search
-from botwire.stores import indexing, recall, texts
-from botwire.stores.sqlite import SqliteStore
+from botwire.stores.engine import index_builder, search, word_index
+from botwire.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -115,16 +115,16 @@ def test_the_list_of_what_is_not_indexed_stays_short(memory):
         memory[f"key-{number}"] = f"value {number}"
         memory.history("s").append([f"message {number}"])
         ((pending,),) = raw(memory, "SELECT pending FROM namespaces WHERE name = 'n'")
-        assert pending.count("\n") < texts.DUE
-        assert len(pending) <= texts.DUE_CHARS
+        assert pending.count("\n") < word_index.DUE
+        assert len(pending) <= word_index.DUE_CHARS
     for number in range(100):
         memory["k" * 500 + str(number)] = "long key"
         ((pending,),) = raw(memory, "SELECT pending FROM namespaces WHERE name = 'n'")
-        assert len(pending) <= texts.DUE_CHARS
+        assert len(pending) <= word_index.DUE_CHARS
     for _ in range(300):
         memory["hot"] = "the same key"
     ((pending, held),) = raw(memory, "SELECT pending, texts FROM namespaces WHERE name = 'n'")
-    assert pending.count("\n") <= 2 + texts.DUE
+    assert pending.count("\n") <= 2 + word_index.DUE
     assert 400 <= held <= 501
     assert raw(memory, "SELECT count(*) FROM texts_docsize") == [(held,)]
 
@@ -150,9 +150,9 @@ def test_nothing_is_left_in_the_index(memory):
 
 def test_common_words_are_followed_in_part(memory, monkeypatch):
     """Beyond the budget, what has a rarer word too is found wherever it is, and of the rest the newest."""
-    monkeypatch.setattr(recall, "BUDGET", 20)
-    monkeypatch.setattr(recall, "SOME", 10)
-    monkeypatch.setattr(recall, "READ", 5)
+    monkeypatch.setattr(search, "BUDGET", 20)
+    monkeypatch.setattr(search, "SOME", 10)
+    monkeypatch.setattr(search, "READ", 5)
     chat = memory.history("s")
     chat.append(["common rare first", "common medium first", "common medium uncommon first"])
     chat.append([f"common medium {number}" for number in range(50)])
@@ -166,10 +166,10 @@ def test_common_words_are_followed_in_part(memory, monkeypatch):
 
 def fill_old_file(path, monkeypatch):
     """Write a file as it was before there was an index."""
-    from botwire.stores import sqlite
+    from botwire.stores.sqlite import store as store_module
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite, "_MIGRATIONS", sqlite._MIGRATIONS)
+        patch.setattr(store_module, "_MIGRATIONS", store_module._MIGRATIONS)
         with Memory("n", f"sqlite:///{path}") as memory:
             memory.set_many({f"k{number:04}": f"entry {number} blue" for number in range(700)})
             for name in ("s", "t"):
@@ -212,7 +212,7 @@ def test_an_old_file_is_indexed_when_it_is_searched(tmp_path, monkeypatch):
 def test_indexing_goes_on_where_it_was_while_others_write(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     fill_old_file(path, monkeypatch)
-    monkeypatch.setattr(indexing, "STEP", 37)
+    monkeypatch.setattr(index_builder, "STEP", 37)
     store = SqliteStore(path)
     with Memory("n", f"sqlite:///{path}") as memory:
         done = threading.Event()
@@ -244,7 +244,7 @@ def test_indexing_goes_on_where_it_was_while_others_write(tmp_path, monkeypatch)
 def test_a_search_that_would_wait_too_long_says_so(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     fill_old_file(path, monkeypatch)
-    monkeypatch.setattr(indexing, "STEP", 1)
+    monkeypatch.setattr(index_builder, "STEP", 1)
     store = SqliteStore(path, timeout=0.01)
     with pytest.raises(Unavailable, match="is being made"):
         store.read("n", Search(text="blue"))

@@ -9,9 +9,9 @@ import pytest
 
 from botwire import Conflict, Memory, Timeout
 from botwire.records import Append, Clear, CountEntries, GetEntry, Increment, NewMessage, Put
-from botwire.stores import sqlite_served
-from botwire.stores.sqlite import SqliteStore
-from botwire.stores.sqlite_served import ServedSqliteStore
+from botwire.stores.sqlite import served
+from botwire.stores.sqlite.served import ServedSqliteStore
+from botwire.stores.sqlite.store import SqliteStore
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def path(tmp_path):
     return tmp_path / "served.db"
 
 
-def served(path, timeout=5.0):
+def served_store(path, timeout=5.0):
     return ServedSqliteStore(SqliteStore(path, timeout=timeout))
 
 
@@ -36,7 +36,7 @@ def hold(path):
 
 
 def test_writes_that_come_together_are_committed_together(path):
-    store = served(path)
+    store = served_store(path)
     commits = []
     commit = store.store.commit
     store.store.commit = lambda connection: (commits.append(1), commit(connection))
@@ -50,7 +50,7 @@ def test_writes_that_come_together_are_committed_together(path):
 
 
 def test_a_refused_write_leaves_the_others_of_its_group_alone(path):
-    store = served(path)
+    store = served_store(path)
 
     async def main():
         async def write(*operations):
@@ -74,7 +74,7 @@ def test_a_refused_write_leaves_the_others_of_its_group_alone(path):
 
 
 def test_it_waits_for_another_process(path):
-    store = served(path)
+    store = served_store(path)
     give_back = hold(path)
     threading.Timer(0.2, give_back).start()
 
@@ -89,7 +89,7 @@ def test_it_waits_for_another_process(path):
 
 
 def test_it_does_not_wait_for_ever(path):
-    store = served(path, timeout=0.2)
+    store = served_store(path, timeout=0.2)
     give_back = hold(path)
 
     async def main():
@@ -110,7 +110,7 @@ def test_it_does_not_wait_for_ever(path):
 
 
 def test_a_write_that_is_cancelled_while_it_waits_does_not_happen(path):
-    store = served(path)
+    store = served_store(path)
     give_back = hold(path)
 
     async def main():
@@ -130,15 +130,15 @@ def test_a_write_that_is_cancelled_while_it_waits_does_not_happen(path):
 
 
 def test_long_writes_run_on_the_thread(path, monkeypatch):
-    store = served(path)
+    store = served_store(path)
     applied = []
     apply = store.store.apply
     store.store.apply = lambda *arguments: (applied.append(threading.current_thread().name), apply(*arguments))[1]
-    many = [Put(f"k{n}", "1") for n in range(sqlite_served.MAX_HERE + 1)]
+    many = [Put(f"k{n}", "1") for n in range(served.MAX_HERE + 1)]
 
     async def main():
         await store.write("n", many)
-        await store.write("n", [Put("large", '"' + "x" * sqlite_served.MAX_HERE * sqlite_served.ROW_BYTES + '"')])
+        await store.write("n", [Put("large", '"' + "x" * served.MAX_HERE * served.ROW_BYTES + '"')])
         assert await store.write("n", [Clear()]) == [len(many) + 1]
         await store.write("n", [Put("k", "1")])
 

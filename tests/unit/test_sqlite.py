@@ -14,7 +14,7 @@ import pytest
 
 from botwire import InvalidArgument, Memory, StoreError, Unavailable
 from botwire.records import Append, GetEntries, ListEntries, ListKeys, NewMessage, Put
-from botwire.stores.sqlite import APPLICATION_ID, SqliteStore
+from botwire.stores.sqlite.store import APPLICATION_ID, SqliteStore
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights in a child")
 
@@ -148,13 +148,14 @@ def test_a_file_put_in_the_place_of_another_is_another_store(tmp_path):
 
 def test_reads_use_an_index(tmp_path):
     """No statement on a hot path scans a table."""
-    from botwire.stores.sql import load_queries
+    from botwire.stores.engine.statements import load_queries
+    from botwire.stores.sqlite.store import SQL_FOLDER
 
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()
     connection.know_vectors()
     once = {"release_expired", "delete_expired", "expect_expiries", "redate_answers"}  # when the clock goes back
-    for name, text in load_queries("sqlite").items():
+    for name, text in load_queries(SQL_FOLDER / "queries.sql").items():
         if name in once:
             continue
         plan = " ".join(

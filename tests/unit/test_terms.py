@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botwire.ranking import bm25, fuse, idf, ranked, recency
-from botwire.terms import (
+from botwire.search.ranking import bm25, fuse, idf, ranked, recency
+from botwire.search.terms import (
     MAX_WORDS,
     STOP_WORDS,
     _terms,
@@ -136,7 +136,7 @@ def test_words_are_kept_and_what_is_none_is_not():
 
 def test_the_first_word_that_is_stemmed_takes_no_time():
     """It may be in a transaction, while others wait."""
-    code = "import time; from botwire.terms import terms_of; t = time.perf_counter(); terms_of('running')"
+    code = "import time; from botwire.search.terms import terms_of; t = time.perf_counter(); terms_of('running')"
     code += "; print(time.perf_counter() - t)"
     times = [
         float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(5)

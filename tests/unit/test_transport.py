@@ -13,7 +13,7 @@ import time
 import pytest
 
 from botwire import InvalidArgument
-from botwire.stores.transport import AsyncTransport, ConnectionFailed, Request, Transport
+from botwire.stores.http.transport import AsyncTransport, ConnectionFailed, Request, Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeAlias, Unpack, cast
 
 from ..aio import AsyncMemory
+from ..backoff import MAX_ATTEMPTS, pause_after
 from ..bridge import blocking
 from ..errors import Conflict, InvalidArgument, InvalidValue
 from ..limits import MAX_OPERATIONS, check_count, check_name
@@ -27,7 +28,6 @@ from ..records import (
     Pop,
     new_id,
 )
-from ..retries import MAX_ATTEMPTS, pause_after
 from ..values import encode_json
 
 try:

@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import Any, TypeAlias
 
 from ..errors import StoreError, Unavailable
-from ..stores.postgres_connection import connect, psycopg
+from ..stores.postgres.connection import connect, psycopg
 from .finding import Finding, reached
 
 Ask: TypeAlias = Callable[[str], tuple[Any, ...]]

@@ -24,7 +24,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Copy the memory to a file as it is now, also while a server runs on it."""
-    from ..stores.backup import backup as back_up
+    from ..stores.sqlite.backup import backup as back_up
 
     with bar("Copying") as progress:
         size = back_up(file_of(db), file, progress=progress)
@@ -39,7 +39,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Put a backup back; no server and no program may have the memory open."""
-    from ..stores.backup import restore as put_back
+    from ..stores.sqlite.backup import restore as put_back
 
     path = path_of(db)
     with bar("Copying") as progress:
@@ -50,7 +50,7 @@ def restore(
 @app.command()
 def check(db: Database = None, as_json: Json = False) -> None:
     """Check the memory, or a backup by its --db, also while it is in use; exit with 1 when something is wrong."""
-    from ..stores.check import check as look
+    from ..stores.sqlite.check import check as look
 
     path = file_of(db)
     report = look(path)
@@ -87,7 +87,7 @@ def copy_all(
     as_json: Json = False,
 ) -> None:
     """Copy namespaces, while FROM is in use, and compare checksums. Begun again it goes on, and brings over what is new."""
-    from ..copying import copy
+    from ..migrate.copy import copy
 
     with _end(source, from_token, plans, there=True) as here, _end(target, to_token, plans) as there:
         with bar("Copying") as progress:
@@ -114,7 +114,7 @@ def export_lines(
     as_json: Json = False,
 ) -> None:
     """Write a namespace as JSON Lines: a line for each entry and each message."""
-    from ..transfer import export, export_file
+    from ..migrate.jsonl import export, export_file
 
     with _memory(url, there=True) as store, bar("Exporting") as progress:
         if file == "-":
@@ -142,8 +142,8 @@ def import_lines(
 
     When it is interrupted, the same command goes on where it was.
     """
-    from ..transfer import import_file
-    from ..transfer import import_lines as import_from
+    from ..migrate.jsonl import import_file
+    from ..migrate.jsonl import import_lines as import_from
 
     with _memory(url) as store:
         if file == "-":

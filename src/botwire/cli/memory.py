@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from .. import wire
-from ..embedding import local_embedder
 from ..errors import InvalidArgument
 from ..limits import MAX_HITS
 from ..records import Change, ListTexts, Message
+from ..search.embedding import local_embedder
 from .base import Json, Model, Name, Url, app, line_of, memory_at, missing, seconds_of
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="The key.")]

@@ -15,7 +15,7 @@ from ..stores import default_token, open_to_serve
 from .base import Database, Json, Place, PlanFile, address_of, app, line_of, plans_of, say, seconds_of
 
 if TYPE_CHECKING:
-    from ..server.administer import Administration
+    from ..server.operator import Administration
 
 plan = typer.Typer(help="Put namespaces on plans.", no_args_is_help=True)
 app.add_typer(plan, name="plan")
@@ -34,7 +34,7 @@ def plan_set(
     as_json: Json = False,
 ) -> None:
     """Put a namespace on a plan, from now on, also while a server runs."""
-    from ..server.administer import OnStore
+    from ..server.operator import OnStore
 
     store = open_to_serve(address_of(db), plans_of(plans, "unlimited"))
     try:
@@ -136,7 +136,7 @@ def index_off(
 
 
 def _administration(db: str | None) -> Administration:
-    from ..server.administer import OnStore, Remote
+    from ..server.operator import OnStore, Remote
 
     if db is not None and db.partition(":")[0] in {"http", "https"}:
         return Remote(db, default_token())

@@ -135,6 +135,6 @@ def mcp(
 @app.command()
 def demo(as_json: Json = False) -> None:
     """Let an agent talk, kill it, and see that it remembers. Exits with 1 when it does not."""
-    from ..demo import main
+    from .demo import main
 
     main(as_json=as_json)

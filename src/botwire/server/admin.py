@@ -13,10 +13,10 @@ from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
 from ..plans import Plans
 from ..records import ListNamespaces
-from .auth import NOT_ALLOWED, Caller, Forbidden, caller_of
-from .gate import Gate
+from .access.gate import Gate
+from .access.rules import NOT_ALLOWED, Caller, Forbidden, caller_of
+from .access.tokens import Maker, is_operator, shown
 from .routes import JsonResponse, header, page_size, read_body
-from .tokens import Maker, is_operator, shown
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]

@@ -18,7 +18,6 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from .. import wire
-from ..embedding import Embedding
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
 from ..records import (
@@ -33,19 +32,20 @@ from ..records import (
     Message,
     Pop,
 )
-from ..search import KINDS, search_query
+from ..search.arguments import KINDS, search_query
+from ..search.embedding import Embedding
 from ..store import AsyncStore, GuardedStore
 from ..version import __version__
+from .access.gate import Gate
+from .access.rules import Forbidden, Mode, Unauthorized
 from .admin import add_administration
-from .auth import Forbidden, Mode, Unauthorized
 from .console import add_console
-from .gate import Gate
-from .meaning import By, Meaning
-from .metrics import MEDIA_TYPE, Metrics
+from .docs_page import add_page
 from .openapi import SEARCH_BODY, describe
-from .page import add_page
-from .recorder import KEPT_DAYS
+from .question_embedder import By, Meaning
 from .routes import ROUTES, Guard, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
+from .telemetry.metrics import MEDIA_TYPE, Metrics
+from .telemetry.usage_history import KEPT_DAYS
 from .watch import add_watch
 
 log = logging.getLogger("botwire.server")

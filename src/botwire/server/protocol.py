@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..errors import Unavailable
+from .access.gate import is_loopback
 from .app import problem
-from .gate import is_loopback
 from .routes import HeaderTooLarge, Shortcut, UrlTooLong
 from .watch import ENDING
 

@@ -21,9 +21,9 @@ from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
-from .auth import TABLE, Rule, rule_of
-from .gate import Admitted, Gate
-from .metrics import ROUTE, Counted, Metrics, place_of
+from .access.gate import Admitted, Gate
+from .access.rules import TABLE, Rule, rule_of
+from .telemetry.metrics import ROUTE, Counted, Metrics, place_of
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 

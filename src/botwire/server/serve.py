@@ -16,26 +16,26 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 
-from ..embedding import Embedding, local_embedder
 from ..errors import InvalidArgument
 from ..plans import Plans
+from ..search.embedding import Embedding, local_embedder
 from ..store import GuardedStore
 from ..stores import guarded_store, open_to_serve
-from ..stores.sqlite import SqliteStore
-from ..stores.sqlite_served import ServedSqliteStore
-from ..stores.traced import TracedGuardedStore
+from ..stores.sqlite.served import ServedSqliteStore
+from ..stores.sqlite.store import SqliteStore
+from ..stores.wrappers.traced import TracedGuardedStore
 from ..version import __version__
-from . import logs
+from .access.gate import is_loopback
+from .access.rules import Mode
 from .app import create_app, shortcut
-from .auth import Mode
-from .exporters import begin, exporters_of
-from .gate import is_loopback
-from .metrics import Metrics, make_file
 from .reload import One, Several, begin_anew, inherited
 from .routes import Shortcut
+from .telemetry import logs
+from .telemetry.exporters import begin, exporters_of
+from .telemetry.metrics import Metrics, make_file
 
 if TYPE_CHECKING:
-    from ..stores.tracing import Tracing
+    from ..stores.wrappers.tracing import Tracing
 
 try:
     import resource
@@ -226,7 +226,7 @@ def app() -> Shortcut:
 
 
 def _traced(tracing: Tracing) -> Callable[..., Shortcut]:
-    from .traces import Traced
+    from .telemetry.traces import Traced
 
     return partial(Traced, tracing)
 

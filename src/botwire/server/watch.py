@@ -10,14 +10,15 @@ from fastapi import FastAPI, Query, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from .. import events, wire
+from .. import wire
 from ..errors import BotWireError, Unavailable
 from ..limits import check_namespace
 from ..store import AsyncFeed
 from ..watch import watch_query
-from .gate import Gate
-from .metrics import Metrics
+from ..wire import events
+from .access.gate import Gate
 from .routes import failure, header, number
+from .telemetry.metrics import Metrics
 
 log = logging.getLogger("botwire.server")
 

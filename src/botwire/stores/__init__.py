@@ -13,7 +13,7 @@ from ..errors import InvalidArgument, StoreError
 from ..limits import check_timeout
 from ..plans import Plans
 from ..store import AsyncStore, GuardedStore, OperatedStore, Store
-from .sqlite import SqliteStore
+from .sqlite.store import SqliteStore
 
 EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
 """A key, or several: the first encrypts, all of them decrypt."""
@@ -71,10 +71,10 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
             make_default_folder()
         return SqliteStore(path, timeout=timeout)
     if is_postgres(address):
-        from .postgres import PostgresStore
+        from .postgres.store import PostgresStore
 
         return PostgresStore(address, timeout=timeout)
-    from .http import HttpStore
+    from .http.store import HttpStore
 
     return HttpStore(address, token=token, timeout=timeout)
 
@@ -88,7 +88,7 @@ def open_to_serve(address: str, plans: Plans) -> OperatedStore:
     """
     if not is_postgres(address):
         return SqliteStore(sqlite_path(address), plans=plans)
-    from .postgres import PostgresStore
+    from .postgres.store import PostgresStore
 
     return PostgresStore(address, plans=plans)
 
@@ -100,8 +100,8 @@ def lease_store(
     if encryption_key is None:
         store, release = _SHARED.lease(url, token, timeout)
         return _traced(store), release
-    from .cipher import Cipher
-    from .encrypted import EncryptedStore
+    from .wrappers.cipher import Cipher
+    from .wrappers.encrypted import EncryptedStore
 
     cipher = Cipher(encryption_key)
     store, release = _SHARED.lease(url, token, timeout)
@@ -112,12 +112,12 @@ def _traced(store: Store) -> Store:
     """Return a store whose calls are spans, if the program has imported OpenTelemetry; else the store as it is."""
     if "opentelemetry.trace" not in sys.modules:
         return store
-    from .traced import TracedStore, is_wanted
+    from .wrappers.traced import TracedStore, is_wanted
 
     if not is_wanted():
         return store
-    from . import tracing
-    from .http import HttpStore
+    from .http.store import HttpStore
+    from .wrappers import tracing
 
     if isinstance(store, HttpStore):
         store.context = tracing.context_fields
@@ -135,21 +135,21 @@ def lease_async_store(
 def async_store(store: Store) -> AsyncStore:
     """Return the event loop's side of a store, which closes it."""
     if isinstance(store, SqliteStore):
-        from .sqlite_async import AsyncSqliteStore
+        from .sqlite.async_store import AsyncSqliteStore
 
         return AsyncSqliteStore(store)
-    from .http import AsyncHttpStore, HttpStore
+    from .http.store import AsyncHttpStore, HttpStore
 
     if isinstance(store, HttpStore):
         return AsyncHttpStore(store)
-    from .traced import TracedStore
+    from .wrappers.traced import TracedStore
 
     if isinstance(store, TracedStore):
         return store.over(async_store(store.store))
-    from .encrypted import AsyncEncryptedStore, EncryptedStore
+    from .wrappers.encrypted import AsyncEncryptedStore, EncryptedStore
 
     if not isinstance(store, EncryptedStore):
-        from .postgres_async import AsyncPostgresStore, PostgresStore
+        from .postgres.async_store import AsyncPostgresStore, PostgresStore
 
         assert isinstance(store, PostgresStore)
         return AsyncPostgresStore(store)
@@ -159,10 +159,10 @@ def async_store(store: Store) -> AsyncStore:
 def guarded_store(store: OperatedStore) -> GuardedStore:
     """Return the event loop's side of an operator's store, for a server that lets callers in by permits."""
     if isinstance(store, SqliteStore):
-        from .sqlite_async import AsyncSqliteStore
+        from .sqlite.async_store import AsyncSqliteStore
 
         return AsyncSqliteStore(store)
-    from .postgres_async import AsyncPostgresStore, PostgresStore
+    from .postgres.async_store import AsyncPostgresStore, PostgresStore
 
     assert isinstance(store, PostgresStore)
     return AsyncPostgresStore(store)

@@ -41,7 +41,7 @@ from langgraph.types import Command, interrupt
 from botwire import InvalidArgument, InvalidName, InvalidValue, StoreError
 from botwire.adapters.langgraph import BotWireSaver
 from botwire.adapters.langgraph.joint import MOMENT
-from botwire.adapters.langgraph.names import MAX_PART_BYTES, mirrored, part, unescape
+from botwire.adapters.langgraph.keys import MAX_PART_BYTES, mirrored, part, unescape
 
 AWKWARD = [
     "",

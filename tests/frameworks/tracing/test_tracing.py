@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from botwire import AsyncMemory, Conflict, InvalidArgument, Memory, generate_key
-from botwire.server.exporters import begin, exporters_of
+from botwire.server.telemetry.exporters import begin, exporters_of
 from tests.examples import ROOT, blocks
 from tests.servers import Server
 

@@ -21,10 +21,11 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from ...errors import StoreError
 from ...records import Entry, Put
 from ...values import encode
-from . import serial, values
-from .names import mirrored, part
+from . import channel_values as channels
+from . import serial
+from .channel_values import Piece, Tip, version_part
+from .keys import mirrored, part
 from .serial import Typed
-from .values import Piece, Tip, version_part
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -209,7 +210,7 @@ def to_puts(
         version = version_part(checkpoint["channel_versions"].get(channel))
         tip = known.get(channel)
         if tip is None or tip.version != version or channel in new:
-            tip, stored = values.written(serde, value, version, tip)
+            tip, stored = channels.written(serde, value, version, tip)
             if stored is not None:
                 puts.append(Put(place.channel(channel) + version, encode(stored)))
         tips[channel] = tip
@@ -296,9 +297,9 @@ def to_tuple(
         version = version_part(versions.get(channel))
         stored = pieces.get(channel, {})
         if channel in known:
-            channel_values[channel], tips[channel] = values.items_at(serde, known[channel]), known[channel]
+            channel_values[channel], tips[channel] = channels.items_at(serde, known[channel]), known[channel]
         elif version in stored:
-            channel_values[channel], tips[channel] = values.read(serde, version, stored)
+            channel_values[channel], tips[channel] = channels.read(serde, version, stored)
     writes = sorted(
         ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes), key=lambda row: row[:3]
     )

@@ -17,7 +17,7 @@ from ...errors import InvalidArgument
 from ...limits import MAX_NAME_BYTES
 from ...records import Entry, Put, moment
 from ...values import encode_json
-from .names import MAX_PART_BYTES, escape, part, unescape
+from .keys import MAX_PART_BYTES, escape, part, unescape
 
 Test: TypeAlias = Callable[[Any], bool]
 

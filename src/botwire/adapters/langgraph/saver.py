@@ -22,10 +22,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from ...aio import AsyncMemory
 from ...errors import InvalidArgument
 from ...memory import Memory, Options
+from .._base import OverMemory
 from .checkpoints import Known, Place
 from .joint import Joint
-from .names import part
-from .over_memory import OverMemory
+from .keys import part
 from .threads import AsyncThreads, Pieces, Threads, after_checkpoint, check_strategy
 
 _PAGE = 64

@@ -29,9 +29,9 @@ from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put, now
 from ...values import encode
+from .._base import OverMemory
 from . import ranking
 from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespace_of
-from .over_memory import OverMemory
 
 Vector: TypeAlias = Sequence[float]
 

@@ -18,7 +18,8 @@ from ...memory import Memory
 from ...namespace import Namespace
 from ...records import Clear, Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put
 from ...values import size
-from . import serial, values
+from . import channel_values, serial
+from .channel_values import Piece, Tip, is_unique, version_part
 from .checkpoints import (
     Found,
     Known,
@@ -35,8 +36,7 @@ from .checkpoints import (
     versions_of,
 )
 from .joint import MOMENT, Guest, Joint
-from .names import mirrored, part
-from .values import Piece, Tip, is_unique, version_part
+from .keys import mirrored, part
 
 Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
 
@@ -274,7 +274,7 @@ class Threads:
 
     async def _unused(self, serde: SerializerProtocol, place: Place, kept: Sequence[Found]) -> list[str]:
         """Return the keys of the values that none of these checkpoints has, not even as what a list goes on from."""
-        pieces = {entry.key: values.decoded(entry.stored) for entry in await self._all(place.values)}
+        pieces = {entry.key: channel_values.decoded(entry.stored) for entry in await self._all(place.values)}
         used: set[str] = set()
         for item in kept:
             versions = versions_of(serial.loaded_dict(serde, item.record.checkpoint))
@@ -356,7 +356,7 @@ def _fits(metadata: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 
 
 def _keep(pieces: dict[str, Piece], entry: Entry) -> None:
-    pieces[entry.key.rsplit("/", 1)[1]] = values.decoded(entry.stored)
+    pieces[entry.key.rsplit("/", 1)[1]] = channel_values.decoded(entry.stored)
 
 
 def _is_whole(version: str, pieces: Mapping[str, Piece]) -> bool:

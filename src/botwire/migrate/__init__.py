@@ -1,0 +1,1 @@
+"""Move data between stores, and to and from files."""

@@ -1,0 +1,1 @@
+"""Search: how text becomes terms and vectors, and how answers are ranked."""

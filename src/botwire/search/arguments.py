@@ -1,0 +1,112 @@
+"""What `Memory.search` and `History.search` take → a query; checked here."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..errors import InvalidArgument
+from ..limits import (
+    MAX_DIMENSIONS,
+    MAX_HITS,
+    MAX_NEIGHBOURS,
+    MAX_VALUE_BYTES,
+    check_count,
+    check_name,
+    check_prefix,
+    check_time,
+    check_ttl,
+)
+from ..records import Search
+from ..values import encode_json
+
+KINDS = ("messages", "entries")
+BY = ("words", "meaning")
+
+
+def search_query(
+    text: object,
+    *,
+    limit: object = 10,
+    kinds: Iterable[str] = KINDS,
+    session: str | None = None,
+    prefix: str = "",
+    where: Mapping[str, Any] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    neighbours: object = 2,
+    half_life: float | timedelta | None = None,
+) -> Search:
+    """Return the checked query, or raise `InvalidArgument` or `InvalidName`.
+
+    With a session alone only messages are searched, with a prefix alone only entries: each says what is wanted.
+    """
+    if not isinstance(text, str):
+        raise InvalidArgument(f"a query is a str, not {type(text).__name__}")
+    if len(text) > MAX_VALUE_BYTES:
+        raise InvalidArgument(f"a query may have {MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
+    chosen = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not chosen or not chosen <= set(KINDS):
+        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r}")
+    session = None if session is None else check_name(session, "session name")
+    prefix = check_prefix(prefix)
+    if session is not None and not prefix:
+        chosen.discard("entries")
+    if prefix and session is None:
+        chosen.discard("messages")
+    return Search(
+        text=text,
+        limit=_bounded(limit, "limit", MAX_HITS),
+        messages="messages" in chosen,
+        entries="entries" in chosen,
+        session=session,
+        prefix=prefix,
+        where=_where(where),
+        since=check_time(since, "since"),
+        until=check_time(until, "until"),
+        neighbours=_bounded(neighbours, "neighbours", MAX_NEIGHBOURS),
+        half_life=None if half_life is None else check_ttl(half_life, "half_life"),
+    )
+
+
+def check_vector(vector: bytes) -> bytes:
+    """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at the most 4,096."""
+    if not 0 < len(vector) <= 4 * MAX_DIMENSIONS or len(vector) % 4:
+        raise InvalidArgument(
+            f"a vector is 1 to {MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
+        )
+    if not all(map(math.isfinite, struct.unpack(f"<{len(vector) // 4}f", vector))):
+        raise InvalidArgument("a vector has only finite numbers")
+    return vector
+
+
+def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
+    """Return what to search by (None: all that there is), or raise `InvalidArgument`."""
+    if by is None:
+        return frozenset(BY) if embedded else frozenset({"words"})
+    chosen = frozenset({by} if isinstance(by, str) else by)
+    if not chosen or not chosen <= set(BY):
+        raise InvalidArgument(f"by is of {', '.join(BY)}, not {by!r}")
+    if "meaning" in chosen and not embedded:
+        raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
+    return chosen
+
+
+def _bounded(number: object, what: str, most: int) -> int:
+    count = check_count(number, what)
+    if count is None or count > most:
+        raise InvalidArgument(f"{what} is an int from 0 to {most:,}, not {number!r}")
+    return count
+
+
+def _where(where: object) -> dict[str, Any]:
+    if where is None:
+        return {}
+    if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
+        raise InvalidArgument("where is a dict of paths, such as 'data.type', and the JSON values that must be there")
+    for wanted in where.values():
+        encode_json(wanted)
+    return dict(where)

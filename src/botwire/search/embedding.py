@@ -1,0 +1,125 @@
+"""Embedders: whatever turns texts into vectors, and what it made as a store keeps it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from ..errors import InvalidArgument
+from ..limits import MAX_DIMENSIONS
+
+Embedder: TypeAlias = Callable[[list[str]], Any] | Any
+"""A callable that takes a list of texts and returns a vector for each, or an object with LangChain's `embed_documents` and
+`embed_query`."""
+
+TEXT_CHARS = 8_000
+"""How much of a text an embedder gets; most models read less."""
+
+
+class Embedding:
+    """An embedder, asked in the one way that it has.
+
+    Args:
+        embedder: see `Embedder`.
+        model: what its vectors are known by: those of another model are never compared with them. None: what the embedder
+            says in ``model``, ``model_name`` or ``model_id``, or else the name of its class or function.
+
+    Raises:
+        InvalidArgument: it is no embedder.
+    """
+
+    def __init__(self, embedder: Embedder, model: str | None = None) -> None:
+        self._documents: Callable[[list[str]], Any] = getattr(embedder, "embed_documents", embedder)
+        self._query: Callable[[str], Any] | None = getattr(embedder, "embed_query", None)
+        if not callable(self._documents):
+            raise InvalidArgument(
+                "an embedder is a callable that takes a list of texts and returns a vector for each, or has embed_documents "
+                f"and embed_query, not {type(embedder).__name__}"
+            )
+        self.model = _model_of(embedder) if model is None else model
+        if not isinstance(self.model, str) or not 0 < len(self.model.encode()) <= 512:
+            raise InvalidArgument(f"embedding_model is a str of 1 to 512 bytes, not {self.model!r:.60}")
+
+    def documents(self, texts: Sequence[str]) -> list[bytes]:
+        """Return a vector for each text."""
+        return vectors_of(self._documents([text[:TEXT_CHARS] for text in texts]), len(texts))
+
+    def query(self, text: str) -> bytes:
+        """Return the vector of a question."""
+        if self._query is not None:
+            return vectors_of([self._query(text[:TEXT_CHARS])], 1)[0]
+        return self.documents([text])[0]
+
+
+def embedding_of(embedder: Embedder | None, model: str | None, *, encrypted: bool) -> Embedding | None:
+    """Return what a memory embeds with: nothing, if it has no embedder.
+
+    Raises:
+        InvalidArgument: it is no embedder, or the memory is encrypted.
+    """
+    if embedder is None:
+        return None
+    if encrypted:
+        raise InvalidArgument(
+            "an embedder and an encryption_key do not go together: a vector tells what a text says, and would lie beside it "
+            "unencrypted"
+        )
+    return Embedding(embedder, model)
+
+
+def local_embedder(name: str) -> Embedder:
+    """Return the local model ``minilm``, or the one in a folder.
+
+    Raises:
+        InvalidArgument: there is none; what to install is said.
+    """
+    try:
+        from .minilm import MiniLM
+
+        return MiniLM(None if name == "minilm" else name)
+    except ImportError as error:
+        raise InvalidArgument(str(error)) from None
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidArgument(
+            f"a local embedder is minilm, or the folder of such a model, not {name!r}: {error}"
+        ) from None
+
+
+def vectors_of(made: Any, count: int) -> list[bytes]:
+    """Return what an embedder made as vectors of float32 in little-endian order, or raise `InvalidArgument`."""
+    try:
+        vectors = [array("f", [float(number) for number in vector]) for vector in made]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgument(f"the embedder did not return a list of vectors of numbers: {error}") from error
+    lengths = {len(vector) for vector in vectors}
+    if len(vectors) != count or len(lengths) > 1 or not 0 < max(lengths, default=1) <= MAX_DIMENSIONS:
+        raise InvalidArgument(
+            f"the embedder returned {len(vectors)} vectors of {sorted(lengths)[:3]} numbers for {count} texts: each text "
+            f"needs one, all of one length, of at most {MAX_DIMENSIONS:,}"
+        )
+    for vector in vectors:
+        if not all(map(math.isfinite, vector)):
+            raise InvalidArgument("the embedder returned a number that is not finite")
+        if sys.byteorder == "big":
+            vector.byteswap()
+    return [vector.tobytes() for vector in vectors]
+
+
+def numbers_of(vector: bytes) -> str:
+    """Return the numbers of a vector with commas between, each with as many digits as tell it from every other float32."""
+    numbers = array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return ",".join(["%.9g"] * len(numbers)) % tuple(numbers)
+
+
+def _model_of(embedder: Any) -> str:
+    for name in ("model", "model_name", "model_id"):
+        value = getattr(embedder, name, None)
+        if isinstance(value, str) and value:
+            return value
+    named = embedder if hasattr(embedder, "__qualname__") else type(embedder)
+    return f"{named.__module__}.{named.__qualname__}"

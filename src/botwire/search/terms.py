@@ -1,0 +1,198 @@
+"""Text → terms: what search compares instead of words. Pure, and the same for what is stored and for what is asked.
+
+A term is a word in lower case, without diacritics, and for words in ASCII its stem. What is written without spaces between
+words (Chinese, Japanese, Thai, …) has no words to begin with: there, each character and each two neighbours are terms, as in
+Lucene's CJK analyzer (https://lucene.apache.org/core/9_0_0/analysis/common/org/apache/lucene/analysis/cjk/).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from functools import cache
+from itertools import islice, pairwise
+from typing import Any
+
+from ..values import Stored, decode
+
+MAX_WORDS = 10_000
+"""Words of one text that are indexed; what follows is stored, but not found."""
+MAX_WORD_CHARS = 40
+"""Longer ones are no words: hashes, Base64."""
+SNIPPET_CHARS = 240
+SNIPPET_FROM = 20_000
+"""How much of a text a snippet is looked for in."""
+CODE_CHARS = 64
+"""From this length on, a string of one word in ASCII is not text."""
+
+_SPACELESS = (
+    "\u0e00-\u0eff"  # Thai, Lao
+    "\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
+    "\u3040-\u30ff\u31f0-\u31ff"  # Japanese syllables
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # Chinese characters
+    "\uac00-\ud7a3"  # Korean syllables, whose words carry their particles with them
+)
+_MARKS = "\u0610-\u061a\u0900-\u0963\u0966-\u0dff"  # signs of Arabic and Indian scripts that Python's \w leaves out
+_EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
+_LETTER = rf"(?:(?![{_SPACELESS}])[^\W_]|[{_MARKS}])"
+_ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
+_ANY_WORD = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|[{_SPACELESS}]+|[{_EMOJI}]")
+_SPACELESS_WORD = re.compile(f"[{_SPACELESS}]")
+_DIACRITIC = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u0652]")
+_LABELS = frozenset({"role", "type"})
+"""Under these names in a message stands what kind of message it is."""
+
+STOP_WORDS = frozenset(
+    """
+    i me my myself we us our ours ourselves you your yours yourself yourselves he him his himself she her hers herself
+    it its itself they them their theirs themselves what which who whom this that these those am is are was were be
+    been being have has had having do does did doing would should could ought cannot can will shall may might must a
+    an the and but if or because as until while of at by for with about against between into through during before
+    after above below to from up down in out on off over under again further then once here there when where why how
+    all any both each few more most other some such no nor not only own same so than too very let
+    """.split()  # noqa: SIM905 - a list of words reads best as one
+)
+"""The English words of every other sentence: https://snowballstem.org/algorithms/english/stop.txt."""
+
+
+def words_of(text: str) -> Iterator[str]:
+    """Return the words of a text, folded: in lower case, without diacritics; spaceless text in its pieces."""
+    if text.isascii():
+        yield from map(_bare, _ASCII_WORD.findall(text.lower()))
+        return
+    for word in _ANY_WORD.findall(fold(text)):
+        if _SPACELESS_WORD.match(word):
+            yield from word
+            yield from map("".join, pairwise(word))
+        else:
+            yield _bare(word)
+
+
+def fold(text: str) -> str:
+    """Return a text in lower case, without diacritics and typographic variants."""
+    text = unicodedata.normalize("NFKD", text.replace("’", "'").casefold())
+    return unicodedata.normalize("NFC", _DIACRITIC.sub("", text))
+
+
+def terms_of(text: str) -> list[str]:
+    """Return the terms of a text in order, repeated as they are, those of its first 10,000 words."""
+    words = _ASCII_WORD.findall(text.lower()) if text.isascii() else words_of(text)
+    return list(filter(None, map(_terms.__getitem__, islice(words, MAX_WORDS))))
+
+
+def question_of(text: str) -> list[str]:
+    """Return the terms that a question is about, each once: those of its words that are not in every other sentence.
+
+    A question of nothing but such words is about these.
+    """
+    words = list(dict.fromkeys(words_of(text)))
+    telling = [word for word in words if word not in STOP_WORDS] or words
+    return list(dict.fromkeys(filter(None, map(_terms.__getitem__, telling))))
+
+
+def text_of_message(stored: str) -> str:
+    """Return all that is text in a message: its strings, but for those that say what kind of message it is."""
+    return "\n".join(_strings(decode(stored), names=False))
+
+
+def text_of_entry(key: str, stored: Stored) -> str:
+    """Return all that is text in an entry: its key, and its value's strings and names. Bytes are no text."""
+    if isinstance(stored, bytes):
+        return ""
+    strings = list(_strings(decode(stored), names=True))
+    return "\n".join([key, *strings]) if strings else ""
+
+
+def snippet_of(text: str, weights: Mapping[str, float], chars: int = SNIPPET_CHARS) -> str:
+    """Return the piece of a text that says most of the question, in one line, with … where it was cut.
+
+    Args:
+        text: the text, of which the beginning is looked at.
+        weights: the terms of the question, and how much each says.
+        chars: how long the piece is at the most.
+    """
+    words = text[:SNIPPET_FROM].split()
+    if not words:
+        return ""
+    said = [sum(weights.get(term, 0.0) for term in set(terms_of(word))) if weights else 0.0 for word in words]
+    best, begin, end, total, length = (-1.0, 0, 0), 0, 0, 0.0, 0
+    for end, word in enumerate(words):
+        total += said[end]
+        length += len(word) + 1
+        while length > chars and begin < end:
+            total -= said[begin]
+            length -= len(words[begin]) + 1
+            begin += 1
+        if total > best[0] + 1e-9 or (begin == 0 and total >= best[0] - 1e-9):
+            best = total, begin, end + 1
+    _, begin, end = best
+    piece = " ".join(words[begin:end])[:chars]
+    cut = end < len(words) or len(text) > SNIPPET_FROM or len(piece) < len(" ".join(words[begin:end]))
+    return ("… " if begin else "") + piece + (" …" if cut else "")
+
+
+def _strings(value: Any, *, names: bool) -> Iterator[str]:
+    if isinstance(value, str):
+        if not _is_code(value):
+            yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _strings(item, names=names)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if names:
+                yield name
+            if names or name not in _LABELS or not isinstance(item, str):
+                yield from _strings(item, names=names)
+
+
+def _is_code(text: str) -> bool:
+    """Whether a string is no text but a picture, a hash, something sealed: one long word in ASCII, and not an address."""
+    return len(text) >= CODE_CHARS and text.isascii() and "://" not in text and not _SPACE.search(text)
+
+
+_SPACE = re.compile(r"\s")
+_CONTRACTIONS = frozenset({"s", "m", "d", "t", "re", "ve", "ll"})
+
+
+def _bare(word: str) -> str:
+    """Return a word without what an apostrophe joins to it: Ada's → ada, don't → do, l'amour → amour, o'clock → oclock."""
+    if "'" not in word:
+        return word
+    first, *middle, last = word.split("'")
+    if last in _CONTRACTIONS:
+        return "".join([first.removesuffix("n") if last == "t" else first, *middle])
+    return "".join([*middle, last] if len(first) <= 2 and first not in {"o", "mc"} else [first, *middle, last])
+
+
+class _Terms(dict[str, str]):
+    """The terms of the words met so far, ``""`` for what is none. Half as long to look at as an `lru_cache`, measured."""
+
+    _MOST = 65_536
+
+    def __missing__(self, word: str) -> str:
+        bare = _bare(word)
+        if len(bare) > MAX_WORD_CHARS:
+            return ""  # not kept: it may be as long as a text
+        term = _term(bare)
+        if len(self) >= self._MOST:
+            self.clear()
+        self[word] = term
+        return term
+
+
+_terms = _Terms()
+
+
+def _term(word: str) -> str:
+    return str(_stemmer().stemWord(word)) if word.isascii() and word.isalpha() else word
+
+
+@cache
+def _stemmer() -> Any:
+    # Porter's second stemmer for English: https://snowballstem.org/algorithms/english/stemmer.html. In C: the one in Python
+    # loads thirty languages, 150 ms in the transaction that happens to need it first, and breaks when threads share it.
+    import Stemmer
+
+    return Stemmer.Stemmer("english")

@@ -1,0 +1,1 @@
+"""Access control of the server: rules, tokens and the gate."""

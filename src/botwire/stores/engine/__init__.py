@@ -1,0 +1,1 @@
+"""What stores in a database share: transactions, group commit, change feeds, search."""

@@ -1,0 +1,66 @@
+"""What the stores for event loops have in common: one underneath for callers that wait in place."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from ...plans import Plans
+from ...records import ListChanges, Operation, Permit, Query, Result
+from ...store import OperatedStore, Reader
+from .feeds import AsyncFeed, Hub
+
+S = TypeVar("S", bound=OperatedStore)
+T = TypeVar("T")
+
+
+class AwaitedStore(ABC, Generic[S]):
+    """An `AsyncStore` over a store; how reads and writes get off the event loop is for the subclass to say."""
+
+    _hub: Hub
+
+    def __init__(self, store: S) -> None:
+        self.store = store
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        return self.store.address
+
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self.store.plans
+
+    @abstractmethod
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
+
+    @abstractmethod
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
+    ) -> list[Result]:
+        """As `GuardedStore.write`."""
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        """As `OperatedStore.set_plan`."""
+        await asyncio.to_thread(self.store.set_plan, namespace, plan)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `AsyncStore.changes`."""
+        return self.changes_for(self, namespace, query)
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `GuardedStore.changes_for`."""
+        return AsyncFeed(reader, self._hub, namespace, query)
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await asyncio.to_thread(self.store.close)

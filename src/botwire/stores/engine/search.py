@@ -1,0 +1,338 @@
+"""Search: from a question to the entries and messages that answer it best.
+
+Candidates come from the index of words, by how telling the words are that they hold; the best of them are read, and scored
+anew by their whole text. A word that is in very many texts is not followed to all of them but only to those that hold another,
+rarer word too, so that the time does not grow with the namespace.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from heapq import nlargest
+from itertools import islice
+from typing import Any, TypeAlias
+
+import msgspec
+
+from ...records import Entry, Hit, Message, Search
+from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
+from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
+from ...values import decode
+from .transaction import Account, Place, end_of
+from .vectors import refuse_if_off
+from .word_index import FIRST_MESSAGE, SEQ_BITS, Run, as_json, pending_of
+
+BUDGET = 10_000
+"""Ids that a search follows words to; what a thread does in some 5 ms."""
+SOME = 1_000
+"""Ids that a search follows a word to that is in more texts than that."""
+MAX_TERMS = 32
+"""Terms of a question that are followed: the most telling."""
+MAX_ASKED = 1_000
+"""Terms of a question that are looked at."""
+MAX_COMMON = 3
+"""Words with too many texts that are followed in part; the others count once a text is read."""
+READ = 96
+"""Texts that are read and scored, at the least."""
+NEAREST = 1_000
+"""Texts that are looked at by meaning, as in most experiments with rankings of passages."""
+PASSING = 64
+"""Messages that pass on of their score to their neighbours: the best so many."""
+FEW_ENTRIES = 2_000
+"""Entries with a prefix that are found by their keys."""
+
+_ENTRIES = 1, FIRST_MESSAGE - 1
+_MESSAGES = FIRST_MESSAGE, 2**63 - 1
+_Id: TypeAlias = int
+"""The id of a text in the index; for an entry that is not in it, a negative number."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """Something that was read: what a hit will be, its text and its score."""
+
+    hit: Hit
+    text: str
+    score: float = 0.0
+    changed: int = 0
+    terms: list[str] | None = None
+
+
+@dataclass
+class _Searching:
+    """One search in one namespace, on one snapshot of it."""
+
+    run: Run
+    query: Search
+    now: int
+    place: Place
+    pending: str
+    texts: int
+    words: int
+    weights: dict[str, float] = field(default_factory=dict)
+    read: dict[_Id, _Text] = field(default_factory=dict)
+    seen: set[_Id] = field(default_factory=set)
+    pending_keys: set[str] = field(default_factory=set)
+    unindexed: int = 0
+
+    @property
+    def average(self) -> float:
+        """How many terms a text has on the average."""
+        if self.texts:
+            return self.words / self.texts
+        return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
+
+    def hits(self) -> list[Hit]:
+        """Return the hits."""
+        scores = self._by_words() if self.query.words else {}
+        if self.query.vector is not None:
+            near = self._by_meaning(self.query.vector)
+            scores = fuse(scores, near)
+        return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
+
+    def _by_words(self) -> dict[_Id, float]:
+        """Return ids and scores."""
+        found = self._candidates()
+        for id_ in islice(self._passing(_best_first(found)), self._wanted):
+            self._score(self.read[id_])
+        own = {id_: text.score for id_, text in self.read.items() if text.score}
+        return self._passed_on(own, found)
+
+    def _by_meaning(self, vector: bytes) -> dict[_Id, float]:
+        """Return ids of the nearest texts, and the cosine of the angle between each vector and the question's."""
+        near: dict[_Id, float] = {}
+        query = self.query
+        for low, high in self._ranges():
+            if high >= FIRST_MESSAGE:
+                sessions = self.place, low >> SEQ_BITS, high >> SEQ_BITS
+                near |= _cosines(self.run("nearest_messages", (*sessions, query.model, vector, NEAREST)))
+            if low < FIRST_MESSAGE:
+                keys = self.place, query.prefix, end_of(query.prefix)
+                rows = _cosines(self.run("nearest_entries", (*keys, query.model, vector, NEAREST, self.now)))
+                near |= {id_: rows[key] for id_, key in self._ids_of(list(rows)).items()}
+        if query.half_life is None:
+            return near
+        passing = islice(self._passing(ranked(near)), self._wanted)
+        return {id_: near[id_] * self._fresh(self.read[id_]) for id_ in passing}
+
+    @property
+    def _wanted(self) -> int:
+        """How many texts are read and scored."""
+        return max(READ, 3 * self.query.limit)
+
+    def _ids_of(self, keys: list[str]) -> dict[_Id, str]:
+        """Return ids of entries by their keys, reading those that were not read."""
+        known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
+        for row in self.run(
+            "entries_named", (self.place, as_json([key for key in keys if key not in known]), self.now)
+        ):
+            self.unindexed += 1
+            self._keep_entry(-self.unindexed, Entry(*row))
+            known[row[0]] = -self.unindexed
+        self.seen.update(known.values())
+        return {known[key]: key for key in keys if key in known}
+
+    # Words → candidates
+
+    def _candidates(self) -> dict[_Id, float]:
+        """Return ids of texts that hold words of the question, with the sum of what these say."""
+        ranges = self._ranges()
+        self._read_pending(ranges)
+        counted = self._counted()
+        scores: dict[_Id, float] = {}
+        names = [term for term, _ in counted]
+        weights = [self.weights[term] for term, _ in counted]
+        short, budget = 0, BUDGET
+        while short < len(counted) and counted[short][1] <= budget:
+            budget -= counted[short][1]
+            short += 1
+        for low, high in ranges:
+            each = self.place, as_json(names[:short]), low, high
+            for index, id_ in self.run("texts_with_each", each):
+                scores[id_] = scores.get(id_, 0.0) + weights[index]
+            for index in range(short, min(short + MAX_COMMON, len(names))):
+                least = weights[index - 1] if index > short else 0.0
+                for id_ in self._common(names[: index + 1], low, high, alone=len(scores) < READ):
+                    scores[id_] = scores.get(id_, least) + weights[index]
+        for id_, text in self.read.items():
+            score = sum(self.weights.get(term, 0.0) for term in set(self._terms(text)))
+            if score:
+                scores[id_] = score
+        return self._with_prefix(scores)
+
+    def _with_prefix(self, scores: dict[_Id, float]) -> dict[_Id, float]:
+        """Leave out the entries without the prefix, if those with it are few; else each is looked at when it is read."""
+        if not self.query.entries or not self.query.prefix:
+            return scores
+        bounds = self.place, self.query.prefix, end_of(self.query.prefix), FEW_ENTRIES + 1
+        few = {id_ for (id_,) in self.run("some_texts_of_entries", bounds)}
+        if len(few) > FEW_ENTRIES:
+            return scores
+        return {id_: score for id_, score in scores.items() if id_ < 0 or id_ >= FIRST_MESSAGE or id_ in few}
+
+    def _counted(self) -> list[tuple[str, int]]:
+        """Return the terms to follow and how many texts hold each, the rarest first; and weigh all of them."""
+        terms = question_of(self.query.text)[:MAX_ASKED]
+        indexed = {terms[index]: count for index, count in self.run("count_texts", (self.place, as_json(terms)))}
+        pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
+        texts = self.texts + len(self.read)
+        counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
+        self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
+        return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
+
+    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
+        """Return ids of texts with the last of these terms: with one of the others too, and if need be the newest alone."""
+        *rarer, common = names
+        found: set[_Id] = set()
+        if rarer:
+            both = self.place, common, as_json(rarer), low, high, SOME
+            found.update(id_ for (id_,) in self.run("newest_texts_with_both", both))
+        if alone:
+            found.update(id_ for (id_,) in self.run("newest_texts_with", (self.place, common, low, high, SOME)))
+        return iter(found)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        """Return the ranges of ids to search."""
+        query = self.query
+        if query.messages and query.entries and query.session is None:
+            return [(_ENTRIES[0], _MESSAGES[1])]
+        ranges = [_ENTRIES] if query.entries else []
+        if query.messages and query.session is None:
+            ranges.append(_MESSAGES)
+        elif query.messages:
+            for session, last, _ in self.run("peek_session", (self.place, query.session)):
+                ranges.append(((session << SEQ_BITS) + 1, (session << SEQ_BITS) + last))
+        return ranges
+
+    def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
+        """Read what the index does not know yet."""
+        keys, places = pending_of(self.pending)
+        self.pending_keys.update(keys)
+        self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
+        if keys and self.query.entries:
+            for row in self.run("entries_named", (self.place, as_json(keys), self.now)):
+                self.unindexed += 1
+                self._keep_entry(-self.unindexed, Entry(*row))
+        self.seen.update(self.read)
+
+    # Candidates → hits
+
+    def _passing(self, ids: Iterable[_Id]) -> Iterator[_Id]:
+        """Read what stands behind ids, and return those that are there and that the filters let through."""
+        remaining = iter(ids)
+        while batch := list(islice(remaining, READ)):
+            self._read([id_ for id_ in batch if id_ not in self.seen])
+            yield from (id_ for id_ in batch if id_ in self.read)
+
+    def _read(self, ids: list[_Id]) -> None:
+        self.seen.update(ids)
+        places = [id_ for id_ in ids if id_ >= FIRST_MESSAGE]
+        entries = [id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE]
+        if places:
+            for place, session, *row in self.run("messages_at", (self.place, as_json(places))):
+                message = Message(*row)
+                text = _Text(Hit(0, "", None, message, session), text_of_message(message.stored), 0, message.created)
+                self._keep(place, text, message.stored)
+        if entries:
+            for id_, *row in self.run("entries_at", (self.place, as_json(entries), self.now)):
+                if row[0] not in self.pending_keys:
+                    self._keep_entry(id_, Entry(*row))
+
+    def _keep_entry(self, id_: _Id, entry: Entry) -> None:
+        if entry.key.startswith(self.query.prefix):
+            text = _Text(Hit(0, "", entry), text_of_entry(entry.key, entry.stored), 0, entry.updated)
+            self._keep(id_, text, entry.stored)
+
+    def _keep(self, id_: _Id, text: _Text, stored: Any) -> None:
+        since, until, where = self.query.since, self.query.until, self.query.where
+        in_time = (since is None or since <= text.changed) and (until is None or text.changed < until)
+        if in_time and (not where or _holds(decode(stored), where)):
+            self.read[id_] = text
+
+    def _terms(self, text: _Text) -> list[str]:
+        if text.terms is None:
+            text.terms = terms_of(text.text)
+        return text.terms
+
+    def _score(self, text: _Text) -> None:
+        text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
+
+    def _fresh(self, text: _Text) -> float:
+        return recency((self.now - text.changed) / 1_000_000, self.query.half_life)
+
+    def _passed_on(self, own: dict[_Id, float], found: dict[_Id, float]) -> dict[_Id, float]:
+        """Return ids and scores after messages passed on of theirs to their neighbours.
+
+        Args:
+            own: the scores of those that were read.
+            found: about the scores of others.
+        """
+        final = dict(own)
+        if self.query.messages and self.query.neighbours:
+            messages = ((score, id_) for id_, score in own.items() if id_ >= FIRST_MESSAGE)
+            for score, id_ in nlargest(PASSING, messages):
+                for near, share in self._around(id_):
+                    final[near] = final.get(near, found.get(near, 0.0)) + share * score
+        return final
+
+    def _around(self, id_: _Id) -> Iterator[tuple[_Id, float]]:
+        for distance in range(1, self.query.neighbours + 1):
+            for near in (id_ - distance, id_ + distance):
+                if near >> SEQ_BITS == id_ >> SEQ_BITS:
+                    yield near, FADING**distance
+
+    def _hit(self, id_: _Id, score: float) -> Hit:
+        text = self.read[id_]
+        return msgspec.structs.replace(text.hit, score=score, snippet=snippet_of(text.text, self.weights))
+
+
+def search(run: Run, namespace: str, query: Search, now: int) -> list[Hit]:
+    """Answer a question from the index; `run` runs statements on one snapshot."""
+    for row in run("get_account", (namespace,)):
+        account = Account(*row)
+        refuse_if_off(namespace, account.behind)
+        assert account.id is not None
+        return _Searching(run, query, now, account.id, account.pending, account.texts, account.words).hits()
+    return []
+
+
+def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:
+    """Return the cosines for distances; a vector of zeros has none."""
+    return {found: 1.0 - distance for found, distance in rows if distance is not None}
+
+
+def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
+    """Return ids by score, and of those with the same the newest first; few scores differ, and few ids are ever asked for."""
+    of_score: dict[float, list[_Id]] = {}
+    for id_, score in scores.items():
+        of_score.setdefault(score, []).append(id_)
+    for score in sorted(of_score, reverse=True):
+        yield from sorted(of_score[score], reverse=True)
+
+
+_NOTHING = object()
+
+
+def _holds(value: Any, where: dict[str, Any]) -> bool:
+    return all(_same(_at(value, path), wanted) for path, wanted in where.items())
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what stands at a path of names and numbers with dots between, such as ``data.tags.0``."""
+    for name in path.split("."):
+        if isinstance(value, dict):
+            value = value.get(name, _NOTHING)
+        elif (
+            isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(value)
+        ):
+            value = value[int(name)]
+        else:
+            return _NOTHING
+    return value
+
+
+def _same(value: Any, wanted: Any) -> bool:
+    """Whether two JSON values are the same; True is not 1."""
+    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

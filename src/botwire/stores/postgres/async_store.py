@@ -1,0 +1,48 @@
+"""The store in a PostgreSQL database, for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
+
+from ...records import Operation, Permit, Query, Result, Write
+from ..engine.async_store import AwaitedStore
+from ..engine.feeds import Hub
+from ..engine.vectors import is_about_vectors
+from .store import PostgresStore
+
+__all__ = ["AsyncPostgresStore", "PostgresStore"]
+
+T = TypeVar("T")
+
+
+class AsyncPostgresStore(AwaitedStore[PostgresStore]):
+    """An `AsyncStore` over a `PostgresStore`, whose threads wait for the server."""
+
+    def __init__(self, store: PostgresStore) -> None:
+        super().__init__(store)
+        self._hub = Hub(self, waker=store.listener)
+
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
+        self.store.check_open()
+        loop = asyncio.get_running_loop()
+        read = partial(self.store.read, namespace, query, permit=permit)
+        return await loop.run_in_executor(self.store.threads, read)
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
+    ) -> list[Result]:
+        """As `GuardedStore.write`, gathered with whatever else is being written to the namespace into one commit."""
+        self.store.check_open()
+        if is_about_vectors(operations):
+            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.begin_vectors)
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
+        return await self.store.queue(namespace).write_async(write, self.store.timeout)

@@ -1,0 +1,474 @@
+"""The store in a PostgreSQL database."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from itertools import groupby
+from typing import TypeVar, cast
+from urllib.parse import urlsplit
+
+from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
+from ...limits import ACCESS, check_timeout
+from ...plans import DAY, Plans
+from ...records import Hit, ListChanges, Operation, Permit, Query, Result, Search, Write, new_id
+from ...store import STALE, Stale
+from ..engine.answer import answer
+from ..engine.clock import Clock
+from ..engine.feeds import Feed
+from ..engine.group_commit import TOO_LATE, CommitQueue, Outcome
+from ..engine.index_builder import Indexed, state
+from ..engine.permits import Row, Run
+from ..engine.pool import Connections
+from ..engine.transaction import PURGE, Transaction
+from ..engine.vectors import is_about_vectors
+from .connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
+from .notify import Listener, Teller
+from .schema import begin_vectors, migrate
+from .unit_of_work import NotAlone, Unit, is_known_beforehand
+
+T = TypeVar("T")
+
+CONNECTIONS = 8
+"""Connections of one store at once. PostgreSQL allows 100 in all by default, and gains nothing from many more than cores."""
+_GRACE = 0.25
+"""Seconds that the server has to say itself that it took too long."""
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+
+class PostgresStore(Indexed):
+    """A `Store` in a PostgreSQL database (14 or newer), which any number of threads, processes and machines may use at once.
+
+    Durable as the server is: with its defaults a write that has returned survives a crash and a power cut, with a
+    synchronous replica also the loss of the machine. A lost connection, a failover, a deadlock are tried again until the
+    timeout; no write happens twice.
+
+    Args:
+        url: ``postgresql://…``, as libpq takes it
+            (https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS).
+        plans: limits for the namespaces; none by default.
+        timeout: seconds that a call may take in all, retries included.
+
+    Raises:
+        InvalidArgument: not such an address.
+        Unavailable: the server cannot be reached, or does not let us in.
+        StoreError: the database cannot be used, or is from a newer botwire.
+    """
+
+    def __init__(self, url: str, *, plans: Plans | None = None, timeout: float = 10.0) -> None:
+        self.address = without_password(url)
+        self._url = url
+        self._plans = plans or Plans()
+        self.timeout = check_timeout(timeout)
+        self._closed = False
+        self._migrated = False
+        self._keeps_vectors = False
+        self._prepares = True
+        self._server_clock = ServerClock()
+        self.listener = Listener(lambda: connect(self._url, self.timeout))
+        self._teller = Teller(self._notify)
+        self._begin_anew()
+        self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
+        self._clock = Clock(self._server_clock)
+
+    def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
+        if is_about_vectors(query):
+            self.begin_vectors()
+        if isinstance(query, Search):
+            self._bring_up_to_date(namespace)
+
+        moment = self._now()
+
+        def attempt(connection: Connection) -> T:
+            if self._server_clock.is_old:
+                self._hear(connection)
+            run = run_on(connection, namespace) if permit is None else GuardedRun(connection, namespace)
+            if isinstance(query, Search):
+                result = cast("T", self._search(connection, namespace, query, moment))
+                if permit is not None:
+                    run("get_version", (ACCESS,))  # as it is now, not as it was in the snapshot
+            else:
+                result = cast("T", answer(run, self._plans, namespace, query, moment))
+            if permit is not None and not run.holds(permit, moment):
+                raise Stale(STALE)
+            return result
+
+        return self._persist(attempt)
+
+    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
+        """Answer from one snapshot, so that all statements see the same."""
+        connection.run_all(namespace, [("begin_snapshot", ()), ("plan_anew", ())])
+        found: list[Hit] = answer(
+            run_on(connection, namespace, in_transaction=True), self._plans, namespace, query, moment
+        )
+        connection.run(namespace, "commit", ())
+        return found
+
+    def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
+    ) -> list[Result]:
+        """As `GuardedStore.write`."""
+        if is_about_vectors(operations):
+            self.begin_vectors()
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
+        return self.queue(namespace).write(write, self.timeout)
+
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self._plans
+
+    def changes(self, namespace: str, query: ListChanges) -> Feed:
+        """As `Store.changes`."""
+        return Feed(self, namespace, query, self.listener)
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
+
+        Raises:
+            InvalidArgument: there is no such plan.
+        """
+        if plan is not None:
+            self._plans.check(plan)
+        self._persist(lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._now() // DAY)))
+
+    def _index_state(self, namespace: str) -> str | None:
+        return self._persist(lambda connection: state(run_on(connection, namespace), namespace))
+
+    def _change(self, namespace: str, change: Callable[[Transaction, Run], T]) -> T:
+        def attempt(connection: Connection) -> T:
+            unit = Unit(connection, namespace)
+            unit.begin(self.timeout)
+            transaction = Transaction(unit.run, self._plans, self._clock.now())
+            result = change(transaction, unit.run)
+            transaction.finish()
+            if unit.commit():
+                self.tell(namespace)
+            return result
+
+        return self._persist(attempt)
+
+    def begin_vectors(self) -> None:
+        """See that there is a place for vectors, or raise `InvalidArgument`: that takes the extension pgvector."""
+        if not self._keeps_vectors:
+            self._persist(lambda connection: begin_vectors(connection.raw, self.address, self.timeout))
+            self._keeps_vectors = True
+
+    def close(self) -> None:
+        """As `Store.close`."""
+        self._closed = True
+        self.threads.shutdown()
+        self._teller.close()
+        self.listener.close()
+        self._connections.close()
+
+    def check_open(self) -> None:
+        """Raise `StoreError` when the store is closed."""
+        if self._closed:
+            raise StoreError("the store is closed; open a new one")
+
+    def queue(self, namespace: str) -> CommitQueue:
+        """Return where the writes of a namespace gather; namespaces are committed side by side."""
+        queue = self._queues.get(namespace)
+        if queue is None:
+            with self._mutex:
+                queue = self._queues.setdefault(namespace, CommitQueue(self._commit, threads=self.threads))
+        return queue
+
+    # Those who watch
+
+    def tell(self, namespace: str) -> None:
+        """Have those who watch a namespace told soon, in whatever process."""
+        self._teller.tell(namespace)
+
+    def _notify(self, text: str) -> None:
+        with self._connection(time.monotonic() + 1) as connection:
+            connection.run("", "notify", (text,))
+
+    # The clock
+
+    def _now(self) -> int:
+        """Return the time, outside of any transaction."""
+        moment = self._clock.now()
+        if not self._clock.back or not self._turning.acquire(blocking=False):
+            return moment
+        try:
+            self._go_back()
+        except BotWireError:
+            return moment  # until that works, time stands still
+        finally:
+            self._turning.release()
+        return self._clock.now()
+
+    def transaction(self, unit: Unit, *, may_turn: bool) -> Transaction:
+        """Return a transaction at the time that the server has told."""
+        self._server_clock.hear(unit.time, unit.asked)
+        moment = self._clock.now()
+        if self._clock.back and may_turn:
+            raise _Turned
+        return Transaction(unit.run, self._plans, moment, keep_answers=self._clock.leaps())
+
+    def _go_back(self) -> None:
+        """Remove what has expired by the latest time there was, before time goes on from an earlier one."""
+        latest, after = self._clock.latest, ""
+        while True:
+            page = self._persist(_asks("expiring", (latest, after, PURGE)))
+            for (after,) in page:
+                self._change(after, partial(_purge, after))
+            if len(page) < PURGE:
+                break
+        self._persist(_asks("redate_answers", (self._server_clock(),)))
+        self._clock.go_back(0)
+
+    # Connections
+
+    def _begin_anew(self) -> None:
+        """At the beginning, and in a forked child."""
+        self.listener.begin_anew()
+        self._teller.begin_anew()
+        self._mutex = threading.Lock()
+        self._turning = threading.Lock()
+        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
+        self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
+
+    def _connect(self) -> Connection:
+        try:
+            connection = connect(self._url, self.timeout)
+        except psycopg.Error as error:
+            raise _mapped(self.address, error) from error
+        try:
+            if not self._migrated:
+                migrate(connection.raw, self.address)
+                self._migrated = True
+            connection.prepares = False  # for once, it says nothing about a pooler
+            self._hear(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise _mapped(self.address, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _hear(self, connection: Connection) -> None:
+        ((there,),) = connection.run("", "time", ())
+        self._server_clock.hear(there, connection.asked)
+
+    @contextmanager
+    def _connection(self, deadline: float) -> Iterator[Connection]:
+        """Lend a connection until a deadline."""
+        if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise Timeout(TOO_LATE.format(self.timeout))
+        try:
+            connection = self._connections.take()
+            while not connection.is_alive():
+                self._connections.drop(connection)
+                connection = self._connections.take()
+            connection.deadline = deadline + _GRACE
+            connection.prepares = self._prepares
+            try:
+                yield connection
+            finally:
+                if connection.settle():
+                    self._connections.give(connection)
+                else:
+                    self._connections.drop(connection)
+        finally:
+            self._slots.release()
+
+    def _persist(self, attempt: Callable[[Connection], T]) -> T:
+        """Do what does no harm when it is done again until it is done."""
+        deadline = time.monotonic() + self.timeout
+        pauses = _pauses()
+        while True:
+            try:
+                with self._connection(deadline) as connection:
+                    return attempt(connection)
+            except (psycopg.Error, Unavailable) as error:
+                if not self._may_pass(error, deadline, next(pauses)):
+                    raise _mapped(self.address, error) from error
+
+    def _may_pass(self, error: Exception, deadline: float, pause: float) -> bool:
+        """Whether to try again, after a pause that this has made."""
+        if not _is_passing(error) or time.monotonic() + pause >= deadline:
+            return False
+        if isinstance(error, psycopg.errors.InvalidSqlStatementName | psycopg.errors.DuplicatePreparedStatement):
+            self._prepares = False  # a pooler that lends another connection to each transaction is between
+        time.sleep(pause)
+        return True
+
+    # Commits
+
+    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for together, some in groupby(writes, is_known_beforehand):
+            for group in [list(some)] if together else [[write] for write in some]:
+                outcomes += self._commit_group(group)
+        return outcomes
+
+    def _commit_group(self, writes: Sequence[Write]) -> list[Outcome]:
+        """Commit writes in one transaction, and if its answer is lost find out whether it happened."""
+        deadline = time.monotonic() + self.timeout
+        mark = None if all(write.idempotency_key for write in writes) else "\x01" + new_id()
+        told: list[Outcome] | None = None
+        pauses = _pauses()
+        new_ids = may_turn = True
+        self._now()
+        while True:
+            attempt = _Attempt(self, writes, mark, new_ids=new_ids, may_turn=may_turn)
+            try:
+                with self._connection(deadline) as connection:
+                    return attempt.run(connection, told, deadline)
+            except _Turned:
+                self._now()
+                may_turn = False
+                continue
+            except NotAlone:
+                return [outcome for write in writes for outcome in self._commit_group([write])]
+            except BotWireError as error:
+                if not isinstance(error, Unavailable):
+                    return [error] * len(writes)
+                failure: Exception = error
+            except psycopg.Error as error:
+                failure = error
+            told = attempt.outcomes or told
+            new_ids = False
+            if not self._may_pass(failure, deadline, next(pauses)):
+                return [self._failure(failure, uncertain=told is not None)] * len(writes)
+
+    def _failure(self, error: Exception, *, uncertain: bool) -> BotWireError:
+        if uncertain:
+            return Timeout(f"{self.address}: the connection was lost during a commit; the write may have happened")
+        return _mapped(self.address, error)
+
+
+def _asks(name: str, values: Row) -> Callable[[Connection], list[Row]]:
+    """Return what runs a statement that is about all namespaces."""
+    return lambda connection: connection.run("", name, values)
+
+
+def _purge(namespace: str, transaction: Transaction, _: Run) -> None:
+    transaction.purge(namespace)
+
+
+class _Turned(Exception):
+    """The server's clock was set back since it was last heard of: see to that before anything is written."""
+
+
+class _Attempt:
+    """One try to commit some writes. ``outcomes`` is set from when they may have been committed."""
+
+    def __init__(
+        self, store: PostgresStore, writes: Sequence[Write], mark: str | None, *, new_ids: bool, may_turn: bool
+    ) -> None:
+        self._store = store
+        self._writes = writes
+        self._mark = mark
+        self._new_ids = new_ids
+        self._may_turn = may_turn
+        self.outcomes: list[Outcome] | None = None
+
+    def run(self, connection: Connection, told: list[Outcome] | None, deadline: float) -> list[Outcome]:
+        """Commit and return the outcomes, or those told if it had happened when they were told."""
+        unit = Unit(connection, self._writes[0].namespace, self._writes, new_ids=self._new_ids)
+        has_happened = unit.begin(deadline - time.monotonic(), self._mark if told is not None else None)
+        outcomes = told if told is not None and has_happened else self._apply(unit)
+        connection.unreplicated = False
+        try:
+            # Also what has happened, whose lock is committed: nobody may have waited for its replica.
+            is_listened_to = unit.commit()
+        except psycopg.Error as error:
+            if _is_lost(error):
+                self.outcomes = outcomes
+            raise
+        if is_listened_to:
+            self._store.tell(self._writes[0].namespace)
+        if connection.unreplicated:
+            raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
+        return outcomes
+
+    def _apply(self, unit: Unit) -> list[Outcome]:
+        transaction = self._store.transaction(unit, may_turn=self._may_turn)
+        alone = len(self._writes) == 1
+        outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
+        transaction.finish()
+        if self._mark is not None:
+            transaction.remember(self._writes[0].namespace, self._mark, "")
+        return outcomes
+
+
+def without_password(url: str) -> str:
+    """Return an address as it may be shown, or raise `InvalidArgument` when it is none."""
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+        parts = urlsplit(url)
+    except (psycopg.Error, ValueError):
+        # Not "from": that message could hold the password.
+        raise InvalidArgument("not an address: write postgresql://user:password@host:5432/database") from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    return f"{shown}?{query}" if query else shown
+
+
+def _pauses() -> Iterator[float]:
+    pause = _FIRST_PAUSE
+    while True:
+        # Drawn at random, so that those who were cut off together do not come back together.
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether an error leaves open what has become of a commit."""
+    return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
+
+
+_PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
+"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock; two who began one namespace, or a
+message that is there already."""
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, Unavailable):
+        return True
+    assert isinstance(error, psycopg.Error)
+    return _is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
+
+
+def _mapped(address: str, error: Exception) -> BotWireError:
+    if isinstance(error, BotWireError):
+        return error
+    assert isinstance(error, psycopg.Error)
+    # The details of an error can hold values, its first line does not.
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    state = error.sqlstate or ""
+    for states, cls, text in _MAPPED:
+        if isinstance(error, Late) or state.startswith(states):
+            return cls(f"{address}: {text} ({said})")
+    if not state or _is_passing(error):
+        return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
+    return StoreError(f"{address}: PostgreSQL failed: {said}")
+
+
+_MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
+    (("55P03", "57014", "25P03", "25P04"), Timeout, "no answer in time; nothing was written, try again"),
+    (("53100",), StoreError, "the server's disk is full; nothing was written. Make room, then go on"),
+    (("53",), Unavailable, "the server has no room for more; nothing was written"),
+    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
+    (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
+)

@@ -1,0 +1,45 @@
+"""The store in one SQLite file, for event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import TypeVar
+
+from ...records import Operation, Permit, Query, Result, Write
+from ..engine.answer import is_short
+from ..engine.async_store import AwaitedStore
+from ..engine.feeds import Hub
+from .store import SqliteStore
+
+T = TypeVar("T")
+
+
+class AsyncSqliteStore(AwaitedStore[SqliteStore]):
+    """An `AsyncStore` over a `SqliteStore`.
+
+    A short read runs at once on the event loop: by key it takes some microseconds, a hop to a thread and back takes ten
+    times as long. Long reads and commits run on threads.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        super().__init__(store)
+        self._hub = Hub(self, glance=store.glance)
+
+    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+        """As `GuardedStore.read`."""
+        if is_short(query):
+            return self.store.read(namespace, query, permit=permit)
+        return await asyncio.to_thread(self.store.read, namespace, query, permit=permit)
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        permit: Permit | None = None,
+    ) -> list[Result]:
+        """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
+        write = Write(namespace, tuple(operations), idempotency_key, permit)
+        return await self.store.commits.write_async(write, self.store.timeout)

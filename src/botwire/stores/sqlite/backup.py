@@ -1,0 +1,257 @@
+"""Copies of a SQLite file: taken while it is in use, and put back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeAlias
+
+import apsw
+
+from ...errors import InvalidArgument, StoreError
+from ...records import now
+from .lock import lock_for
+from .store import APPLICATION_ID, Connection, mapped, schema_version
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Is told after each step how many bytes are copied, and of how many."""
+
+STEP = 256
+"""Pages copied at once: a megabyte, some milliseconds."""
+_BESIDE = ("-wal", "-journal", "-shm")
+
+
+def backup(path: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
+    """Copy a file to another one, as it is at one moment, while others read and write it.
+
+    The copy holds every write that had returned when this was called. Writers do not wait for it; what they write meanwhile
+    is not in it and stays in ``-wal`` until the copy is done. The copy is checked, is on disk, and takes the place of an
+    older one in one step: whatever happens, `target` is a whole backup, the old one or the new one.
+
+    Args:
+        path: the file to copy.
+        target: where to; a backup that is there is replaced, anything else is not.
+        progress: is told how far it is.
+
+    Returns:
+        The bytes of the copy.
+
+    Raises:
+        StoreError: the file is not there, is damaged, or is none of botwire; or the disk is full. An older backup is kept.
+        InvalidArgument: the target is something else than a backup.
+    """
+    path, target = _absolute(path), _absolute(target)
+    _check_target(target)
+    with opened(path) as source, _part_of(target) as part:
+        _copy_into(part, source, progress)
+        size = part.stat().st_size
+        part.replace(target)
+        _sync(target.parent)
+    return size
+
+
+def restore(
+    backup: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> int:
+    """Put a backup back as the file of a store: all of it or, whatever happens, nothing.
+
+    Versions go on from numbers that were never used: whoever watched before is told so (`ChangesLost`) instead of missing what
+    is written now, and compare-and-set with a version from before fails.
+
+    Args:
+        backup: the copy, which is checked first.
+        path: the file, which nobody may have open.
+        force: replace what a file holds that is there.
+        progress: is told how far it is.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        StoreError: the backup is not there, is damaged, or is from a newer botwire; or the file is in use, or is damaged.
+        InvalidArgument: the file holds something, and `force` was not said.
+    """
+    backup, path = _absolute(backup), _absolute(path)
+    if backup == path:
+        raise InvalidArgument("a file cannot be restored from itself")
+    with opened(backup) as source:
+        _check_whole(source, backup)
+        if path.exists() and path.stat().st_size:
+            _replace(path, source, force=force, progress=progress)
+        else:
+            _create(path, source, progress)
+    return path.stat().st_size
+
+
+@contextlib.contextmanager
+def opened(path: Path, *, timeout: float = 10.0) -> Iterator[Connection]:
+    """Open a file that is there and is one of botwire, and see it as it is at this moment for as long as it is open."""
+    if not path.is_file():
+        raise StoreError(f"there is no file {path}")
+    try:
+        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+    except apsw.Error as error:
+        raise mapped(path, error) from error
+    try:
+        connection.set_busy_timeout(int(timeout * 1000))
+        connection.execute("BEGIN")
+        if not schema_version(connection, path):
+            raise StoreError(f"{path} is empty, and not a file of botwire")
+        yield connection
+    except apsw.Error as error:
+        raise mapped(path, error) from error
+    finally:
+        connection.close()
+
+
+# A new file
+
+
+def _create(path: Path, source: Connection, progress: Progress | None) -> None:
+    for suffix in _BESIDE:
+        if Path(f"{path}{suffix}").exists():
+            raise StoreError(f"{path}{suffix} is left of another file and would damage this one: move it away first")
+    with _part_of(path) as part:
+        _copy_into(part, source, progress, restoring=True)
+        if path.exists():  # and is empty
+            part.replace(path)
+        else:
+            os.link(part, path)  # which fails if somebody else made it meanwhile
+        _sync(path.parent)
+
+
+@contextlib.contextmanager
+def _part_of(target: Path) -> Iterator[Path]:
+    """Make an unfinished file beside a target, for its owner only, and remove it if it has not become the target."""
+    try:
+        file, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+    except OSError as error:
+        raise StoreError(f"nothing can be written to {target.parent}: {error.strerror}") from error
+    os.close(file)
+    part = Path(name)
+    try:
+        yield part
+    except OSError as error:
+        raise StoreError(f"{target} cannot be written: {error.strerror}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _copy_into(part: Path, source: Connection, progress: Progress | None, *, restoring: bool = False) -> None:
+    try:
+        copy = Connection(str(part))
+        try:
+            copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+            _copy(source, copy, progress)
+            if restoring:
+                _begin_new_versions(copy)
+            copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, with nothing beside it
+            _check_whole(copy, Path(source.filename))
+        finally:
+            copy.close()
+    except apsw.Error as error:
+        raise mapped(part, error) from error
+    _sync(part)
+
+
+# A file that is there
+
+
+def _replace(path: Path, source: Connection, *, force: bool, progress: Progress | None) -> None:
+    """Copy over what is there, in one transaction."""
+    lock = lock_for(str(path))
+    lock.acquire(0)
+    try:
+        target = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
+        try:
+            _seize(target, path)
+            if not force and (count := target.execute("SELECT count(*) FROM namespaces").get):
+                raise InvalidArgument(
+                    f"{path} holds {count} namespace{'s'[: count > 1]}: add --force to replace all of it"
+                )
+            _copy(source, target, progress)
+            _begin_new_versions(target)
+        finally:
+            target.close()
+    except apsw.Error as error:
+        raise mapped(path, error) from error
+    finally:
+        lock.release()
+        lock.close()
+
+
+def _seize(target: Connection, path: Path) -> None:
+    """Keep everybody else out until the connection is closed."""
+    try:
+        schema_version(target, path)
+        # Neither is possible while anybody has it open: https://www.sqlite.org/wal.html, section 2.2.
+        target.execute("PRAGMA journal_mode = DELETE; PRAGMA locking_mode = EXCLUSIVE").fetchall()
+        target.execute("BEGIN EXCLUSIVE; COMMIT")
+    except apsw.BusyError as error:
+        raise StoreError(f"{path} is in use: stop the server and every program that has it open first") from error
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        beside = ", ".join(f"{path.name}{suffix}" for suffix in _BESIDE)
+        raise StoreError(
+            f"{path} is damaged or no database, and is left alone: move it and what is beside it ({beside}) away, then "
+            "restore again"
+        ) from error
+
+
+# What both share
+
+
+def _copy(source: Connection, target: Connection, progress: Progress | None) -> None:
+    """Copy page by page. The source has a transaction open, so that all of it is of one moment."""
+    size = source.pragma("page_size")
+    with target.backup("main", source, "main") as copying:
+        while not copying.done:
+            copying.step(STEP)
+            if progress is not None:
+                progress((copying.page_count - copying.remaining) * size, copying.page_count * size)
+
+
+def _begin_new_versions(connection: Connection) -> None:
+    """Go on from the time in microseconds, which is ahead of all that was written since the backup, and of an earlier restore."""
+    connection.execute("UPDATE namespaces SET version = max(version + 1, ?)", (now(),))
+
+
+def _check_whole(connection: Connection, path: Path) -> None:
+    found = [text for (text,) in connection.execute("PRAGMA integrity_check(1)")]
+    if found != ["ok"]:
+        raise StoreError(f"{path} is damaged ({found[0]}): restore a backup, or salvage it with SQLite's .recover")
+
+
+def _check_target(target: Path) -> None:
+    """Raise `InvalidArgument` unless there is nothing at the target, or a backup (which is not in WAL mode)."""
+    if not target.exists():
+        return
+    head = b""
+    if target.is_file():
+        with target.open("rb") as file:
+            head = file.read(100)
+    # https://www.sqlite.org/fileformat2.html#the_database_header
+    ours = head[:15] == b"SQLite format 3" and head[18] == 1 and head[68:72] == APPLICATION_ID.to_bytes(4)
+    if not target.is_file() or (head and not ours):
+        raise InvalidArgument(f"{target} is there, and is not a backup: name another file")
+
+
+def _absolute(path: str | os.PathLike[str]) -> Path:
+    if os.fspath(path) == ":memory:":
+        raise InvalidArgument("a store in memory has no file")
+    return Path(path).absolute()
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

@@ -1,0 +1,1 @@
+"""Stores over other stores: encryption and tracing."""

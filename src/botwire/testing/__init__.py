@@ -1,0 +1,8 @@
+"""The contract of a store as test classes, for stores that others write. Needs pytest and hypothesis."""
+
+from .search import SearchContract
+from .store import ClockContract, StoreContract, WallClock
+from .vectors import VectorContract
+from .watch import WatchContract
+
+__all__ = ["ClockContract", "SearchContract", "StoreContract", "VectorContract", "WallClock", "WatchContract"]

@@ -1,0 +1,381 @@
+"""The contract of watching: what every store must tell of its changes. Beside `botwire.testing`, and used like it.
+
+Needs pytest and hypothesis.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+
+from ..errors import ChangesLost, Conflict
+from ..records import (
+    Append,
+    Change,
+    Clear,
+    Delete,
+    Forget,
+    GetEntry,
+    Increment,
+    ListChanges,
+    ListEntries,
+    ListMessages,
+    ListSessions,
+    Pop,
+    Put,
+    new_id,
+)
+from ..store import Feed, Store
+from ..values import encode
+from .store import exact, messages_of, put
+
+TOO_MANY = 2_400
+"""So many changes, with keys of the longest, are more than a namespace keeps."""
+
+
+class Copy:
+    """What somebody holds who makes every change that he is told of."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, Any] = {}
+        self.sessions: dict[str, list[tuple[str, Any]]] = {}
+        self.version = 0
+
+    def make(self, change: Change) -> None:
+        """Make a change."""
+        assert change.version > self.version
+        self.version = change.version
+        match change.kind:
+            case "set":
+                assert change.entry is not None
+                assert change.key == change.entry.key
+                self.entries[change.entry.key] = exact(change.value)
+            case "delete" | "expire":
+                self.entries.pop(str(change.key), None)
+            case "clear":
+                for key in [key for key in self.entries if key.startswith(str(change.prefix))]:
+                    del self.entries[key]
+            case "append":
+                assert change.message is not None
+                log = self.sessions.setdefault(str(change.session), [])
+                assert change.message.seq == len(log) + 1
+                log.append((change.message.id, exact(change.value)))
+            case "pop":
+                del self.sessions.get(str(change.session), [])[change.left :]
+
+    def follow(self, feed: Feed) -> None:
+        """Make all changes that there are."""
+        while found := feed.next(0).changes:
+            for change in found:
+                self.make(change)
+
+    def check(self, store: Store, namespace: str) -> None:
+        """See that it is the same as what is stored."""
+        stored = {entry.key: exact(entry.value) for entry in store.read(namespace, ListEntries())}
+        assert self.entries == stored
+        logs = {
+            session.name: [
+                (message.id, exact(message.data)) for message in store.read(namespace, ListMessages(session.name))
+            ]
+            for session in store.read(namespace, ListSessions())
+        }
+        assert {name: log for name, log in self.sessions.items() if log} == logs
+
+
+def told(feed: Feed) -> list[Change]:
+    """Return all changes that there are."""
+    changes: list[Change] = []
+    while found := feed.next(0).changes:
+        changes += found
+    return changes
+
+
+def shown(changes: list[Change]) -> list[tuple[Any, ...]]:
+    """Return what matters of changes."""
+    return [
+        (change.kind, change.key if change.prefix is None else change.prefix, change.value)
+        if change.session is None
+        else (change.kind, change.session, change.value if change.left is None else change.left)
+        for change in changes
+    ]
+
+
+class WatchContract:
+    """Give it a fixture ``store`` that yields an empty store; every test in it must pass.
+
+    ``examples`` and ``steps`` set how long the generated tests run.
+    """
+
+    examples = 25
+    steps = 40
+
+    @contextmanager
+    def feed(self, store: Store, after: int | None = 0, **query: Any) -> Iterator[Feed]:
+        """Watch the namespace of the tests."""
+        with closing(store.changes("n", ListChanges(after, **query))) as feed:
+            yield feed
+
+    def test_every_kind_of_change(self, store: Store) -> None:
+        store.write("n", [put("a", 1), put("b", b"x"), Increment("c", 2)])
+        store.write("n", [Append("s", messages_of("one", {"two": 2}))])
+        store.write("n", [Append("s", messages_of("three")), Append("t", messages_of("else"))])
+        store.write("n", [Delete("b"), Delete("none"), Clear("c"), Pop("s", 1), Pop("s", 0), Forget("t"), Forget("u")])
+        with self.feed(store) as feed:
+            changes = told(feed)
+        assert shown(changes) == [
+            ("set", "a", 1),
+            ("append", "s", "one"),
+            ("append", "s", {"two": 2}),
+            ("delete", "b", None),
+            ("clear", "c", None),
+            ("pop", "s", 2),
+            ("pop", "t", 0),
+        ]
+        versions = [change.version for change in changes]
+        assert versions == sorted(set(versions))
+        (entry,) = [change.entry for change in changes if change.entry]
+        assert entry == store.read("n", GetEntry("a"))
+        assert [change.message for change in changes if change.message] == store.read("n", ListMessages("s"))
+
+    def test_from_now_on(self, store: Store) -> None:
+        store.write("n", [put("a", 1)])
+        with self.feed(store, None) as feed, self.feed(store, None) as late:
+            version = feed.begin()
+            assert feed.begin() == version
+            store.write("n", [put("b", 2)])
+            assert shown(told(feed)) == [("set", "b", 2)]
+            late.begin()
+            assert told(late) == []
+            assert feed.begin() > version
+        with closing(store.changes("never", ListChanges())) as feed:
+            assert feed.begin() == 0
+            store.write("never", [put("a", 1)])
+            assert shown(told(feed)) == [("set", "a", 1)]
+
+    def test_going_on_behind_each_change(self, store: Store) -> None:
+        store.write("n", [put(f"k{number}", number) for number in range(5)])
+        store.write("n", [Append("s", messages_of(*range(130)))])
+        store.write("n", [Append("s", messages_of(130)), Append("t", messages_of(1)), put("l", 1)])
+        with self.feed(store) as feed:
+            changes = told(feed)
+        assert len(changes) == 138
+        for index in (0, 1, 5, 6, 60, 134, 135, 136, 137):
+            with self.feed(store, changes[index].version) as feed:
+                assert told(feed) == changes[index + 1 :]
+
+    def test_with_what_is_stored_by_then(self, store: Store) -> None:
+        for number in range(5):
+            store.write("n", [put("k", number), put(f"k{number}", number)])
+        store.write("n", [Append("s", messages_of("a", "b", "c"))])
+        store.write("n", [Pop("s", 2), Append("s", messages_of("d"))])
+        with self.feed(store) as feed:
+            changes = told(feed)
+        assert shown(changes) == [
+            *[("set", f"k{number}", number) for number in range(4)],
+            ("set", "k", 4),
+            ("set", "k4", 4),
+            ("append", "s", "a"),
+            ("pop", "s", 1),
+            ("append", "s", "d"),
+        ]
+
+    def test_only_a_prefix_or_a_session(self, store: Store) -> None:
+        store.write("n", [put("a/1", 1), put("b/1", 1), Append("s", messages_of("s")), Append("a/", messages_of("t"))])
+        store.write(
+            "n", [Delete("b/1"), Clear("a/1x"), Clear("b"), Clear("a"), Forget("s"), Forget("a/"), put("a/2", 2)]
+        )
+        with self.feed(store, prefix="a/") as feed:
+            assert shown(told(feed)) == [("clear", "a/1x", None), ("clear", "a", None), ("set", "a/2", 2)]
+        with self.feed(store, session="s") as feed:
+            assert shown(told(feed)) == [("pop", "s", 0)]
+        with self.feed(store, session="s", prefix="b/") as feed:
+            assert shown(told(feed)) == [("delete", "b/1", None), ("clear", "b", None), ("pop", "s", 0)]
+        with self.feed(store, session="none") as feed:
+            found = feed.next(0)
+            assert found.changes == []
+            version = found.version
+        with self.feed(store, version) as feed:
+            assert told(feed) == []
+
+    def test_what_did_not_happen_is_not_told(self, store: Store) -> None:
+        store.write("n", [put("a", 1)])
+        with self.feed(store, None) as feed:
+            feed.begin()
+            with pytest.raises(Conflict):
+                store.write("n", [put("b", 1), Append("s", messages_of(1)), put("a", 2, if_version=0)])
+            (one,) = messages = messages_of(1)
+            store.write("n", [Append("s", messages)])
+            store.write("n", [Append("s", (one,))])
+            assert shown(told(feed)) == [("append", "s", 1)]
+
+    def test_what_expires_is_told_although_nobody_writes(self, store: Store) -> None:
+        with self.feed(store, None) as feed:
+            feed.begin()
+            store.write(
+                "n", [put("a", 1, ttl=0.5), put("b", 2, ttl=60.0), *[put(f"c{n}", n, ttl=0.5) for n in range(150)]]
+            )
+            copy = Copy()
+            while len(copy.entries) < 152:
+                for change in feed.next(5).changes:
+                    copy.make(change)
+            before = time.monotonic()
+            while len(copy.entries) > 1:
+                found = feed.next(5).changes
+                assert found
+                for change in found:
+                    assert change.kind == "expire"
+                    copy.make(change)
+            assert list(copy.entries) == ["b"]
+            assert time.monotonic() - before < 5
+
+    def test_it_waits(self, store: Store) -> None:
+        with self.feed(store, None) as feed:
+            feed.begin()
+            before = time.monotonic()
+            assert feed.next(0.2).changes == []
+            assert 0.2 <= time.monotonic() - before < 2
+            later = threading.Timer(0.2, lambda: store.write("n", [put("a", 1)]))
+            later.start()
+            assert shown(feed.next(10).changes) == [("set", "a", 1)]
+            assert time.monotonic() - before < 3
+            later.join()
+            store.write("other", [put("a", 1)])
+            assert feed.next(0.05).changes == []
+
+    def test_who_comes_back_too_late(self, store: Store) -> None:
+        store.write("n", [put("first", 1)])
+        with self.feed(store, None) as feed:
+            old = feed.begin()
+        half = TOO_MANY // 2
+        for start in (0, half):
+            store.write("n", [Put(f"{number:0500}", "1") for number in range(start, start + half)])
+        with self.feed(store, old) as feed, pytest.raises(ChangesLost, match="Read everything again") as caught:
+            feed.next(0)
+        now = caught.value.details["version"]
+        with self.feed(store, now + 1) as feed, pytest.raises(ChangesLost):
+            feed.next(0)
+        with self.feed(store, now - half // 2) as feed:
+            assert len(told(feed)) == half // 2
+        with self.feed(store, None) as feed:
+            assert feed.begin() == now
+
+    def test_many_writers_and_somebody_who_copies(self, store: Store) -> None:
+        """Who watches from different places while others write ends up with what is stored."""
+        writers, writes = 4, 40
+        with self.feed(store, None) as feed:
+            feed.begin()
+            copy, late = Copy(), Copy()
+
+            def write(writer: int) -> None:
+                for number in range(writes):
+                    key = f"k{number % 7}"
+                    store.write("n", [put(key, [writer, number]), Append(f"s{number % 3}", messages_of(number))])
+                    if number % 5 == 4:
+                        store.write("n", [Delete(key), Pop(f"s{number % 3}")])
+                    if number % 20 == 19:
+                        store.write("n", [Clear("k1"), Forget("s0")])
+
+            with ThreadPoolExecutor(writers) as threads:
+                done = [threads.submit(write, writer) for writer in range(writers)]
+                while not all(future.done() for future in done):
+                    for change in feed.next(0.1).changes:
+                        copy.make(change)
+            for future in done:
+                future.result()
+            copy.follow(feed)
+        copy.check(store, "n")
+        with self.feed(store) as feed:
+            late.follow(feed)
+        late.check(store, "n")
+
+    def test_a_copy_is_always_the_same(self, store: Store) -> None:
+        run_state_machine_as_test(
+            copies_of(store),
+            settings=settings(
+                max_examples=self.examples,
+                stateful_step_count=self.steps,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+def copies_of(store: Store) -> type[RuleBasedStateMachine]:
+    """Return a state machine that changes a store while one watches all the time and others come back now and then."""
+    keys = st.sampled_from(["a", "a/1", "a/2", "b", "é", "k" * 400])
+    sessions = st.sampled_from(["s", "t"])
+
+    class Model(RuleBasedStateMachine):
+        def __init__(self) -> None:
+            super().__init__()
+            self.namespace = new_id()
+            self.steady, self.coming = Copy(), Copy()
+            self.feed = store.changes(self.namespace, ListChanges(0))
+
+        def write(self, *operations: Any) -> None:
+            store.write(self.namespace, operations)
+
+        @rule(key=keys, value=st.integers() | st.text(max_size=3))
+        def set(self, key: str, value: Any) -> None:
+            self.write(Put(key, encode(value)))
+
+        @rule(some=st.lists(keys, max_size=8), session=sessions, key=keys)
+        def write_several(self, some: list[str], session: str, key: str) -> None:
+            self.write(*[put(name, 1) for name in some], Append(session, messages_of(*some)), Delete(key))
+
+        @rule(key=keys)
+        def expire(self, key: str) -> None:
+            self.write(put(key, 0, ttl=0.001))
+            time.sleep(0.002)
+
+        @rule(prefix=st.sampled_from(["", "a", "a/", "z"]))
+        def clear(self, prefix: str) -> None:
+            self.write(Clear(prefix))
+
+        @rule(session=sessions, count=st.integers(1, 70))
+        def append(self, session: str, count: int) -> None:
+            self.write(Append(session, messages_of(*range(count))))
+
+        @rule(session=sessions, count=st.integers(0, 5), then=st.booleans())
+        def pop(self, session: str, count: int, *, then: bool) -> None:
+            self.write(Pop(session, count), *([Append(session, messages_of("again"))] if then else []))
+
+        @rule(session=sessions)
+        def forget(self, session: str) -> None:
+            self.write(Forget(session))
+
+        @rule()
+        def come_back(self) -> None:
+            with closing(store.changes(self.namespace, ListChanges(self.coming.version, limit=7))) as feed:
+                self.coming.follow(feed)
+            self.coming.entries = {k: v for k, v in self.coming.entries.items() if v != "0"}
+            live = {entry.key: exact(entry.value) for entry in store.read(self.namespace, ListEntries())}
+            assert self.coming.entries == {k: v for k, v in live.items() if v != "0"}
+
+        @rule()
+        def step(self) -> None:
+            for change in self.feed.next(0).changes:
+                self.steady.make(change)
+
+        @invariant()
+        def same(self) -> None:
+            self.steady.follow(self.feed)
+            gone = [key for key in self.steady.entries if store.read(self.namespace, GetEntry(key)) is None]
+            while gone and self.steady.entries.keys() & set(gone):  # which nobody has removed yet
+                for change in self.feed.next(2).changes:
+                    self.steady.make(change)
+            self.steady.check(store, self.namespace)
+
+        def teardown(self) -> None:
+            self.feed.close()
+
+    return Model
