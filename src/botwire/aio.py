@@ -13,7 +13,9 @@ from .history import History, SessionHistory
 from .limits import check_namespace
 from .memory import Memory
 from .namespace import Namespace
-from .records import ListChanges, Message, Operation, Query, Result
+from .operations import Operation, Result
+from .queries import ListChanges, Query
+from .records import Message
 from .search.embedding import Embedder, embedding_of
 from .store import AsyncFeed, AsyncStore
 from .stores import EncryptionKey, async_store, encrypted_store, lease_async_store

@@ -10,8 +10,11 @@ from .bridge import blocking
 from .errors import InvalidArgument
 from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
 from .namespace import Namespace
-from .records import Append, CountMessages, Forget, Hit, ListMessages, Message, NewMessage, Pop, new_id
+from .operations import Append, Forget, NewMessage, Pop
+from .queries import CountMessages, ListMessages
+from .records import Hit, Message
 from .search.arguments import search_query
+from .timestamps import new_id
 from .values import encode_json
 from .watch import Watch, watch_query
 

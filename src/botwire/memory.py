@@ -14,27 +14,19 @@ from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
 from .namespace import Namespace
-from .records import (
-    Clear,
+from .operations import Clear, Delete, Increment, Operation, Put, Result
+from .queries import (
     CountEntries,
-    Delete,
-    Entry,
     GetEntries,
     GetEntry,
     GetUsage,
-    Hit,
-    Increment,
     ListChanges,
     ListEntries,
     ListKeys,
     ListSessions,
-    Operation,
-    Put,
     Query,
-    Result,
-    Session,
-    Usage,
 )
+from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
 from .search.embedding import Embedder, embedding_of
 from .store import Feed, Store

@@ -10,7 +10,9 @@ import msgspec
 
 from .errors import AuthError, InvalidArgument, StorageExceeded
 from .limits import check_count
-from .records import Hit, ListChanges, ListTexts, Operation, Query, Result, Search, SetVectors, Vector
+from .operations import Operation, Result, SetVectors, Vector
+from .queries import ListChanges, ListTexts, Query, Search
+from .records import Hit
 from .search.arguments import check_by
 from .search.embedding import Embedding
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from .errors import BotWireError
+from .operations import Operation, Permit, Result
 from .plans import Plans
-from .records import Changes, ListChanges, Operation, Permit, Query, Result
+from .queries import ListChanges, Query
+from .records import Changes
 
 T = TypeVar("T")
 

@@ -9,7 +9,8 @@ from typing import Self
 from .bridge import blocking
 from .errors import InvalidArgument
 from .limits import MAX_TTL_SECONDS, check_count, check_name, check_prefix
-from .records import Change, Changes, ListChanges
+from .queries import ListChanges
+from .records import Change, Changes
 from .store import AsyncFeed, Feed
 
 

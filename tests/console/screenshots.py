@@ -10,9 +10,11 @@ import msgspec
 
 from botwire import Memory, QuotaExceeded
 from botwire.limits import ACCESS
-from botwire.records import Put, Sample, now
+from botwire.operations import Put
+from botwire.records import Sample
 from botwire.server.operator import OnStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.timestamps import now
 from tests.console.browser import browser
 from tests.servers import Server
 

@@ -8,13 +8,13 @@ from contextlib import closing
 import pytest
 
 from botwire import generate_key
-from botwire.records import new_id
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
+from botwire.timestamps import new_id
 
 
 class InAFile:

@@ -7,7 +7,8 @@ import sys
 import psycopg
 import pytest
 
-from botwire.records import Clear, GetEntry, Increment, ListKeys
+from botwire.operations import Clear, Increment
+from botwire.queries import GetEntry, ListKeys
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore

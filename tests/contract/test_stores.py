@@ -8,7 +8,8 @@ from contextlib import closing
 import pytest
 
 from botwire import InvalidArgument, Memory
-from botwire.records import CountEntries, Increment
+from botwire.operations import Increment
+from botwire.queries import CountEntries
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.testing import StoreContract

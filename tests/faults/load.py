@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import apsw
 
-from botwire.records import Append, Delete, Increment, ListEntries, ListMessages, NewMessage, Operation, Put
+from botwire.operations import Append, Delete, Increment, NewMessage, Operation, Put
+from botwire.queries import ListEntries, ListMessages
 from botwire.stores.sqlite.store import SqliteStore
 
 SESSION = "shared"

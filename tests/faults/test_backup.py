@@ -8,7 +8,7 @@ import threading
 import time
 
 from botwire import Memory
-from botwire.records import GetUsage, ListEntries, ListMessages, ListSessions
+from botwire.queries import GetUsage, ListEntries, ListMessages, ListSessions
 from botwire.stores.http.store import HttpStore
 from botwire.stores.sqlite.check import check
 from tests.faults.scale import rounds

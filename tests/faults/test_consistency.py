@@ -8,7 +8,8 @@ import threading
 import time
 
 from botwire import Conflict, Timeout, Unavailable
-from botwire.records import Append, Delete, GetEntry, Increment, ListMessages, NewMessage, Put
+from botwire.operations import Append, Delete, Increment, NewMessage, Put
+from botwire.queries import GetEntry, ListMessages
 from botwire.stores.http.store import HttpStore
 from botwire.values import encode
 from tests.faults.forked import ForkedServer

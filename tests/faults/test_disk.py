@@ -10,7 +10,8 @@ import random
 import pytest
 
 from botwire import BotWireError, StoreError, Timeout
-from botwire.records import GetEntry, Increment, ListEntries
+from botwire.operations import Increment
+from botwire.queries import GetEntry, ListEntries
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.disk import FailingSync

@@ -14,18 +14,8 @@ import apsw
 import pytest
 
 from botwire import BotWireError, Memory, StoreError
-from botwire.records import (
-    Append,
-    CountEntries,
-    GetEntry,
-    GetUsage,
-    Increment,
-    ListEntries,
-    ListMessages,
-    ListSessions,
-    NewMessage,
-    Put,
-)
+from botwire.operations import Append, Increment, NewMessage, Put
+from botwire.queries import CountEntries, GetEntry, GetUsage, ListEntries, ListMessages, ListSessions
 from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.scale import rounds
 from tests.servers import Server

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from botwire import wire
 from botwire.errors import BY_CODE, BotWireError
-from botwire.records import Append, Clear, Delete, Entry, Forget, Increment, Message, NewMessage, Put, Session, Usage
+from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMessage, Put
+from botwire.records import Entry, Message, Session, Usage
 from botwire.testing import json_values, names, values
 from botwire.values import encode, encode_json
 from tests.environments import ROOT, environment

@@ -11,7 +11,8 @@ from langchain_core.load import load
 from langchain_core.messages import AIMessage, HumanMessage
 
 from botwire import BotWireChatHistory, BotWireError, InvalidValue, Memory
-from botwire.records import Append, Clear, Delete, Forget, GetEntries, GetEntry, ListEntries, ListKeys, ListMessages
+from botwire.operations import Append, Clear, Delete, Forget
+from botwire.queries import GetEntries, GetEntry, ListEntries, ListKeys, ListMessages
 from botwire.stores.http.store import HttpStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import messages_of, put

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from botwire import BotWireError
-from botwire.records import Increment
+from botwire.operations import Increment
 from botwire.stores.sqlite.store import SqliteStore
 from tests.faults.disk import PowerCut
 from tests.faults.load import Writer, check, check_file

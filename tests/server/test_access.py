@@ -17,15 +17,16 @@ import pytest
 
 from botwire import AuthError, InvalidArgument, Memory
 from botwire.limits import ACCESS
-from botwire.records import GetEntry, ListNamespaces, Permit, Put
+from botwire.operations import Permit, Put
+from botwire.queries import GetEntry, ListNamespaces
 from botwire.server.access.rules import TABLE
 from botwire.server.app import create_app
 from botwire.server.operator import OnStore, Remote
 from botwire.store import Stale
-from botwire.stores import default_token
+from botwire.stores.address import default_token
 from botwire.stores.engine.statements import load_queries
 from botwire.stores.http.store import HttpStore
-from botwire.stores.postgres.connection import SQL_FOLDER
+from botwire.stores.postgres.statements import SQL_FOLDER
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from botwire import InvalidArgument, Memory, QuotaExceeded, StorageExceeded
+from botwire.operations import Append, NewMessage, Put
 from botwire.plans import DAY, Plan, Plans, load_plans
-from botwire.records import Append, NewMessage, Put, new_id, now
 from botwire.stores import open_to_serve
 from botwire.stores.http.store import HttpStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.timestamps import new_id, now
 from tests.servers import Server
 
 TIGHT = """

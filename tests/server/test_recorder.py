@@ -9,13 +9,14 @@ import pytest
 
 from botwire import Memory
 from botwire.limits import ACCESS
-from botwire.records import ListEntries, moment
+from botwire.queries import ListEntries
 from botwire.server.access.gate import Gate
 from botwire.server.access.rules import Caller
 from botwire.server.telemetry import usage_history
 from botwire.server.telemetry.usage_history import Recorder
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.timestamps import moment
 from tests.server.test_access import call
 from tests.servers import Server
 

@@ -19,10 +19,11 @@ import apsw
 import pytest
 
 from botwire import AsyncMemory, AuthError, ChangesLost, Conflict, InvalidArgument, Memory, Unavailable
-from botwire.records import Append, ListChanges, NewMessage, Put, Write
+from botwire.operations import Append, NewMessage, Put, Write
+from botwire.queries import ListChanges
 from botwire.server.operator import OnStore
 from botwire.stores.engine.statements import load_migrations
-from botwire.stores.sqlite.store import APPLICATION_ID, SQL_FOLDER, SqliteStore
+from botwire.stores.sqlite.connection import APPLICATION_ID, SQL_FOLDER, SqliteStore
 from tests.servers import Server
 
 

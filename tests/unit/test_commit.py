@@ -11,7 +11,7 @@ import pytest
 
 import botwire
 from botwire import Memory, StoreError, Timeout, Unavailable
-from botwire.records import Write
+from botwire.operations import Write
 from botwire.stores.engine import group_commit as module
 from botwire.stores.engine.group_commit import CommitQueue
 

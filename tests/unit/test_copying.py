@@ -14,29 +14,25 @@ import psycopg
 import pytest
 
 from botwire import Conflict, Memory, StoreError
-from botwire.migrate.copy import PAGE, checksum_of, copy
+from botwire.migrate.copy import checksum_of, copy
+from botwire.migrate.walk import PAGE
+from botwire.operations import Append, Delete, Forget, NewMessage, Pop, Put
 from botwire.plans import Plan, Plans
-from botwire.records import (
-    Append,
+from botwire.queries import (
     CountEntries,
     CountMessages,
-    Delete,
-    Forget,
     GetEntry,
     GetUsage,
     ListEntries,
     ListKeys,
     ListMessages,
     ListSessions,
-    NewMessage,
-    Pop,
-    Put,
-    new_id,
 )
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.timestamps import new_id
 from tests.cutter import Cutter
 
 THROW_OUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'botwire'"
@@ -174,7 +170,7 @@ def test_what_is_there_is_not_lost_unasked(source, target):
 
 def test_on_after_a_stop(source, target, monkeypatch):
     """Wherever it is stopped, the next one does the rest."""
-    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
     fill(source)
     written = 0
 
@@ -345,8 +341,8 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
 
 def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
     """Wherever a commit or its answer is lost, and whoever is thrown out: all of it arrives, once."""
-    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
-    monkeypatch.setattr("botwire.migrate.copy.PAGE", 20)
+    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.walk.PAGE", 20)
     source.write("n", [Put(f"k{number:03}", str(number)) for number in range(300)])
     source.write("n", [Append(f"s{number % 7}", (message(number),)) for number in range(200)])
     with closing(Cutter(postgres)) as cutter, closing(PostgresStore(cutter.address(postgres))) as there:

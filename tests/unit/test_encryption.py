@@ -20,7 +20,8 @@ from botwire import (
     StoreError,
     generate_key,
 )
-from botwire.records import Append, GetEntry, ListMessages, NewMessage, Put
+from botwire.operations import Append, NewMessage, Put
+from botwire.queries import GetEntry, ListMessages
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore

@@ -16,33 +16,16 @@ import pytest
 from psycopg import sql
 
 from botwire import AsyncMemory, InvalidArgument, Memory, StorageExceeded, StoreError, Timeout, Unavailable
+from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, Put, SetVectors, Write
 from botwire.plans import Plan, Plans
-from botwire.records import (
-    Append,
-    Clear,
-    CountMessages,
-    Delete,
-    Forget,
-    GetEntry,
-    GetUsage,
-    Increment,
-    ListChanges,
-    ListKeys,
-    ListMessages,
-    NewMessage,
-    Pop,
-    Put,
-    Search,
-    SetVectors,
-    Write,
-    new_id,
-    now,
-)
+from botwire.queries import CountMessages, GetEntry, GetUsage, ListChanges, ListKeys, ListMessages, Search
 from botwire.stores import open_store
 from botwire.stores.engine.statements import load_queries
-from botwire.stores.postgres.connection import _BY_ID, _SQL, _TEXTS, SQL_FOLDER, connect
+from botwire.stores.postgres.connection import connect
+from botwire.stores.postgres.statements import _BY_ID, _SQL, _TEXTS, SQL_FOLDER
 from botwire.stores.postgres.store import PostgresStore
 from botwire.testing.vectors import MODEL, embed
+from botwire.timestamps import new_id, now
 from tests.cutter import Cutter
 from tests.postgres import address_of, database, server_address
 

@@ -13,7 +13,8 @@ from contextlib import closing
 import psycopg
 import pytest
 
-from botwire.records import Increment, ListChanges, Put
+from botwire.operations import Increment, Put
+from botwire.queries import ListChanges
 from botwire.stores import async_store
 from botwire.stores.postgres.notify import Listener, mark_of
 from botwire.stores.postgres.store import PostgresStore

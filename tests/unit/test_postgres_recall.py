@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from botwire import InvalidArgument, Memory
 from botwire.cli import app
-from botwire.records import Append, Clear, Delete, Forget, NewMessage, Pop, Put, Search, new_id
+from botwire.operations import Append, Clear, Delete, Forget, NewMessage, Pop, Put
+from botwire.queries import Search
 from botwire.stores.engine import search, word_index
 from botwire.stores.engine.statements import load_migrations
-from botwire.stores.postgres.connection import _TEXTS, SQL_FOLDER
+from botwire.stores.postgres.statements import _TEXTS, SQL_FOLDER
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.timestamps import new_id
 from tests.postgres import database
 
 

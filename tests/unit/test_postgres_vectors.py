@@ -10,27 +10,15 @@ import pytest
 
 from botwire import InvalidArgument, Memory, StorageExceeded
 from botwire.migrate.copy import copy
+from botwire.operations import Append, Clear, Delete, Forget, NewMessage, Pop, Put, SetVectors, Vector
 from botwire.plans import Plan, Plans
-from botwire.records import (
-    Append,
-    Clear,
-    Delete,
-    Forget,
-    GetUsage,
-    ListTexts,
-    NewMessage,
-    Pop,
-    Put,
-    Search,
-    SetVectors,
-    Vector,
-    new_id,
-)
+from botwire.queries import GetUsage, ListTexts, Search
 from botwire.search.embedding import vectors_of
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import messages_of, put
 from botwire.testing.vectors import MODEL, VectorContract, embed, refuses_vectors, vector
+from botwire.timestamps import new_id
 from tests.postgres import database
 
 

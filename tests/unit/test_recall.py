@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from botwire import AsyncMemory, InvalidArgument, InvalidName, Memory, Unavailable, generate_key
 from botwire.cli import app
-from botwire.records import Search
+from botwire.queries import Search
 from botwire.stores.engine import index_builder, search, word_index
+from botwire.stores.sqlite import connection as connection_module
 from botwire.stores.sqlite.store import SqliteStore
 
 
@@ -166,10 +167,9 @@ def test_common_words_are_followed_in_part(memory, monkeypatch):
 
 def fill_old_file(path, monkeypatch):
     """Write a file as it was before there was an index."""
-    from botwire.stores.sqlite import store as store_module
 
     with monkeypatch.context() as patch:
-        patch.setattr(store_module, "_MIGRATIONS", store_module._MIGRATIONS)
+        patch.setattr(connection_module, "_MIGRATIONS", connection_module._MIGRATIONS)
         with Memory("n", f"sqlite:///{path}") as memory:
             memory.set_many({f"k{number:04}": f"entry {number} blue" for number in range(700)})
             for name in ("s", "t"):

@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from botwire import Conflict, Memory, Timeout
-from botwire.records import Append, Clear, CountEntries, GetEntry, Increment, NewMessage, Put
+from botwire.operations import Append, Clear, Increment, NewMessage, Put
+from botwire.queries import CountEntries, GetEntry
 from botwire.stores.sqlite import served
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore

@@ -13,8 +13,10 @@ import apsw
 import pytest
 
 from botwire import InvalidArgument, Memory, StoreError, Unavailable
-from botwire.records import Append, GetEntries, ListEntries, ListKeys, NewMessage, Put
-from botwire.stores.sqlite.store import APPLICATION_ID, SqliteStore
+from botwire.operations import Append, NewMessage, Put
+from botwire.queries import GetEntries, ListEntries, ListKeys
+from botwire.stores.sqlite.connection import APPLICATION_ID
+from botwire.stores.sqlite.store import SqliteStore
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights in a child")
 
@@ -149,7 +151,7 @@ def test_a_file_put_in_the_place_of_another_is_another_store(tmp_path):
 def test_reads_use_an_index(tmp_path):
     """No statement on a hot path scans a table."""
     from botwire.stores.engine.statements import load_queries
-    from botwire.stores.sqlite.store import SQL_FOLDER
+    from botwire.stores.sqlite.connection import SQL_FOLDER
 
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()

@@ -13,7 +13,9 @@ import time
 import pytest
 
 from botwire import InvalidArgument
-from botwire.stores.http.transport import AsyncTransport, ConnectionFailed, Request, Transport
+from botwire.stores.http.async_transport import AsyncTransport
+from botwire.stores.http.exchange import ConnectionFailed, Request
+from botwire.stores.http.transport import Transport
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

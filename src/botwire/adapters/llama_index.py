@@ -16,18 +16,10 @@ from ..errors import Conflict, InvalidArgument, InvalidValue
 from ..limits import MAX_OPERATIONS, check_count, check_name
 from ..memory import Memory, Options
 from ..namespace import Namespace
-from ..records import (
-    Append,
-    CountMessages,
-    Forget,
-    ListMessages,
-    ListSessions,
-    Message,
-    NewMessage,
-    Operation,
-    Pop,
-    new_id,
-)
+from ..operations import Append, Forget, NewMessage, Operation, Pop
+from ..queries import CountMessages, ListMessages, ListSessions
+from ..records import Message
+from ..timestamps import new_id
 from ..values import encode_json
 
 try:

@@ -13,20 +13,9 @@ from ..aio import AsyncHistory, AsyncMemory
 from ..errors import Conflict, InvalidValue
 from ..limits import MAX_OPERATIONS, check_count, check_name
 from ..memory import Memory, Options
-from ..records import (
-    Append,
-    Delete,
-    Entry,
-    Forget,
-    GetEntries,
-    GetEntry,
-    ListEntries,
-    ListMessages,
-    Message,
-    NewMessage,
-    Operation,
-    Put,
-)
+from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
+from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
+from ..records import Entry, Message
 from ..values import check_json, decode, encode_json
 
 try:

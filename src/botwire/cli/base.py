@@ -17,7 +17,7 @@ from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
 from ..plans import Plans, load_plans
 from ..search.embedding import Embedder
-from ..stores import default_path, default_token, is_postgres, make_default_folder, sqlite_path
+from ..stores.address import default_path, default_token, is_postgres, make_default_folder, sqlite_path
 from ..version import __version__
 from .config import read_config
 

@@ -13,7 +13,7 @@ import typer
 
 from ..errors import BotWireError
 from ..memory import Memory
-from ..stores import default_address, default_path, is_postgres, sqlite_path
+from ..stores.address import default_address, default_path, is_postgres, sqlite_path
 from ..version import __version__
 from .base import Json, Url, app, line_of, memory_at, place_of
 from .finding import Finding, reached

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any, TypeAlias
 
+import psycopg
+
 from ..errors import StoreError, Unavailable
-from ..stores.postgres.connection import connect, psycopg
+from ..stores.postgres.connection import connect
 from .finding import Finding, reached
 
 Ask: TypeAlias = Callable[[str], tuple[Any, ...]]

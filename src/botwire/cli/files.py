@@ -13,7 +13,8 @@ from msgspec.structs import asdict
 
 from ..errors import InvalidArgument
 from ..store import Store
-from ..stores import default_address, default_token, is_postgres, open_store, open_to_serve, sqlite_path
+from ..stores import open_store, open_to_serve
+from ..stores.address import default_address, default_token, is_postgres, sqlite_path
 from .base import Database, Json, Name, PlanFile, Url, address_of, app, bar, file_of, path_of, place_of, plans_of, say
 
 

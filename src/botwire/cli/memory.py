@@ -14,7 +14,8 @@ import typer
 from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_HITS
-from ..records import Change, ListTexts, Message
+from ..queries import ListTexts
+from ..records import Change, Message
 from ..search.embedding import local_embedder
 from .base import Json, Model, Name, Url, app, line_of, memory_at, missing, seconds_of
 

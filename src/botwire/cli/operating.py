@@ -10,8 +10,9 @@ import typer
 
 from ..limits import check_namespace
 from ..plans import Plans
-from ..records import moment
-from ..stores import default_token, open_to_serve
+from ..stores import open_to_serve
+from ..stores.address import default_token
+from ..timestamps import moment
 from .base import Database, Json, Place, PlanFile, address_of, app, line_of, plans_of, say, seconds_of
 
 if TYPE_CHECKING:

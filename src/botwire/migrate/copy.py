@@ -9,37 +9,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ..errors import Conflict, StoreError
-from ..limits import ACCESS, check_namespace
-from ..records import (
-    Append,
-    Delete,
-    Entry,
-    Forget,
-    GetUsage,
-    ListEntries,
-    ListMessages,
-    ListNamespaces,
-    ListSessions,
-    Message,
-    NewMessage,
-    Operation,
-    Put,
-    now,
-)
+from ..limits import check_namespace
+from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
+from ..queries import GetUsage, ListMessages
+from ..records import Entry, Message
 from ..store import Store
+from ..timestamps import now
 from ..values import size
+from .walk import BYTES, OPERATIONS, _entries, _is_server, _namespaces, _pages_of_messages, _sessions
 
-T = TypeVar("T", Entry, Message)
-
-PAGE = 500
-"""Rows that are read at once, at the most."""
-BYTES = 4 * 1024 * 1024
-"""What is read and written at once, about; a value alone may be larger."""
-OPERATIONS = 1_000
-"""Operations that are written at once, at the most."""
 _SAME_EXPIRY = 5_000_000
 """So many microseconds an entry may expire sooner or later than where it was copied from: a server is told in how long."""
 
@@ -265,44 +245,6 @@ class _Walk:
             )
 
 
-def _namespaces(source: Store, target: Store) -> Iterator[str]:
-    if not _is_server(source) and not _is_server(target):
-        yield ACCESS  # which no server gives away
-    after = ""
-    while page := source.read("*", ListNamespaces(after, PAGE)):
-        yield from page
-        after = page[-1]
-
-
-def _entries(store: Store, namespace: str) -> Iterator[Entry]:
-    after, rows = "", PAGE
-    while page := store.read(namespace, ListEntries("", after, rows)):
-        yield from page
-        after, rows = page[-1].key, _rows(page)
-
-
-def _pages_of_messages(store: Store, namespace: str, session: str, after: int = 0) -> Iterator[list[Message]]:
-    rows = PAGE
-    while page := store.read(namespace, ListMessages(session, after, rows)):
-        yield page
-        after, rows = page[-1].seq, _rows(page)
-
-
-def _rows(page: Sequence[T]) -> int:
-    """Return how many rows to read next: fewer where values are large."""
-    return max(1, min(PAGE, BYTES * len(page) // (sum(size(row.stored) for row in page) + 1)))
-
-
-def _sessions(store: Store, namespace: str) -> list[str]:
-    """Return the sessions, the oldest first, as they have to be begun."""
-    names: list[str] = []
-    before = None
-    while page := store.read(namespace, ListSessions(before, PAGE)):
-        names += [session.name for session in page]
-        before = page[-1].place
-    return names[::-1]
-
-
 def _copy_plan(source: Store, target: Store, namespace: str) -> None:
     set_plan: Callable[[str, str], None] | None = getattr(target, "set_plan", None)
     if set_plan is None or _is_server(source):
@@ -310,10 +252,6 @@ def _copy_plan(source: Store, target: Store, namespace: str) -> None:
     plan = source.read(namespace, GetUsage()).plan
     if plan != target.read(namespace, GetUsage()).plan:
         set_plan(namespace, plan)
-
-
-def _is_server(store: Store) -> bool:
-    return not hasattr(store, "set_plan")
 
 
 def _differs(entry: Entry, there: Entry) -> bool:

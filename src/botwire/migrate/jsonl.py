@@ -17,10 +17,13 @@ from msgspec import UNSET, Raw, UnsetType
 
 from ..errors import InvalidArgument
 from ..limits import MAX_WRITE_BYTES, check_name, check_namespace, check_time
-from ..records import Append, Entry, GetUsage, ListEntries, Message, NewMessage, Operation, Put, moment, now
+from ..operations import Append, NewMessage, Operation, Put
+from ..queries import GetUsage, ListEntries
+from ..records import Entry, Message
 from ..store import Store
+from ..timestamps import moment, now
 from ..values import Stored, check_json, encode, size
-from .copy import BYTES, OPERATIONS, _entries, _is_server, _pages_of_messages, _sessions
+from .walk import BYTES, OPERATIONS, _entries, _is_server, _pages_of_messages, _sessions
 
 FORMAT = "botwire"
 VERSION = 1

@@ -20,7 +20,7 @@ from ..limits import (
     check_time,
     check_ttl,
 )
-from ..records import Search
+from ..queries import Search
 from ..values import encode_json
 
 KINDS = ("messages", "entries")

@@ -12,7 +12,7 @@ from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
 from ..plans import Plans
-from ..records import ListNamespaces
+from ..queries import ListNamespaces
 from .access.gate import Gate
 from .access.rules import NOT_ALLOWED, Caller, Forbidden, caller_of
 from .access.tokens import Maker, is_operator, shown

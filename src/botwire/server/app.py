@@ -20,18 +20,9 @@ from starlette.types import Scope
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
-from ..records import (
-    CountEntries,
-    Forget,
-    GetEntries,
-    GetUsage,
-    ListEntries,
-    ListKeys,
-    ListSessions,
-    ListTexts,
-    Message,
-    Pop,
-)
+from ..operations import Forget, Pop
+from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts
+from ..records import Message
 from ..search.arguments import KINDS, search_query
 from ..search.embedding import Embedding
 from ..store import AsyncStore, GuardedStore

@@ -11,10 +11,10 @@ import msgspec
 
 from .. import wire
 from ..plans import Plans
-from ..records import ListNamespaces
+from ..queries import ListNamespaces
 from ..stores import guarded_store, open_to_serve
+from ..stores.http.exchange import Request
 from ..stores.http.store import HttpStore
-from ..stores.http.transport import Request
 from .access.tokens import Tokens, shown
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from ..errors import InvalidArgument
-from ..records import Search
+from ..queries import Search
 from ..search.embedding import Embedding
 
 By: TypeAlias = Literal["words", "meaning", "both"]

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
-from ..records import CountMessages, Delete, GetEntry, ListMessages, Operation, Result
+from ..operations import Delete, Operation, Result
+from ..queries import CountMessages, GetEntry, ListMessages
 from .access.gate import Admitted, Gate
 from .access.rules import TABLE, Rule, rule_of
 from .telemetry.metrics import ROUTE, Counted, Metrics, place_of

@@ -1,7 +1,8 @@
 """The contract of a store as test classes, for stores that others write. Needs pytest and hypothesis."""
 
+from .clock import ClockContract, WallClock
 from .search import SearchContract
-from .store import ClockContract, StoreContract, WallClock
+from .store import StoreContract
 from .vectors import VectorContract
 from .watch import WatchContract
 

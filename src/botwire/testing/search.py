@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from ..errors import Conflict
-from ..records import Append, Clear, Delete, Forget, Hit, Increment, NewMessage, Pop, Search, new_id, now
+from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop
+from ..queries import Search
+from ..records import Hit
 from ..store import Store
+from ..timestamps import new_id, now
 from ..values import encode_json
-from .store import messages_of, put
+from .strategies import messages_of, put
 
 MANY = 150
 """More than a store may keep without indexing it."""

@@ -35,101 +35,26 @@ from hypothesis.stateful import (
 )
 
 from ..errors import Conflict, InvalidArgument, InvalidValue
-from ..records import (
-    Append,
-    Clear,
+from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop
+from ..queries import (
     CountEntries,
     CountMessages,
-    Delete,
-    Entry,
-    Forget,
     GetEntries,
     GetEntry,
     GetUsage,
-    Increment,
     ListEntries,
     ListKeys,
     ListMessages,
     ListNamespaces,
     ListSessions,
-    Message,
-    NewMessage,
-    Operation,
-    Pop,
-    Put,
-    new_id,
-    now,
 )
+from ..records import Entry, Message
 from ..store import Store
-from ..values import Stored, decode, encode, encode_json, size
+from ..timestamps import new_id, now
+from ..values import Stored, decode, encode, size
+from .strategies import AWKWARD_NAMES, exact, json_values, messages_of, names, put, values
 
 WRITERS = 8
-
-AWKWARD_NAMES = (
-    ".",
-    "..",
-    "../..",
-    "a//b",
-    "/",
-    "//",
-    "/a/",
-    "a/../b",
-    "%2F",
-    "%",
-    "%00",
-    "?",
-    "a?b=c&d",
-    "#",
-    "a#b",
-    "a b",
-    "+",
-    "a\\b",
-    "'; DROP TABLE entries; --",
-    '"',
-    "é",
-    "e\u0301",
-    "日本語",
-    "🤖",
-    "\u202eright to left",
-    "k" * 512,
-    "é" * 256,
-)
-
-names = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=100)
-"""Legal keys and session names."""
-
-json_values: st.SearchStrategy[Any] = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(10**300), 10**300)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: (
-        st.lists(inner, max_size=5)
-        | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner, max_size=5)
-    ),
-    max_leaves=20,
-)
-"""JSON values of every kind."""
-
-values = json_values | st.binary()
-"""What may be stored under a key."""
-
-
-def exact(value: Any) -> Any:
-    """Return what tells a value from all others: ``1``, ``1.0`` and ``True`` are equal, but not the same."""
-    return repr(value)
-
-
-def put(key: str, value: Any, **options: Any) -> Put:
-    """Return the operation that sets a key to a value."""
-    return Put(key, encode(value), **options)
-
-
-def messages_of(*data: Any) -> tuple[NewMessage, ...]:
-    """Return new messages with these data."""
-    return tuple(NewMessage(new_id(), encode_json(item)) for item in data)
 
 
 class StoreContract:
@@ -661,128 +586,6 @@ class StoreContract:
                 suppress_health_check=list(HealthCheck),
             ),
         )
-
-
-class WallClock:
-    """A wall clock in microseconds that jumps when it is told to."""
-
-    def __init__(self) -> None:
-        self.ahead = 0
-
-    def __call__(self) -> int:
-        return now() + self.ahead
-
-    def jump(self, seconds: float) -> None:
-        """Set the clock forwards, or back."""
-        self.ahead += int(seconds * 1_000_000)
-
-
-class ClockContract:
-    """What holds when the wall clock is set back, or far ahead and back: give it fixtures ``clock`` and ``store``.
-
-    The store's wall clock is `clock`, a `WallClock` or something else that jumps.
-    """
-
-    def gone(self, store: Store, key: str) -> None:
-        assert store.read("n", GetEntry(key)) is None
-        assert store.read("n", GetEntries((key,))) == []
-        assert key not in store.read("n", ListKeys())
-        assert key not in [entry.key for entry in store.read("n", ListEntries())]
-        assert store.read("n", CountEntries(key)) == 0
-
-    @pytest.mark.parametrize("back", [-1, -5, -30, -3600, -400 * 86_400])
-    def test_what_was_gone_for_a_reader_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
-        store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
-        clock.jump(60.5)
-        self.gone(store, "k")
-        clock.jump(back)
-        self.gone(store, "k")
-        (version,) = store.write("n", [put("k", 2, if_version=0)])
-        clock.jump(-back)
-        entry = store.read("n", GetEntry("k"))
-        assert entry is not None
-        assert (entry.value, entry.version) == (2, version)
-
-    @pytest.mark.parametrize("back", [-5, -3600])
-    def test_what_was_gone_for_a_writer_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
-        """Also more of it than one write removes."""
-        store.write("n", [put(f"k{index}", 1, ttl=60.0) for index in range(500)])
-        store.write("other", [put("k", 1, ttl=60.0)])
-        clock.jump(61)
-        store.write("n", [put("l", 1)])
-        clock.jump(back)
-        assert store.read("n", ListKeys()) == ["l"]
-        assert store.read("other", ListKeys()) == []
-        assert store.write("n", [Delete("k499"), Increment("k498"), Clear()]) == [False, 1, 2]
-        assert store.read("n", GetUsage()).bytes == 0
-
-    @pytest.mark.parametrize("back", [-5, -3600, -400 * 86_400])
-    def test_nothing_is_lost_when_the_clock_goes_back(self, store: Store, clock: WallClock, back: float) -> None:
-        store.write("n", [put("k", 1, ttl=60.0), put("l", 1), Append("s", messages_of(1, 2))])
-        usage = store.read("n", GetUsage())
-        clock.jump(back)
-        assert store.read("n", ListKeys()) == ["k", "l"]
-        assert store.write("n", [put("m", 1, ttl=60.0), Append("s", messages_of(3))])[1] == [3]
-        assert store.read("n", ListKeys()) == ["k", "l", "m"]
-        assert [item.data for item in store.read("n", ListMessages("s"))] == [1, 2, 3]
-        assert store.read("n", GetUsage()).writes_today == usage.writes_today + 2
-        clock.jump(70)
-        assert store.read("n", GetEntry("m")) is None
-
-    def test_a_clock_that_was_ten_years_ahead(self, store: Store, clock: WallClock) -> None:
-        """What is written afterwards lives as long as it should, and nobody is shut out by his plan."""
-        years = 10 * 366 * 86_400
-        store.write("n", [put("l", 1), put("k", 1, ttl=60.0)])
-        clock.jump(years)
-        store.write("n", [put("m", 1), put("ahead", 1, ttl=60.0)])
-        self.gone(store, "k")
-        clock.jump(-years)
-        self.gone(store, "k")
-        assert store.read("n", ListKeys()) == ["ahead", "l", "m"]
-        store.write("n", [put("n", 1, ttl=60.0), put("o", 1)])
-        entry = store.read("n", GetEntry("n"))
-        assert entry is not None
-        assert entry.updated <= clock()
-        usage = store.read("n", GetUsage())
-        assert usage.writes_today == 4
-        assert usage.resets <= clock() + 2 * 86_400_000_000
-        assert store.read("n", ListKeys()) == ["ahead", "l", "m", "n", "o"]
-        clock.jump(61)
-        self.gone(store, "n")
-
-    def test_writes_of_a_day_are_not_given_twice(self, store: Store, clock: WallClock) -> None:
-        store.write("n", [put("k", 1), put("l", 1)])
-        for jump in (-3600, -86_400, -86_400, 3600):
-            clock.jump(jump)
-            before = store.read("n", GetUsage()).writes_today
-            store.write("n", [put("k", 1)])
-            assert store.read("n", GetUsage()).writes_today == before + 1
-        assert store.read("n", GetUsage()).writes_today == 6
-        clock.jump(3 * 86_400)
-        assert store.read("n", GetUsage()).writes_today == 0
-
-    @pytest.mark.parametrize("jump", [-86_400, 86_400, 10 * 366 * 86_400])
-    def test_answers_are_kept(self, store: Store, clock: WallClock, jump: float) -> None:
-        assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
-        clock.jump(jump)
-        for index in range(200):
-            store.write("n", [Increment("others")], idempotency_key=f"other {index}")
-        assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
-        clock.jump(-jump)
-        for index in range(200):
-            store.write("n", [Increment("others")], idempotency_key=f"another {index}")
-        assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
-        assert store.write("n", [Increment("others")], idempotency_key="other 0") == [1]
-
-    def test_versions_and_places_go_on(self, store: Store, clock: WallClock) -> None:
-        versions: list[Any] = []
-        for index, jump in enumerate((0, 3600, -7200, 10**8, -(10**8), -5, 5), 1):
-            clock.jump(jump)
-            version, seqs = store.write("n", [put("k", index), Append("s", messages_of(index))])
-            versions.append(version)
-            assert seqs == [index]
-        assert versions == sorted(set(versions))
-        assert [item.data for item in store.read("n", ListMessages("s"))] == list(range(1, 8))
 
 
 def _value(store: Store, key: str, namespace: str = "n") -> Any:

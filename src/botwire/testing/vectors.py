@@ -19,28 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from ..errors import InvalidArgument, InvalidName
 from ..limits import check_name
-from ..records import (
-    Append,
-    Clear,
-    Delete,
-    Forget,
-    GetUsage,
-    Hit,
-    Increment,
-    ListTexts,
-    NewMessage,
-    Pop,
-    Search,
-    SetVectors,
-    Text,
-    Vector,
-    new_id,
-    now,
-)
+from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, SetVectors, Vector
+from ..queries import GetUsage, ListTexts, Search
+from ..records import Hit, Text
 from ..search.embedding import vectors_of
 from ..store import Store
+from ..timestamps import new_id, now
 from .search import ODD_TEXTS, any_text, said
-from .store import messages_of, put
+from .strategies import messages_of, put
 
 MODEL = "animals and colours"
 _MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")

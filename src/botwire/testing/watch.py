@@ -18,25 +18,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from ..errors import ChangesLost, Conflict
-from ..records import (
-    Append,
-    Change,
-    Clear,
-    Delete,
-    Forget,
-    GetEntry,
-    Increment,
-    ListChanges,
-    ListEntries,
-    ListMessages,
-    ListSessions,
-    Pop,
-    Put,
-    new_id,
-)
+from ..operations import Append, Clear, Delete, Forget, Increment, Pop, Put
+from ..queries import GetEntry, ListChanges, ListEntries, ListMessages, ListSessions
+from ..records import Change
 from ..store import Feed, Store
+from ..timestamps import new_id
 from ..values import encode
-from .store import exact, messages_of, put
+from .strategies import exact, messages_of, put
 
 TOO_MANY = 2_400
 """So many changes, with keys of the longest, are more than a namespace keeps."""

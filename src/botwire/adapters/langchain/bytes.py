@@ -12,7 +12,9 @@ from ...aio import AsyncMemory
 from ...errors import InvalidName, InvalidValue
 from ...limits import MAX_OPERATIONS, check_name, check_prefix, check_ttl
 from ...memory import Memory, Options
-from ...records import Delete, Entry, GetEntries, Put
+from ...operations import Delete, Put
+from ...queries import GetEntries
+from ...records import Entry
 from ...values import encode
 
 T = TypeVar("T")

@@ -19,7 +19,8 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint, CheckpointTupl
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import StoreError
-from ...records import Entry, Put
+from ...operations import Put
+from ...records import Entry
 from ...values import encode
 from . import channel_values as channels
 from . import serial

@@ -15,7 +15,9 @@ from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, Se
 
 from ...errors import InvalidArgument
 from ...limits import MAX_NAME_BYTES
-from ...records import Entry, Put, moment
+from ...operations import Put
+from ...records import Entry
+from ...timestamps import moment
 from ...values import encode_json
 from .keys import MAX_PART_BYTES, escape, part, unescape
 

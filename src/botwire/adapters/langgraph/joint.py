@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from ...records import Operation
+from ...operations import Operation
 
 MOMENT = 0.003
 """Seconds to wait for company. Between the two calls LangGraph applies what the tasks wrote, which takes less than a millisecond."""

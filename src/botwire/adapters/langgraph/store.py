@@ -27,7 +27,10 @@ from ...errors import Conflict, InvalidArgument, Unavailable
 from ...limits import MAX_HITS, MAX_OPERATIONS, check_ttl
 from ...memory import Memory, Options
 from ...namespace import Namespace
-from ...records import Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put, now
+from ...operations import Delete, Operation, Put
+from ...queries import GetEntries, GetEntry, ListEntries, ListKeys
+from ...records import Entry
+from ...timestamps import now
 from ...values import encode
 from .._base import OverMemory
 from . import ranking

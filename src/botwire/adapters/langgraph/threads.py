@@ -16,7 +16,9 @@ from ...errors import Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
 from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...memory import Memory
 from ...namespace import Namespace
-from ...records import Clear, Delete, Entry, GetEntries, GetEntry, ListEntries, ListKeys, Operation, Put
+from ...operations import Clear, Delete, Operation, Put
+from ...queries import GetEntries, GetEntry, ListEntries, ListKeys
+from ...records import Entry
 from ...values import size
 from . import channel_values, serial
 from .channel_values import Piece, Tip, is_unique, version_part

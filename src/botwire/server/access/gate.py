@@ -17,8 +17,10 @@ from starlette.types import Scope as Connection
 
 from ...errors import InvalidArgument, InvalidName, Unavailable
 from ...limits import check_namespace
-from ...records import Increment, Operation, Permit, Pop, Query, Result, now
+from ...operations import Increment, Operation, Permit, Pop, Result
+from ...queries import Query
 from ...store import GuardedStore, Stale
+from ...timestamps import now
 from ..telemetry.usage_history import Recorder
 from .rules import (
     EVERYWHERE,

@@ -10,20 +10,11 @@ import msgspec
 
 from ...errors import Conflict, InvalidArgument, NotFound, Unavailable
 from ...limits import ACCESS, MAX_PAGE, MAX_TTL_SECONDS
-from ...records import (
-    Append,
-    GetEntry,
-    ListEntries,
-    ListMessages,
-    Message,
-    NewMessage,
-    Operation,
-    Permit,
-    Put,
-    new_id,
-    now,
-)
+from ...operations import Append, NewMessage, Operation, Permit, Put
+from ...queries import GetEntry, ListEntries, ListMessages
+from ...records import Message
 from ...store import GuardedStore, Stale
+from ...timestamps import new_id, now
 from .rules import (
     EVERYWHERE,
     LEAST_OWN_CHARS,

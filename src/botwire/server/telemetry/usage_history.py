@@ -13,8 +13,11 @@ import msgspec
 
 from ...errors import BotWireError
 from ...limits import ACCESS
-from ...records import GetUsage, ListEntries, Put, Sample, now
+from ...operations import Put
+from ...queries import GetUsage, ListEntries
+from ...records import Sample
 from ...store import GuardedStore
+from ...timestamps import now
 
 log = logging.getLogger("botwire.server")
 

@@ -9,16 +9,13 @@ from typing import Any
 import msgspec
 
 from ...plans import DAY, Plans
-from ...records import (
-    Changes,
+from ...queries import (
     CountEntries,
     CountMessages,
-    Entry,
     GetEntries,
     GetEntry,
     GetProgress,
     GetUsage,
-    Hit,
     ListChanges,
     ListEntries,
     ListKeys,
@@ -26,20 +23,16 @@ from ...records import (
     ListNamespaces,
     ListSessions,
     ListTexts,
-    Message,
-    Progress,
     Query,
     Search,
-    Session,
-    Text,
-    Usage,
 )
-from . import journal
-from .permits import Row, Run
+from ...records import Changes, Entry, Hit, Message, Progress, Session, Text, Usage
+from . import changes
+from .account import SEQ_BITS, Account, day_of
+from .ranges import end_of
+from .rows import Row, Run
 from .search import search
-from .transaction import Account, day_of, end_of
 from .vectors import list_texts, refuse_if_off
-from .word_index import SEQ_BITS
 
 FEW = 50
 """Rows that are read in less time than it takes to change threads."""
@@ -153,11 +146,11 @@ def _search(run: Run, _: Plans, namespace: str, query: Search, now: int) -> list
 
 
 def _list_changes(run: Run, _: Plans, namespace: str, query: ListChanges, now: int) -> Changes:
-    return journal.changes_after(run, namespace, query, now)
+    return changes.changes_after(run, namespace, query, now)
 
 
 def _get_progress(run: Run, _: Plans, namespace: str, __: GetProgress, now: int) -> Progress:
-    return journal.progress(run, namespace, now)
+    return changes.progress(run, namespace, now)
 
 
 def _list_texts(run: Run, _: Plans, namespace: str, query: ListTexts, now: int) -> list[Text]:

@@ -7,10 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from ...operations import Operation, Permit, Result
 from ...plans import Plans
-from ...records import ListChanges, Operation, Permit, Query, Result
+from ...queries import ListChanges, Query
 from ...store import OperatedStore, Reader
-from .feeds import AsyncFeed, Hub
+from .feeds import AsyncFeed
+from .poller import Hub
 
 S = TypeVar("S", bound=OperatedStore)
 T = TypeVar("T")

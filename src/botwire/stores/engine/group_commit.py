@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from ...errors import Timeout, Unavailable
-from ...records import Result, Write
+from ...operations import Result, Write
 
 if TYPE_CHECKING:  # both take longer to import than everything else here, and many programs need neither
     import asyncio

@@ -13,9 +13,11 @@ from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import Unavailable
-from .permits import Run
-from .transaction import Account, Transaction, one
-from .word_index import FIRST_MESSAGE, NOT_BEGUN, OFF, SEQ_BITS, index_entries, index_messages
+from .account import FIRST_MESSAGE, NOT_BEGUN, OFF, SEQ_BITS, Account
+from .ranges import one
+from .rows import Run
+from .transaction import Transaction
+from .word_index import index_entries, index_messages
 
 T = TypeVar("T")
 

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
-
 from ...limits import ACCESS
-from ...records import Permit
-
-Row: TypeAlias = tuple[Any, ...]
-Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[Row]]
-"""Runs a statement of queries.sql by its name."""
+from ...operations import Permit
+from .rows import Run
 
 
 def access_version(run: Run) -> int:

@@ -16,13 +16,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from ...records import Entry, Hit, Message, Search
+from ...queries import Search
+from ...records import Entry, Hit, Message
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .transaction import Account, Place, end_of
+from .account import FIRST_MESSAGE, SEQ_BITS, Account, Place
+from .ranges import end_of
+from .rows import Run, as_json
 from .vectors import refuse_if_off
-from .word_index import FIRST_MESSAGE, SEQ_BITS, Run, as_json, pending_of
+from .word_index import pending_of
 
 BUDGET = 10_000
 """Ids that a search follows words to; what a thread does in some 5 ms."""

@@ -5,23 +5,20 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import msgspec
 
 from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ...limits import ACCESS, MAX_NAME_BYTES
-from ...plans import DAY, Plan, Plans
-from ...records import (
+from ...limits import ACCESS
+from ...operations import (
     Append,
     Clear,
     Delete,
     Expire,
     Forget,
     Increment,
-    Message,
     NewMessage,
     Permit,
     Pop,
@@ -30,72 +27,24 @@ from ...records import (
     SetVectors,
     Write,
 )
+from ...plans import DAY, Plan, Plans
+from ...records import Message
 from ...store import STALE, Stale
 from ...values import Stored, add, encode_json, size
 from . import journal, word_index
-from .permits import Row, Run, access_version, entries_hold
+from .account import OFF, SEQ_BITS, Account, Place, day_of
+from .permits import access_version, entries_hold
+from .ranges import end_of, one
+from .rows import Run
 from .vectors import refuse_if_off, set_vectors
-from .word_index import SEQ_BITS
-
-Place: TypeAlias = int | str
-"""What a database knows a namespace by: a number in SQLite, the name itself where tables are split by it."""
-
 
 FREE = Plan()
 ANSWERS_KEPT = 600_000_000
 """How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
 PURGE = 64
 """Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
-LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
-"""Behind every key there can be."""
 
 _ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
-
-
-@dataclass(slots=True)
-class Account:
-    """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace.
-
-    ``recent`` are the newest lines of the journal (`botwire.stores.engine.journal`), ``lines`` those to add. ``pending``, ``behind``,
-    ``texts`` and ``words`` are about the index of words (`botwire.stores.engine.word_index`). ``vectors`` are the bytes of vectors, which
-    the database keeps.
-    """
-
-    id: Place | None
-    plan: str | None
-    day: int
-    writes: int
-    bytes: int
-    version: int
-    expires: int | None
-    recent: str = ""
-    pending: str = ""
-    behind: str | None = None
-    texts: int = 0
-    words: int = 0
-    vectors: int = 0
-    lines: list[str] = field(default_factory=list)
-
-    @property
-    def row(self) -> Row:
-        """What a transaction puts down, in the order of the columns."""
-        counts = self.day, self.writes, self.bytes, self.version, self.expires
-        return (self.id, *counts, self.recent, self.pending, self.behind, self.texts, self.words)
-
-    def note(self, mark: str, changes: int = 1) -> None:
-        """Count a change, or several, and keep for watchers what it was."""
-        self.version += changes
-        self.lines.append(f"{self.version} {mark}\n")
-
-    @property
-    def held(self) -> int:
-        """All bytes that count for a plan."""
-        return self.bytes + self.vectors
-
-    def touch(self, mark: str) -> None:
-        """Note that something was written that the index does not know."""
-        if word_index.is_kept(self) and (line := mark + "\n") not in self.pending:
-            self.pending += line
 
 
 class Transaction:
@@ -202,7 +151,7 @@ class Transaction:
         if account.id is None:
             account.id, account.behind = one(self._run("new_account", (namespace, account.day)))
             if namespace == ACCESS:
-                account.behind = word_index.OFF  # nobody searches it
+                account.behind = OFF  # nobody searches it
         assert account.id is not None
         return account, account.id
 
@@ -436,12 +385,6 @@ class Transaction:
         account.expires = one(self._run("first_expiry", (account.id,)))[0]
 
 
-def one(rows: Iterable[Row]) -> Row:
-    """Return the only row."""
-    (row,) = rows
-    return row
-
-
 def _mark(write: Write) -> str:
     """Return what tells a write from another one under the same idempotency key: a hash of what it does, and to what.
 
@@ -453,27 +396,6 @@ def _mark(write: Write) -> str:
 
 
 _TOLD = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
-
-
-def day_of(day: int, today: int) -> int:
-    """Return the day that an account's writes count for, when the clock may have been set back since they were counted.
-
-    They count on, so that no day's writes are given twice; but never for a day after tomorrow, or a clock that was once a
-    year ahead would shut everybody out for a year.
-    """
-    return today if day > today + 1 else day
-
-
-def end_of(prefix: str) -> str:
-    """Return where the range of a prefix ends.
-
-    That is the prefix with its last character raised by one; UTF-8 keeps the order of code points (RFC 3629, section 1).
-    """
-    stem = prefix.rstrip("\U0010ffff")
-    if not stem:
-        return LAST
-    following = ord(stem[-1]) + 1
-    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
 
 
 def _conflict(key: str, expected: int, version: int) -> str:

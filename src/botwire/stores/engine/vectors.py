@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...errors import InvalidArgument
-from ...records import ListTexts, Operation, Query, Search, SetVectors, Text
+from ...operations import Operation, SetVectors
+from ...queries import ListTexts, Query, Search
+from ...records import Text
 from ...search.terms import text_of_entry, text_of_message
-from .word_index import FIRST_MESSAGE, OFF, SEQ_BITS, Run, as_json
+from .account import FIRST_MESSAGE, OFF, SEQ_BITS
+from .rows import Run, as_json
 
 _PAGE = 500
 

@@ -9,25 +9,17 @@ the index that is out of date costs a little time and is never shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import msgspec
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...search.terms import terms_of, text_of_entry, text_of_message
+from .account import FIRST_MESSAGE, is_kept
+from .rows import Run, as_json
 
 if TYPE_CHECKING:
-    from .transaction import Account
+    from .account import Account
 
-Run: TypeAlias = Callable[[str, tuple[Any, ...]], Iterable[tuple[Any, ...]]]
 
-SEQ_BITS = 32
-FIRST_MESSAGE = 1 << SEQ_BITS
-"""Ids of texts from here on are places of messages, those below are of entries."""
-OFF = "off"
-"""What `Account.behind` is when nothing is indexed and nobody may search."""
-NOT_BEGUN = "entries "
-"""What `Account.behind` is until somebody searches: many namespaces never are, and their writes need not pay for it."""
 DUE = 96
 """So many things on the list are indexed with the next write."""
 DUE_CHARS = 1_500
@@ -42,11 +34,6 @@ def entry_mark(key: str) -> str:
 def message_mark(place: int) -> str:
     """Return the line on the list for a message."""
     return f"m{place}"
-
-
-def is_kept(account: Account) -> bool:
-    """Whether there is an index, so that what is written has to come into it."""
-    return account.behind not in {OFF, NOT_BEGUN}
 
 
 def is_due(account: Account) -> bool:
@@ -132,8 +119,3 @@ def _forget(account: Account, gone: int) -> None:
     if account.texts:
         account.words -= account.words * min(gone, account.texts) // account.texts
         account.texts -= min(gone, account.texts)
-
-
-def as_json(items: Sequence[Any]) -> str:
-    """Return a list as a statement takes it."""
-    return msgspec.json.encode(items).decode()

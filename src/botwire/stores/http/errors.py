@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ... import wire
 from ...errors import AuthError, BotWireError, InvalidValue, StoreError, Unavailable
-from .transport import Response
+from .exchange import Response
 
 
 def refusal(response: Response) -> BotWireError:

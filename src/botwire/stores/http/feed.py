@@ -15,11 +15,14 @@ import msgspec
 from ... import wire
 from ...bridge import blocking
 from ...errors import BotWireError, StoreError, Unavailable
-from ...records import Change, Changes, ListChanges
+from ...queries import ListChanges
+from ...records import Change, Changes
 from ...wire import events
+from .async_transport import AsyncTransport
 from .errors import refusal
+from .exchange import ConnectionFailed, Request
 from .stream import AsyncStream, Stream, open_stream
-from .transport import AsyncTransport, ConnectionFailed, Request, Transport
+from .transport import Transport
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0

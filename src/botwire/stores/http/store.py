@@ -13,14 +13,13 @@ from ... import wire
 from ...bridge import blocking
 from ...errors import BotWireError, Timeout, Unavailable
 from ...limits import MAX_OPERATIONS, MAX_PAGE, check_timeout
-from ...records import (
+from ...operations import Operation, Result
+from ...queries import (
     CountEntries,
     CountMessages,
-    Entry,
     GetEntries,
     GetEntry,
     GetUsage,
-    Hit,
     ListChanges,
     ListEntries,
     ListKeys,
@@ -28,17 +27,16 @@ from ...records import (
     ListNamespaces,
     ListSessions,
     ListTexts,
-    Operation,
     Query,
-    Result,
     Search,
-    Text,
-    Usage,
-    new_id,
 )
+from ...records import Entry, Hit, Text, Usage
+from ...timestamps import new_id
+from .async_transport import AsyncTransport
 from .errors import refusal
+from .exchange import ConnectionFailed, Request, Response
 from .feed import AsyncHttpFeed, HttpFeed
-from .transport import AsyncTransport, ConnectionFailed, Request, Response, Transport
+from .transport import Transport
 
 T = TypeVar("T")
 

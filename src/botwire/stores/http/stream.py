@@ -8,7 +8,9 @@ import os
 import socket
 import time
 
-from .transport import _CHUNK, AsyncTransport, ConnectionFailed, Exchange, Request, Response, Transport
+from .async_transport import AsyncTransport
+from .exchange import _CHUNK, ConnectionFailed, Exchange, Request, Response
+from .transport import Transport
 
 
 class _Piecewise(Exchange):

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from ...records import Operation, Permit, Query, Result, Write
+from ...operations import Operation, Permit, Result, Write
+from ...queries import Query
 from ..engine.async_store import AwaitedStore
-from ..engine.feeds import Hub
+from ..engine.poller import Hub
 from ..engine.vectors import is_about_vectors
 from .store import PostgresStore
 

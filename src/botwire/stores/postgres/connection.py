@@ -7,145 +7,23 @@ import math
 import select
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
+
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from ...errors import StoreError
 from ...limits import ACCESS
-from ...records import Permit
+from ...operations import Permit
 from ...search.embedding import numbers_of
-from ..engine.permits import Row, entries_hold
-from ..engine.statements import load_queries
-
-try:
-    import psycopg
-    from psycopg.adapt import Transformer
-    from psycopg.pq import ExecStatus, Format, TransactionStatus
-except ImportError as error:
-    if error.name is not None and not error.name.startswith("psycopg"):
-        raise
-    missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
-    raise ImportError(missing, name=error.name) from None
-
-__all__ = ["LOCK", "Connection", "GuardedRun", "Late", "ServerClock", "Statement", "connect", "psycopg", "run_on"]
-
-Statement: TypeAlias = tuple[str, Sequence[Any]]
+from ..engine.permits import entries_hold
+from ..engine.rows import Row
+from .statements import _BY_ID, _PLAN_ONCE, _PLANNED, _SQL, _WITH_VALUES, Statement
 
 OLDEST_POSTGRES = 140_000
-_TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
-LOCK = 0x424F5457
-"""The first number of our advisory locks (``BOTW``), as it is in queries.sql."""
-_LISTENERS = f"{LOCK}, 2"
-"""The lock that everybody who listens holds."""
 
 
-def _set(**options: str) -> str:
-    """Return what sets options for the rest of a transaction."""
-    return ", ".join(f"set_config('{name}', '{value}', true)" for name, value in options.items())
-
-
-_GENERIC = _set(plan_cache_mode="force_generic_plan", enable_seqscan="off")
-
-
-_REMOVALS = (
-    "drop_vectors",
-    "drop_vectors_of_entries",
-    "drop_vectors_of_messages",
-    "delete_some_entry_vectors",
-    "delete_some_message_vectors",
-)
-"""Statements that are within removing_vectors.sql."""
-
-
-SQL_FOLDER = Path(__file__).parent / "sql"
-
-
-def _queries() -> dict[str, str]:
-    queries, around = load_queries(SQL_FOLDER / "queries.sql"), (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8")
-    return queries | {name: around.replace("{removal}", queries[name].removesuffix(";")) for name in _REMOVALS}
-
-
-_TEXTS = _queries() | {
-    "begin": "BEGIN",
-    "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    # How a word is best followed depends on how many texts its namespace has.
-    # And many vectors are compared faster at once than workers and a compiler of plans take to begin.
-    "plan_anew": "SELECT "
-    + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", max_parallel_workers_per_gather="0", jit="off"),
-    # And no planning anew for each value: there is one good plan for each of our statements. It never reads a whole table, which
-    # looks cheap while the table is small, and is done again and again by a plan that is kept while it grows.
-    "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
-    f" set_config('idle_in_transaction_session_timeout', $1, true), {_GENERIC}, {_TIME}",
-    # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
-    "plan_once": f"SELECT {_GENERIC}",
-    # For what walks two tables in the same order: one pass over both, whatever they were when somebody last counted them.
-    "plan_merge": "SELECT "
-    + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", enable_nestloop="off", enable_hashjoin="off"),
-    "time": "SELECT " + _TIME,
-    # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
-    # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
-    "get_ready_to_commit": f"SELECT {_set(statement_timeout='0')},"
-    f" CASE WHEN pg_try_advisory_lock({_LISTENERS}) THEN NOT pg_advisory_unlock({_LISTENERS}) ELSE true END",
-    "commit": "COMMIT",
-    "rollback": "ROLLBACK",
-    "server_process": "SELECT pg_backend_pid()",
-    "listen": "LISTEN botwire",
-    "be_noticed": f"SELECT pg_advisory_lock_shared({_LISTENERS})",
-    "notify": "SELECT pg_notify('botwire', $1)",
-}
-_SQL = {name: text.encode() for name, text in _TEXTS.items()}
-_PLAN_ONCE: Statement = ("plan_once", ())
-_PLANNED: dict[str, Statement] = dict.fromkeys(
-    ("entries_without_vector", "messages_without_vector"), ("plan_merge", ())
-)
-"""How reads are planned, if not once."""
-_WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
-"""Statements whose second and third column are a value as text or as bytes."""
-_BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
-    "messages_to_index", "delete_texts", "delete_some_texts", "session_name", "drop_vectors_of_messages",
-    "delete_some_message_vectors",
-}  # fmt: skip
-"""Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
-
-
-class ServerClock:
-    """The server's time in microseconds since 1970: one clock for all who use the database, whatever their own ones say.
-
-    It goes on by the monotonic clock of this machine from when the server was asked. So it may be ahead of the server's by what the
-    question took to arrive, but never behind. That the server's clock has jumped is known when it is heard of next.
-    """
-
-    def __init__(self) -> None:
-        self._heard = 0
-        self._asked = -_HEARD_FOR
-        self._took = math.inf
-
-    def __call__(self) -> int:
-        """Return the time."""
-        return self._heard + int((time.monotonic() - self._asked) * 1_000_000)
-
-    @property
-    def is_old(self) -> bool:
-        """Whether the server was not heard of for long."""
-        return time.monotonic() - self._asked > _HEARD_FOR
-
-    def hear(self, time_there: int, asked: float) -> None:
-        """Go on from what the server said, if that tells more than what it said before, or something else.
-
-        Args:
-            time_there: what it said.
-            asked: when it was asked, by `time.monotonic`.
-        """
-        took = time.monotonic() - asked
-        off = (self() - time_there) / 1_000_000
-        if took <= self._took or self.is_old or not -_DRIFT <= off <= took + self._took + _DRIFT:
-            self._heard, self._asked, self._took = time_there, asked, took
-
-
-_HEARD_FOR = 10.0
-"""Seconds for which what the server said in a moment is worth more than what it says after a wait."""
-_DRIFT = 0.01
-"""Seconds by which clocks that go right may differ after that time."""
 _LONGEST_WAIT = 3_600.0
 """Seconds in one wait, since an operating system's may be limited."""
 

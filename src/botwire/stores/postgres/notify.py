@@ -20,9 +20,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
+
 from ...errors import BotWireError
-from ..engine.feeds import Waker, pause_after
-from .connection import Connection, psycopg
+from ..engine.poller import Waker, pause_after
+from .connection import Connection
 
 PAUSES = 0.02, 0.1
 """Seconds between two looks when nobody tells: the shortest and the longest time."""

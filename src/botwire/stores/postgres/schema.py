@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from ...errors import InvalidArgument, StoreError
-from ..engine.permits import Row
+from ..engine.rows import Row
 from ..engine.statements import load_migrations
-from .connection import LOCK, SQL_FOLDER, psycopg
+from .statements import LOCK, SQL_FOLDER
 
 _MIGRATIONS = load_migrations(SQL_FOLDER / "migrations")
 _VECTORS = (SQL_FOLDER / "vectors.sql").read_text("utf-8")

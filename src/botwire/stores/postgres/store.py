@@ -14,23 +14,30 @@ from itertools import groupby
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
+import psycopg
+
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...limits import ACCESS, check_timeout
+from ...operations import Operation, Permit, Result, Write
 from ...plans import DAY, Plans
-from ...records import Hit, ListChanges, Operation, Permit, Query, Result, Search, Write, new_id
+from ...queries import ListChanges, Query, Search
+from ...records import Hit
 from ...store import STALE, Stale
+from ...timestamps import new_id
 from ..engine.answer import answer
 from ..engine.clock import Clock
 from ..engine.feeds import Feed
 from ..engine.group_commit import TOO_LATE, CommitQueue, Outcome
 from ..engine.index_builder import Indexed, state
-from ..engine.permits import Row, Run
 from ..engine.pool import Connections
+from ..engine.rows import Row, Run
 from ..engine.transaction import PURGE, Transaction
 from ..engine.vectors import is_about_vectors
-from .connection import Connection, GuardedRun, Late, ServerClock, connect, psycopg, run_on
+from .connection import Connection, GuardedRun, connect, run_on
+from .errors import _is_lost, _is_passing, _mapped
 from .notify import Listener, Teller
 from .schema import begin_vectors, migrate
+from .server_clock import ServerClock
 from .unit_of_work import NotAlone, Unit, is_known_beforehand
 
 T = TypeVar("T")
@@ -431,44 +438,3 @@ def _pauses() -> Iterator[float]:
         # Drawn at random, so that those who were cut off together do not come back together.
         yield pause * random.uniform(0.5, 1.0)  # noqa: S311
         pause = min(pause * 2, _LONGEST_PAUSE)
-
-
-def _is_lost(error: psycopg.Error) -> bool:
-    """Whether an error leaves open what has become of a commit."""
-    return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
-
-
-_PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
-"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock; two who began one namespace, or a
-message that is there already."""
-
-
-def _is_passing(error: Exception) -> bool:
-    if isinstance(error, Unavailable):
-        return True
-    assert isinstance(error, psycopg.Error)
-    return _is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
-
-
-def _mapped(address: str, error: Exception) -> BotWireError:
-    if isinstance(error, BotWireError):
-        return error
-    assert isinstance(error, psycopg.Error)
-    # The details of an error can hold values, its first line does not.
-    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
-    state = error.sqlstate or ""
-    for states, cls, text in _MAPPED:
-        if isinstance(error, Late) or state.startswith(states):
-            return cls(f"{address}: {text} ({said})")
-    if not state or _is_passing(error):
-        return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
-    return StoreError(f"{address}: PostgreSQL failed: {said}")
-
-
-_MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
-    (("55P03", "57014", "25P03", "25P04"), Timeout, "no answer in time; nothing was written, try again"),
-    (("53100",), StoreError, "the server's disk is full; nothing was written. Make room, then go on"),
-    (("53",), Unavailable, "the server has no room for more; nothing was written"),
-    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
-    (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
-)

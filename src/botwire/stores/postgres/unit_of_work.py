@@ -14,13 +14,14 @@ from typing import Any
 import msgspec
 
 from ...limits import ACCESS
-from ...records import Append, Delete, Increment, Put, Write
+from ...operations import Append, Delete, Increment, Put, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
+from ..engine.account import NOT_BEGUN, SEQ_BITS
 from ..engine.journal import BLOCKS
-from ..engine.permits import Row
-from ..engine.word_index import NOT_BEGUN, SEQ_BITS
-from .connection import Connection, Statement
+from ..engine.rows import Row
+from .connection import Connection
+from .statements import Statement
 
 _MISSING: Any = object()
 _SEQ = (1 << SEQ_BITS) - 1

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ...records import Operation, Permit, Query, Result, Write
+from ...operations import Operation, Permit, Result, Write
+from ...queries import Query
 from ..engine.answer import is_short
 from ..engine.async_store import AwaitedStore
-from ..engine.feeds import Hub
+from ..engine.poller import Hub
 from .store import SqliteStore
 
 T = TypeVar("T")

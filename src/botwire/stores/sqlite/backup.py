@@ -12,9 +12,9 @@ from typing import TypeAlias
 import apsw
 
 from ...errors import InvalidArgument, StoreError
-from ...records import now
+from ...timestamps import now
+from .connection import APPLICATION_ID, Connection, mapped, schema_version
 from .lock import lock_for
-from .store import APPLICATION_ID, Connection, mapped, schema_version
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told after each step how many bytes are copied, and of how many."""

@@ -10,7 +10,7 @@ import msgspec
 
 from ..engine.statements import load_queries
 from .backup import opened
-from .store import SQL_FOLDER, Connection
+from .connection import SQL_FOLDER, Connection
 
 _CHECKS = load_queries(SQL_FOLDER / "checks.sql")
 MOST = 100

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from ...errors import Timeout
-from ...records import Append, Clear, Forget, Operation, Permit, Pop, Put, Result, Write
+from ...operations import Append, Clear, Forget, Operation, Permit, Pop, Put, Result, Write
 from ..engine.group_commit import MAX_GROUP, TOO_LATE, Outcome
 from .async_store import AsyncSqliteStore
-from .store import Connection, SqliteStore
+from .connection import Connection
+from .store import SqliteStore
 
 MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""

@@ -19,34 +19,22 @@ from ...backoff import MAX_ATTEMPTS, pause_after
 from ...bridge import blocking
 from ...errors import Conflict, DecryptionError, InvalidArgument, InvalidValue
 from ...limits import MAX_PAGE, MAX_VALUE_BYTES
-from ...records import (
-    Append,
-    Change,
-    Changes,
-    Clear,
+from ...operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop, Put, Result
+from ...queries import (
     CountEntries,
     CountMessages,
-    Delete,
-    Entry,
-    Forget,
     GetEntries,
     GetEntry,
     GetUsage,
-    Increment,
     ListChanges,
     ListEntries,
     ListKeys,
     ListMessages,
     ListNamespaces,
     ListSessions,
-    Message,
-    NewMessage,
-    Operation,
-    Pop,
-    Put,
     Query,
-    Result,
 )
+from ...records import Change, Changes, Entry, Message
 from ...store import AsyncFeed, AsyncStore, Feed, Store
 from ...values import Stored, add, encode_json
 from .cipher import Cipher

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ...operations import Operation, Result
 from ...plans import Plans
-from ...records import ListChanges, Operation, Query, Result
+from ...queries import ListChanges, Query
 from ...store import AsyncFeed, AsyncStore, Feed, GuardedStore, Reader, Store
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from ...errors import BotWireError
-from ...records import Operation
+from ...operations import Operation
 from ...version import __version__
 
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"

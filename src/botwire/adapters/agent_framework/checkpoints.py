@@ -1,0 +1,136 @@
+"""BotWireCheckpointStorage: checkpoints of workflows."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import Unpack
+from urllib.parse import quote, unquote
+
+from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
+
+from ...aio import AsyncMemory
+from ...limits import check_name
+from ...memory import Memory, Options
+from ...operations import Delete, Operation, Put
+from ...values import encode
+from .codec import _Codec
+
+_log = logging.getLogger(__name__)
+_ID, _CHECKPOINT = "id:", "checkpoint:"
+
+
+class BotWireCheckpointStorage:
+    """Where workflows keep their checkpoints, beyond the process.
+
+    ::
+
+        storage = BotWireCheckpointStorage(allowed_checkpoint_types=["my_app.models:Order"])
+        workflow = WorkflowBuilder(start_executor=first, checkpoint_storage=storage).build()
+
+    It is the framework's `CheckpointStorage`. A checkpoint is on disk when `save` returns, and comes back as it was.
+    It may hold values of Python (also tuples, sets, dates, UUIDs, decimals, the classes of `collections`), data of the framework and
+    of ``openai.types``, and your own classes that you allow here, or with the framework's `register_checkpoint_type`. Anything
+    else is refused when it is saved.
+
+    Loading a checkpoint makes nothing else either, whoever wrote it: nothing is unpickled, and no class is imported
+    because the data names it.
+
+    Args:
+        namespace: the namespace to keep the checkpoints in.
+        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        allowed_checkpoint_types: your own classes, each as ``"module:qualname"``.
+        options: as for `botwire.Memory`.
+
+    Raises:
+        InvalidName, InvalidArgument: the namespace, the address or an option is not allowed.
+        StoreError: the file cannot be opened.
+
+    Every method may also raise the errors that `botwire.Memory` names.
+    """
+
+    def __init__(
+        self,
+        namespace: str = "agent-framework-checkpoints",
+        url: str | None = None,
+        *,
+        allowed_checkpoint_types: list[str] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        self._memory = Memory(namespace, url, **options)
+        self._twin = AsyncMemory.of(self._memory)
+        self._codec = _Codec(allowed_checkpoint_types or ())
+
+    async def save(self, checkpoint: WorkflowCheckpoint) -> str:
+        """Store a checkpoint and return its id; one with the same id is replaced.
+
+        Raises:
+            WorkflowCheckpointException: it holds something that is not allowed; nothing was written.
+            InvalidValue: it has more than 16 MiB; nothing was written.
+        """
+        text = self._codec.dumps(checkpoint.to_dict())
+        id_key, place = _id_key(checkpoint.checkpoint_id), _place(checkpoint.workflow_name, checkpoint.checkpoint_id)
+        before = await self._twin.get(id_key)
+        moved: list[Operation] = [] if before is None or before["place"] == place else [Delete(before["place"])]
+        about = {"place": place, "timestamp": checkpoint.timestamp}
+        await self._twin._write(*moved, Put(id_key, encode(about)), Put(place, encode(text)))
+        return str(checkpoint.checkpoint_id)
+
+    async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
+        """Return a checkpoint.
+
+        Raises:
+            WorkflowCheckpointException: there is none with this id, or it holds something that is not allowed.
+        """
+        about = await self._twin.get(_id_key(checkpoint_id))
+        text = None if about is None else await self._twin.get(about["place"])
+        if text is None:
+            raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
+        return self._restored(text)
+
+    async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
+        """Return the checkpoints of a workflow, the oldest first; as in the framework's own storage, but for those that cannot be read."""
+        checkpoints = []
+        for place, text in await self._twin.items(_place(workflow_name)):
+            try:
+                checkpoints.append(self._restored(text))
+            except WorkflowCheckpointException as error:
+                _log.warning("The checkpoint %s cannot be read: %s", place, error)
+        return sorted(checkpoints, key=lambda checkpoint: _moment(checkpoint.timestamp))
+
+    async def delete(self, checkpoint_id: str) -> bool:
+        """Remove a checkpoint; whether there was one."""
+        about = await self._twin.get(_id_key(checkpoint_id))
+        if about is None:
+            return False
+        return bool(await self._twin.delete_many([about["place"], _id_key(checkpoint_id)]))
+
+    async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
+        """Return the checkpoint of a workflow with the latest timestamp, or None; no other is read."""
+        ids = await self.list_checkpoint_ids(workflow_name=workflow_name)
+        return await self.load(ids[-1]) if ids else None
+
+    async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
+        """Return the ids of the checkpoints of a workflow, the oldest first."""
+        places = await self._twin.list_keys(_place(workflow_name))
+        about = await self._twin.get_many(_ID + place.rpartition("#")[2] for place in places)
+        found = sorted(about.items(), key=lambda pair: _moment(pair[1]["timestamp"]))
+        return [unquote(key.removeprefix(_ID)) for key, _ in found]
+
+    def _restored(self, text: str) -> WorkflowCheckpoint:
+        return WorkflowCheckpoint.from_dict(self._codec.loads(text))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
+
+
+def _id_key(checkpoint_id: str) -> str:
+    return check_name(_ID + quote(checkpoint_id, safe=""))
+
+
+def _place(workflow_name: str, checkpoint_id: str = "") -> str:
+    return check_name(f"{_CHECKPOINT}{quote(workflow_name, safe='')}#{quote(checkpoint_id, safe='')}")
+
+
+def _moment(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

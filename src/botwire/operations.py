@@ -1,0 +1,133 @@
+"""Operations: what a write is made of."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from .records import Message
+from .values import Stored
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Set a key. Result: the entry's new version (int).
+
+    ``if_version``: only if the entry is at this version now (0: only if there is none), else `Conflict`.
+    ``keep_ttl``: let the entry expire when it would have, instead of at ``ttl`` seconds from now.
+    ``times``: created, updated and expires of an entry that is copied, which is no write of the day. Not over HTTP.
+    """
+
+    key: str
+    stored: Stored
+    ttl: float | None = None
+    if_version: int | None = None
+    keep_ttl: bool = False
+    times: tuple[int, int, int | None] | None = None
+
+
+class Delete(msgspec.Struct, frozen=True):
+    """Remove a key. Result: whether it was there (bool)."""
+
+    key: str
+
+
+class Increment(msgspec.Struct, frozen=True):
+    """Add to a number; a missing key counts as 0, a time to live goes on. Result: the new number."""
+
+    key: str
+    by: int | float = 1
+
+
+class NewMessage(msgspec.Struct, frozen=True):
+    """A message on its way in: its id, chosen by whoever appends, and the JSON text of its data.
+
+    ``created``: when a message that is copied was stored, which is no write of the day. Not over HTTP.
+    """
+
+    id: str
+    stored: str
+    created: int | None = None
+
+
+class Append(msgspec.Struct, frozen=True):
+    """Add messages to a session, skipping ids it holds already. Result: the seq of each message (list of int)."""
+
+    session: str
+    messages: tuple[NewMessage, ...]
+
+
+class Clear(msgspec.Struct, frozen=True):
+    """Remove every key that begins with the prefix. Result: how many there were (int)."""
+
+    prefix: str = ""
+
+
+class Forget(msgspec.Struct, frozen=True):
+    """Remove a session and its messages. Result: how many messages there were (int)."""
+
+    session: str
+
+
+class Pop(msgspec.Struct, frozen=True):
+    """Remove the last messages of a session, at the most `count`. Result: those messages, in order (list of `Message`).
+
+    The next message gets the seq of the first one that was removed; without any messages left, the session is gone.
+    ``if_ids``: only if these are the ids of the messages that would be removed, else `Conflict`.
+    """
+
+    session: str
+    count: int = 1
+    if_ids: tuple[str, ...] | None = None
+
+
+class Expire(msgspec.Struct, frozen=True):
+    """Remove some of what has expired, which other writes do by the way. Result: whether there is more (bool)."""
+
+
+class Vector(msgspec.Struct, frozen=True):
+    """The vector of a `Text`, told by the same fields: float32 numbers, little-endian."""
+
+    vector: bytes
+    key: str | None = None
+    version: int = 0
+    session: str | None = None
+    id: str | None = None
+
+
+class SetVectors(msgspec.Struct, frozen=True):
+    """Keep vectors of a model, of those texts that are still as they were. Result: of how many (int).
+
+    A text has one vector: that of another model is replaced. It goes with the text. It is no write of the day, but its bytes
+    count.
+    """
+
+    model: str
+    vectors: tuple[Vector, ...]
+
+
+Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop | Expire | SetVectors
+Result: TypeAlias = int | float | bool | list[int] | list[Message]
+
+
+class Permit(msgspec.Struct):
+    """What a server let a caller in for: entries of the namespace `ACCESS` that must still be as they were.
+
+    ``needs``: their keys and versions (0: there is none). ``version``: a version of the whole namespace at which that was
+    so; a store that finds it at this one need not look at the entries, and one that reads them puts down what it found.
+    """
+
+    needs: tuple[tuple[str, int], ...]
+    version: int = -1
+
+
+class Write(msgspec.Struct, frozen=True):
+    """One atomic list of operations on one namespace.
+
+    ``idempotency_key``: it happens once at most under this key. ``permit``: it happens only if that still holds.
+    """
+
+    namespace: str
+    operations: tuple[Operation, ...]
+    idempotency_key: str | None = None
+    permit: Permit | None = None

@@ -1,0 +1,144 @@
+"""Queries: what can be read from a store. Each names the type of its answer."""
+
+from __future__ import annotations
+
+from typing import Any, Generic
+
+import msgspec
+
+from .records import Changes, Entry, Hit, Message, Progress, Session, T, Text, Usage
+
+
+class Query(msgspec.Struct, Generic[T], frozen=True):
+    """A read of one namespace."""
+
+
+class GetEntry(Query[Entry | None], frozen=True):
+    """One entry, or None."""
+
+    key: str
+
+
+class GetEntries(Query[list[Entry]], frozen=True):
+    """Those of these keys that exist, in the order asked."""
+
+    keys: tuple[str, ...]
+
+
+class ListKeys(Query[list[str]], frozen=True):
+    """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at the most `limit`."""
+
+    prefix: str = ""
+    after: str = ""
+    limit: int | None = None
+
+
+class ListEntries(Query[list[Entry]], frozen=True):
+    """As `ListKeys`, with the whole entries."""
+
+    prefix: str = ""
+    after: str = ""
+    limit: int | None = None
+
+
+class CountEntries(Query[int], frozen=True):
+    """How many keys with a prefix there are."""
+
+    prefix: str = ""
+
+
+class ListMessages(Query[list[Message]], frozen=True):
+    """Messages of a session in order: those after seq `after`, at the most `limit`; or the `last` ones."""
+
+    session: str
+    after: int = 0
+    limit: int | None = None
+    last: int | None = None
+
+
+class CountMessages(Query[int], frozen=True):
+    """How many messages a session has."""
+
+    session: str
+
+
+class ListSessions(Query[list[Session]], frozen=True):
+    """Sessions, the newest first: those before `before` (a session's `place`), at the most `limit`."""
+
+    before: int | None = None
+    limit: int | None = None
+
+
+class Search(Query[list[Hit]], frozen=True, kw_only=True):
+    """The best answers to a question, the best first.
+
+    ``messages`` and ``entries`` say which of both to search. ``session`` narrows the messages and ``prefix`` the entries.
+    ``since`` and ``until`` (microseconds) are about when a message was stored or an entry last set. ``where`` holds paths
+    into the value and what must be there. ``neighbours`` is how many messages far a message's score reaches before and
+    behind it; ``half_life``, in seconds, lets scores fade with age. ``vector`` is the question as a vector of a ``model``;
+    ``words``: search by words too, or only by the vector.
+    """
+
+    text: str
+    limit: int = 10
+    messages: bool = True
+    entries: bool = True
+    session: str | None = None
+    prefix: str = ""
+    where: dict[str, Any] = {}
+    since: int | None = None
+    until: int | None = None
+    neighbours: int = 2
+    half_life: float | None = None
+    words: bool = True
+    vector: bytes | None = None
+    model: str = ""
+
+
+class ListTexts(Query[list[Text]], frozen=True):
+    """Texts that have no vector of a model, after a `Text.place`, at the most `limit`."""
+
+    model: str
+    after: str = ""
+    limit: int = 500
+
+
+class ListChanges(Query[Changes], frozen=True):
+    """What has changed after the version `after`, in order: about `limit` changes at the most. None: only the version now.
+
+    With a prefix alone only changes of entries whose key begins with it; with a session alone only changes of its messages.
+    A key that was set several times is told of once, with what is under it now; a message that is gone already, not at all.
+    Raises `ChangesLost` when they are not all kept any more.
+    """
+
+    after: int | None = None
+    limit: int = 50
+    prefix: str = ""
+    session: str | None = None
+
+    @property
+    def entries(self) -> bool:
+        """Whether changes of entries are asked for."""
+        return bool(self.prefix) or self.session is None
+
+    def wants_session(self, name: str) -> bool:
+        """Whether changes of a session are asked for."""
+        return self.session == name or (self.session is None and not self.prefix)
+
+
+class GetProgress(Query[Progress], frozen=True):
+    """How far the changes of the namespace are."""
+
+
+class ListNamespaces(Query[list[str]], frozen=True):
+    """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at the most `limit`.
+
+    Asked of no namespace in particular; a namespace is there from its first write on.
+    """
+
+    after: str = ""
+    limit: int | None = None
+
+
+class GetUsage(Query[Usage], frozen=True):
+    """What the namespace holds and what its plan allows."""

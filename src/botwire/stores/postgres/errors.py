@@ -1,0 +1,49 @@
+"""Map psycopg errors to botwire errors, and tell which ones are worth a retry."""
+
+from __future__ import annotations
+
+import psycopg
+
+from ...errors import BotWireError, StoreError, Timeout, Unavailable
+from .connection import Late
+
+
+def _is_lost(error: psycopg.Error) -> bool:
+    """Whether an error leaves open what has become of a commit."""
+    return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
+
+
+_PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
+"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock; two who began one namespace, or a
+message that is there already."""
+
+
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, Unavailable):
+        return True
+    assert isinstance(error, psycopg.Error)
+    return _is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
+
+
+def _mapped(address: str, error: Exception) -> BotWireError:
+    if isinstance(error, BotWireError):
+        return error
+    assert isinstance(error, psycopg.Error)
+    # The details of an error can hold values, its first line does not.
+    said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    state = error.sqlstate or ""
+    for states, cls, text in _MAPPED:
+        if isinstance(error, Late) or state.startswith(states):
+            return cls(f"{address}: {text} ({said})")
+    if not state or _is_passing(error):
+        return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
+    return StoreError(f"{address}: PostgreSQL failed: {said}")
+
+
+_MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
+    (("55P03", "57014", "25P03", "25P04"), Timeout, "no answer in time; nothing was written, try again"),
+    (("53100",), StoreError, "the server's disk is full; nothing was written. Make room, then go on"),
+    (("53",), Unavailable, "the server has no room for more; nothing was written"),
+    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
+    (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
+)

@@ -1,0 +1,41 @@
+"""Values in bodies: JSON is spliced in as stored, bytes travel as base64."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Raw, UnsetType
+
+from ..errors import InvalidArgument, InvalidValue
+from ..values import Stored, check_json, encode
+
+MEDIA_TYPE = "application/json"
+_json = msgspec.json.encode
+
+
+def _value(stored: Stored) -> dict[str, Any]:
+    return {"value_base64": stored} if isinstance(stored, bytes) else {"value": Raw(stored.encode())}
+
+
+def _stored(value: Raw | UnsetType, value_base64: bytes | UnsetType) -> Stored:
+    if isinstance(value, UnsetType) == isinstance(value_base64, UnsetType):
+        raise InvalidValue('give either "value" (JSON) or "value_base64" (bytes)')
+    if isinstance(value_base64, bytes):
+        return encode(value_base64)
+    return check_json(value)  # type: ignore[arg-type]
+
+
+B = TypeVar("B")
+
+
+def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+
+
+def _given(record: Any) -> dict[str, Any]:
+    """Return the fields of a record that are not None."""
+    return {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}
