@@ -86,8 +86,8 @@ class TestPostgres(ClockContract):
 SERVE = """
 import sys
 from pathlib import Path
-from botwire.records import now
-from botwire.stores.sqlite import SqliteStore
+from botwire.timestamps import now
+from botwire.stores.sqlite.store import SqliteStore
 ahead = Path(sys.argv[1])
 SqliteStore._wall = staticmethod(lambda: now() + int(ahead.read_text()))
 sys.argv = sys.argv[4:]

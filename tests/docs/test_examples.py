@@ -127,7 +127,7 @@ def test_the_tests_that_the_promises_name_exist():
     known = {}
     for file, path in {(file, ROOT / "tests" / file) for file, _ in named}:
         known[file] = set(re.findall(r"^ *(?:async )?def (test_\w+)|^class (Test\w+)", path.read_text(), re.MULTILINE))
-    contract = (ROOT / "src" / "botwire" / "testing.py").read_text()
+    contract = "".join(file.read_text() for file in (ROOT / "src" / "botwire" / "testing").glob("*.py"))
     for file, name in named:
         *cls, test = name.split("::")
         where = {item for pair in known[file] for item in pair if item}

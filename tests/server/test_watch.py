@@ -23,7 +23,8 @@ from botwire.operations import Append, NewMessage, Put, Write
 from botwire.queries import ListChanges
 from botwire.server.operator import OnStore
 from botwire.stores.engine.statements import load_migrations
-from botwire.stores.sqlite.connection import APPLICATION_ID, SQL_FOLDER, SqliteStore
+from botwire.stores.sqlite.connection import APPLICATION_ID, SQL_FOLDER
+from botwire.stores.sqlite.store import SqliteStore
 from tests.servers import Server
 
 

@@ -298,7 +298,7 @@ def test_a_restore_that_is_killed_leaves_the_file_as_it_was(tmp_path, db):
     before = contents(db)
     code = f"""
 import os, signal
-from botwire.stores import backup
+from botwire.stores.sqlite import backup
 backup.STEP = 10
 def kill(done, total):
     if done > total / 2: os.kill(os.getpid(), signal.SIGKILL)

@@ -170,7 +170,7 @@ def test_what_is_there_is_not_lost_unasked(source, target):
 
 def test_on_after_a_stop(source, target, monkeypatch):
     """Wherever it is stopped, the next one does the rest."""
-    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
     fill(source)
     written = 0
 
@@ -341,7 +341,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
 
 def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
     """Wherever a commit or its answer is lost, and whoever is thrown out: all of it arrives, once."""
-    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
     monkeypatch.setattr("botwire.migrate.walk.PAGE", 20)
     source.write("n", [Put(f"k{number:03}", str(number)) for number in range(300)])
     source.write("n", [Append(f"s{number % 7}", (message(number),)) for number in range(200)])

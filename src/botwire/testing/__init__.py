@@ -3,7 +3,20 @@
 from .clock import ClockContract, WallClock
 from .search import SearchContract
 from .store import StoreContract
+from .strategies import json_values, messages_of, names, put, values
 from .vectors import VectorContract
 from .watch import WatchContract
 
-__all__ = ["ClockContract", "SearchContract", "StoreContract", "VectorContract", "WallClock", "WatchContract"]
+__all__ = [
+    "ClockContract",
+    "SearchContract",
+    "StoreContract",
+    "VectorContract",
+    "WallClock",
+    "WatchContract",
+    "json_values",
+    "messages_of",
+    "names",
+    "put",
+    "values",
+]

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from botwire import InvalidName, InvalidValue, Memory, generate_key
-from botwire.adapters import crewai as adapter
 from botwire.adapters.crewai import BotWireFlowPersistence, BotWireStorage, memory_tools
+from botwire.adapters.crewai import records as adapter_records
 
 NOON = datetime(2026, 1, 1, 12)
 SCOPES = ["/", "/a", "/a/b", "/a/b/c", "/z", "/ü #%_/x"]
@@ -240,8 +240,8 @@ def test_fields_of_a_subclass_and_other_keys_are_kept(address: str) -> None:
 def test_large_saves_go_in_batches(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = BotWireStorage(name(), address)
     storage.save([record(content="x" * 6_000_000) for _ in range(6)])  # more than one write may hold
-    monkeypatch.setattr(adapter, "_BATCH", 20)
-    monkeypatch.setattr(adapter, "_PAGE", 7)
+    monkeypatch.setattr(adapter_records, "_BATCH", 20)
+    monkeypatch.setattr(adapter_records, "_PAGE", 7)
     storage.save([record(scope=f"/{number % 3}") for number in range(50)])
     assert storage.count() == 56
     assert len(storage.search([1.0, 0.0, 0.0], limit=40)) == 40

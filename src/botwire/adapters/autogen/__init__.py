@@ -18,3 +18,6 @@ __all__ = [
     "load_state",
     "save_state",
 ]
+
+# A dumped config names its class by module. The public path stays the same when the files of this package change.
+BotWireMemory.__module__ = BotWireChatCompletionContext.__module__ = __name__
