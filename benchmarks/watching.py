@@ -27,7 +27,7 @@ from botwire.operations import Put
 from botwire.queries import ListChanges
 from botwire.stores import async_store, open_store
 from botwire.stores.postgres.notify import LONGEST, Listener
-from botwire.stores.postgres.statements import _SQL
+from botwire.stores.postgres.statements import SQL
 
 CHANGES, WRITERS, SECONDS, ROUNDS, MANY = 100, 64, 1.5, 7, 100
 IDLE = 10.0
@@ -115,12 +115,12 @@ def _throughput(address: str) -> None:
 
 @contextlib.contextmanager
 def _not_asking() -> Iterator[None]:
-    asking = _SQL["get_ready_to_commit"]
-    _SQL["get_ready_to_commit"] = _NEVER_LISTENED_TO
+    asking = SQL["get_ready_to_commit"]
+    SQL["get_ready_to_commit"] = _NEVER_LISTENED_TO
     try:
         yield
     finally:
-        _SQL["get_ready_to_commit"] = asking
+        SQL["get_ready_to_commit"] = asking
 
 
 def _write(address: str, writers: int) -> float:

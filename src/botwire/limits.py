@@ -33,6 +33,12 @@ ACCESS = "\x01access"
 """The namespace in which a store keeps tokens, claims and the audit log. No caller can name it: `check_namespace` refuses
 control characters. It is on no plan."""
 
+
+def is_system(namespace: str) -> bool:
+    """Whether a namespace is one of the store's own. Such a name begins with a control character, which no caller may use."""
+    return namespace < " "
+
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

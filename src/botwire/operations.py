@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 import msgspec
@@ -110,24 +111,50 @@ Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop 
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
-class Permit(msgspec.Struct):
-    """What a server let a caller in for: entries of the namespace `ACCESS` that must still be as they were.
+class Guard(msgspec.Struct):
+    """A condition of a read or a write: entries of another namespace are still at the versions that its decision relied on.
 
-    ``needs``: their keys and versions (0: there is none). ``version``: a version of the whole namespace at which that was
-    so; a store that finds it at this one need not look at the entries, and one that reads them puts down what it found.
+    ``needs``: their keys and versions (0: no entry). ``version``: a version of that namespace at which they were so. A store
+    that finds the namespace at this version need not check the entries. One that checks them updates ``version``.
     """
 
-    needs: tuple[tuple[str, int], ...]
+    namespace: str
+    needs: tuple[tuple[str, int], ...] = ()
     version: int = -1
 
 
 class Write(msgspec.Struct, frozen=True):
     """One atomic list of operations on one namespace.
 
-    ``idempotency_key``: it happens once at most under this key. ``permit``: it happens only if that still holds.
+    ``idempotency_key``: it happens once at most under this key. ``guard``: it happens only if that holds.
     """
 
     namespace: str
     operations: tuple[Operation, ...]
     idempotency_key: str | None = None
-    permit: Permit | None = None
+    guard: Guard | None = None
+
+
+_ROW_BYTES = 16_384
+"""How much of a value takes as long to write as a row."""
+
+
+def weight_of(write: Write) -> float:
+    """Return about how many rows a write touches. A large value counts as several."""
+    return sum(map(_rows_of, write.operations))
+
+
+def _rows_of(operation: Operation) -> float:
+    match operation:
+        case Put(stored=stored):
+            return 1 + len(stored) // _ROW_BYTES
+        case Append(messages=messages):
+            return sum(1 + len(message.stored) // _ROW_BYTES for message in messages)
+        case Pop(count=count):
+            return count
+        case SetVectors(vectors=vectors):
+            return 3 * len(vectors)
+        case Clear() | Forget():
+            return math.inf
+        case Delete() | Increment() | Expire():
+            return 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from .errors import BotWireError
-from .operations import Operation, Permit, Result
+from .operations import Guard, Operation, Result
 from .plans import Plans
 from .queries import ListChanges, Query
 from .records import Changes
@@ -172,18 +172,18 @@ class AsyncStore(Protocol):
         ...
 
 
-STALE = "tokens or claims have changed; try again"
+GUARD_FAILED = "a precondition no longer holds; try again"
 
 
-class Stale(BotWireError):
-    """A permit does not hold any more: the caller is to be judged anew. Nothing was read or written."""
+class GuardFailed(BotWireError):
+    """A `Guard` does not hold. Nothing was read or written."""
 
 
 class GuardedStore(AsyncStore, Protocol):
-    """An `AsyncStore` for a server: it reads and writes only while a permit holds.
+    """An `AsyncStore` for a server: it reads and writes only while a guard holds.
 
-    A write looks at the permit inside its own transaction, and a read not before it has read: so nothing is written or
-    shown on the strength of a token after the call that revoked it has returned, whichever process that was in.
+    A write checks the guard in its own transaction, and a read checks it after it has read. So after the call that revokes a
+    token has returned, nothing is written or shown because of that token, in any process.
     """
 
     @property
@@ -195,8 +195,8 @@ class GuardedStore(AsyncStore, Protocol):
         """As `OperatedStore.set_plan`."""
         ...
 
-    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
-        """As `AsyncStore.read`, or raise `Stale`."""
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
+        """As `AsyncStore.read`, or raise `GuardFailed`."""
         ...
 
     async def write(
@@ -205,9 +205,9 @@ class GuardedStore(AsyncStore, Protocol):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
-        """As `AsyncStore.write`, or raise `Stale`."""
+        """As `AsyncStore.write`, or raise `GuardFailed`."""
         ...
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:

@@ -17,7 +17,7 @@ from tests.servers import Server
 
 
 def store_with(clock, path):
-    return type("ClockedStore", (SqliteStore,), {"_wall": clock})(path)
+    return type("ClockedStore", (SqliteStore,), {"_wall_ns": lambda _: clock() * 1000})(path)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ from pathlib import Path
 from botwire.timestamps import now
 from botwire.stores.sqlite.store import SqliteStore
 ahead = Path(sys.argv[1])
-SqliteStore._wall = staticmethod(lambda: now() + int(ahead.read_text()))
+SqliteStore._wall_ns = staticmethod(lambda: 1000 * (now() + int(ahead.read_text())))
 sys.argv = sys.argv[4:]
 from botwire.cli import run
 run()

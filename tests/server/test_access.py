@@ -17,12 +17,12 @@ import pytest
 
 from botwire import AuthError, InvalidArgument, Memory
 from botwire.limits import ACCESS
-from botwire.operations import Permit, Put
+from botwire.operations import Guard, Put
 from botwire.queries import GetEntry, ListNamespaces
 from botwire.server.access.rules import TABLE
 from botwire.server.app import create_app
 from botwire.server.operator import OnStore, Remote
-from botwire.store import Stale
+from botwire.store import GuardFailed
 from botwire.stores.address import default_token
 from botwire.stores.engine.statements import load_queries
 from botwire.stores.http.store import HttpStore
@@ -524,14 +524,14 @@ def test_in_postgresql_revoking_waits_for_writes_that_rest_on_the_token(postgres
 
     with closing(OnStore(postgres)) as administration, closing(PostgresStore(postgres)) as store:
         made = administration.create(namespaces=["n"], can=["write"], name="", expires_in=None)
-        permit = Permit(((f"token/{made['id']}", 1),))
-        for statement, wait in (("rest_on_access", administration.revoke), ("change_access", None)):
+        guard = Guard(ACCESS, ((f"token/{made['id']}", 1),))
+        for statement, wait in (("rely_on_guards", administration.revoke), ("change_guarded", None)):
             with psycopg.connect(postgres) as other:
                 other.execute(load_queries(SQL_FOLDER / "queries.sql")[statement])
                 done = threading.Event()
 
                 def act(wait=wait, done=done):
-                    wait(made["id"]) if wait else store.write("n", [Put("k", "1")], permit=Permit(()))
+                    wait(made["id"]) if wait else store.write("n", [Put("k", "1")], guard=Guard(ACCESS))
                     done.set()
 
                 thread = threading.Thread(target=act)
@@ -540,8 +540,8 @@ def test_in_postgresql_revoking_waits_for_writes_that_rest_on_the_token(postgres
                 other.rollback()
                 thread.join(10)
                 assert done.is_set()
-        with pytest.raises(Stale):
-            store.write("n", [Put("k", "2")], permit=permit)
+        with pytest.raises(GuardFailed):
+            store.write("n", [Put("k", "2")], guard=guard)
         assert store.read("n", GetEntry("k")).value == 1
 
 

@@ -340,7 +340,7 @@ def test_what_was_undone_among_others_is_not_told(tmp_path):
         Write("n", (bad, Append("s", (NewMessage("b", "1"),)), Put("good", "2", if_version=99))),
         Write("n", (Append("s", (NewMessage("c", "1"),)), Put("last", "1"))),
     ]
-    outcomes = store._commit(writes)
+    outcomes = store._commit(writes, time.monotonic() + 10)
     assert isinstance(outcomes[1], Conflict)
     found = store.read("n", ListChanges(0)).changes
     assert [(change.kind, change.key or change.message.id) for change in found] == [

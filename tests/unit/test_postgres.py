@@ -22,7 +22,7 @@ from botwire.queries import CountMessages, GetEntry, GetUsage, ListChanges, List
 from botwire.stores import open_store
 from botwire.stores.engine.statements import load_queries
 from botwire.stores.postgres.connection import connect
-from botwire.stores.postgres.statements import _BY_ID, _SQL, _TEXTS, SQL_FOLDER
+from botwire.stores.postgres.statements import SQL, SQL_FOLDER, TEXTS
 from botwire.stores.postgres.store import PostgresStore
 from botwire.testing.vectors import MODEL, embed
 from botwire.timestamps import new_id, now
@@ -59,12 +59,12 @@ EXAMPLES = {
     "lock_account": ("n",),
     "get_progress": ("n",),
     "get_journal": ("n",),
-    "changes_after": ("n", 0, 10),
+    "journal_blocks": ("n", 0, 10),
     "add_blocks": ("n", '[{"place": 1, "version": 9, "since": 8, "records": "9 sk\\n"}]', 1),
     "session_name": ("n", 1),
     "add_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
     "set_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
-    "set_plan": ("n", "free", 1),
+    "set_plan": ("n", "free"),
     "fetch_entries": ("n", '["k"]'),
     "fetch_values": ("n", '["k"]'),
     "put_entries": ("n", '[{"key": "new", "version": 1, "created": 1, "updated": 1, "text": "1"}]'),
@@ -79,9 +79,9 @@ EXAMPLES = {
     "fetch_messages": ("n", '[{"name": "s", "id": "i"}]'),
     "add_messages": ("n", f'[{{"place": {1 << 35}, "id": "i", "created": 1, "data": "1"}}]'),
     "delete_messages": ("n", 1 << 32, 2 << 32),
-    "fetch_answers": ("n", '["a"]'),
-    "add_answers": ("n", '[{"idempotency_key": "new", "created": 1, "results": "[]"}]'),
-    "purge_answers": ("n", 1, 10),
+    "fetch_responses": ("n", '["a"]'),
+    "add_responses": ("n", '[{"idempotency_key": "new", "created": 1, "results": "[]"}]'),
+    "purge_responses": ("n", 1, 10),
     "peek_session": ("n", "s"),
     "add_texts": ("n", '[{"id": 1, "key": "k", "version": 1, "terms": "a b"}, {"id": 4294967299, "terms": "c"}]'),
     "drop_texts": ("n", "[1]"),
@@ -91,7 +91,6 @@ EXAMPLES = {
     "delete_some_texts_of_entries": ("n", 10),
     "entries_to_index": ("n", '["k"]'),
     "messages_to_index": ("n", f"[{(1 << 32) + 1}]"),
-    "get_behind": ("n",),
     "keys_to_index": ("n", "", 10),
     "sessions_from": ("n", 0, 10),
     "count_texts": ("n", '["blue", "none"]'),
@@ -101,7 +100,7 @@ EXAMPLES = {
     "messages_at": ("n", f"[{(1 << 32) + 1}]"),
     "entries_at": ("n", "[1]", 0),
     "entries_named": ("n", '["k"]', 0),
-    "some_texts_of_entries": ("n", "", "z", 10),
+    "texts_of_entries": ("n", "", "z", 10),
     "entries_without_vector": ("n", "another", "", 0, 10),
     "messages_without_vector": ("n", "another", 1, 1 << 32, 10),
     "keep_entry_vectors": ("n", '[["k", 1, "{2,1}"]]', "m"),
@@ -113,8 +112,10 @@ EXAMPLES = {
     "delete_some_message_vectors": ("n", 1 << 32, 2 << 32, 10),
     "nearest_messages": ("n", 1, 2, MODEL, "[0,0,0,1]", 10),
     "nearest_entries": ("n", "", "z", MODEL, "[0,0,0,1]", 10, 0),
+    "get_vector_bytes": ("n",),
 }
-SPANNING = {"list_namespaces", "rest_on_access", "change_access", "expiring", "redate_answers"}
+QUERIES = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
+SPANNING = {"list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses"}
 """What is about all namespaces: the operator's list, the lock of the rules of access, which touches no table, and what is done
 when the server's clock was set back."""
 NOT_REACHED = {("count_texts", "namespaces")}
@@ -145,17 +146,17 @@ def planned():
             yield connection, partition, message.created
 
 
-@pytest.mark.parametrize("name", sorted(set(load_queries(SQL_FOLDER / "queries.sql")) - SPANNING))
+@pytest.mark.parametrize("name", sorted(set(QUERIES) - SPANNING))
 @pytest.mark.parametrize("how", ["plan_once", "plan_anew"])
 def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how):
     """By what its plan did, prepared and planned as the store has it done, and by what was touched in the end."""
     connection, partition, created = planned
     raw, prepared = connection.raw, f"botwire_{name}"
     if name not in connection._prepared:
-        connection.pgconn.prepare(prepared.encode(), _SQL[name])
+        connection.pgconn.prepare(prepared.encode(), SQL[name])
         connection._prepared.add(name)
     raw.execute("SELECT pg_stat_force_next_flush()")
-    connection.run_all("n", [("begin", ()), (how, ())])
+    connection.run_all([("begin", ()), (how, ())])
     assert raw.execute(TOUCHED).fetchall() == []
     values = EXAMPLES[name]
     if name == "keep_message_vectors":
@@ -176,7 +177,7 @@ def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how)
     ran = {node["Relation Name"] for node in nodes if "Relation Name" in node and node["Actual Loops"]}
     for relation in touched | named:  # an INSERT names the table that its rows are routed through
         assert not relation[-1].isdigit() or relation.endswith(f"_{partition}"), (relation, partition, plan)
-    asked = set(re.findall(r"(?:FROM|JOIN|INTO|UPDATE) botwire\.(\w+)", _TEXTS[name]))
+    asked = set(re.findall(r"(?:FROM|JOIN|INTO|UPDATE) botwire\.(\w+)", TEXTS[name]))
     assert asked
     for table in asked:
         assert f"{table}_{partition}" in touched | ran or (name, table) in NOT_REACHED, (table, plan)
@@ -191,11 +192,8 @@ def _nodes(plan):
 
 
 def test_every_statement_has_an_example():
-    assert set(EXAMPLES) == set(load_queries(SQL_FOLDER / "queries.sql")) - SPANNING
-    assert _BY_ID < set(EXAMPLES)
-    elsewhere = [
-        name for name in set(_TEXTS) - set(load_queries(SQL_FOLDER / "queries.sql")) if "botwire." in _TEXTS[name]
-    ]
+    assert set(EXAMPLES) == set(QUERIES) - SPANNING
+    elsewhere = [name for name in set(TEXTS) - set(QUERIES) if "botwire." in TEXTS[name]]
     assert elsewhere == []  # what touches a table is in queries.sql
 
 
@@ -246,7 +244,7 @@ def test_a_group_of_all_kinds_of_writes(store):
         [Append("s", (NewMessage(new_id(), "3"),)), Append("t", (message,)), Forget("t")],
         [Append("t", (message,)), Increment("a")],
     ]
-    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes])
+    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes], time.monotonic() + 10)
     assert [type(outcome).__name__ if isinstance(outcome, Exception) else "" for outcome in outcomes] == [
         "", "Conflict", "", "", "", "", "Conflict", "", "",
     ]  # fmt: skip
@@ -268,7 +266,7 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
     time.sleep(0.02)
     big = Put("big", f'"{"x" * 900}"')
     writes = [[Put("a", "1")], [Put("b", "1"), big, Put("c", "1", if_version=9)], [Put("d", "1"), big], [Put("e", "1")]]
-    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes])
+    outcomes = store._commit([Write("n", tuple(operations)) for operations in writes], time.monotonic() + 10)
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [False, True, False, False]
     assert store.read("n", ListKeys()) == ["a", "big", "d", "e"]
     assert store.read("n", GetUsage()).bytes == 6 + 905
@@ -293,7 +291,7 @@ def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
 
 
 def test_answers_are_purged(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.engine.transaction.ANSWERS_KEPT", 0)
+    monkeypatch.setattr("botwire.stores.engine.transaction.RESPONSES_KEPT", 0)
     for number in range(20):
         store.write("n", [Put("k", str(number))], idempotency_key=str(number))
         store.write("n", [Put("k", str(number))])
@@ -502,7 +500,7 @@ def test_a_pooler_that_knows_no_prepared_statements(store, postgres):
     for number in range(20):
         store.write("n", [Put("k", str(number))])
         assert value(store, "k") == number
-    idle = list(store._connections._idle)
+    idle = list(store._connections.idle)
     assert idle
     for connection in idle:
         connection.pgconn.exec_(b"DEALLOCATE ALL")

@@ -17,7 +17,7 @@ from botwire.operations import Append, Clear, Delete, Forget, NewMessage, Pop, P
 from botwire.queries import Search
 from botwire.stores.engine import search, word_index
 from botwire.stores.engine.statements import load_migrations
-from botwire.stores.postgres.statements import _TEXTS, SQL_FOLDER
+from botwire.stores.postgres.statements import SQL_FOLDER, TEXTS
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.timestamps import new_id
@@ -172,7 +172,7 @@ def test_indexing_does_not_read_the_whole_namespace():
             ("messages_to_index", ("n", "[4294967297]")),
             ("fetch_messages", ("n", '[{"name": "s", "id": "i"}]')),
         ):
-            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {_TEXTS[name]}"
+            explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {TEXTS[name]}"
             ((plan,),) = psycopg.RawCursor(connection).execute(explain, values, prepare=True).fetchall()
             assert max(map(float, re.findall(r'"Actual Rows": ([\d.]+)', json.dumps(plan)))) <= 2, (name, plan)
 

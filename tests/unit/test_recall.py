@@ -169,7 +169,7 @@ def fill_old_file(path, monkeypatch):
     """Write a file as it was before there was an index."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(connection_module, "_MIGRATIONS", connection_module._MIGRATIONS)
+        patch.setattr(connection_module, "MIGRATIONS", connection_module.MIGRATIONS)
         with Memory("n", f"sqlite:///{path}") as memory:
             memory.set_many({f"k{number:04}": f"entry {number} blue" for number in range(700)})
             for name in ("s", "t"):
@@ -246,7 +246,7 @@ def test_a_search_that_would_wait_too_long_says_so(tmp_path, monkeypatch):
     fill_old_file(path, monkeypatch)
     monkeypatch.setattr(index_builder, "STEP", 1)
     store = SqliteStore(path, timeout=0.01)
-    with pytest.raises(Unavailable, match="is being made"):
+    with pytest.raises(Unavailable, match="is being built"):
         store.read("n", Search(text="blue"))
     store.close()
 

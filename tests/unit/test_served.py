@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -27,7 +28,7 @@ def served_store(path, timeout=5.0):
 def hold(path):
     """Hold the turn to write as another process would; call what is returned to give it back."""
     other = SqliteStore(path)
-    connection, _ = other.begin(lambda _: None, 5)
+    connection, _ = other.begin(lambda _: None, time.monotonic() + 5)
 
     def give_back():
         other.commit(connection)
@@ -139,7 +140,7 @@ def test_long_writes_run_on_the_thread(path, monkeypatch):
 
     async def main():
         await store.write("n", many)
-        await store.write("n", [Put("large", '"' + "x" * served.MAX_HERE * served.ROW_BYTES + '"')])
+        await store.write("n", [Put("large", '"' + "x" * served.MAX_HERE * 16_384 + '"')])
         assert await store.write("n", [Clear()]) == [len(many) + 1]
         await store.write("n", [Put("k", "1")])
 

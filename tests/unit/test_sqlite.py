@@ -50,7 +50,7 @@ def test_a_foreign_database_is_refused_and_left_alone(tmp_path):
     connection.execute("CREATE TABLE theirs (x)")
     connection.close()
     before = (tmp_path / "a.db").read_bytes()
-    with pytest.raises(StoreError, match="not one of botwire"):
+    with pytest.raises(StoreError, match="not a botwire file"):
         open_file(tmp_path / "a.db")
     assert (tmp_path / "a.db").read_bytes() == before
 
@@ -155,9 +155,10 @@ def test_reads_use_an_index(tmp_path):
 
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()
-    connection.know_vectors()
-    once = {"release_expired", "delete_expired", "expect_expiries", "redate_answers"}  # when the clock goes back
-    for name, text in load_queries(SQL_FOLDER / "queries.sql").items():
+    connection.load_vectors()
+    once = {"release_expired", "delete_expired", "expect_expiries", "redate_responses"}  # when the clock goes back
+    queries = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
+    for name, text in queries.items():
         if name in once:
             continue
         plan = " ".join(

@@ -16,10 +16,10 @@ from typing import TypeVar
 from starlette.types import Scope as Connection
 
 from ...errors import InvalidArgument, InvalidName, Unavailable
-from ...limits import check_namespace
-from ...operations import Increment, Operation, Permit, Pop, Result
+from ...limits import ACCESS, check_namespace
+from ...operations import Guard, Increment, Operation, Pop, Result
 from ...queries import Query
-from ...store import GuardedStore, Stale
+from ...store import GuardedStore, GuardFailed
 from ...timestamps import now
 from ..telemetry.usage_history import Recorder
 from .rules import (
@@ -99,7 +99,7 @@ class Gate:
         caller = caller_of(credentials)
         if rule.where == "namespace":
             return await self.admit(caller, namespace, rule.scope)
-        caller, permit = await self.tokens.known(caller)
+        caller, guard = await self.tokens.known(caller)
         if not caller.secret and rule.where != "caller":
             raise Unauthorized(NEEDED)
         if caller.minted_id and caller.token is None:
@@ -107,7 +107,7 @@ class Gate:
         if rule.where == "caller":
             return caller
         if rule.where == "tokens":
-            return Maker(self.tokens, caller, permit)
+            return Maker(self.tokens, caller, guard)
         if not caller.minted_id:
             raise Unauthorized(NOT_ACCEPTED, "invalid_token")
         if rule.where == "counts":
@@ -122,22 +122,22 @@ class Gate:
         """Return the store for a caller in a namespace, or raise why he is not let in."""
         for _ in range(_ATTEMPTS):
             known, rests_on = await self.tokens.known(caller)
-            claim, permit = None, Permit(rests_on.needs)
+            claim, guard = None, Guard(ACCESS, rests_on.needs)
             asks_for_claim = not known.minted_id and (known.secret or self.mode == "open")
             if asks_for_claim and _is_allowed(namespace):
                 # What a minted token may do does not depend on the claim, and where every request needs a token, it is
                 # not looked at for those who have none: to be refused takes as long whatever is there.
                 claim, on_claim = await self.tokens.claim_on(namespace)
-                permit = Permit((*permit.needs, *on_claim.needs))
+                guard = Guard(ACCESS, (*guard.needs, *on_claim.needs))
             judge(known, scope, namespace, claim, mode=self.mode, now=now())
             check_namespace(namespace)
             try:
-                await self.tokens.confirm(permit)
-            except Stale:
+                await self.tokens.confirm(guard)
+            except GuardFailed:
                 continue
             claims = bool(known.secret) and not known.minted_id and claim is None and scope == "write"
             expires = known.token.expires if known.token else None
-            admitted = Admitted(self, caller, namespace, scope, permit, _until(expires), claims=claims)
+            admitted = Admitted(self, caller, namespace, scope, guard, _until(expires), claims=claims)
             if not claims:
                 self._keep(admitted)
             return admitted
@@ -162,14 +162,14 @@ class Gate:
 class Admitted:
     """A `Store` as it is for a caller who was let into a namespace: this one, and this scope."""
 
-    __slots__ = ("_claims", "_gate", "_permit", "_store", "caller", "namespace", "scope", "until")
+    __slots__ = ("_claims", "_gate", "_guard", "_store", "caller", "namespace", "scope", "until")
 
     def __init__(
-        self, gate: Gate, caller: Caller, namespace: str, scope: Scope, permit: Permit, until: float, *, claims: bool
+        self, gate: Gate, caller: Caller, namespace: str, scope: Scope, guard: Guard, until: float, *, claims: bool
     ) -> None:
         self._gate = gate
         self._store = gate.store
-        self._permit = permit
+        self._guard = guard
         self._claims = claims
         self.caller = caller
         self.namespace = namespace
@@ -181,9 +181,9 @@ class Admitted:
         self._check(namespace)
         for _ in range(_ATTEMPTS):
             try:
-                return await self._store.read(namespace, query, permit=self._permit)
-            except Stale:
-                self._permit = (await self._gate.admit(self.caller, namespace, self.scope))._permit
+                return await self._store.read(namespace, query, guard=self._guard)
+            except GuardFailed:
+                self._guard = (await self._gate.admit(self.caller, namespace, self.scope))._guard
         raise Unavailable(_TOO_FAST)
 
     async def write(
@@ -203,10 +203,10 @@ class Admitted:
         for _ in range(_ATTEMPTS):
             try:
                 return await self._store.write(
-                    namespace, operations, idempotency_key=idempotency_key, permit=self._permit
+                    namespace, operations, idempotency_key=idempotency_key, guard=self._guard
                 )
-            except Stale:
-                self._permit = (await self._gate.admit(self.caller, namespace, self.scope))._permit
+            except GuardFailed:
+                self._guard = (await self._gate.admit(self.caller, namespace, self.scope))._guard
         raise Unavailable(_TOO_FAST)
 
     def _check(self, namespace: str) -> None:

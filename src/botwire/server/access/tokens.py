@@ -10,10 +10,10 @@ import msgspec
 
 from ...errors import Conflict, InvalidArgument, NotFound, Unavailable
 from ...limits import ACCESS, MAX_PAGE, MAX_TTL_SECONDS
-from ...operations import Append, NewMessage, Operation, Permit, Put
+from ...operations import Append, Guard, NewMessage, Operation, Put
 from ...queries import GetEntry, ListEntries, ListMessages
 from ...records import Message
-from ...store import GuardedStore, Stale
+from ...store import GuardedStore, GuardFailed
 from ...timestamps import new_id, now
 from .rules import (
     EVERYWHERE,
@@ -49,23 +49,23 @@ class Tokens:
 
     # What a request is judged by
 
-    async def known(self, caller: Caller) -> tuple[Caller, Permit]:
+    async def known(self, caller: Caller) -> tuple[Caller, Guard]:
         """Return the caller with the minted token it has proven to have, and what that rests on."""
         if not caller.minted_id:
-            return caller, Permit(())
+            return caller, Guard(ACCESS)
         key = _TOKEN + caller.minted_id
         token, version = await self._find(key)
-        return caller._replace(token=proven(caller.secret, token, now())), Permit(((key, version),))
+        return caller._replace(token=proven(caller.secret, token, now())), Guard(ACCESS, ((key, version),))
 
-    async def claim_on(self, namespace: str) -> tuple[Token | None, Permit]:
+    async def claim_on(self, namespace: str) -> tuple[Token | None, Guard]:
         """Return the claim on a namespace, and what that rests on."""
         key = _CLAIM + namespace
         claim, version = await self._find(key)
-        return claim, Permit(((key, version),))
+        return claim, Guard(ACCESS, ((key, version),))
 
-    async def confirm(self, permit: Permit) -> None:
-        """Raise `Stale` if what was found does not hold any more; else let the permit know as of when it does."""
-        await self._store.read(ACCESS, GetEntry(_AUDIT), permit=permit)
+    async def confirm(self, guard: Guard) -> None:
+        """Raise `GuardFailed` if what was found does not hold any more; else let the guard know as of when it does."""
+        await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
     async def claim(self, namespace: str, secret: str) -> None:
         """Let a namespace belong to whoever has this token, if nobody else was faster.
@@ -123,10 +123,10 @@ class Tokens:
             by=maker.id if maker else CLI,
         )
         act = _act("token.create", token.by, token=token)
-        permit = None if maker is None else maker.permit
+        guard = None if maker is None else maker.guard
         try:
-            await self._store.write(ACCESS, [Put(_TOKEN + identity, _text(token), if_version=0), act], permit=permit)
-        except Stale:
+            await self._store.write(ACCESS, [Put(_TOKEN + identity, _text(token), if_version=0), act], guard=guard)
+        except GuardFailed:
             raise Forbidden(NOT_ALLOWED, "admin") from None  # what its maker had is gone since
         return token, secret
 
@@ -163,8 +163,8 @@ class Tokens:
             await self._check_target(identity, maker, namespace)
         for _ in range(_ATTEMPTS):
             # Whatever else changes here meanwhile might be a token that one of these minted: look again.
-            permit = Permit((("", -1),))
-            everything = await self._all(permit)
+            guard = Guard(ACCESS, (("", -1),))
+            everything = await self._all(guard)
             target = next((token for _, token in everything if token.id == identity), None)
             if target is None:
                 raise NotFound(_UNKNOWN)
@@ -177,8 +177,8 @@ class Tokens:
             operations: list[Operation] = [Put(key, _text(token)) for key, token in revoked]
             operations.append(_act("token.revoke", maker.id if maker else CLI, *(token.id for _, token in revoked)))
             try:
-                await self._store.write(ACCESS, operations, permit=permit)
-            except Stale:
+                await self._store.write(ACCESS, operations, guard=guard)
+            except GuardFailed:
                 continue
             return [token for _, token in revoked]
         raise Unavailable("tokens are being made faster than they can be revoked; try again")
@@ -204,13 +204,13 @@ class Tokens:
         entry = await self._store.read(ACCESS, GetEntry(key))
         return (None, 0) if entry is None else (_decode(str(entry.stored)), entry.version)
 
-    async def _all(self, permit: Permit | None = None) -> list[tuple[str, Token]]:
-        """Return all tokens and claims by their keys, as they are at the version that the permit is given."""
+    async def _all(self, guard: Guard | None = None) -> list[tuple[str, Token]]:
+        """Return all tokens and claims by their keys, as they are at the version that the guard is given."""
         found: list[tuple[str, Token]] = []
-        if permit is not None:
-            begin = Permit(())
+        if guard is not None:
+            begin = Guard(ACCESS)
             await self.confirm(begin)
-            permit.version = begin.version
+            guard.version = begin.version
         for prefix in (_CLAIM, _TOKEN):
             after = ""
             while page := await self._store.read(ACCESS, ListEntries(prefix, after, MAX_PAGE)):
@@ -225,14 +225,14 @@ class Maker:
     Args:
         tokens: the store's.
         caller: who; a minted token has been proven.
-        permit: what that rests on.
+        guard: what that rests on.
     """
 
-    def __init__(self, tokens: Tokens, caller: Caller, permit: Permit) -> None:
+    def __init__(self, tokens: Tokens, caller: Caller, guard: Guard) -> None:
         self._tokens = tokens
         self._caller = caller
         self._claims: dict[str, Token | None] = {}
-        self.permit = permit
+        self.guard = guard
 
     @property
     def id(self) -> str:
@@ -269,10 +269,10 @@ class Maker:
 
     async def _claimed(self, namespace: str) -> bool:
         if namespace not in self._claims:
-            claim, permit = await self._tokens.claim_on(namespace)
+            claim, guard = await self._tokens.claim_on(namespace)
             self._claims[namespace] = proven(self._caller.secret, claim, now())
             if self._claims[namespace] is not None:
-                self.permit = Permit((*self.permit.needs, *permit.needs))
+                self.guard = Guard(ACCESS, (*self.guard.needs, *guard.needs))
         claim = self._claims[namespace]
         return claim is not None and claim.administers(namespace)
 

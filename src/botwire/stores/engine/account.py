@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from .rows import Row
+NamespaceId: TypeAlias = int | str
+"""What a database identifies a namespace by: a number in SQLite, the name itself where tables are split by it."""
 
 SEQ_BITS = 32
 FIRST_MESSAGE = 1 << SEQ_BITS
-"""Ids of texts from here on are places of messages, those below are of entries."""
+"""Text ids from here on are places of messages. Smaller ones belong to entries."""
 OFF = "off"
-"""What `Account.behind` is when nothing is indexed and nobody may search."""
+"""`Account.index_cursor` when nothing is indexed and searches are refused."""
 NOT_BEGUN = "entries "
-"""What `Account.behind` is until somebody searches: many namespaces never are, and their writes need not pay for it."""
+"""`Account.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
 
 
-def is_kept(account: Account) -> bool:
-    """Whether there is an index, so that what is written has to come into it."""
-    return account.behind not in {OFF, NOT_BEGUN}
-
-
-Place: TypeAlias = int | str
-"""What a database knows a namespace by: a number in SQLite, the name itself where tables are split by it."""
+def place_of(session: int, seq: int) -> int:
+    """Return the place of a message: its session and seq in one number."""
+    return session << SEQ_BITS | seq
 
 
 @dataclass(slots=True)
 class Account:
-    """A namespace's row as a transaction goes on. ``id`` is None until something is stored in the namespace.
+    """The row of a namespace, as a transaction changes it. ``id`` is None until something is stored in the namespace.
 
-    ``recent`` are the newest lines of the journal (`botwire.stores.engine.journal`), ``lines`` those to add. ``pending``, ``behind``,
-    ``texts`` and ``words`` are about the index of words (`botwire.stores.engine.word_index`). ``vectors`` are the bytes of vectors, which
-    the database keeps.
+    ``recent`` holds the newest records of the journal (`botwire.stores.engine.journal`). ``pending``, ``index_cursor``,
+    ``texts`` and ``words`` belong to the word index (`botwire.stores.engine.word_index`). ``vectors`` is the bytes of all
+    vectors; the database counts them.
     """
 
-    id: Place | None
+    id: NamespaceId | None
     plan: str | None
     day: int
     writes: int
@@ -43,38 +40,43 @@ class Account:
     expires: int | None
     recent: str = ""
     pending: str = ""
-    behind: str | None = None
+    index_cursor: str | None = None
     texts: int = 0
     words: int = 0
     vectors: int = 0
-    lines: list[str] = field(default_factory=list)
 
     @property
-    def row(self) -> Row:
-        """What a transaction puts down, in the order of the columns."""
-        counts = self.day, self.writes, self.bytes, self.version, self.expires
-        return (self.id, *counts, self.recent, self.pending, self.behind, self.texts, self.words)
-
-    def note(self, mark: str, changes: int = 1) -> None:
-        """Count a change, or several, and keep for watchers what it was."""
-        self.version += changes
-        self.lines.append(f"{self.version} {mark}\n")
+    def is_indexed(self) -> bool:
+        """Whether the namespace has a word index, which must learn of each write."""
+        return self.index_cursor != NOT_BEGUN and self.index_cursor != OFF  # noqa: PLR1714 - a set costs more
 
     @property
     def held(self) -> int:
-        """All bytes that count for a plan."""
+        """All bytes that count toward a plan."""
         return self.bytes + self.vectors
 
-    def touch(self, mark: str) -> None:
-        """Note that something was written that the index does not know."""
-        if is_kept(self) and (line := mark + "\n") not in self.pending:
-            self.pending += line
+    def record(self, change: str) -> None:
+        """Count one change, and record it for watchers. The journal defines what a record looks like."""
+        self.version += 1
+        self.recent += f"{self.version} {change}\n"
+
+    def record_entry(self, kind: str, key: str) -> None:
+        """Count and record a change of an entry, and mark the entry for the word index."""
+        self.version += 1
+        self.recent += f"{self.version} {kind}{key}\n"
+        if self.index_cursor != NOT_BEGUN and self.index_cursor != OFF:  # noqa: PLR1714 - a set costs more
+            self.mark_unindexed(f"e{key}\n")
+
+    def mark_unindexed(self, mark: str) -> None:
+        """Add a mark to the list of what the word index does not have yet."""
+        if mark not in self.pending:
+            self.pending += mark
 
 
 def day_of(day: int, today: int) -> int:
-    """Return the day that an account's writes count for, when the clock may have been set back since they were counted.
+    """Return the day that an account's writes count for when the clock may have been set back since.
 
-    They count on, so that no day's writes are given twice; but never for a day after tomorrow, or a clock that was once a
-    year ahead would shut everybody out for a year.
+    The count continues, so no day's writes are granted twice. It never counts for a day after tomorrow, or a clock that was
+    once a year ahead would block the namespace for a year.
     """
-    return today if day > today + 1 else day
+    return day if day <= today + 1 else today

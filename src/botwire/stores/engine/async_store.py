@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from ...operations import Operation, Permit, Result
+from ...operations import Guard, Operation, Result
 from ...plans import Plans
 from ...queries import ListChanges, Query
 from ...store import OperatedStore, Reader
@@ -37,7 +37,7 @@ class AwaitedStore(ABC, Generic[S]):
         return self.store.plans
 
     @abstractmethod
-    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
 
     @abstractmethod
@@ -47,7 +47,7 @@ class AwaitedStore(ABC, Generic[S]):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`."""
 

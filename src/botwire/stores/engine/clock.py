@@ -1,9 +1,9 @@
-"""The time by which a store goes: the wall clock's, as long as that goes forwards.
+"""The time of a store: the wall clock's, as long as that moves forwards.
 
-What has expired must not come back when the wall clock is set back, and nothing that is new must be lost because the clock
-was once too far ahead. So a store knows the latest time by which it has answered. Where the wall clock is a little
-behind that, time stands still until it has caught up; where it is far behind, the store first removes what had expired
-by then (`Clock.back`), and goes on from the new time.
+What has expired must not come back when the wall clock is set back, and no new entry may be lost because the clock was once
+too far ahead. So a store knows the latest time that it has used. While the wall clock is a little behind that time, the
+store's time stops until the wall clock has caught up. If it is far behind, the store first removes what had expired by then
+(`Clock.is_behind`), and continues from the new time.
 """
 
 from __future__ import annotations
@@ -11,56 +11,61 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-HOLD = 10_000_000
-"""How far the wall clock may be behind for time to stand still, in microseconds."""
-KEEP = 10_000_000
-"""How often a store that writes puts down the latest time, in microseconds."""
-_ANSWERS_KEPT = 600.0
+TOLERANCE = 10_000_000
+"""How far the wall clock may be behind before the store follows it, in microseconds."""
+SAVE_INTERVAL = 10_000_000
+"""How often a store that writes saves the latest time, in microseconds."""
+_RESPONSES_KEPT = 600.0
+"""Seconds for which responses are kept for their idempotency keys."""
 
 
 class Clock:
-    """Time in microseconds since 1970, and what a store has to know of its past.
+    """Time in microseconds since 1970, and what a store must remember of it.
 
     Args:
-        wall: the wall clock.
+        wall_ns: the wall clock, in nanoseconds.
     """
 
-    def __init__(self, wall: Callable[[], int]) -> None:
-        self.wall = wall
+    def __init__(self, wall_ns: Callable[[], int]) -> None:
+        self._wall_ns = wall_ns
         self.latest = 0
-        self.kept = 0
+        self.saved = 0
         """The latest time that is on disk."""
         self.turns = 0
-        """How often the file has gone back in time; another process may have seen to it already."""
-        self.back = False
-        """Whether the wall clock is so far behind that what had expired has to be removed now."""
-        self._seen = wall(), time.monotonic()
-        self._leapt = -_ANSWERS_KEPT
+        """How often the file's time has been set back. Another process may have done it already."""
+        self.is_behind = False
+        """Whether the wall clock is so far behind that what had expired must be removed now."""
+        self._seen = self.wall(), time.monotonic()
+        self._jumped = -_RESPONSES_KEPT
+
+    def wall(self) -> int:
+        """Return the wall clock's time, in microseconds."""
+        return self._wall_ns() // 1000
 
     def now(self) -> int:
-        """Return the time, never earlier than the last one."""
+        """Return the time, never earlier than before."""
         wall = self.wall()
         if wall < self.latest:
-            self.back = self.latest - wall > HOLD
+            self.is_behind = self.latest - wall > TOLERANCE
             return self.latest
         self.latest = wall
         return wall
 
     def start(self, seen: int, turns: int) -> None:
-        """Go on from what is on disk."""
-        self.latest = self.kept = seen
+        """Continue from what is on disk."""
+        self.latest = self.saved = seen
         self.turns = turns
 
     def go_back(self, turns: int) -> None:
-        """Take the wall clock's time, now that it is safe."""
-        self.latest = self.kept = self.wall()
-        self.turns, self.back = turns, False
+        """Follow the wall clock back, after everything that had expired was removed."""
+        self.latest = self.saved = self.wall()
+        self.turns, self.is_behind = turns, False
 
-    def leaps(self) -> bool:
-        """Whether the wall clock has lately gone forwards by more than has passed, so that ages measured by it are wrong."""
+    def ages_are_known(self) -> bool:
+        """Whether ages can be computed: not for ten minutes after the wall clock has jumped forwards."""
         wall, steady = self.wall(), time.monotonic()
         before, then = self._seen
         self._seen = wall, steady
-        if wall - before > (steady - then) * 1_000_000 + HOLD:
-            self._leapt = steady
-        return steady - self._leapt < _ANSWERS_KEPT
+        if wall - before > (steady - then) * 1_000_000 + TOLERANCE:
+            self._jumped = steady
+        return steady - self._jumped >= _RESPONSES_KEPT

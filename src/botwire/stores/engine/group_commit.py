@@ -1,15 +1,19 @@
-"""Group commit: whatever writes have gathered while one commit was on its way to disk go into the next one together.
+"""Group commit: the one queue through which every transaction of a store goes.
 
-A sync to disk costs the same for one write as for a hundred. So writers queue here: the first leads, commits everything
-that waits as one group, and hands the lead to the next in line. A writer alone never waits and never
-changes threads. The queue is first come, first served, which makes threads and tasks fair to each other.
+A sync to disk costs the same for one write as for a hundred. So writers queue here. The first one leads: it commits everything
+that waits as one group, and hands the lead to the next in line. A lone writer neither waits nor changes threads. The queue is
+first come, first served, which is fair to threads and tasks alike. A change that is not a write, such as a new plan, takes
+its turn in the same queue and is committed alone. So a store never has two transactions of its own at once.
+
+Deadlines are times on `time.monotonic`, computed once a call.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import Timeout, Unavailable
 from ...operations import Result, Write
@@ -18,88 +22,134 @@ if TYPE_CHECKING:  # both take longer to import than everything else here, and m
     import asyncio
     from concurrent.futures import ThreadPoolExecutor
 
+T = TypeVar("T")
 Outcome: TypeAlias = list[Result] | BaseException
+Work: TypeAlias = Callable[[float], Any]
+"""A transaction that is no write. Takes the deadline."""
 
 MAX_GROUP = 512
-"""Writes in one commit: enough to make the sync cheap, few enough that nobody waits long behind them."""
+"""Writes in one commit: enough to make the sync cheap, few enough that nobody waits long for the group."""
+GRACE = 0.25
+"""Seconds after its deadline for which a write in a commit waits to learn whether it happened."""
+_CLOSE = 0.01
+"""Seconds before its deadline at which a write counts as late: timeouts are rounded to milliseconds."""
+TOO_LATE = "no turn to write before the timeout, because other writers hold the store; nothing was written. Try again"
+_NO_DISK = "the disk did not answer before the timeout; the write may still happen"
+_INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
+_REENTERED = (
+    "this thread is already writing: a signal handler or a finalizer interrupted it to write too, and would wait for itself; "
+    "nothing was written. Write from another thread"
+)
+_PENDING: Any = object()
+
+
+class Executor(Protocol):
+    """Commits the groups that a task leads, which must not be done on the event loop while it waits for a disk."""
+
+    def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
+        """Take the lead over from a leader, and commit groups until a thread is next in line, or no one is."""
+        ...
+
+    def close(self) -> None:
+        """Wait for the commit under way."""
+        ...
 
 
 class CommitQueue:
     """Gathers writes from threads and event loops into groups, and commits one group at a time.
 
     Args:
-        commit: takes the writes of a group and returns an outcome for each, once they are on disk; what it raises
-            becomes the outcome of all of them.
-        threads: where commits for event loops run, when several queues share it; else a thread of the queue's own.
+        commit: takes the writes of a group and the earliest of their deadlines. Returns an outcome for each once they are on
+            disk. What it raises becomes the outcome of all. `Timeout` means that nothing was written.
+        executor: commits for event loops; a thread of the queue's own by default.
     """
 
     def __init__(
-        self, commit: Callable[[Sequence[Write]], list[Outcome]], *, threads: ThreadPoolExecutor | None = None
+        self, commit: Callable[[Sequence[Write], float], list[Outcome]], *, executor: Executor | None = None
     ) -> None:
         self._commit = commit
-        self._shared = threads
-        self._mutex = threading.Lock()
+        self.executor = executor or ThreadExecutor()
+        # Reentrant, because a signal handler may write while this thread holds it.
+        self._mutex = threading.RLock()
         self._waiting: list[_Turn] = []
         self._leader: object | None = None
-        self._thread: ThreadPoolExecutor | None = None
+        self._inside: set[int] = set()
 
-    def write(self, write: Write, timeout: float) -> list[Result]:
-        """Return the results of a write when it is on disk, waiting in place.
+    def write(self, write: Write, deadline: float) -> list[Result]:
+        """Return the results of a write when it is on disk. Blocks.
 
-        Ctrl-C may come between any two calls (CPython looks for signals after each). Whoever is struck while he leads still
-        hands on, and hands on again if he was struck doing that.
+        Ctrl-C may come between any two calls, because CPython looks for signals after each. A leader that it interrupts still
+        hands the lead on, and does so again if it was interrupted doing that.
 
         Raises:
-            Timeout: its turn did not come in time; it did not happen.
+            Timeout: its turn did not come before the deadline, and it did not happen.
+            Unavailable: it interrupted a write of the same thread.
         """
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise Unavailable(_REENTERED)
         try:
+            self._inside.add(thread)
             with self._mutex:
                 if self._leader is None:  # as nearly always
                     self._leader = write
             if self._leader is not write:
-                return self._write_in_turn(write, timeout)
-            (outcome,) = self._commit((write,))
+                return cast("list[Result]", self._take_turn(_ThreadTurn(write, None, deadline)))
+            (outcome,) = self._commit((write,), deadline)
         finally:
-            if self._leader is write:
-                try:
-                    self._resign(write)
-                except KeyboardInterrupt:
-                    self._resign(write)
-                    raise
+            try:
+                if self._leader is write:
+                    try:
+                        self._resign(write)
+                    except KeyboardInterrupt:
+                        self._resign(write)
+                        raise
+            finally:
+                self._inside.discard(thread)
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    async def write_async(self, write: Write, timeout: float) -> list[Result]:
+    def run(self, work: Callable[[float], T], deadline: float) -> T:
+        """Run a transaction that is no write, alone, in its turn. Blocks. Raises as `write` does."""
+        thread = threading.get_ident()
+        if thread in self._inside:
+            raise Unavailable(_REENTERED)
+        try:
+            self._inside.add(thread)
+            return cast("T", self._take_turn(_ThreadTurn(None, work, deadline)))
+        finally:
+            self._inside.discard(thread)
+
+    async def write_async(self, write: Write, deadline: float) -> list[Result]:
         """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
         import asyncio
 
-        turn = _TaskTurn(write, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        turn = _TaskTurn(write, deadline, loop)
         if self._join(turn):
-            self._lead_on_thread(turn)
+            self.executor.lead(self, turn, loop)
+        turn.timer = loop.call_later(deadline - time.monotonic(), self._give_up, turn)
         try:
-            async with asyncio.timeout(timeout):
-                await turn.done
-        except (TimeoutError, asyncio.CancelledError) as error:
-            gone = self._withdraw(turn)
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            if gone:
-                raise Timeout(TOO_LATE.format(timeout)) from None
-            raise Timeout(f"the disk did not answer within {timeout:g} s; the write may still happen") from None
-        return turn.result()
+            await turn.done
+        except asyncio.CancelledError:
+            self._withdraw(turn)
+            raise
+        finally:
+            turn.timer.cancel()
+        return cast("list[Result]", turn.result())
 
     def close(self) -> None:
         """Wait for the commit under way, if any."""
-        if self._thread is not None:
-            self._thread.shutdown()
-            self._thread = None
+        self.executor.close()
 
-    def _write_in_turn(self, write: Write, timeout: float) -> list[Result]:
-        turn = _ThreadTurn(write)
+    # Turns of threads
+
+    def _take_turn(self, turn: _ThreadTurn) -> Any:
         try:
-            if self._join(turn) or self._wait(turn, timeout):
-                self._lead(turn)
+            if self._join(turn) or self._wait(turn):
+                while turn.outcome is _PENDING:  # put back when only others of its group were late
+                    self._lead(turn)
                 self._resign(turn)
         except KeyboardInterrupt:
             self._withdraw(turn, leading=True)
@@ -108,7 +158,7 @@ class CommitQueue:
         return turn.result()
 
     def _join(self, turn: _Turn) -> bool:
-        """Queue up; whether the turn is at the head and nobody leads, so that its owner must."""
+        """Queue up; returns whether nobody leads, so that the turn's owner must."""
         with self._mutex:
             self._waiting.append(turn)
             if self._leader is not None:
@@ -116,16 +166,17 @@ class CommitQueue:
             self._leader = turn
             return True
 
-    def _wait(self, turn: _ThreadTurn, timeout: float) -> bool:
-        """Wait until the turn is done, or is to lead (True)."""
-        if not turn.called.acquire(timeout=timeout):
+    def _wait(self, turn: _ThreadTurn) -> bool:
+        """Wait until the turn is done (False), or must lead (True)."""
+        if not turn.called.acquire(timeout=max(turn.deadline - time.monotonic(), 0)):
             if self._withdraw(turn):
-                raise Timeout(TOO_LATE.format(timeout))
-            turn.called.acquire()
+                raise Timeout(TOO_LATE)
+            if not turn.called.acquire(timeout=GRACE):
+                raise Timeout(_NO_DISK)
         return self._leader is turn
 
     def _withdraw(self, turn: _Turn, *, leading: bool = False) -> bool:
-        """Take a turn out of the queue; False when it is in a commit already, or has been called to lead."""
+        """Take a turn out of the queue. Returns False if it is in a commit already, or has been called to lead."""
         with self._mutex:
             called = isinstance(turn, _ThreadTurn) and self._leader is turn
             if turn not in self._waiting or (called and not leading):
@@ -133,55 +184,126 @@ class CommitQueue:
             self._waiting.remove(turn)
             return True
 
-    def _resign(self, leader: object) -> None:
-        """Hand on what one leads, if one does."""
-        if self._hand_on(leader):
-            self._lead_on_thread(leader)
-
-    def _lead_on_thread(self, leader: object) -> None:
-        if self._shared is not None:
-            self._shared.submit(self._lead_while_tasks, leader)
+    def _give_up(self, turn: _TaskTurn) -> None:
+        """End the wait of a task: at its deadline if it still waits for its turn, a little later if it is in a commit."""
+        if turn.done.done():
             return
-        from concurrent.futures import ThreadPoolExecutor
+        if self._withdraw(turn):
+            turn.done.set_exception(Timeout(TOO_LATE))
+        elif time.monotonic() < turn.deadline + GRACE:
+            turn.timer = turn.loop.call_later(GRACE, self._give_up, turn)
+        else:
+            turn.done.set_exception(Timeout(_NO_DISK))
 
-        with self._mutex:
-            if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
-        self._thread.submit(self._lead_while_tasks, leader)
+    # Leading
 
-    def _lead_while_tasks(self, leader: object) -> None:
-        mine = object()
+    def _resign(self, leader: object) -> None:
+        """Hand the lead on, if this one has it."""
+        task = self.hand_on(leader)
+        if task is not None:
+            self.executor.lead(self, leader, task.loop)
+
+    def take_over(self, leader: object) -> object | None:
+        """Make the executor the leader. Returns a token for it; None: that leader does not lead any more."""
+        token = object()
         with self._mutex:
-            if self._leader is not leader:  # asked twice, by one who was struck between
-                return
-            self._leader = mine
-        self._lead(mine)
-        while self._hand_on(mine):
-            self._lead(mine)
+            if self._leader is not leader:  # asked twice, by one that was interrupted in between
+                return None
+            self._leader = token
+        return token
+
+    def hand_on(self, leader: object) -> _TaskTurn | None:
+        """Let the next in line lead, if `leader` leads. If that is a task, return it: the executor must lead for it."""
+        with self._mutex:
+            if self._leader is not leader:
+                return None
+            if not self._waiting:
+                self._leader = None
+                return None
+            heir = self._waiting[0]
+            if isinstance(heir, _TaskTurn):
+                return heir
+            self._leader = heir
+            cast("_ThreadTurn", heir).called.release()
+            return None
+
+    def lead_for_tasks(self, leader: object) -> None:
+        """Commit groups until a thread is next in line, or no one is. Blocks, so not on an event loop."""
+        token = self.take_over(leader)
+        if token is None:
+            return
+        thread = threading.get_ident()
+        self._inside.add(thread)
+        try:
+            self._lead(token)
+            while self.hand_on(token) is not None:
+                self._lead(token)
+        finally:
+            self._inside.discard(thread)
 
     def _lead(self, leader: object) -> None:
-        """Commit one group."""
         group: list[_Turn] = []
-        outcomes: list[Outcome] = []
+        outcomes: list[Any] = []
         try:
-            with self._mutex:
-                group, self._waiting = self._waiting[:MAX_GROUP], self._waiting[MAX_GROUP:]
-            outcomes = self._commit([turn.write for turn in group]) if group else []
-        except Exception as error:
-            outcomes = [error] * len(group)
+            group = self.next_group()
+            outcomes = self.outcomes(group) if group else []
         except BaseException as error:
             # Ctrl-C is for the one thread that it struck.
             outcomes = [error if turn is leader else Unavailable(_INTERRUPTED) for turn in group]
         try:
-            self._deliver(group, outcomes)
+            self.deliver(group, outcomes)
         except KeyboardInterrupt:
-            self._deliver(group, outcomes)
+            self.deliver(group, outcomes)
             raise
 
-    def _deliver(self, group: list[_Turn], outcomes: list[Outcome]) -> None:
-        """Tell everybody; it may be done twice."""
+    def next_group(self) -> list[_Turn]:
+        """Take the next turns out of the queue: writes together, any other transaction alone."""
+        with self._mutex:
+            waiting = self._waiting
+            end = 0
+            while end < len(waiting) and end < MAX_GROUP and waiting[end].work is None:
+                end += 1
+            end = max(end, 1)
+            group, self._waiting = waiting[:end], waiting[end:]
+        return group
+
+    def outcomes(self, group: Sequence[_Turn]) -> list[Any]:
+        """Commit a group and return an outcome for each turn. Blocks until the earliest deadline at most."""
+        deadline = min(turn.deadline for turn in group)
+        try:
+            work = group[0].work
+            if work is not None:
+                return [work(deadline)]
+            return self._commit([cast("Write", turn.write) for turn in group], deadline)
+        except Timeout as error:
+            return self.late(group, deadline, error)
+        except Exception as error:
+            return [error] * len(group)
+
+    def late(self, group: Sequence[_Turn], deadline: float, error: Timeout) -> list[Any]:
+        """Return the outcomes of a group that was not written: others than the late ones are put back into the queue."""
+        now = time.monotonic() + _CLOSE
+        if now < deadline:  # it was not the deadline that ended it
+            return [error] * len(group)
+        outcomes = [error if turn.deadline <= now else _PENDING for turn in group]
+        with self._mutex:
+            self._waiting[:0] = [turn for turn in group if turn.deadline > now]
+        return outcomes
+
+    def deliver(
+        self, group: Sequence[_Turn], outcomes: Sequence[Any], *, here: asyncio.AbstractEventLoop | None = None
+    ) -> None:
+        """Give each turn its outcome, and wake those that wait for it. Doing it twice does no harm.
+
+        Args:
+            group: the turns.
+            outcomes: an outcome for each.
+            here: the event loop that this runs on.
+        """
         by_loop: dict[asyncio.AbstractEventLoop, list[_TaskTurn]] = {}
         for turn, outcome in zip(group, outcomes, strict=True):
+            if outcome is _PENDING:
+                continue
             turn.outcome = outcome
             if isinstance(turn, _TaskTurn):
                 by_loop.setdefault(turn.loop, []).append(turn)
@@ -189,65 +311,81 @@ class CommitQueue:
                 turn.called.release()
         for loop, turns in by_loop.items():
             # One wake-up a loop, not one a write.
-            if not loop.is_closed():
+            if loop is here:
+                _finish(turns)
+            elif not loop.is_closed():
                 loop.call_soon_threadsafe(_finish, turns)
 
-    def _hand_on(self, leader: object) -> bool:
-        """Let the next in line lead, if it was this one; whether that is a task, for which a thread has to do it."""
+
+class ThreadExecutor:
+    """Commits for event loops on threads.
+
+    Args:
+        threads: where, if several queues share them; else one thread, started when it is needed.
+    """
+
+    def __init__(self, threads: ThreadPoolExecutor | None = None) -> None:
+        self._shared = threads
+        self._own: ThreadPoolExecutor | None = None
+        self._mutex = threading.Lock()
+
+    def lead(self, queue: CommitQueue, leader: object, _: object) -> None:
+        """As `Executor.lead`."""
+        if self._shared is not None:
+            self._shared.submit(queue.lead_for_tasks, leader)
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
         with self._mutex:
-            if self._leader is not leader:
-                return False
-            if not self._waiting:
-                self._leader = None
-                return False
-            heir = self._waiting[0]
-            if not isinstance(heir, _ThreadTurn):
-                return True
-            self._leader = heir
-            heir.called.release()
-            return False
+            if self._own is None:
+                self._own = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
+        self._own.submit(queue.lead_for_tasks, leader)
 
-
-TOO_LATE = "no turn to write within {:g} s, because other writers hold the store; nothing was written. Try again"
-
-_INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
+    def close(self) -> None:
+        """As `Executor.close`. Shared threads belong to their owner."""
+        own, self._own = self._own, None
+        if own is not None:
+            own.shutdown()
 
 
 class _Turn:
-    """A write in the queue, and in the end its outcome."""
+    """A write or other work in the queue, and in the end its outcome."""
 
-    __slots__ = ("outcome", "write")
+    __slots__ = ("deadline", "outcome", "work", "write")
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write | None, work: Work | None, deadline: float) -> None:
         self.write = write
-        self.outcome: Outcome | None = None
+        self.work = work
+        self.deadline = deadline
+        self.outcome: Any = _PENDING
 
-    def result(self) -> list[Result]:
-        if isinstance(self.outcome, list):
-            return self.outcome
-        assert self.outcome is not None
-        raise self.outcome
+    def result(self) -> Any:
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        assert self.outcome is not _PENDING
+        return self.outcome
 
 
 class _ThreadTurn(_Turn):
     __slots__ = ("called",)
 
-    def __init__(self, write: Write) -> None:
-        super().__init__(write)
+    def __init__(self, write: Write | None, work: Work | None, deadline: float) -> None:
+        super().__init__(write, work, deadline)
         self.called = threading.Lock()
         self.called.acquire()
 
 
 class _TaskTurn(_Turn):
-    __slots__ = ("done", "loop")
+    __slots__ = ("done", "loop", "timer")
 
-    def __init__(self, write: Write, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(write)
+    def __init__(self, write: Write, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(write, None, deadline)
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
+        self.timer: asyncio.TimerHandle
 
 
-def _finish(turns: list[_TaskTurn]) -> None:
+def _finish(turns: Sequence[_TaskTurn]) -> None:
     for turn in turns:
         if not turn.done.done():
             turn.done.set_result(None)

@@ -1,120 +1,73 @@
-"""The journal: the last changes of each namespace, for those who watch it.
+"""The journal: the last changes of each namespace, for watchers.
 
-A change is a line: its version, and what was changed; the values are where they are stored. Like the list of what is not
-indexed yet, the newest lines are in the namespace's account, which is written with every write anyway; when they are many,
-they go into a block of their own, and the oldest block goes. So a write costs next to nothing more, and a namespace keeps a
-bounded number of changes, some 40,000 with short keys.
+A change is a record on one line: the version, and what changed. Values are not in it. The newest records are in the
+namespace's account, which every write updates anyway. When they exceed a limit, they move to a block of their own, and the
+oldest block is dropped. So a write costs almost nothing more, and a namespace keeps some 40,000 changes with short keys.
 
-Every change of the version is on a line, and the last line is that of the last change: where one is missing, somebody wrote who
-knew no journal, and nobody is told of what is behind it.
+Every version has a record, and the last record has the namespace's version. If one is missing, an older botwire that has
+no journal wrote to the namespace, and no change after that point is delivered.
+
+Kinds of records: ``s`` key set, ``d`` deleted, ``x`` expired, ``c`` prefix cleared, ``a`` messages appended, ``p`` popped.
+Neither keys nor session names contain line breaks.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from .rows import Run
-
-if TYPE_CHECKING:
-    from .account import Account
+from .account import Account
+from .tables import Tables
 
 BLOCK_CHARS = 900
-"""So long are the lines in an account, and those of a block: a row of a quarter of a page is not spread over several."""
+"""The most characters of the records in an account, and of a block. A row of a quarter page needs no overflow page."""
 BLOCKS = 1_000
-"""Blocks that are kept of a namespace."""
+"""Blocks that are kept for each namespace."""
+
+SET, DELETED, EXPIRED, CLEARED = "s", "d", "x", "c"
 
 
 # Writing
 
 
-def set_mark(key: str) -> str:
-    """Return what stands on a line when a key was set; neither keys nor session names have line breaks in them."""
-    return "s" + key
+def record_append(account: Account, session: int, first: int, last: int) -> None:
+    """Record that messages were appended. Each of them is a change; records that follow each other become one line."""
+    account.version += last - first + 1
+    start = account.recent.rfind("\n", 0, -1) + 1
+    _, _, previous = account.recent[start:-1].partition(" ")
+    if previous.startswith(f"a{session} "):
+        _, earliest, latest = previous.split(" ")
+        if int(latest) + 1 == first:
+            account.recent = f"{account.recent[:start]}{account.version} a{session} {earliest} {last}\n"
+            return
+    account.recent += f"{account.version} a{session} {first} {last}\n"
 
 
-def delete_mark(key: str, *, expired: bool) -> str:
-    """Return what stands on a line when a key was removed."""
-    return ("x" if expired else "d") + key
+def record_pop(account: Account, name: str, left: int) -> None:
+    """Record that a session was shortened to its first messages."""
+    account.record(f"p{left} {name}")
 
 
-def clear_mark(prefix: str) -> str:
-    """Return what stands on a line when the keys with a prefix were removed."""
-    return "c" + prefix
-
-
-def append_mark(session: int, first: int, last: int) -> str:
-    """Return what stands on a line when messages were appended, each of which is a change of its own."""
-    return f"a{session} {first} {last}"
-
-
-def pop_mark(name: str, left: int) -> str:
-    """Return what stands on a line when a session was shortened."""
-    return f"p{left} {name}"
-
-
-def put_down(run: Run, account: Account, lines: list[str]) -> None:
-    """Add lines to an account, and move what is too much there into blocks."""
-    recent = _joined(account.recent, lines)
-    if len(recent) > BLOCK_CHARS:
-        recent, blocks = _cut(recent)
-        for block in blocks:
-            _add_block(run, account, block)
-    account.recent = recent
-
-
-def _joined(recent: str, lines: list[str]) -> str:
-    """Return lines behind others; messages appended one after the other take one line."""
-    if not any(" a" in line for line in lines):  # as for nearly all
-        return recent + "".join(lines)
-    before = recent.rfind("\n", 0, -1) + 1
-    kept = [recent[:before], recent[before:]]
-    for line in lines:
-        joined = _append_joined(kept[-1], line)
-        if joined is None:
-            kept.append(line)
-        else:
-            kept[-1] = joined
-    return "".join(kept)
-
-
-def _append_joined(line: str, other: str) -> str | None:
-    """Return two lines as one, if they are about messages that follow each other."""
-    _, _, mark = line.partition(" ")
-    version, _, next_mark = other.partition(" ")
-    if mark[:1] != "a" or next_mark[:1] != "a":
-        return None
-    session, first, last = mark.split(" ")
-    next_session, next_first, next_last = next_mark.split(" ")
-    if session != next_session or int(next_first) != int(last) + 1:
-        return None
-    return f"{version} {session} {first} {next_last}"
-
-
-def _cut(recent: str) -> tuple[str, list[str]]:
-    """Return what stays of the lines in an account, the very last one in any case, and the blocks before it."""
-    blocks, start = [], 0
+def move_to_blocks(tables: Tables, account: Account) -> None:
+    """Move the records in an account into blocks, apart from the last ones."""
+    assert account.id is not None
+    recent, start = account.recent, 0
     while len(recent) - start > BLOCK_CHARS:
-        end = recent.rindex("\n", start, start + BLOCK_CHARS) + 1  # a line is shorter than that
-        blocks.append(recent[start:end])
+        end = recent.rindex("\n", start, start + BLOCK_CHARS) + 1  # a record is shorter than a block
+        block = recent[start:end]
+        since = Record.of(block[: block.index("\n")]).since
+        tables.add_journal_block(account.id, last_version(block), since, block, BLOCKS)
         start = end
-    return recent[start:], blocks
-
-
-def _add_block(run: Run, account: Account, block: str) -> None:
-    since = _Line.of(block[: block.index("\n") + 1]).since
-    for (number,) in run(
-        "add_changes", (account.id, _last(block), since, block)
-    ):  # none for what is in a block already
-        for version, oldest in run("oldest_changes", (account.id,)):
-            if number - oldest >= BLOCKS:
-                run("drop_changes", (account.id, version))
+    account.recent = recent[start:]
 
 
 # Reading
 
 
-class _Line(NamedTuple):
-    """A line, taken apart. Of messages: the session's id, and the first and the last seq."""
+class Record(NamedTuple):
+    """A record. ``name`` is a key, a prefix, a session name, or for appended messages the session's number.
+
+    ``first`` and ``last`` are seqs of appended messages. For a shortened session ``first`` is how many messages are left.
+    """
 
     version: int
     kind: str
@@ -123,9 +76,10 @@ class _Line(NamedTuple):
     last: int = 0
 
     @classmethod
-    def of(cls, text: str) -> _Line:
-        number, _, mark = text.removesuffix("\n").partition(" ")
-        version, kind, rest = int(number), mark[:1], mark[1:]
+    def of(cls, text: str) -> Record:
+        """Return the record on a line."""
+        number, _, change = text.partition(" ")
+        version, kind, rest = int(number), change[:1], change[1:]
         if kind == "a":
             session, first, last = rest.split(" ")
             return cls(version, kind, session, int(first), int(last))
@@ -136,14 +90,15 @@ class _Line(NamedTuple):
 
     @property
     def since(self) -> int:
-        """The version before it."""
+        """The version before this record."""
         return self.version - 1 - (self.last - self.first if self.kind == "a" else 0)
 
 
-def _last(lines: str) -> int:
-    """Return the version of the last line."""
-    return int(lines[lines.rfind("\n", 0, -1) + 1 :].partition(" ")[0])
+def last_version(records: str) -> int:
+    """Return the version of the last record."""
+    return int(records[records.rfind("\n", 0, -1) + 1 :].partition(" ")[0])
 
 
-def _lines(text: str) -> list[_Line]:
-    return [_Line.of(line) for line in text.split("\n")[:-1]]
+def records_in(text: str) -> list[Record]:
+    """Return the records in a text."""
+    return [Record.of(line) for line in text.split("\n")[:-1]]

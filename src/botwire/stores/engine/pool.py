@@ -46,7 +46,9 @@ class Connections(Generic[C]):
         self._connect = connect
         self._private = private
         self._on_fork = on_fork
-        self._idle: deque[C] = deque()
+        self.idle: deque[C] = deque()
+        """The connections that are not in use. While `is_simple`, a hot path may pop from and append to it directly."""
+        self.is_simple = not private
         self._open = 0
         self._gate = threading.RLock()
         self._waiting: deque[_Waiter[C]] = deque()
@@ -59,7 +61,7 @@ class Connections(Generic[C]):
         if self._private:
             return self._take_turn()
         try:
-            return self._idle.pop()
+            return self.idle.pop()
         except IndexError:
             return self._new()
 
@@ -68,7 +70,7 @@ class Connections(Generic[C]):
         if self._private:
             self._hand_on(connection)
         else:
-            self._idle.append(connection)
+            self.idle.append(connection)
         if self._closed:
             self._close_idle()
 
@@ -97,8 +99,8 @@ class Connections(Generic[C]):
         """Take the only connection, first come, first served: else a thread that reads in a loop starves one that writes."""
         with self._gate:
             self._check_open()
-            if self._idle:
-                return self._idle.pop()
+            if self.idle:
+                return self.idle.pop()
             waiter: _Waiter[C] = _Waiter()
             self._waiting.append(waiter)
         waiter.called.acquire()
@@ -114,7 +116,7 @@ class Connections(Generic[C]):
                 waiter.connection = connection
                 waiter.called.release()
             else:
-                self._idle.append(connection)
+                self.idle.append(connection)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -122,8 +124,8 @@ class Connections(Generic[C]):
 
     def _close_idle(self) -> None:
         with self._gate:
-            while self._idle:
-                self._idle.pop().close()
+            while self.idle:
+                self.idle.pop().close()
                 self._open -= 1
 
     # A fork
@@ -148,7 +150,7 @@ class Connections(Generic[C]):
         self._gate = threading.RLock()
         self._waiting = deque()
         if not self._private:
-            self._idle = deque()
+            self.idle = deque()
             self._open = 0
         self._on_fork()
 

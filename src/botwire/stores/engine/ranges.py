@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ...limits import MAX_NAME_BYTES
-from .rows import Row
 
 LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
-"""Behind every key there can be."""
-
-
-def one(rows: Iterable[Row]) -> Row:
-    """Return the only row."""
-    (row,) = rows
-    return row
+"""After every possible key."""
 
 
 def end_of(prefix: str) -> str:

@@ -17,13 +17,12 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ...queries import Search
-from ...records import Entry, Hit, Message
+from ...records import Entry, Hit
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .account import FIRST_MESSAGE, SEQ_BITS, Account, Place
-from .ranges import end_of
-from .rows import Run, as_json
+from .account import FIRST_MESSAGE, SEQ_BITS, NamespaceId, place_of
+from .tables import ReadTables, SearchTables
 from .vectors import refuse_if_off
 from .word_index import pending_of
 
@@ -67,10 +66,10 @@ class _Text:
 class _Searching:
     """One search in one namespace, on one snapshot of it."""
 
-    run: Run
+    tables: SearchTables
     query: Search
     now: int
-    place: Place
+    namespace: NamespaceId
     pending: str
     texts: int
     words: int
@@ -109,11 +108,14 @@ class _Searching:
         query = self.query
         for low, high in self._ranges():
             if high >= FIRST_MESSAGE:
-                sessions = self.place, low >> SEQ_BITS, high >> SEQ_BITS
-                near |= _cosines(self.run("nearest_messages", (*sessions, query.model, vector, NEAREST)))
+                first, last = low >> SEQ_BITS, high >> SEQ_BITS
+                near |= _cosines(
+                    self.tables.nearest_messages(self.namespace, first, last, query.model, vector, NEAREST)
+                )
             if low < FIRST_MESSAGE:
-                keys = self.place, query.prefix, end_of(query.prefix)
-                rows = _cosines(self.run("nearest_entries", (*keys, query.model, vector, NEAREST, self.now)))
+                rows = _cosines(
+                    self.tables.nearest_entries(self.namespace, query.prefix, query.model, vector, NEAREST, self.now)
+                )
                 near |= {id_: rows[key] for id_, key in self._ids_of(list(rows)).items()}
         if query.half_life is None:
             return near
@@ -128,12 +130,11 @@ class _Searching:
     def _ids_of(self, keys: list[str]) -> dict[_Id, str]:
         """Return ids of entries by their keys, reading those that were not read."""
         known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
-        for row in self.run(
-            "entries_named", (self.place, as_json([key for key in keys if key not in known]), self.now)
-        ):
+        unknown = [key for key in keys if key not in known]
+        for entry in self.tables.entries_named(self.namespace, unknown, self.now):
             self.unindexed += 1
-            self._keep_entry(-self.unindexed, Entry(*row))
-            known[row[0]] = -self.unindexed
+            self._keep_entry(-self.unindexed, entry)
+            known[entry.key] = -self.unindexed
         self.seen.update(known.values())
         return {known[key]: key for key in keys if key in known}
 
@@ -152,8 +153,7 @@ class _Searching:
             budget -= counted[short][1]
             short += 1
         for low, high in ranges:
-            each = self.place, as_json(names[:short]), low, high
-            for index, id_ in self.run("texts_with_each", each):
+            for index, id_ in self.tables.texts_with_each(self.namespace, names[:short], low, high):
                 scores[id_] = scores.get(id_, 0.0) + weights[index]
             for index in range(short, min(short + MAX_COMMON, len(names))):
                 least = weights[index - 1] if index > short else 0.0
@@ -169,8 +169,7 @@ class _Searching:
         """Leave out the entries without the prefix, if those with it are few; else each is looked at when it is read."""
         if not self.query.entries or not self.query.prefix:
             return scores
-        bounds = self.place, self.query.prefix, end_of(self.query.prefix), FEW_ENTRIES + 1
-        few = {id_ for (id_,) in self.run("some_texts_of_entries", bounds)}
+        few = set(self.tables.texts_of_entries(self.namespace, self.query.prefix, FEW_ENTRIES + 1))
         if len(few) > FEW_ENTRIES:
             return scores
         return {id_: score for id_, score in scores.items() if id_ < 0 or id_ >= FIRST_MESSAGE or id_ in few}
@@ -178,7 +177,7 @@ class _Searching:
     def _counted(self) -> list[tuple[str, int]]:
         """Return the terms to follow and how many texts hold each, the rarest first; and weigh all of them."""
         terms = question_of(self.query.text)[:MAX_ASKED]
-        indexed = {terms[index]: count for index, count in self.run("count_texts", (self.place, as_json(terms)))}
+        indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
         texts = self.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
@@ -190,10 +189,9 @@ class _Searching:
         *rarer, common = names
         found: set[_Id] = set()
         if rarer:
-            both = self.place, common, as_json(rarer), low, high, SOME
-            found.update(id_ for (id_,) in self.run("newest_texts_with_both", both))
+            found.update(self.tables.newest_texts_with_both(self.namespace, common, rarer, low, high, SOME))
         if alone:
-            found.update(id_ for (id_,) in self.run("newest_texts_with", (self.place, common, low, high, SOME)))
+            found.update(self.tables.newest_texts_with(self.namespace, common, low, high, SOME))
         return iter(found)
 
     def _ranges(self) -> list[tuple[int, int]]:
@@ -204,9 +202,10 @@ class _Searching:
         ranges = [_ENTRIES] if query.entries else []
         if query.messages and query.session is None:
             ranges.append(_MESSAGES)
-        elif query.messages:
-            for session, last, _ in self.run("peek_session", (self.place, query.session)):
-                ranges.append(((session << SEQ_BITS) + 1, (session << SEQ_BITS) + last))
+        elif query.messages and query.session is not None:
+            head = self.tables.peek_session(self.namespace, query.session)
+            if head is not None:
+                ranges.append((place_of(head[0], 1), place_of(head[0], head[1])))
         return ranges
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
@@ -215,9 +214,9 @@ class _Searching:
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
-            for row in self.run("entries_named", (self.place, as_json(keys), self.now)):
+            for entry in self.tables.entries_named(self.namespace, keys, self.now):
                 self.unindexed += 1
-                self._keep_entry(-self.unindexed, Entry(*row))
+                self._keep_entry(-self.unindexed, entry)
         self.seen.update(self.read)
 
     # Candidates → hits
@@ -234,14 +233,13 @@ class _Searching:
         places = [id_ for id_ in ids if id_ >= FIRST_MESSAGE]
         entries = [id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE]
         if places:
-            for place, session, *row in self.run("messages_at", (self.place, as_json(places))):
-                message = Message(*row)
+            for place, session, message in self.tables.messages_at(self.namespace, places):
                 text = _Text(Hit(0, "", None, message, session), text_of_message(message.stored), 0, message.created)
                 self._keep(place, text, message.stored)
         if entries:
-            for id_, *row in self.run("entries_at", (self.place, as_json(entries), self.now)):
-                if row[0] not in self.pending_keys:
-                    self._keep_entry(id_, Entry(*row))
+            for id_, entry in self.tables.entries_at(self.namespace, entries, self.now):
+                if entry.key not in self.pending_keys:
+                    self._keep_entry(id_, entry)
 
     def _keep_entry(self, id_: _Id, entry: Entry) -> None:
         if entry.key.startswith(self.query.prefix):
@@ -291,14 +289,13 @@ class _Searching:
         return msgspec.structs.replace(text.hit, score=score, snippet=snippet_of(text.text, self.weights))
 
 
-def search(run: Run, namespace: str, query: Search, now: int) -> list[Hit]:
-    """Answer a question from the index; `run` runs statements on one snapshot."""
-    for row in run("get_account", (namespace,)):
-        account = Account(*row)
-        refuse_if_off(namespace, account.behind)
-        assert account.id is not None
-        return _Searching(run, query, now, account.id, account.pending, account.texts, account.words).hits()
-    return []
+def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[Hit]:
+    """Answer a question from the index. All reads must see one snapshot."""
+    account = tables.get_account(namespace)
+    if account is None or account.id is None:
+        return []
+    refuse_if_off(namespace, account.index_cursor)
+    return _Searching(tables, query, now, account.id, account.pending, account.texts, account.words).hits()
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:

@@ -11,16 +11,15 @@ from typing import Any
 import msgspec
 
 from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ...limits import ACCESS
+from ...limits import is_system
 from ...operations import (
     Append,
     Clear,
     Delete,
     Expire,
     Forget,
+    Guard,
     Increment,
-    NewMessage,
-    Permit,
     Pop,
     Put,
     Result,
@@ -29,279 +28,300 @@ from ...operations import (
 )
 from ...plans import DAY, Plan, Plans
 from ...records import Message
-from ...store import STALE, Stale
+from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import journal, word_index
-from .account import OFF, SEQ_BITS, Account, Place, day_of
-from .permits import access_version, entries_hold
-from .ranges import end_of, one
-from .rows import Run
+from . import guards, journal, word_index
+from .account import NOT_BEGUN, OFF, Account, NamespaceId, day_of, place_of
+from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, SET
+from .tables import EntryHead, Tables
 from .vectors import refuse_if_off, set_vectors
 
-FREE = Plan()
-ANSWERS_KEPT = 600_000_000
-"""How long an answer is remembered for its idempotency key, in microseconds: ten minutes, more than any client retries."""
+RESPONSES_KEPT = 600_000_000
+"""How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
 PURGE = 64
-"""Rows that one write removes of what has expired. More than one, so that the backlog shrinks."""
+"""Expired entries, and old responses, that one write removes. More than one, so that a backlog shrinks."""
 
-_ANSWER = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
+_UNLIMITED = Plan()
+_RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
 
 
 class Transaction:
-    """Applies writes one after the other; `finish` puts the accounts down.
+    """Applies writes one after the other; `finish` writes the accounts back.
 
     Args:
-        run: runs the statements.
+        tables: the tables, in a transaction.
         plans: limits for the namespaces.
-        now: the time.
-        keep_answers: forget none, because their ages cannot be told.
+        now: the time in microseconds.
+        ages_are_known: whether the clock can tell the age of saved responses; asked only when one is saved. If not,
+            none is removed.
     """
 
-    def __init__(self, run: Run, plans: Plans, now: int, *, keep_answers: bool = False) -> None:
-        self._run = run
+    def __init__(
+        self, tables: Tables, plans: Plans, now: int, *, ages_are_known: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._tables = tables
         self._plans = plans
         self._now = now
-        self._keep_answers = keep_answers
+        self._ages_are_known = ages_are_known
         self._accounts: dict[str, Account] = {}
-        self._access: int | None = None
+        self._guarded: dict[str, int] = {}
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
         """Apply a write and return its results, or undo all of it and return the reason.
 
         Args:
             write: the write.
-            alone: nothing else is in this transaction: the reason is raised, and the caller's ROLLBACK is the undoing.
+            alone: no other write is in this transaction. The reason is raised, and the caller's ROLLBACK undoes the write.
         """
-        if write.permit is not None and not self._holds(write.permit):
-            stale = Stale(STALE)
+        if write.guard is not None and not self._holds(write.guard):
+            failed = GuardFailed(GUARD_FAILED)
             if alone:
-                raise stale
-            return stale
+                raise failed
+            return failed
         if alone:
             return self._apply(write)
-        if write.idempotency_key is None and len(write.operations) == 1 and self._is_whole(write):
+        if write.idempotency_key is None and len(write.operations) == 1 and self._changes_nothing_if_refused(write):
             try:
                 return self._apply(write)
             except BotWireError as error:
                 return error
-        before = self._accounts.get(write.namespace)
-        saved = copy.copy(before)
-        if saved is not None:
-            saved.lines = saved.lines.copy()
-        self._run("savepoint", ())
+        return self._apply_or_undo(write)
+
+    def finish(self) -> None:
+        """Remove some expired entries, and write back the index, the journal and the accounts of all namespaces touched."""
+        for account in self._accounts.values():
+            if account.id is None:
+                continue
+            if account.expires is not None and account.expires <= self._now:
+                self._purge(account, PURGE)
+            if account.pending and word_index.is_due(account):
+                word_index.index_pending(self._tables, account)
+            if len(account.recent) > BLOCK_CHARS:
+                journal.move_to_blocks(self._tables, account)
+            self._tables.set_account(account)
+
+    def purge(self, namespace: str) -> None:
+        """Remove all expired entries of a namespace."""
+        account = self.account(namespace)
+        if account.expires is not None and account.expires <= self._now:
+            self._purge(account, None)
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        """Set the plan of a namespace; None: the default plan of the writer."""
+        account, id_ = self.open_account(namespace)
+        account.plan = plan
+        self._tables.set_plan(id_, plan)
+
+    def account(self, namespace: str) -> Account:
+        """Return the account of a namespace, an empty one if it does not exist."""
+        account = self._accounts.get(namespace)
+        if account is None:
+            today = self._now // DAY
+            account = self._tables.get_account(namespace) or Account(None, None, today, 0, 0, 0, None)
+            if account.day < today:
+                account.day, account.writes = today, 0
+            elif account.day > today:
+                account.day = day_of(account.day, today)
+            self._accounts[namespace] = account
+        return account
+
+    def open_account(self, namespace: str) -> tuple[Account, NamespaceId]:
+        """Return the account of a namespace and its id. Creates the namespace if it does not exist."""
+        account = self.account(namespace)
+        if account.id is None:
+            account.id = self._tables.new_account(namespace, account.day)
+            # Nobody searches a system namespace, and no plan limits it.
+            account.index_cursor = OFF if is_system(namespace) else NOT_BEGUN
+        return account, account.id
+
+    def save_response(self, id_: NamespaceId, key: str, response: str) -> None:
+        """Save a response under an idempotency key, and remove a few old ones."""
+        if self._ages_are_known():
+            self._tables.purge_responses(self._now - RESPONSES_KEPT, PURGE)
+        self._tables.save_response(id_, key, self._now, response)
+
+    # Applying
+
+    def _holds(self, guard: Guard) -> bool:
+        """Whether a guard holds, after the earlier writes of this transaction."""
+        account = self._accounts.get(guard.namespace)
+        if account is not None:
+            version = account.version
+        elif guard.namespace in self._guarded:
+            version = self._guarded[guard.namespace]
+        else:
+            version = self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+        return guards.holds(self._tables, guard, version, self._now)
+
+    def _changes_nothing_if_refused(self, write: Write) -> bool:
+        """Whether a write that is refused is refused before it changes anything, so that nothing needs to be undone."""
+        return type(write.operations[0]) in _REFUSED_FIRST and self.account(write.namespace).id is not None
+
+    def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
+        saved = copy.copy(self._accounts.get(write.namespace))
+        self._tables.savepoint()
         try:
             results = self._apply(write)
         except BotWireError as error:
-            self._run("undo", ())
+            self._tables.undo()
             if saved is None:
                 self._accounts.pop(write.namespace, None)
             else:
                 self._accounts[write.namespace] = saved
             return error
-        self._run("release", ())
+        self._tables.release()
         return results
-
-    def _holds(self, permit: Permit) -> bool:
-        """Whether a permit holds, with what the writes before this one have changed."""
-        account = self._accounts.get(ACCESS)
-        if account is not None:
-            version = account.version
-        elif self._access is not None:
-            version = self._access
-        else:
-            version = self._access = access_version(self._run)
-        return version == permit.version or entries_hold(self._run, permit, self._now)
-
-    def _is_whole(self, write: Write) -> bool:
-        """Whether a write is refused, if it is, before it changes anything, so that nothing would have to be undone."""
-        return type(write.operations[0]) in _WHOLE and self.account(write.namespace).id is not None
-
-    def finish(self) -> None:
-        """Purge a little of what has expired, and put down the index and the accounts of the namespaces touched."""
-        for account in self._accounts.values():
-            if account.id is not None:
-                self._purge(account, PURGE)
-                if word_index.is_due(account):
-                    word_index.index_pending(self._run, account)
-                if account.lines:
-                    journal.put_down(self._run, account, account.lines)
-                    account.lines = []
-                self._run("set_account", account.row)
-
-    def purge(self, namespace: str) -> None:
-        """Remove all of a namespace that has expired."""
-        self._purge(self.account(namespace), -1)
-
-    def account(self, namespace: str) -> Account:
-        """Return the account of a namespace, an empty one when it has none."""
-        account = self._accounts.get(namespace)
-        if account is None:
-            today = self._now // DAY
-            row = next(iter(self._run("get_account", (namespace,))), None)
-            account = Account(*row) if row else Account(None, None, today, 0, 0, 0, None)
-            if account.day < today:
-                account.day, account.writes = today, 0
-            account.day = day_of(account.day, today)
-            self._accounts[namespace] = account
-        return account
-
-    def open_account(self, namespace: str) -> tuple[Account, Place]:
-        """Return the account of a namespace and its id, begun if need be."""
-        account = self.account(namespace)
-        if account.id is None:
-            account.id, account.behind = one(self._run("new_account", (namespace, account.day)))
-            if namespace == ACCESS:
-                account.behind = OFF  # nobody searches it
-        assert account.id is not None
-        return account, account.id
 
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        _, place = self.open_account(write.namespace)
-        mark = _mark(write)
-        for (answer,) in self._run("find_answer", (place, write.idempotency_key)):
-            known, given = _ANSWER.decode(answer)
-            if known != mark:
+        _, id_ = self.open_account(write.namespace)
+        fingerprint = _fingerprint(write)
+        response = self._tables.find_response(id_, write.idempotency_key)
+        if response is not None:
+            known, results = _RESPONSE.decode(response)
+            if known != fingerprint:
                 raise InvalidArgument(
-                    f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Take a "
+                    f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Use a "
                     "new key for each write"
                 )
-            return given  # type: ignore[return-value]
-        results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        self.remember(place, write.idempotency_key, msgspec.json.encode((mark, results)).decode())
-        return results
+            return results  # type: ignore[return-value]
+        done = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        self.save_response(id_, write.idempotency_key, msgspec.json.encode((fingerprint, done)).decode())
+        return done
 
-    def remember(self, place: Place, key: str, answer: str) -> None:
-        """Keep an answer under a key, and drop a few of those that are old enough."""
-        if not self._keep_answers:
-            self._run("purge_answers", (self._now - ANSWERS_KEPT, PURGE))
-        self._run("add_answer", (place, key, self._now, answer))
-
-    # Operations
+    # Entries
 
     def _put(self, namespace: str, op: Put) -> int:
-        account, place = self.open_account(namespace)
-        version, created, expires, old_size = self._peek(place, op.key)
+        account, id_ = self.open_account(namespace)
+        head = self._live_head(account, id_, op.key)
+        version = 0 if head is None else head[0]
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
-        if not op.keep_ttl:
-            expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
         if op.times is not None:
             created, updated, expires = op.times
-            return self._store(account, op.key, op.stored, created, expires, old_size, copied=updated)
-        return self._store(account, op.key, op.stored, created, expires, old_size)
+            return self._store(account, op.key, op.stored, head, created, expires, updated=updated, writes=0)
+        created = self._now if head is None else head[1]
+        if op.keep_ttl:
+            expires = None if head is None else head[2]
+        else:
+            expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
+        return self._store(account, op.key, op.stored, head, created, expires, updated=self._now, writes=1)
 
     def _increment(self, namespace: str, op: Increment) -> int | float:
-        account, place = self.open_account(namespace)
-        version, created, expires, old_size = self._peek(place, op.key)
-        stored = one(self._run("peek_value", (place, op.key)))[0] if version else None
-        total = add(op.key, stored, op.by)
-        self._store(account, op.key, encode_json(total), created, expires, old_size)
+        account, id_ = self.open_account(namespace)
+        head = self._live_head(account, id_, op.key)
+        total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
+        created, expires = (self._now, None) if head is None else head[1:3]
+        self._store(account, op.key, encode_json(total), head, created, expires, updated=self._now, writes=1)
         return total
 
-    def _peek(self, place: Place, key: str) -> tuple[int, int, int | None, int | None]:
-        """Return version, created and expires of an entry, as if new when there is none alive, and the bytes it occupies."""
-        for version, created, expires, length in self._run("peek_entry", (place, key)):
-            if expires is None or expires > self._now:
-                return version, created, expires, length
-            return 0, self._now, None, length
-        return 0, self._now, None, None
+    def _live_head(self, account: Account, id_: NamespaceId, key: str) -> EntryHead | None:
+        """Return the head of a live entry. An expired one is removed at once.
+
+        What follows may have to make room by removing everything that has expired. If this entry were still there, it would be
+        removed then, and its bytes would be given back twice.
+        """
+        head = self._tables.peek_entry(id_, key)
+        if head is not None and head[2] is not None and head[2] <= self._now:
+            self._delete_entry(account, key, head[3], EXPIRED)
+            return None
+        return head
 
     def _store(
         self,
         account: Account,
         key: str,
         stored: Stored,
+        head: EntryHead | None,
         created: int,
         expires: int | None,
-        old_size: int | None,
         *,
-        copied: int | None = None,
+        updated: int,
+        writes: int,
     ) -> int:
-        length = size(stored)
-        updated = self._now if copied is None else copied
-        self._charge(account, 1 if copied is None else 0, length + size(key) if old_size is None else length - old_size)
-        account.note(journal.set_mark(key))
-        account.touch(word_index.entry_mark(key))
+        length = size(stored) + size(key) if head is None else size(stored) - head[3]
+        self._charge(account, writes, length)
+        account.record_entry(SET, key)
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
-        self._run("put_entry", (account.id, key, account.version, created, updated, expires, stored))
+        assert account.id is not None
+        self._tables.put_entry(account.id, key, account.version, created, updated, expires, stored)
         return account.version
 
     def _delete(self, namespace: str, op: Delete) -> bool:
         account = self.account(namespace)
         if account.id is None:
             return False
-        version, _, _, length = self._peek(account.id, op.key)
-        if length is not None:
-            self._run("delete_entry", (account.id, op.key))
-            account.touch(word_index.entry_mark(op.key))
-            account.bytes -= length + size(op.key)
-            account.note(journal.delete_mark(op.key, expired=not version))
-        return version > 0
+        head = self._live_head(account, account.id, op.key)
+        if head is None:
+            return False
+        self._delete_entry(account, op.key, head[3], DELETED)
+        return True
+
+    def _delete_entry(self, account: Account, key: str, length: int, kind: str) -> None:
+        """Remove an entry whose value has `length` bytes."""
+        assert account.id is not None
+        self._tables.delete_entry(account.id, key)
+        account.bytes -= length + size(key)
+        account.record_entry(kind, key)
 
     def _clear(self, namespace: str, op: Clear) -> int:
         account = self.account(namespace)
         if account.id is None:
             return 0
-        end = end_of(op.prefix)
-        count, length = one(self._run("measure_entries", (account.id, op.prefix, end, self._now)))
-        self._run("delete_entries", (account.id, op.prefix, end))
-        word_index.remove_entries(self._run, account, op.prefix, end)
+        count, length = self._tables.measure_entries(account.id, op.prefix, self._now)
+        self._tables.delete_entries(account.id, op.prefix)
+        word_index.remove_entries(self._tables, account, op.prefix)
         account.bytes -= length
-        account.note(journal.clear_mark(op.prefix))
-        return int(count)
+        account.record(CLEARED + op.prefix)
+        return count
+
+    # Sessions
 
     def _append(self, namespace: str, op: Append) -> list[int]:
         if not op.messages:
             return []
-        account, place = self.open_account(namespace)
-        row = next(iter(self._run("peek_session", (place, op.session))), None)
-        begun = op.messages[0].created or self._now
-        session, last, held = row or (one(self._run("new_session", (place, op.session, begun)))[0], 0, 0)
-        added, writes, when = held, 0, self._now
+        account, id_ = self.open_account(namespace)
+        head = self._tables.peek_session(id_, op.session)
+        if head is None:
+            created = op.messages[0].created or self._now
+            head = self._tables.new_session(id_, op.session, created), 0, 0
+        session, before, held = head
+        last, added, writes, updated = before, 0, 0, self._now
         seqs = []
         for message in op.messages:
-            seq = last + 1
-            if self._add(session, seq, message):
-                last, when = seq, message.created or self._now
+            when = message.created or self._now
+            if self._tables.add_message(session, last + 1, message.id, when, message.stored):
+                last, updated = last + 1, when
                 writes += message.created is None
                 added += size(message.id) + size(message.stored)
-                account.touch(word_index.message_mark(session << SEQ_BITS | seq))
-            else:
-                seq = one(self._run("seq_of_message", (session, message.id)))[0]
-            seqs.append(seq)
-        if added > held:
-            before = row[1] if row else 0
-            self._charge(account, writes, added - held)
-            self._run("set_session", (session, last, added, when))
-            account.note(journal.append_mark(session, before + 1, last), last - before)
+                seqs.append(last)
+                if account.is_indexed:
+                    account.mark_unindexed(f"m{place_of(session, last)}\n")
+            else:  # the session has a message of this id: the append is repeated
+                seqs.append(self._tables.seq_of_message(session, message.id))
+        if added:
+            self._charge(account, writes, added)
+            self._tables.set_session(session, last, held + added, updated)
+            journal.record_append(account, session, before + 1, last)
         return seqs
-
-    def _add(self, session: int, seq: int, message: NewMessage) -> bool:
-        created = message.created or self._now
-        self._run("add_message", (session << SEQ_BITS | seq, session, message.id, created, message.stored))
-        return bool(one(self._run("changes", ()))[0])
 
     def _forget(self, namespace: str, op: Forget) -> int:
         account = self.account(namespace)
-        if account.id is None:
+        head = None if account.id is None else self._tables.peek_session(account.id, op.session)
+        if head is None:
             return 0
-        for session, last, held in self._run("peek_session", (account.id, op.session)):
-            self._shorten(account, op.session, session, last, 0, held, held)
-            return int(last)
-        return 0
+        session, last, held = head
+        self._shorten(account, op.session, session, last, 0, held, held)
+        return last
 
     def _pop(self, namespace: str, op: Pop) -> list[Message]:
         account = self.account(namespace)
-        session, last, held = 0, 0, 0
-        if account.id is not None:
-            session, last, held = next(iter(self._run("peek_session", (account.id, op.session))), (0, 0, 0))
+        head = None if account.id is None else self._tables.peek_session(account.id, op.session)
+        session, last, held = head or (0, 0, 0)
         left = max(last - op.count, 0)
-        place = session << SEQ_BITS
-        rows = self._run("messages_between", (place + left, place + last, op.count)) if left < last else ()
-        popped = [Message(*row) for row in rows]
+        popped = self._tables.list_messages(session, left, last, None) if left < last else []
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
@@ -310,52 +330,69 @@ class Transaction:
         return popped
 
     def _shorten(self, account: Account, name: str, session: int, last: int, left: int, held: int, length: int) -> None:
-        """Remove the messages after `left`, which have `length` of the session's `held` bytes, and a session without any."""
-        place = session << SEQ_BITS
-        self._run("delete_messages", (place + left, place + last))
-        word_index.remove_messages(self._run, account, place + left, place + last)
+        """Remove the messages after `left`, which take `length` of the session's `held` bytes, and a session without any."""
+        self._tables.delete_messages(session, left, last)
+        word_index.remove_messages(self._tables, account, session, left, last)
         if left:
-            self._run("set_session", (session, left, held - length, self._now))
+            self._tables.set_session(session, left, held - length, self._now)
         else:
-            self._run("delete_session", (session,))
+            self._tables.delete_session(session)
         account.bytes -= length
-        account.note(journal.pop_mark(name, left))
+        journal.record_pop(account, name, left)
+
+    # Others
 
     def _expire(self, namespace: str, _: Expire) -> bool:
         account = self.account(namespace)
-        if account.id is not None:
-            self._purge(account, PURGE)
+        if account.id is None or account.expires is None or account.expires > self._now:
+            return False
+        self._purge(account, PURGE)
         return account.expires is not None and account.expires <= self._now
 
     def _set_vectors(self, namespace: str, op: SetVectors) -> int:
         account = self.account(namespace)
         if account.id is None:
             return 0
-        refuse_if_off(namespace, account.behind)
+        refuse_if_off(namespace, account.index_cursor)
         length = sum(len(item.vector) for item in op.vectors)
-        self._check_room(account, length, *self._plan_of(account))
-        account.vectors += length
-        return set_vectors(self._run, account.id, op)
+        self._make_room(account, length, *self._plan_of(account))
+        kept = set_vectors(self._tables, account.id, op)
+        account.vectors = self._tables.vector_bytes(account.id)  # some replaced others, some were not kept
+        return kept
 
     # The account
 
     def _plan_of(self, account: Account) -> tuple[str, Plan]:
-        return ("", FREE) if account is self._accounts.get(ACCESS) else self._plans.of(account.plan)
+        named, name = self._plans.named, account.plan
+        if name is None or name not in named:
+            name = self._plans.default
+        return name, named[name]
 
     def _charge(self, account: Account, writes: int, length: int) -> None:
-        name, plan = self._plan_of(account)
+        """Count writes and bytes, or raise if the plan does not allow them."""
+        if account.index_cursor == OFF and self._is_system(account):
+            name, plan = "", _UNLIMITED
+        else:
+            name, plan = self._plan_of(account)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
             raise self._quota_exceeded(name, plan, account)
-        self._check_room(account, length, name, plan)
+        if plan.max_bytes is not None:
+            self._make_room(account, length, name, plan)
         account.writes += writes
         account.bytes += length
 
-    def _check_room(self, account: Account, length: int, name: str, plan: Plan) -> None:
-        if plan.max_bytes is None or length <= 0:
+    def _is_system(self, account: Account) -> bool:
+        return any(is_system(name) for name, other in self._accounts.items() if other is account)
+
+    def _make_room(self, account: Account, length: int, name: str, plan: Plan) -> None:
+        """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, all expired entries are removed first."""
+        if plan.max_bytes is None or length <= 0 or account.held + length <= plan.max_bytes:
             return
-        if account.held + length > plan.max_bytes:
-            # What has expired is not held against anybody.
-            self._purge(account, -1)
+        assert account.id is not None
+        if account.expires is not None and account.expires <= self._now:
+            self._purge(account, None)
+        if account.vectors:
+            account.vectors = self._tables.vector_bytes(account.id)
         if account.held + length > plan.max_bytes:
             raise StorageExceeded(
                 f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.held:,} are in use and this "
@@ -368,43 +405,42 @@ class Transaction:
         seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
         return QuotaExceeded(
             f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
-            f"It starts again in {seconds:,} s; reads and deletes go on working",
+            f"It starts again in {seconds:,} s; reads and deletes still work",
             plan=name,
             limit=plan.writes_per_day,
             retry_after=seconds,
         )
 
-    def _purge(self, account: Account, most: int) -> None:
-        if account.expires is None or account.expires > self._now:
-            return
-        for key, length in self._run("find_expired", (account.id, self._now, most)):
-            self._run("delete_entry", (account.id, key))
-            account.note(journal.delete_mark(key, expired=True))
-            account.touch(word_index.entry_mark(key))
-            account.bytes -= length
-        account.expires = one(self._run("first_expiry", (account.id,)))[0]
+    def _purge(self, account: Account, limit: int | None) -> None:
+        """Remove expired entries, at most `limit`."""
+        assert account.id is not None
+        for key, length in self._tables.find_expired(account.id, self._now, limit):
+            self._delete_entry(account, key, length - size(key), EXPIRED)
+        account.expires = self._tables.first_expiry(account.id)
 
 
-def _mark(write: Write) -> str:
-    """Return what tells a write from another one under the same idempotency key: a hash of what it does, and to what.
+def _fingerprint(write: Write) -> str:
+    """Return a hash that differs between writes under the same idempotency key: of the operations and the names in them.
 
-    Neither the values, which are encrypted differently each time, nor the ids of messages, which the server may have given.
+    Values are not in it, since they are encrypted differently each time, nor are message ids, which the server may create.
     """
-    told = [(type(op).__name__, *(getattr(op, name) for name in _TOLD if hasattr(op, name))) for op in write.operations]
+    facts = [
+        (type(op).__name__, *(getattr(op, name) for name in _COMPARED if hasattr(op, name))) for op in write.operations
+    ]
     sizes = [len(op.messages) for op in write.operations if isinstance(op, Append)]
-    return hashlib.blake2b(msgspec.json.encode((told, sizes)), digest_size=8).hexdigest()
+    return hashlib.blake2b(msgspec.json.encode((facts, sizes)), digest_size=8).hexdigest()
 
 
-_TOLD = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
+_COMPARED = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
 
 
 def _conflict(key: str, expected: int, version: int) -> str:
-    now = f"at version {version}" if version else "not there"
+    now = f"at version {version}" if version else "missing"
     want = f"version {expected}" if expected else "no entry"
-    return f"key {key!r} is {now}, and {want} was expected; nothing was written. Read it again and decide anew"
+    return f"key {key!r} is {now}, but {want} was expected; nothing was written. Read it again and decide again"
 
 
-_WHOLE = frozenset({Put, Delete, Increment, Pop})
+_REFUSED_FIRST = frozenset({Put, Delete, Increment, Pop})
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     Put: Transaction._put,
     Delete: Transaction._delete,

@@ -1,121 +1,97 @@
-"""The index of words: what a transaction changes in it.
+"""The word index: what a transaction changes in it.
 
-A namespace's index begins when it is first searched (`botwire.stores.engine.index_builder`); until then a write has nothing to do here.
-A commit of its own for each text would make writes nearly twice as slow (measured). So the namespace's account, which is
-written with every write anyway, notes what the index does not know yet, and the write that makes the list long enough indexes
-all that is on it. Search reads what is on the list itself. Whatever search finds, it looks up where it is stored; a text in
-the index that is out of date costs a little time and is never shown.
+A namespace has no index before its first search (`botwire.stores.engine.index_builder`), and until then a write does nothing
+here. Indexing each text in its own commit would make writes nearly twice as slow (measured). So the account, which every
+write updates anyway, lists what is not indexed yet. The write that makes the list long enough indexes everything on it.
+A search reads the texts on the list itself. It also reads each hit where it is stored, so an outdated index costs a little
+time and never shows an outdated text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
 from ...search.terms import terms_of, text_of_entry, text_of_message
-from .account import FIRST_MESSAGE, is_kept
-from .rows import Run, as_json
-
-if TYPE_CHECKING:
-    from .account import Account
-
+from .account import FIRST_MESSAGE, Account
+from .tables import Tables
 
 DUE = 96
-"""So many things on the list are indexed with the next write."""
+"""Entries and messages on the list at which the next write indexes them."""
 DUE_CHARS = 1_500
-"""So long a list is, too: longer rows would spread over several pages."""
-
-
-def entry_mark(key: str) -> str:
-    """Return the line on the list for an entry; a key has no line breaks in it."""
-    return "e" + key
-
-
-def message_mark(place: int) -> str:
-    """Return the line on the list for a message."""
-    return f"m{place}"
+"""Characters of the list at which the next write indexes it: a longer row would need overflow pages."""
 
 
 def is_due(account: Account) -> bool:
-    """Whether it is time to index what is on the list."""
+    """Whether the list is long enough to be indexed."""
     return len(account.pending) > DUE and (len(account.pending) > DUE_CHARS or account.pending.count("\n") >= DUE)
 
 
-def pending_of(list_: str) -> tuple[list[str], list[int]]:
-    """Return the keys and the places on the list."""
-    marks = list_.split("\n")[:-1]
-    return [mark[1:] for mark in marks if mark[0] == "e"], [int(mark[1:]) for mark in marks if mark[0] == "m"]
+def pending_of(marks: str) -> tuple[list[str], list[int]]:
+    """Return the keys and the places of messages on the list."""
+    lines = marks.split("\n")[:-1]
+    return [line[1:] for line in lines if line[0] == "e"], [int(line[1:]) for line in lines if line[0] == "m"]
 
 
-def index_pending(run: Run, account: Account) -> None:
-    """Bring into the index what is on the list."""
+def index_pending(tables: Tables, account: Account) -> None:
+    """Index everything on the list."""
     keys, places = pending_of(account.pending)
     account.pending = ""
-    index_entries(run, account, keys)
-    index_messages(run, account, places)
+    index_entries(tables, account, keys)
+    index_messages(tables, account, places)
 
 
-def index_entries(run: Run, account: Account, keys: Sequence[str]) -> None:
-    """Index the entries under these keys as they are now, and take out those that are gone."""
+def index_entries(tables: Tables, account: Account, keys: Sequence[str]) -> None:
+    """Index the entries under these keys as they are now, and remove the texts of those that do not exist."""
+    assert account.id is not None
     new: list[tuple[int, list[str]]] = []
-    rows = list(run("entries_to_index", (account.id, as_json(keys)))) if keys else []
-    # In the order of the ids, which is what FTS5 takes without beginning a new segment for each.
-    for key, id_, indexed, version, value in sorted(rows, key=lambda row: row[1] or FIRST_MESSAGE):
-        if id_ is not None and indexed == version:
+    rows = tables.entries_to_index(account.id, keys) if keys else []
+    # In the order of their ids, or FTS5 starts a new segment for each text.
+    for key, text, indexed, version, value in sorted(rows, key=lambda row: row[1] or FIRST_MESSAGE):
+        if text is not None and indexed == version:
             continue
-        terms = [] if version is None else terms_of(text_of_entry(key, value))
-        if terms and id_ is None:
-            ((begun,),) = run("new_entry_text", (account.id, key, version))
-            new.append((begun, terms))
-        elif terms:
-            run("renew_entry_text", (id_, key, version))
-            _forget(account, 1)
-            _add(run, account, id_, terms, "replace_text")
-        elif id_ is not None:
-            _count_gone(run, account, "delete_text", (id_,))
-            run("delete_entry_text", (id_,))
-    for id_, terms in sorted(new):
-        _add(run, account, id_, terms)
+        terms = [] if version is None or value is None else terms_of(text_of_entry(key, value))
+        if text is None:
+            if terms and version is not None:
+                new.append((tables.new_entry_text(account.id, key, version), terms))
+        elif terms and version is not None:
+            tables.renew_entry_text(text, key, version)
+            _subtract(account, 1)
+            _add(tables, account, text, terms, replace=True)
+        else:
+            _subtract(account, tables.delete_entry_text(text))
+    for text, terms in sorted(new):
+        _add(tables, account, text, terms)
 
 
-def index_messages(run: Run, account: Account, places: Sequence[int]) -> None:
-    """Index the messages at these places, as far as they are there and not indexed."""
-    for place, data in run("messages_to_index", (as_json(places),)) if places else ():
+def index_messages(tables: Tables, account: Account, places: Sequence[int]) -> None:
+    """Index the messages at these places, if they exist and are not indexed."""
+    for place, data in tables.messages_to_index(places) if places else ():
         terms = terms_of(text_of_message(data))
         if terms:
-            _add(run, account, place, terms)
+            _add(tables, account, place, terms)
 
 
-def remove_entries(run: Run, account: Account, prefix: str, end: str | bytes) -> None:
-    """Take the entries from a prefix to the end of its range out of the index."""
-    if not is_kept(account):
-        return
-    _count_gone(run, account, "delete_texts_of_entries", (account.id, prefix, end))
-    run("delete_entry_texts", (account.id, prefix, end))
+def remove_entries(tables: Tables, account: Account, prefix: str) -> None:
+    """Remove the entries with a prefix from the index."""
+    if account.is_indexed and account.id is not None:
+        _subtract(account, tables.delete_texts_of_entries(account.id, prefix))
 
 
-def remove_messages(run: Run, account: Account, after: int, to: int) -> None:
-    """Take the messages after a place and up to another out of the index."""
-    if is_kept(account):
-        _count_gone(run, account, "delete_texts", (after + 1, to))
+def remove_messages(tables: Tables, account: Account, session: int, after: int, last: int) -> None:
+    """Remove the messages of a session with a seq above `after`, up to `last`, from the index."""
+    if account.is_indexed:
+        _subtract(account, tables.delete_texts_of_messages(session, after, last))
 
 
-def _add(run: Run, account: Account, id_: int, terms: list[str], name: str = "add_text") -> None:
+def _add(tables: Tables, account: Account, text: int, terms: list[str], *, replace: bool = False) -> None:
     assert account.id is not None
-    run(name, (account.id, id_, " ".join(terms)))
+    tables.add_text(account.id, text, " ".join(terms), replace=replace)
     account.texts += 1
     account.words += len(terms)
 
 
-def _count_gone(run: Run, account: Account, name: str, values: tuple[Any, ...]) -> None:
-    """Delete, and take from the account what was deleted."""
-    run(name, values)
-    ((gone,),) = run("changes", ())
-    _forget(account, gone)
-
-
-def _forget(account: Account, gone: int) -> None:
-    """Take texts from the account. How many words they had is not known: as many as others."""
+def _subtract(account: Account, removed: int) -> None:
+    """Subtract texts from the account. How many words they had is not known: the average is assumed."""
     if account.texts:
-        account.words -= account.words * min(gone, account.texts) // account.texts
-        account.texts -= min(gone, account.texts)
+        account.words -= account.words * min(removed, account.texts) // account.texts
+        account.texts -= min(removed, account.texts)

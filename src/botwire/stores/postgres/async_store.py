@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import TypeVar
 
-from ...operations import Operation, Permit, Result, Write
+from ...operations import Guard, Operation, Result, Write
 from ...queries import Query
 from ..engine.async_store import AwaitedStore
 from ..engine.poller import Hub
-from ..engine.vectors import is_about_vectors
+from ..engine.vectors import needs_vectors
 from .store import PostgresStore
 
 __all__ = ["AsyncPostgresStore", "PostgresStore"]
@@ -26,11 +27,11 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
         super().__init__(store)
         self._hub = Hub(self, waker=store.listener)
 
-    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
         self.store.check_open()
         loop = asyncio.get_running_loop()
-        read = partial(self.store.read, namespace, query, permit=permit)
+        read = partial(self.store.read, namespace, query, guard=guard)
         return await loop.run_in_executor(self.store.threads, read)
 
     async def write(
@@ -39,11 +40,12 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`, gathered with whatever else is being written to the namespace into one commit."""
         self.store.check_open()
-        if is_about_vectors(operations):
-            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.begin_vectors)
-        write = Write(namespace, tuple(operations), idempotency_key, permit)
-        return await self.store.queue(namespace).write_async(write, self.store.timeout)
+        deadline = time.monotonic() + self.store.timeout
+        if needs_vectors(operations):
+            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.begin_vectors, deadline)
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return await self.store.queue(namespace).write_async(write, deadline)

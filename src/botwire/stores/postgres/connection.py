@@ -14,12 +14,7 @@ from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 from ...errors import StoreError
-from ...limits import ACCESS
-from ...operations import Permit
-from ...search.embedding import numbers_of
-from ..engine.permits import entries_hold
-from ..engine.rows import Row
-from .statements import _BY_ID, _PLAN_ONCE, _PLANNED, _SQL, _WITH_VALUES, Statement
+from .statements import SQL, Row, Statement
 
 OLDEST_POSTGRES = 140_000
 
@@ -62,16 +57,16 @@ class Connection:
         """Whether the server has not hung up since it was last heard of; it says nothing else to an idle client."""
         return not self.raw.closed and not _ready(self.pgconn.socket, 0)
 
-    def run(self, namespace: str, name: str, values: Sequence[Any]) -> list[Row]:
-        """Run a statement to its end and return its rows."""
-        (rows,) = self.run_all(namespace, ((name, values),))
+    def run(self, name: str, *values: object) -> list[Row]:
+        """Run a statement and return its rows."""
+        (rows,) = self.run_all(((name, values),))
         return rows
 
-    def run_all(self, namespace: str, statements: Sequence[Statement]) -> list[list[Row]]:
-        """Run statements in one round trip and return the rows of each; all after one that fails are left out."""
+    def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
+        """Run statements in one round trip and return the rows of each. When one fails, the ones after it do not run."""
         self.asked = time.monotonic()
         self.pgconn.enter_pipeline_mode()
-        asked = [item for name, values in statements for item in self._ask(namespace, name, values)]
+        asked = [item for name, values in statements for item in self._ask(name, values)]
         self.pgconn.pipeline_sync()
         while self.pgconn.flush():
             self._await(writing=True)
@@ -92,16 +87,15 @@ class Connection:
             raise failure
         return answers
 
-    def _ask(self, namespace: str, name: str, values: Sequence[Any]) -> Iterator[tuple[str, bool]]:
-        """Send a statement, and what it takes to prepare it; yields what will be answered."""
-        given = (namespace, *values) if name in _BY_ID else values
-        data = [None if value is None else _text_of(value).encode() for value in given]
+    def _ask(self, name: str, values: Sequence[object]) -> Iterator[tuple[str, bool]]:
+        """Send a statement, prepared first if need be; yields what will be answered, and whether it is the preparation."""
+        data = [None if value is None else str(value).encode() for value in values]
         if not self.prepares:
-            self.pgconn.send_query_params(_SQL[name], data, result_format=Format.BINARY)
+            self.pgconn.send_query_params(SQL[name], data, result_format=Format.BINARY)
         else:
             known = b"botwire_" + name.encode()
             if name not in self._prepared:
-                self.pgconn.send_prepare(known, _SQL[name])
+                self.pgconn.send_prepare(known, SQL[name])
                 yield name, True
             self.pgconn.send_query_prepared(known, data, result_format=Format.BINARY)
         yield name, False
@@ -144,7 +138,7 @@ class Connection:
         if status in {TransactionStatus.INERROR, TransactionStatus.INTRANS}:
             self.deadline = time.monotonic() + 1
             with contextlib.suppress(psycopg.Error):
-                self.run_all("", [("rollback", ())])
+                self.run_all([("rollback", ())])
         return not self.raw.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
 
 
@@ -178,57 +172,8 @@ def _unfit(connection: psycopg.Connection[Row]) -> str | None:
     return None
 
 
-def run_on(connection: Connection, namespace: str, *, in_transaction: bool = False) -> Any:
-    """Return what runs a statement of queries.sql for a namespace and returns rows as those of SQLite are."""
-
-    def run(name: str, values: Sequence[Any]) -> list[Row]:
-        planned = () if in_transaction else (_PLANNED.get(name, _PLAN_ONCE),)
-        *_, rows = connection.run_all(namespace, [*planned, (name, values)])
-        return _as_in_sqlite(name, rows)
-
-    return run
-
-
-class GuardedRun:
-    """What `run_on` returns, for a read that rests on a permit: each statement brings along the version of the rules."""
-
-    def __init__(self, connection: Connection, namespace: str) -> None:
-        self._connection = connection
-        self._namespace = namespace
-        self._version: list[Row] = []
-
-    def __call__(self, name: str, values: Sequence[Any]) -> list[Row]:
-        """Run a statement; the version is from after it."""
-        statements = [_PLANNED.get(name, _PLAN_ONCE), (name, values), ("get_version", (ACCESS,))]
-        _, rows, self._version = self._connection.run_all(self._namespace, statements)
-        return _as_in_sqlite(name, rows)
-
-    def holds(self, permit: Permit, now: int) -> bool:
-        """Whether a permit still held when the last statement had run."""
-        version = self._version[0][0] if self._version else 0
-        if permit.version != version:
-            if not entries_hold(run_on(self._connection, ACCESS), permit, now):
-                return False
-            permit.version = version
-        return True
-
-
-def _text_of(value: Any) -> str:
-    """Return a value as a statement takes it; bytes are a vector."""
-    return f"[{numbers_of(value)}]" if isinstance(value, bytes) else str(value)
-
-
-def _as_in_sqlite(name: str, rows: list[Row]) -> list[Row]:
-    if name in _WITH_VALUES:
-        return [(key, text if data is None else data, *rest) for key, text, data, *rest in rows]
-    return rows
-
-
 def _ready(file: int, seconds: float, *, writing: bool = False) -> bool:
     """Whether there is something to read, or to be written, within so many seconds."""
-    if not hasattr(select, "poll"):  # Windows
-        readable, writable, _ = select.select([file], [file] if writing else [], [], max(seconds, 0))
-        return bool(readable or writable)
     poll = select.poll()
     poll.register(file, select.POLLIN | (select.POLLOUT if writing else 0))
     return bool(poll.poll(max(seconds, 0) * 1000))

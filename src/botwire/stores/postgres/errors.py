@@ -8,7 +8,7 @@ from ...errors import BotWireError, StoreError, Timeout, Unavailable
 from .connection import Late
 
 
-def _is_lost(error: psycopg.Error) -> bool:
+def is_lost(error: psycopg.Error) -> bool:
     """Whether an error leaves open what has become of a commit."""
     return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
 
@@ -18,14 +18,16 @@ _PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P
 message that is there already."""
 
 
-def _is_passing(error: Exception) -> bool:
+def is_passing(error: Exception) -> bool:
+    """Whether an error may go away, so that a retry makes sense."""
     if isinstance(error, Unavailable):
         return True
     assert isinstance(error, psycopg.Error)
-    return _is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
+    return is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
 
 
-def _mapped(address: str, error: Exception) -> BotWireError:
+def mapped(address: str, error: Exception) -> BotWireError:
+    """Return the botwire error for an error of PostgreSQL."""
     if isinstance(error, BotWireError):
         return error
     assert isinstance(error, psycopg.Error)
@@ -35,7 +37,7 @@ def _mapped(address: str, error: Exception) -> BotWireError:
     for states, cls, text in _MAPPED:
         if isinstance(error, Late) or state.startswith(states):
             return cls(f"{address}: {text} ({said})")
-    if not state or _is_passing(error):
+    if not state or is_passing(error):
         return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
     return StoreError(f"{address}: PostgreSQL failed: {said}")
 

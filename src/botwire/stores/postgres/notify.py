@@ -189,11 +189,11 @@ class Listener(Waker):
 
     def _listen(self, connection: Connection) -> None:
         connection.deadline = time.monotonic() + _PATIENCE
-        ((process,),) = connection.run("", "server_process", ())
+        ((process,),) = connection.run("server_process")
         if process != connection.pgconn.backend_pid:  # a pooler, which lends another connection to each transaction
             self._is_pooled = True
             return
-        connection.run_all("", [("listen", ()), ("be_noticed", ())])
+        connection.run_all([("listen", ()), ("be_noticed", ())])
         with self._mutex:
             self._connection = connection
         try:

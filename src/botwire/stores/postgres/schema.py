@@ -5,9 +5,8 @@ from __future__ import annotations
 import psycopg
 
 from ...errors import InvalidArgument, StoreError
-from ..engine.rows import Row
 from ..engine.statements import load_migrations
-from .statements import LOCK, SQL_FOLDER
+from .statements import LOCK, SQL_FOLDER, Row
 
 _MIGRATIONS = load_migrations(SQL_FOLDER / "migrations")
 _VECTORS = (SQL_FOLDER / "vectors.sql").read_text("utf-8")

@@ -8,12 +8,14 @@ from typing import Any, TypeAlias
 
 from ..engine.statements import load_queries
 
-Statement: TypeAlias = tuple[str, Sequence[Any]]
+Row: TypeAlias = tuple[Any, ...]
+Statement: TypeAlias = tuple[str, Sequence[object]]
+"""A statement by its name, and its values."""
 SQL_FOLDER = Path(__file__).parent / "sql"
 _TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 LOCK = 0x424F5457
 """The first number of our advisory locks (``BOTW``), as it is in queries.sql."""
-_LISTENERS = f"{LOCK}, 2"
+LISTENERS = f"{LOCK}, 2"
 """The lock that everybody who listens holds."""
 
 
@@ -34,11 +36,14 @@ _REMOVALS = (
 
 
 def _queries() -> dict[str, str]:
-    queries, around = load_queries(SQL_FOLDER / "queries.sql"), (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8")
+    queries, around = (
+        load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql"),
+        (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8"),
+    )
     return queries | {name: around.replace("{removal}", queries[name].removesuffix(";")) for name in _REMOVALS}
 
 
-_TEXTS = _queries() | {
+TEXTS = _queries() | {
     "begin": "BEGIN",
     "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     # How a word is best followed depends on how many texts its namespace has.
@@ -58,24 +63,14 @@ _TEXTS = _queries() | {
     # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
     # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
     "get_ready_to_commit": f"SELECT {_set(statement_timeout='0')},"
-    f" CASE WHEN pg_try_advisory_lock({_LISTENERS}) THEN NOT pg_advisory_unlock({_LISTENERS}) ELSE true END",
+    f" CASE WHEN pg_try_advisory_lock({LISTENERS}) THEN NOT pg_advisory_unlock({LISTENERS}) ELSE true END",
     "commit": "COMMIT",
     "rollback": "ROLLBACK",
     "server_process": "SELECT pg_backend_pid()",
     "listen": "LISTEN botwire",
-    "be_noticed": f"SELECT pg_advisory_lock_shared({_LISTENERS})",
+    "be_noticed": f"SELECT pg_advisory_lock_shared({LISTENERS})",
     "notify": "SELECT pg_notify('botwire', $1)",
 }
-_SQL = {name: text.encode() for name, text in _TEXTS.items()}
-_PLAN_ONCE: Statement = ("plan_once", ())
-_PLANNED: dict[str, Statement] = dict.fromkeys(
-    ("entries_without_vector", "messages_without_vector"), ("plan_merge", ())
-)
-"""How reads are planned, if not once."""
-_WITH_VALUES = frozenset({"get_entry", "get_entries", "list_entries", "entries_named"})
-"""Statements whose second and third column are a value as text or as bytes."""
-_BY_ID = frozenset({"messages_between", "delete_messages", "delete_session", "purge_answers"}) | {
-    "messages_to_index", "delete_texts", "delete_some_texts", "session_name", "drop_vectors_of_messages",
-    "delete_some_message_vectors",
-}  # fmt: skip
-"""Statements that name no namespace, since a session's id alone tells it in SQLite; here it goes first."""
+SQL = {name: text.encode() for name, text in TEXTS.items()}
+PLAN_ONCE: Statement = ("plan_once", ())
+PLAN_MERGE: Statement = ("plan_merge", ())

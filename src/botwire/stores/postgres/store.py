@@ -17,28 +17,30 @@ from urllib.parse import urlsplit
 import psycopg
 
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
-from ...limits import ACCESS, check_timeout
-from ...operations import Operation, Permit, Result, Write
-from ...plans import DAY, Plans
+from ...limits import check_timeout
+from ...operations import Guard, Operation, Result, Write
+from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Hit
-from ...store import STALE, Stale
+from ...store import GUARD_FAILED, GuardFailed
 from ...timestamps import new_id
 from ..engine.answer import answer
 from ..engine.clock import Clock
 from ..engine.feeds import Feed
-from ..engine.group_commit import TOO_LATE, CommitQueue, Outcome
-from ..engine.index_builder import Indexed, state
+from ..engine.group_commit import TOO_LATE, CommitQueue, Outcome, ThreadExecutor
+from ..engine.index_builder import Indexed
 from ..engine.pool import Connections
-from ..engine.rows import Row, Run
+from ..engine.tables import Tables
 from ..engine.transaction import PURGE, Transaction
-from ..engine.vectors import is_about_vectors
-from .connection import Connection, GuardedRun, connect, run_on
-from .errors import _is_lost, _is_passing, _mapped
+from ..engine.vectors import needs_vectors
+from .connection import Connection, connect
+from .errors import is_lost, is_passing, mapped
 from .notify import Listener, Teller
+from .prefetch import is_known_beforehand
 from .schema import begin_vectors, migrate
 from .server_clock import ServerClock
-from .unit_of_work import NotAlone, Unit, is_known_beforehand
+from .tables import GuardedRun, PostgresReads, run_on
+from .unit_of_work import NotAlone, Unit
 
 T = TypeVar("T")
 
@@ -83,40 +85,40 @@ class PostgresStore(Indexed):
         self._teller = Teller(self._notify)
         self._begin_anew()
         self._connections: Connections[Connection] = Connections(self._connect, private=False, on_fork=self._begin_anew)
-        self._clock = Clock(self._server_clock)
+        self._clock = Clock(lambda: self._server_clock() * 1000)
 
-    def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
-        if is_about_vectors(query):
-            self.begin_vectors()
+        deadline = time.monotonic() + self.timeout
+        if needs_vectors(query):
+            self.begin_vectors(deadline)
         if isinstance(query, Search):
-            self._bring_up_to_date(namespace)
-
+            self._bring_up_to_date(namespace, deadline)
         moment = self._now()
 
         def attempt(connection: Connection) -> T:
             if self._server_clock.is_old:
                 self._hear(connection)
-            run = run_on(connection, namespace) if permit is None else GuardedRun(connection, namespace)
+            guarded = None if guard is None else GuardedRun(connection, guard)
             if isinstance(query, Search):
                 result = cast("T", self._search(connection, namespace, query, moment))
-                if permit is not None:
-                    run("get_version", (ACCESS,))  # as it is now, not as it was in the snapshot
+                if guarded is not None:
+                    guarded.read_version()  # as it is now, not as it was in the snapshot
             else:
-                result = cast("T", answer(run, self._plans, namespace, query, moment))
-            if permit is not None and not run.holds(permit, moment):
-                raise Stale(STALE)
+                reads = PostgresReads(namespace, guarded or run_on(connection))
+                result = cast("T", answer(reads, self._plans, namespace, query, moment))
+            if guarded is not None and not guarded.holds(moment):
+                raise GuardFailed(GUARD_FAILED)
             return result
 
-        return self._persist(attempt)
+        return self._persist(attempt, deadline)
 
     def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
         """Answer from one snapshot, so that all statements see the same."""
-        connection.run_all(namespace, [("begin_snapshot", ()), ("plan_anew", ())])
-        found: list[Hit] = answer(
-            run_on(connection, namespace, in_transaction=True), self._plans, namespace, query, moment
-        )
-        connection.run(namespace, "commit", ())
+        connection.run_all([("begin_snapshot", ()), ("plan_anew", ())])
+        reads = PostgresReads(namespace, run_on(connection, in_transaction=True))
+        found: list[Hit] = answer(reads, self._plans, namespace, query, moment)
+        connection.run("commit")
         return found
 
     def write(
@@ -125,13 +127,14 @@ class PostgresStore(Indexed):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`."""
-        if is_about_vectors(operations):
-            self.begin_vectors()
-        write = Write(namespace, tuple(operations), idempotency_key, permit)
-        return self.queue(namespace).write(write, self.timeout)
+        deadline = time.monotonic() + self.timeout
+        if needs_vectors(operations):
+            self.begin_vectors(deadline)
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return self.queue(namespace).write(write, deadline)
 
     @property
     def plans(self) -> Plans:
@@ -143,35 +146,41 @@ class PostgresStore(Indexed):
         return Feed(self, namespace, query, self.listener)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
-        """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
-
-        Raises:
-            InvalidArgument: there is no such plan.
-        """
+        """As `OperatedStore.set_plan`."""
         if plan is not None:
             self._plans.check(plan)
-        self._persist(lambda connection: connection.run(namespace, "set_plan", (namespace, plan, self._now() // DAY)))
+        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
-    def _index_state(self, namespace: str) -> str | None:
-        return self._persist(lambda connection: state(run_on(connection, namespace), namespace))
+    def _index_cursor(self, namespace: str) -> str | None:
+        def attempt(connection: Connection) -> str | None:
+            account = PostgresReads(namespace, run_on(connection)).get_account(namespace)
+            return None if account is None else account.index_cursor
 
-    def _change(self, namespace: str, change: Callable[[Transaction, Run], T]) -> T:
+        return self._persist(attempt, time.monotonic() + self.timeout)
+
+    def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
+        return self.queue(namespace).run(lambda until: self._change_here(namespace, change, until), deadline)
+
+    def _change_here(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
+        """Run a change that is in its turn, or must not wait for one. The database locks the namespace."""
+
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
-            unit.begin(self.timeout)
-            transaction = Transaction(unit.run, self._plans, self._clock.now())
-            result = change(transaction, unit.run)
+            unit.begin(deadline - time.monotonic())
+            transaction = Transaction(unit, self._plans, self._clock.now())
+            result = change(transaction, unit)
             transaction.finish()
             if unit.commit():
                 self.tell(namespace)
             return result
 
-        return self._persist(attempt)
+        return self._persist(attempt, deadline)
 
-    def begin_vectors(self) -> None:
-        """See that there is a place for vectors, or raise `InvalidArgument`: that takes the extension pgvector."""
+    def begin_vectors(self, deadline: float | None = None) -> None:
+        """Ensure that the tables for vectors exist, or raise `InvalidArgument`: they need the extension pgvector."""
         if not self._keeps_vectors:
-            self._persist(lambda connection: begin_vectors(connection.raw, self.address, self.timeout))
+            until = time.monotonic() + self.timeout if deadline is None else deadline
+            self._persist(lambda connection: begin_vectors(connection.raw, self.address, self.timeout), until)
             self._keeps_vectors = True
 
     def close(self) -> None:
@@ -192,7 +201,9 @@ class PostgresStore(Indexed):
         queue = self._queues.get(namespace)
         if queue is None:
             with self._mutex:
-                queue = self._queues.setdefault(namespace, CommitQueue(self._commit, threads=self.threads))
+                queue = self._queues.setdefault(
+                    namespace, CommitQueue(self._commit, executor=ThreadExecutor(self.threads))
+                )
         return queue
 
     # Those who watch
@@ -203,14 +214,14 @@ class PostgresStore(Indexed):
 
     def _notify(self, text: str) -> None:
         with self._connection(time.monotonic() + 1) as connection:
-            connection.run("", "notify", (text,))
+            connection.run("notify", text)
 
     # The clock
 
     def _now(self) -> int:
         """Return the time, outside of any transaction."""
         moment = self._clock.now()
-        if not self._clock.back or not self._turning.acquire(blocking=False):
+        if not self._clock.is_behind or not self._turning.acquire(blocking=False):
             return moment
         try:
             self._go_back()
@@ -224,20 +235,23 @@ class PostgresStore(Indexed):
         """Return a transaction at the time that the server has told."""
         self._server_clock.hear(unit.time, unit.asked)
         moment = self._clock.now()
-        if self._clock.back and may_turn:
+        if self._clock.is_behind and may_turn:
             raise _Turned
-        return Transaction(unit.run, self._plans, moment, keep_answers=self._clock.leaps())
+        return Transaction(unit, self._plans, moment, ages_are_known=self._clock.ages_are_known)
 
     def _go_back(self) -> None:
         """Remove what has expired by the latest time there was, before time goes on from an earlier one."""
+        deadline = time.monotonic() + self.timeout
         latest, after = self._clock.latest, ""
         while True:
-            page = self._persist(_asks("expiring", (latest, after, PURGE)))
+            values = latest, after, PURGE
+            page = self._persist(lambda connection, values=values: connection.run("expiring", *values), deadline)  # type: ignore[misc]
             for (after,) in page:
-                self._change(after, partial(_purge, after))
+                self._change_here(after, partial(_purge, after), deadline)
             if len(page) < PURGE:
                 break
-        self._persist(_asks("redate_answers", (self._server_clock(),)))
+        wall = self._server_clock()
+        self._persist(lambda connection: connection.run("redate_responses", wall), deadline)
         self._clock.go_back(0)
 
     # Connections
@@ -256,7 +270,7 @@ class PostgresStore(Indexed):
         try:
             connection = connect(self._url, self.timeout)
         except psycopg.Error as error:
-            raise _mapped(self.address, error) from error
+            raise mapped(self.address, error) from error
         try:
             if not self._migrated:
                 migrate(connection.raw, self.address)
@@ -265,21 +279,21 @@ class PostgresStore(Indexed):
             self._hear(connection)
         except psycopg.Error as error:
             connection.close()
-            raise _mapped(self.address, error) from error
+            raise mapped(self.address, error) from error
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _hear(self, connection: Connection) -> None:
-        ((there,),) = connection.run("", "time", ())
+        ((there,),) = connection.run("time")
         self._server_clock.hear(there, connection.asked)
 
     @contextmanager
     def _connection(self, deadline: float) -> Iterator[Connection]:
         """Lend a connection until a deadline."""
         if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):
-            raise Timeout(TOO_LATE.format(self.timeout))
+            raise Timeout(TOO_LATE)
         try:
             connection = self._connections.take()
             while not connection.is_alive():
@@ -297,9 +311,8 @@ class PostgresStore(Indexed):
         finally:
             self._slots.release()
 
-    def _persist(self, attempt: Callable[[Connection], T]) -> T:
-        """Do what does no harm when it is done again until it is done."""
-        deadline = time.monotonic() + self.timeout
+    def _persist(self, attempt: Callable[[Connection], T], deadline: float) -> T:
+        """Repeat what may be repeated until it succeeds, or until a deadline."""
         pauses = _pauses()
         while True:
             try:
@@ -307,11 +320,11 @@ class PostgresStore(Indexed):
                     return attempt(connection)
             except (psycopg.Error, Unavailable) as error:
                 if not self._may_pass(error, deadline, next(pauses)):
-                    raise _mapped(self.address, error) from error
+                    raise mapped(self.address, error) from error
 
     def _may_pass(self, error: Exception, deadline: float, pause: float) -> bool:
         """Whether to try again, after a pause that this has made."""
-        if not _is_passing(error) or time.monotonic() + pause >= deadline:
+        if not is_passing(error) or time.monotonic() + pause >= deadline:
             return False
         if isinstance(error, psycopg.errors.InvalidSqlStatementName | psycopg.errors.DuplicatePreparedStatement):
             self._prepares = False  # a pooler that lends another connection to each transaction is between
@@ -320,16 +333,15 @@ class PostgresStore(Indexed):
 
     # Commits
 
-    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
+    def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for together, some in groupby(writes, is_known_beforehand):
             for group in [list(some)] if together else [[write] for write in some]:
-                outcomes += self._commit_group(group)
+                outcomes += self._commit_group(group, deadline)
         return outcomes
 
-    def _commit_group(self, writes: Sequence[Write]) -> list[Outcome]:
+    def _commit_group(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Commit writes in one transaction, and if its answer is lost find out whether it happened."""
-        deadline = time.monotonic() + self.timeout
         mark = None if all(write.idempotency_key for write in writes) else "\x01" + new_id()
         told: list[Outcome] | None = None
         pauses = _pauses()
@@ -345,7 +357,7 @@ class PostgresStore(Indexed):
                 may_turn = False
                 continue
             except NotAlone:
-                return [outcome for write in writes for outcome in self._commit_group([write])]
+                return [outcome for write in writes for outcome in self._commit_group([write], deadline)]
             except BotWireError as error:
                 if not isinstance(error, Unavailable):
                     return [error] * len(writes)
@@ -360,15 +372,10 @@ class PostgresStore(Indexed):
     def _failure(self, error: Exception, *, uncertain: bool) -> BotWireError:
         if uncertain:
             return Timeout(f"{self.address}: the connection was lost during a commit; the write may have happened")
-        return _mapped(self.address, error)
+        return mapped(self.address, error)
 
 
-def _asks(name: str, values: Row) -> Callable[[Connection], list[Row]]:
-    """Return what runs a statement that is about all namespaces."""
-    return lambda connection: connection.run("", name, values)
-
-
-def _purge(namespace: str, transaction: Transaction, _: Run) -> None:
+def _purge(namespace: str, transaction: Transaction, _: Tables) -> None:
     transaction.purge(namespace)
 
 
@@ -399,7 +406,7 @@ class _Attempt:
             # Also what has happened, whose lock is committed: nobody may have waited for its replica.
             is_listened_to = unit.commit()
         except psycopg.Error as error:
-            if _is_lost(error):
+            if is_lost(error):
                 self.outcomes = outcomes
             raise
         if is_listened_to:
@@ -414,7 +421,7 @@ class _Attempt:
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in self._writes]
         transaction.finish()
         if self._mark is not None:
-            transaction.remember(self._writes[0].namespace, self._mark, "")
+            transaction.save_response(self._writes[0].namespace, self._mark, "")
         return outcomes
 
 

@@ -1,413 +1,500 @@
-"""What a transaction on one namespace knows and will write: one round trip reads it, another writes it.
+"""A transaction on one namespace that reads in one round trip and writes in another.
 
-`Transaction` asks and changes row by row, as SQLite lets it do for nothing; over a network each statement would be a round
-trip. So a unit of work reads in bulk, beforehand, the rows that a group of writes can ask for, answers from them, keeps the
-changes, and puts them down with one statement a table (M. Fowler, Patterns of Enterprise Application Architecture,
-"Unit of Work"). A statement that it does not know runs in the database as it stands, after the changes so far.
+`Transaction` reads and changes row by row, which costs nothing in SQLite. Over a network each statement would be a round trip.
+So a unit of work reads in bulk, at its beginning, the rows that a group of writes may ask for. It answers from them, keeps the
+changes, and writes them back with one statement a table (M. Fowler, Patterns of Enterprise Application Architecture, "Unit of
+Work"). What it cannot answer from memory runs in the database, after the changes so far.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
-import msgspec
-
-from ...limits import ACCESS
-from ...operations import Append, Delete, Increment, Put, Write
+from ...operations import Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
-from ..engine.account import NOT_BEGUN, SEQ_BITS
+from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
 from ..engine.journal import BLOCKS
-from ..engine.rows import Row
+from ..engine.ranges import end_of
+from ..engine.tables import EntryHead, EntryVector, MessageVector, SessionHead
 from .connection import Connection
-from .statements import Statement
+from .prefetch import Prefetch
+from .statements import PLAN_ONCE, Row, Statement
+from .tables import PostgresReads, as_json, limit_of
 
 _MISSING: Any = object()
-_SEQ = (1 << SEQ_BITS) - 1
-_KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
-_READS = frozenset({"entry_version", "messages_between", "measure_entries", "find_expired", "first_expiry"}) | {
-    "messages_to_index", "keys_to_index", "sessions_from",
-}  # fmt: skip
-_KEEPS_VECTORS = frozenset({"keep_entry_vectors", "keep_message_vectors"})
-_REMOVES_VECTORS = frozenset({"delete_some_entry_vectors", "delete_some_message_vectors"})
-_COUNTED = _KEEPS_VECTORS | _REMOVES_VECTORS | {
-    "delete_texts", "delete_some_texts", "delete_texts_of_entries", "delete_some_texts_of_entries",
-}  # fmt: skip
-"""Statements that return how many rows they removed or kept, which is then what `changes` returns."""
-_TAKES_VECTORS = {"delete_entries": "drop_vectors_of_entries", "delete_messages": "drop_vectors_of_messages"}
-"""What removes the vectors of what a statement removes."""
 
 
 class NotAlone(Exception):
     """A write among others needs the database itself, which could not undo that write alone."""
 
 
-class Unit:
-    """One transaction. `begin`, give `run` to a `Transaction`, `commit`.
+class Unit(PostgresReads):
+    """One transaction, as `botwire.stores.engine.tables.Tables`. `begin` it, apply writes, `commit` it.
 
     Args:
-        connection: where; no transaction is open on it.
-        namespace: whose.
+        connection: no transaction is open on it.
+        namespace: the namespace of all writes.
         writes: all that will be applied.
-        new_ids: no message of these is there yet, as is nearly always so: if it is, the commit fails with a
-            ``UniqueViolation``, and has to be tried again without this.
+        new_ids: assume that no message of the writes exists yet, as is nearly always so. If one does, the commit fails with a
+            ``UniqueViolation``, and must be repeated without this.
     """
 
     def __init__(
         self, connection: Connection, namespace: str, writes: Sequence[Write] = (), *, new_ids: bool = True
     ) -> None:
+        super().__init__(namespace, self._read)
         self._connection = connection
-        self._namespace = namespace
         self.time = 0
-        """The server's, once it has begun, and when it was asked."""
+        """The server's time when the transaction began, in microseconds."""
         self.asked = 0.0
-        self._wanted = _Wanted(writes, new_ids=new_ids)
-        self._account: Row | None = None
-        self._access: Sequence[Row] = ()
-        self._rests_on_access = any(write.permit is not None for write in writes)
+        """When the server was asked for it, on `time.monotonic`."""
+        self._wanted = Prefetch(writes, new_ids=new_ids)
+        self._guarded = {write.guard.namespace for write in writes if write.guard is not None} - {namespace}
+        self._versions: dict[str, int] = {}
+        self._account: Account | None = None
+        self._changed_account: Account | None = None
         self._sessions_ever = self._entry_texts_ever = 0
         self._has_vectors = False
-        self._journal: list[tuple[dict[Any, Any], Any, Any]] | None = None
-        self._changed = 0
-        self._set_account: Row | None = None
+        # What can be undone; None: no savepoint.
+        self._undo_log: list[tuple[dict[Any, Any], Any, Any]] | None = None
         self._purge: tuple[int, int] | None = None
-        # What there will be, changes included. None: there is none.
-        self._entries: dict[str, Row | None] = {}
+        # What there is, with the changes so far. None: the row does not exist.
+        self._entries: dict[str, EntryHead | None] = {}
         self._values: dict[str, Stored] = {}
-        self._sessions: dict[str, Row | None] = {}
+        self._sessions: dict[str, SessionHead | None] = {}
         self._names: dict[int, str] = {}
         self._seqs: dict[tuple[int, str], int] = {}
-        self._answers: dict[str, str] = {}
+        self._responses: dict[str, str] = {}
         self._fetched = False
         # The changes.
         self._new_entries: dict[str, dict[str, Any] | None] = {}
         self._new_sessions: dict[str, dict[str, Any]] = {}
         self._new_messages: dict[int, dict[str, Any]] = {}
-        self._new_answers: dict[str, dict[str, Any]] = {}
+        self._new_responses: dict[str, dict[str, Any]] = {}
         self._new_texts: dict[int, dict[str, Any] | None] = {}
         self._new_blocks: list[dict[str, Any]] = []
 
-    def begin(self, timeout: float, mark: str | None = None) -> bool:
-        """Begin the transaction, with the namespace locked; whether one that left this mark was committed before."""
-        milliseconds = str(max(1, int(timeout * 1000)))
-        begin: list[Statement] = [("begin", ()), ("limit_times", (milliseconds,)), ("lock_account", (self._namespace,))]
-        # Before the account is locked, so that nobody who holds one waits for the rules.
-        if self._namespace == ACCESS:
-            begin.insert(2, ("change_access", ()))
-        elif self._rests_on_access:
-            begin[2:2] = [("rest_on_access", ()), ("get_version", (ACCESS,))]
-        if mark is not None:
-            begin.append(("fetch_answers", (self._namespace, _json([mark]))))
-        fetches = self._wanted.statements(self._namespace)
-        rows = self._connection.run_all(self._namespace, begin + fetches)
-        self.asked = self._connection.asked
-        found = {name: answer for (name, _), answer in zip(begin, rows, strict=False)}
-        self.time = found["limit_times"][0][-1]
-        if found["lock_account"]:
-            (*account, self._sessions_ever, self._entry_texts_ever) = found["lock_account"][0]
-            self._account = tuple(account)
-            self._has_vectors = bool(account[-1])
-        self._access = found.get("get_version", [])
-        self._take_in(fetches, rows[len(begin) :])
-        return mark is not None and bool(found["fetch_answers"])
+    def begin(self, seconds: float, mark: str | None = None) -> bool:
+        """Begin the transaction and lock the namespace. Returns whether a transaction that left this mark was committed.
 
-    def run(self, name: str, values: tuple[Any, ...]) -> Iterable[Row]:
-        """Run a statement of queries.sql, from what is known or in the database."""
-        known = _KNOWN.get(name)
-        if known is not None:
-            return known(self, *values)
-        if self._journal is not None:
-            raise NotAlone
-        if name in _REMOVES_VECTORS and not self._has_vectors:
-            return self._nothing()
-        if name in _KEEPS_VECTORS:
-            values = self._vectors_to_keep(*values)
-        statements = [*self._changes(), (name, values)]
-        if self._has_vectors and name in _TAKES_VECTORS:
-            statements.insert(-1, (_TAKES_VECTORS[name], values))
-        *_, rows = self._connection.run_all(self._namespace, statements)
-        if name not in _READS:
-            self._fetched = False
-        if name in _COUNTED:
-            ((self._changed,),) = rows
-        return rows
+        Args:
+            seconds: how long a statement may take.
+            mark: what `save_response` of an earlier attempt was called with.
+        """
+        begin: list[Statement] = [("begin", ()), ("limit_times", (str(max(1, int(seconds * 1000))),))]
+        # Guards first: a transaction that holds an account must not wait for them.
+        if self._namespace < " ":  # a system namespace, on which guards rely
+            begin.append(("change_guarded", ()))
+        elif self._guarded:
+            begin.append(("rely_on_guards", ()))
+            begin += [("get_version", (namespace,)) for namespace in self._guarded]
+        begin.append(("lock_account", (self._namespace,)))
+        if mark is not None:
+            begin.append(("fetch_responses", (self._namespace, as_json([mark]))))
+        fetches = self._wanted.statements(self._namespace)
+        rows = self._connection.run_all([*begin, *fetches])
+        self.asked = self._connection.asked
+        marked = False
+        for (name, values), found in zip(begin, rows, strict=False):
+            if name == "limit_times":
+                self.time = found[0][-1]
+            elif name == "get_version":
+                self._versions[cast("str", values[0])] = found[0][0] if found else 0
+            elif name == "lock_account" and found:
+                *account, self._sessions_ever, self._entry_texts_ever = found[0]
+                self._account = Account(*account)
+                self._has_vectors = self._account.vectors > 0
+            elif name == "fetch_responses":
+                marked = bool(found)
+        self._take_in(fetches, rows[len(begin) :])
+        return marked
 
     def commit(self) -> bool:
-        """Put everything down; it is on disk when this returns. Whether others are to be told of it."""
+        """Write everything; it is on disk when this returns. Returns whether any process listens for changes."""
         statements = self._changes()
-        if self._set_account is not None:
-            account = (*self._set_account, self._sessions_ever, self._entry_texts_ever)
-            # First, so that of two who begin a namespace the second fails before it has waited for anything else.
-            statements.insert(0, ("add_account" if self._account is None else "set_account", account))
+        account = self._changed_account
+        if account is not None:
+            name = "add_account" if self._account is None else "set_account"
+            # First, so that of two that create a namespace the second fails before it has waited for anything else.
+            statements.insert(0, (name, self._account_row(account)))
         self._connection.committing = True
-        *_, ready, _ = self._connection.run_all(
-            self._namespace, [*statements, ("get_ready_to_commit", ()), ("commit", ())]
-        )
+        *_, ready, _ = self._connection.run_all([*statements, ("get_ready_to_commit", ()), ("commit", ())])
         self._connection.committing = False
         ((_, is_listened_to),) = ready
         return bool(is_listened_to)
 
-    # Fetching and flushing
+    def _account_row(self, account: Account) -> Row:
+        return (
+            self._namespace, account.day, account.writes, account.bytes, account.version, account.expires, account.recent,
+            account.pending, account.index_cursor, account.texts, account.words, self._sessions_ever,
+            self._entry_texts_ever,
+        )  # fmt: skip
+
+    # In the database
+
+    def _read(self, name: str, *values: object, plan: Statement = PLAN_ONCE) -> list[Row]:
+        """Read in the database, which knows the changes so far."""
+        del plan  # set for the whole transaction
+        return self._execute((name, values))
+
+    def _execute(self, *statements: Statement) -> list[Row]:
+        """Run statements after the changes so far, and return the rows of the last."""
+        if self._undo_log is not None:
+            raise NotAlone
+        *_, rows = self._connection.run_all([*self._changes(), *statements])
+        return rows
+
+    def _change_rows(self, *statements: Statement) -> list[Row]:
+        """As `_execute`, for statements that change rows which were fetched."""
+        rows = self._execute(*statements)
+        self._fetched = False
+        return rows
 
     def _fetch(self) -> None:
         if not self._fetched:
             changes, fetches = self._changes(), self._wanted.statements(self._namespace)
-            rows = self._connection.run_all(self._namespace, changes + fetches)
+            rows = self._connection.run_all([*changes, *fetches])
             self._take_in(fetches, rows[len(changes) :])
 
     def _take_in(self, fetches: Sequence[Statement], found: Sequence[Sequence[Row]]) -> None:
         self._entries = dict.fromkeys(self._wanted.keys)
         self._sessions = dict.fromkeys(self._wanted.sessions)
-        self._values, self._names, self._seqs, self._answers = {}, {}, {}, {}
+        self._values, self._names, self._seqs, self._responses = {}, {}, {}, {}
         for (name, _), rows in zip(fetches, found, strict=True):
             _TAKE_IN[name](self, rows)
         self._fetched = True
 
     def _take_entries(self, rows: Sequence[Row]) -> None:
-        self._entries.update((key, tuple(row)) for key, *row in rows)
+        self._entries.update(
+            (key, (version, created, expires, length)) for key, version, created, expires, length in rows
+        )
 
     def _take_values(self, rows: Sequence[Row]) -> None:
         self._values.update((key, text if data is None else data) for key, text, data in rows)
 
     def _take_sessions(self, rows: Sequence[Row]) -> None:
-        self._sessions.update((name, tuple(row)) for name, *row in rows)
+        self._sessions.update((name, (session, last, held)) for name, session, last, held in rows)
         self._names.update((session, name) for name, session, *_ in rows)
 
     def _take_messages(self, rows: Sequence[Row]) -> None:
         self._seqs.update(((session, message_id), seq) for session, message_id, seq in rows)
 
-    def _take_answers(self, rows: Sequence[Row]) -> None:
-        self._answers.update(rows)
+    def _take_responses(self, rows: Sequence[Row]) -> None:
+        self._responses.update((key, response) for key, response in rows)
 
     def _changes(self) -> list[Statement]:
-        """Return the statements that put down the changes so far, which are changes no more."""
+        """Return the statements that write the changes so far, which are forgotten."""
         puts = [row for row in self._new_entries.values() if row is not None]
         drops = [key for key, row in self._new_entries.items() if row is None]
         changes: list[tuple[str, list[Any]]] = [
-            ("drop_texts", [id_ for id_, row in self._new_texts.items() if row is None]),
+            ("drop_texts", [text for text, row in self._new_texts.items() if row is None]),
             ("add_texts", [row for row in self._new_texts.values() if row is not None]),
             ("drop_vectors", list(self._new_entries) if self._has_vectors else []),
             ("put_entries", puts),
             ("drop_entries", drops),
             ("put_sessions", list(self._new_sessions.values())),
             ("add_messages", list(self._new_messages.values())),
-            ("add_answers", list(self._new_answers.values())),
+            ("add_responses", list(self._new_responses.values())),
         ]
-        statements: list[Statement] = [(name, (self._namespace, _json(rows))) for name, rows in changes if rows]
+        statements: list[Statement] = [(name, (self._namespace, as_json(rows))) for name, rows in changes if rows]
         if self._purge is not None:
-            statements.append(("purge_answers", self._purge))
+            statements.append(("purge_responses", (self._namespace, *self._purge)))
         if self._new_blocks:
-            statements.append(("add_blocks", (self._namespace, _json(self._new_blocks), BLOCKS)))
-        self._new_entries, self._new_sessions, self._new_messages, self._new_answers = {}, {}, {}, {}
+            statements.append(("add_blocks", (self._namespace, as_json(self._new_blocks), BLOCKS)))
+        self._new_entries, self._new_sessions, self._new_messages, self._new_responses = {}, {}, {}, {}
         self._new_texts, self._new_blocks = {}, []
         self._purge = None
         return statements
 
+    # Undoing
+
     def _change(self, table: dict[Any, Any], key: Any, value: Any) -> None:
-        if self._journal is not None:
-            self._journal.append((table, key, table.get(key, _MISSING)))
+        if self._undo_log is not None:
+            self._undo_log.append((table, key, table.get(key, _MISSING)))
         table[key] = value
 
-    # Statements
+    def savepoint(self) -> None:
+        """As `Tables.savepoint`."""
+        self._undo_log = []
 
-    def _savepoint(self) -> Sequence[Row]:
-        self._journal = []
-        return ()
+    def release(self) -> None:
+        """As `Tables.release`."""
+        self._undo_log = None
 
-    def _release(self) -> Sequence[Row]:
-        self._journal = None
-        return ()
-
-    def _undo(self) -> Sequence[Row]:
-        for table, key, value in reversed(self._journal or ()):
+    def undo(self) -> None:
+        """As `Tables.undo`."""
+        for table, key, value in reversed(self._undo_log or ()):
             if value is _MISSING:
                 del table[key]
             else:
                 table[key] = value
-        self._journal = None
-        return ()
+        self._undo_log = None
 
-    def _get_account(self, _: str) -> Sequence[Row]:
-        return () if self._account is None else (self._account,)
+    # The account
 
-    def _get_version(self, _: str) -> Sequence[Row]:
-        return [row[5:6] for row in self._get_account("")] if self._namespace == ACCESS else self._access
+    def get_account(self, namespace: str) -> Account | None:
+        """As `ReadTables.get_account`, of the namespace that is locked."""
+        del namespace
+        return copy.copy(self._account)
 
-    def _new_account(self, namespace: str, _: int) -> Sequence[Row]:
-        return ((namespace, NOT_BEGUN),)
+    def get_version(self, namespace: str) -> int:
+        """As `ReadTables.get_version`."""
+        if namespace == self._namespace:
+            return 0 if self._account is None else self._account.version
+        return self._versions[namespace]
 
-    def _put_account(self, *row: Any) -> Sequence[Row]:
-        self._set_account = row
-        return ()
+    def new_account(self, namespace: str, day: int) -> NamespaceId:
+        """As `Tables.new_account`. It is written by `commit`."""
+        del day
+        return namespace
 
-    def _peek_entry(self, _: str, key: str) -> Sequence[Row]:
+    def set_account(self, account: Account) -> None:
+        """As `Tables.set_account`. It is written by `commit`."""
+        self._changed_account = account
+
+    def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
+        """As `Tables.set_plan`."""
+        self._create_account()
+        self._change_rows(("set_plan", (namespace, plan)))
+
+    def _create_account(self) -> None:
+        """Write a new namespace at once, for statements that change its row in the database."""
+        if self._account is None:
+            account = Account(self._namespace, None, 0, 0, 0, 0, None, index_cursor=NOT_BEGUN)
+            self._execute(("add_account", self._account_row(account)))
+            self._account = account
+
+    # Entries
+
+    def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
+        """As `Tables.peek_entry`."""
+        del namespace
         self._fetch()
-        row = self._entries[key]
-        return () if row is None else (row,)
+        return self._entries[key]
 
-    def _peek_value(self, _: str, key: str) -> Sequence[Row]:
+    def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
+        """As `Tables.peek_value`."""
+        del namespace
         self._fetch()
-        return ((self._values[key],),)
+        return self._values[key]
 
-    def _put_entry(
-        self, _: str, key: str, version: int, created: int, updated: int, expires: int | None, stored: Stored
-    ) -> Sequence[Row]:
+    def put_entry(
+        self,
+        namespace: NamespaceId,
+        key: str,
+        version: int,
+        created: int,
+        updated: int,
+        expires: int | None,
+        stored: Stored,
+    ) -> None:
+        """As `Tables.put_entry`."""
+        del namespace
         self._change(self._entries, key, (version, created, expires, size(stored)))
         self._change(self._values, key, stored)
         row = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
-        row["bytes" if isinstance(stored, bytes) else "text"] = stored
-        self._change(self._new_entries, key, row)
-        return ()
+        self._change(self._new_entries, key, {**row, "bytes" if isinstance(stored, bytes) else "text": stored})
 
-    def _delete_entry(self, _: str, key: str) -> Sequence[Row]:
+    def delete_entry(self, namespace: NamespaceId, key: str) -> None:
+        """As `Tables.delete_entry`."""
+        del namespace
         self._change(self._entries, key, None)
         self._change(self._new_entries, key, None)
-        return ()
 
-    def _peek_session(self, _: str, name: str) -> Sequence[Row]:
+    def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
+        """As `Tables.measure_entries`."""
+        (row,) = self._execute(("measure_entries", (namespace, prefix, end_of(prefix), now)))
+        return cast("tuple[int, int]", row)
+
+    def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
+        """As `Tables.delete_entries`."""
+        values = namespace, prefix, end_of(prefix)
+        vectors: list[Statement] = [("drop_vectors_of_entries", values)] if self._has_vectors else []
+        self._change_rows(*vectors, ("delete_entries", values))
+
+    def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
+        """As `Tables.find_expired`."""
+        return cast("list[tuple[str, int]]", self._execute(("find_expired", (namespace, now, limit_of(limit)))))
+
+    def first_expiry(self, namespace: NamespaceId) -> int | None:
+        """As `Tables.first_expiry`."""
+        ((expires,),) = self._execute(("first_expiry", (namespace,)))
+        return cast("int | None", expires)
+
+    # Sessions
+
+    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
+        """As `SearchTables.peek_session`."""
+        del namespace
         self._fetch()
-        row = self._sessions[name]
-        return () if row is None else (row,)
+        return self._sessions[name]
 
-    def _new_session(self, _: str, name: str, now: int) -> Sequence[Row]:
+    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
+        """As `Tables.new_session`."""
+        del namespace
         self._sessions_ever += 1
         session = self._sessions_ever
         self._change(self._names, session, name)
-        self._put_session(session, 0, 0, now)
-        return ((session,),)
+        self.set_session(session, 0, 0, created)
+        return session
 
-    def _put_session(self, session: int, last: int, held: int, now: int) -> Sequence[Row]:
+    def set_session(self, session: int, last: int, size: int, updated: int) -> None:
+        """As `Tables.set_session`."""
         name = self._names[session]
-        self._change(self._sessions, name, (session, last, held))
-        row = {"name": name, "id": session, "last_seq": last, "bytes": held, "updated": now}
+        self._change(self._sessions, name, (session, last, size))
+        row = {"name": name, "id": session, "last_seq": last, "bytes": size, "updated": updated}
         self._change(self._new_sessions, name, row)
-        return ()
 
-    def _add_message(self, place: int, session: int, message_id: str, now: int, stored: str) -> Sequence[Row]:
-        self._changed = int((session, message_id) not in self._seqs)
-        if self._changed:
-            self._change(self._seqs, (session, message_id), place & _SEQ)
-            row = {"place": place, "id": message_id, "created": now, "data": stored}
-            self._change(self._new_messages, place, row)
-        return ()
+    def delete_session(self, session: int) -> None:
+        """As `Tables.delete_session`."""
+        self._change_rows(("delete_session", (self._namespace, session)))
 
-    def _count_changes(self) -> Sequence[Row]:
-        return ((self._changed,),)
+    def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
+        """As `Tables.add_message`."""
+        if (session, id_) in self._seqs:
+            return False
+        self._change(self._seqs, (session, id_), seq)
+        place = place_of(session, seq)
+        self._change(self._new_messages, place, {"place": place, "id": id_, "created": created, "data": data})
+        return True
 
-    def _seq_of_message(self, session: int, message_id: str) -> Sequence[Row]:
-        return ((self._seqs[session, message_id],),)
+    def seq_of_message(self, session: int, id_: str) -> int:
+        """As `Tables.seq_of_message`."""
+        return self._seqs[session, id_]
 
-    def _find_answer(self, _: str, key: str) -> Sequence[Row]:
-        answer = self._answers.get(key)
-        return () if answer is None else ((answer,),)
+    def delete_messages(self, session: int, after: int, last: int) -> None:
+        """As `Tables.delete_messages`."""
+        start = session << SEQ_BITS
+        values = self._namespace, start + after, start + last
+        vectors: list[Statement] = [("drop_vectors_of_messages", values)] if self._has_vectors else []
+        self._change_rows(*vectors, ("delete_messages", values))
 
-    def _add_answer(self, _: str, key: str, now: int, results: str) -> Sequence[Row]:
-        self._change(self._answers, key, results)
-        self._change(self._new_answers, key, {"idempotency_key": key, "created": now, "results": results})
-        return ()
+    # Idempotency keys and the journal
 
-    def _purge_answers(self, before: int, most: int) -> Sequence[Row]:
-        self._purge = before, most + (0 if self._purge is None else self._purge[1])
-        return ()
+    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
+        """As `Tables.find_response`."""
+        del namespace
+        return self._responses.get(key)
 
-    def _add_changes(self, _: str, version: int, since: int, records: str) -> Sequence[Row]:
-        """Add a block to the journal. The statement that puts it down drops the oldest ones, of which nobody here needs to know."""
+    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
+        """As `Tables.save_response`."""
+        del namespace
+        self._change(self._responses, key, response)
+        self._change(self._new_responses, key, {"idempotency_key": key, "created": created, "results": response})
+
+    def purge_responses(self, before: int, limit: int) -> None:
+        """As `Tables.purge_responses`, of this namespace."""
+        self._purge = before, limit + (0 if self._purge is None else self._purge[1])
+
+    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
+        """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""
+        del namespace, keep
         place = len(self._new_blocks) + 1
         self._new_blocks.append({"place": place, "version": version, "since": since, "records": records})
-        return ()
 
-    # The index
+    # The word index
 
-    def _entries_to_index(self, namespace: str, keys: str) -> Sequence[Row]:
-        statements = [*self._changes(), ("entries_to_index", (namespace, keys))]
-        *_, rows = self._connection.run_all(self._namespace, statements)
-        return [(*row, text if data is None else data) for *row, text, data in rows]
+    def entries_to_index(
+        self, namespace: NamespaceId, keys: Sequence[str]
+    ) -> list[tuple[str, int | None, int | None, int | None, Stored | None]]:
+        """As `IndexTables.entries_to_index`."""
+        rows = self._execute(("entries_to_index", (namespace, as_json(keys))))
+        return [
+            (key, text, indexed, version, value if data is None else data)
+            for key, text, indexed, version, value, data in rows
+        ]
 
-    def _new_entry_text(self, _: str, key: str, version: int) -> Sequence[Row]:
+    def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
+        """As `IndexTables.messages_to_index`."""
+        rows = self._execute(("messages_to_index", (self._namespace, as_json(places))))
+        return cast("list[tuple[int, str]]", rows)
+
+    def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
+        """As `IndexTables.keys_to_index`."""
+        return [key for (key,) in self._execute(("keys_to_index", (namespace, after, limit)))]
+
+    def sessions_from(self, namespace: NamespaceId, first: int, limit: int) -> list[tuple[int, int]]:
+        """As `IndexTables.sessions_from`."""
+        return cast("list[tuple[int, int]]", self._execute(("sessions_from", (namespace, first, limit))))
+
+    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
+        """As `IndexTables.new_entry_text`."""
+        del namespace
         self._entry_texts_ever += 1
-        self._renew_entry_text(self._entry_texts_ever, key, version)
-        return ((self._entry_texts_ever,),)
+        self.renew_entry_text(self._entry_texts_ever, key, version)
+        return self._entry_texts_ever
 
-    def _renew_entry_text(self, id_: int, key: str, version: int) -> Sequence[Row]:
-        self._new_texts[id_] = {"id": id_, "key": key, "version": version}
-        return ()
+    def renew_entry_text(self, text: int, key: str, version: int) -> None:
+        """As `IndexTables.renew_entry_text`."""
+        self._new_texts[text] = {"id": text, "key": key, "version": version}
 
-    def _add_text(self, _: str, id_: int, terms: str) -> Sequence[Row]:
-        self._new_texts[id_] = {"id": id_, **(self._new_texts.get(id_) or {}), "terms": terms}
-        return ()
+    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
+        """As `IndexTables.add_text`."""
+        del namespace, replace
+        self._new_texts[text] = {"id": text, **(self._new_texts.get(text) or {}), "terms": terms}
 
-    def _delete_text(self, id_: int) -> Sequence[Row]:
-        self._new_texts[id_] = None
-        self._changed = 1
-        return ()
+    def delete_entry_text(self, text: int) -> int:
+        """As `IndexTables.delete_entry_text`."""
+        self._new_texts[text] = None
+        return 1
 
-    def _nothing(self, *_: Any) -> Sequence[Row]:
-        """Do what is done with the text itself already, or what there is nothing of."""
-        self._changed = 0
-        return ()
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
+        """As `IndexTables.delete_texts_of_entries`."""
+        return _count(self._change_rows(("delete_texts_of_entries", (namespace, prefix, end_of(prefix)))))
+
+    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
+        """As `IndexTables.delete_texts_of_messages`."""
+        start = session << SEQ_BITS
+        return _count(self._change_rows(("delete_texts", (self._namespace, start + after + 1, start + last))))
+
+    def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
+        """As `IndexTables.empty_entries`."""
+        vectors = 0
+        if self._has_vectors:
+            vectors = _count(self._change_rows(("delete_some_entry_vectors", (namespace, limit))))
+        return max(vectors, _count(self._change_rows(("delete_some_texts_of_entries", (namespace, limit)))))
+
+    def empty_messages(self, session: int, last: int, limit: int) -> int:
+        """As `IndexTables.empty_messages`."""
+        start = session << SEQ_BITS
+        values = self._namespace, start, start + last, limit
+        vectors = _count(self._change_rows(("delete_some_message_vectors", values))) if self._has_vectors else 0
+        return max(vectors, _count(self._change_rows(("delete_some_texts", values))))
 
     # Vectors
 
-    def _vectors_to_keep(self, namespace: str, wanted: str, model: str) -> Row:
-        """Return what to keep as the statement takes it. The database counts it, so that it has to know the namespace."""
-        if self._account is None:
-            begun = namespace, 0, 0, 0, 0, None, "", "", NOT_BEGUN, 0, 0
-            self._connection.run(namespace, "add_account", (*begun, self._sessions_ever, self._entry_texts_ever))
-            self._account = begun
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
+        """As `IndexTables.keep_entry_vectors`."""
+        items = [(key, version, _array(vector)) for key, version, vector in vectors]
+        return self._keep_vectors(("keep_entry_vectors", (namespace, as_json(items), model)))
+
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
+        """As `IndexTables.keep_message_vectors`."""
+        items = [(session, id_, created, _array(vector)) for session, id_, created, vector in vectors]
+        return self._keep_vectors(("keep_message_vectors", (namespace, as_json(items), model)))
+
+    def _keep_vectors(self, statement: Statement) -> int:
+        # The statement counts the bytes in the row of the namespace, so that must exist.
+        self._create_account()
         self._has_vectors = True
-        items = msgspec.json.decode(wanted)
-        return namespace, _json([(*told, f"{{{numbers_of(bytes.fromhex(vector))}}}") for *told, vector in items]), model
+        return _count(self._change_rows(statement))
+
+    def vector_bytes(self, namespace: NamespaceId) -> int:
+        """As `IndexTables.vector_bytes`."""
+        rows = self._execute(("get_vector_bytes", (namespace,)))
+        return int(rows[0][0]) if rows else 0
 
 
-def is_known_beforehand(write: Write) -> bool:
-    """Whether all that a write has to know can be told, and so be fetched, from its operations."""
-    return all(type(operation) in _KNOWN_BEFOREHAND for operation in write.operations)
+def _count(rows: Sequence[Row]) -> int:
+    return int(rows[0][0])
 
 
-class _Wanted:
-    """What has to be known for some writes."""
-
-    def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:
-        self._new_ids = new_ids
-        self.keys: set[str] = set()
-        self.numbers: set[str] = set()
-        self.sessions: set[str] = set()
-        self.messages: list[dict[str, str]] = []
-        self.answers = {write.idempotency_key for write in writes if write.idempotency_key is not None}
-        for write in writes:
-            for operation in write.operations:
-                self._add(operation)
-
-    def _add(self, operation: Any) -> None:
-        match operation:
-            case Put(key=key) | Delete(key=key):
-                self.keys.add(key)
-            case Increment(key=key):
-                self.keys.add(key)
-                self.numbers.add(key)
-            case Append(session=name, messages=messages):
-                self.sessions.add(name)
-                if not self._new_ids:
-                    self.messages += [{"name": name, "id": message.id} for message in messages]
-            case _:
-                session = getattr(operation, "session", None)
-                if session is not None:
-                    self.sessions.add(session)
-
-    def statements(self, namespace: str) -> list[Statement]:
-        wanted: list[tuple[str, Iterable[Any]]] = [
-            ("fetch_entries", self.keys),
-            ("fetch_values", self.numbers),
-            ("fetch_sessions", self.sessions),
-            ("fetch_messages", self.messages),
-            ("fetch_answers", self.answers),
-        ]
-        return [(name, (namespace, _json(list(items)))) for name, items in wanted if items]
-
-
-def _json(items: Any) -> str:
-    return msgspec.json.encode(items).decode()
+def _array(vector: bytes) -> str:
+    """Return a vector as an array of PostgreSQL."""
+    return f"{{{numbers_of(vector)}}}"
 
 
 _TAKE_IN: Mapping[str, Callable[[Unit, Sequence[Row]], None]] = {
@@ -415,39 +502,5 @@ _TAKE_IN: Mapping[str, Callable[[Unit, Sequence[Row]], None]] = {
     "fetch_values": Unit._take_values,
     "fetch_sessions": Unit._take_sessions,
     "fetch_messages": Unit._take_messages,
-    "fetch_answers": Unit._take_answers,
-}
-_KNOWN: Mapping[str, Callable[..., Sequence[Row]]] = {
-    "savepoint": Unit._savepoint,
-    "release": Unit._release,
-    "undo": Unit._undo,
-    "get_account": Unit._get_account,
-    "get_version": Unit._get_version,
-    "new_account": Unit._new_account,
-    "set_account": Unit._put_account,
-    "peek_entry": Unit._peek_entry,
-    "peek_value": Unit._peek_value,
-    "put_entry": Unit._put_entry,
-    "delete_entry": Unit._delete_entry,
-    "peek_session": Unit._peek_session,
-    "new_session": Unit._new_session,
-    "set_session": Unit._put_session,
-    "add_message": Unit._add_message,
-    "changes": Unit._count_changes,
-    "seq_of_message": Unit._seq_of_message,
-    "find_answer": Unit._find_answer,
-    "add_answer": Unit._add_answer,
-    "purge_answers": Unit._purge_answers,
-    "add_changes": Unit._add_changes,
-    "entries_to_index": Unit._entries_to_index,
-    "new_entry_text": Unit._new_entry_text,
-    "renew_entry_text": Unit._renew_entry_text,
-    "add_text": Unit._add_text,
-    "replace_text": Unit._add_text,
-    "delete_text": Unit._delete_text,
-    "delete_entry_text": Unit._nothing,
-    "delete_entry_texts": Unit._nothing,
-    "delete_some_entry_texts": Unit._nothing,
-    "drop_entry_vectors": Unit._nothing,
-    "drop_message_vectors": Unit._nothing,
+    "fetch_responses": Unit._take_responses,
 }

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import TypeVar
 
-from ...operations import Operation, Permit, Result, Write
+from ...operations import Guard, Operation, Result, Write
 from ...queries import Query
 from ..engine.answer import is_short
 from ..engine.async_store import AwaitedStore
@@ -27,11 +28,11 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
         super().__init__(store)
         self._hub = Hub(self, glance=store.glance)
 
-    async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
         if is_short(query):
-            return self.store.read(namespace, query, permit=permit)
-        return await asyncio.to_thread(self.store.read, namespace, query, permit=permit)
+            return self.store.read(namespace, query, guard=guard)
+        return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
 
     async def write(
         self,
@@ -39,8 +40,8 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
-        write = Write(namespace, tuple(operations), idempotency_key, permit)
-        return await self.store.commits.write_async(write, self.store.timeout)
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

@@ -14,7 +14,7 @@ import apsw
 from ...errors import InvalidArgument, StoreError
 from ...timestamps import now
 from .connection import APPLICATION_ID, Connection, mapped, schema_version
-from .lock import lock_for
+from .lock import FileLock
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Is told after each step how many bytes are copied, and of how many."""
@@ -166,9 +166,9 @@ def _copy_into(part: Path, source: Connection, progress: Progress | None, *, res
 
 def _replace(path: Path, source: Connection, *, force: bool, progress: Progress | None) -> None:
     """Copy over what is there, in one transaction."""
-    lock = lock_for(str(path))
-    lock.acquire(0)
+    lock = FileLock(f"{path}-lock")
     try:
+        lock.wait(0)
         target = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
             _seize(target, path)
@@ -183,7 +183,7 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
     except apsw.Error as error:
         raise mapped(path, error) from error
     finally:
-        lock.release()
+        lock.give()
         lock.close()
 
 

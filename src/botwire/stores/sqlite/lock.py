@@ -1,99 +1,92 @@
 """Turns between processes: a lock file beside the database.
 
-SQLite's own way of waiting for a writer is to sleep and try again, and whoever sleeps is overtaken: with two writing
+SQLite's own way to wait for a writer is to sleep and try again, and a process that sleeps is overtaken: with two writing
 processes the slower one waited up to 4 s for a commit of 0.2 ms (measured). The kernel's queue for `flock` is fair.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
-from typing import Protocol
+import time
+from collections.abc import Callable
+from functools import partial
 
 from ...errors import StoreError, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no flock: there the processes fall back on SQLite's own waiting.
-    fcntl = None  # type: ignore[assignment]
-
-
-class Lock(Protocol):
-    """What a writer holds while it commits."""
-
-    def acquire(self, timeout: float) -> None:
-        """Take the lock, or raise `Timeout` after that many seconds."""
-        ...
-
-    def release(self) -> None:
-        """Give the lock back."""
-        ...
-
-    def close(self) -> None:
-        """Release everything."""
-        ...
-
-
-class NoLock:
-    """For a store that no other process can see."""
-
-    def acquire(self, timeout: float) -> None:
-        """Take nothing."""
-
-    def release(self) -> None:
-        """Give nothing back."""
-
-    def close(self) -> None:
-        """Nothing to close."""
-
 
 class FileLock:
-    """An exclusive `flock` on a file that holds nothing. One holder a process at a time; the caller sees to that."""
+    """An exclusive `flock` on an empty file.
 
-    def __init__(self, path: str) -> None:
+    One object serves one thread at a time: a store uses it inside its queue of transactions only. What needs the lock beside
+    that queue takes a `FileLock` of its own; `flock` excludes open files, not processes.
+
+    Args:
+        path: the file, created when it is first needed. None: there is nothing to lock, as no other process sees the store.
+    """
+
+    def __init__(self, path: str | None) -> None:
         self._path = path
         self._file: int | None = None
+        self.take: Callable[[], object] = _nothing if path is None else self._open_and_take
+        """Takes the lock, or raises `BlockingIOError` if another process has it. A call of C once the file is open."""
+        self.give: Callable[[], object] = _nothing
+        """Gives the lock back; without effect if it is not held."""
 
-    def acquire(self, timeout: float) -> None:
-        """Take the lock, or raise `Timeout` after that many seconds (0: at once)."""
-        if self._file is None:
-            self._file = self._open()
+    def wait(self, deadline: float) -> None:
+        """Take the lock, or raise `Timeout` at a deadline."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.take()
         except BlockingIOError:
-            if not timeout:
-                raise Timeout(f"another process holds {self._path}; nothing was written") from None
-            self._wait(self._file, timeout)
-
-    def release(self) -> None:
-        """Give the lock back."""
-        if self._file is not None:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            pass
+        else:
+            return
+        file, left = self._file, deadline - time.monotonic()
+        assert file is not None
+        if left > 0:
+            # flock has no timeout, so a thread waits in the kernel's queue. From here on the file belongs to that thread,
+            # which closes it if the lock comes too late.
+            self._forget()
+            if _Wait(file).join(left):
+                self._use(file)
+                return
+        raise Timeout(f"another process held {self._path} until the timeout; nothing was written. Try again")
 
     def close(self) -> None:
-        """Close the file; the next `acquire` opens it again. A lock held goes with it, but not with a forked child's copy."""
-        if self._file is not None:
-            os.close(self._file)
-            self._file = None
+        """Close the file; the next `take` opens it again. Releases a lock that is held, unless a forked child has a copy."""
+        file = self._file
+        if file is not None:
+            self._forget()
+            os.close(file)
 
-    def _open(self) -> int:
+    def _open_and_take(self) -> None:
+        assert self._path is not None
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(
                 f"the lock file {self._path} cannot be opened: {error.strerror}. Writing needs it"
             ) from error
+        self._use(file)
+        self.take()
 
-    def _wait(self, file: int, timeout: float) -> None:
-        # flock knows no timeout, so a thread waits in its queue. If we give up first, the thread keeps the file
-        # and gives the lock back when its turn comes at last.
-        self._file = None
-        if not _Wait(file).join(timeout):
-            raise Timeout(f"another process held {self._path} for {timeout:g} s; nothing was written. Try again")
+    def _use(self, file: int) -> None:
         self._file = file
+        self.take = partial(fcntl.flock, file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.give = partial(fcntl.flock, file, fcntl.LOCK_UN)
+
+    def _forget(self) -> None:
+        self._file, self.take, self.give = None, self._open_and_take, _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 class _Wait:
+    """A thread that waits for a lock, and closes the file if it is not wanted any more."""
+
     def __init__(self, file: int) -> None:
         self._file = file
         self._mutex = threading.Lock()
@@ -101,9 +94,10 @@ class _Wait:
         self._abandoned = False
         threading.Thread(target=self._run, name="botwire-lock", daemon=True).start()
 
-    def join(self, timeout: float) -> bool:
+    def join(self, seconds: float) -> bool:
+        """Return whether the lock is held now."""
         try:
-            self._locked.wait(timeout)
+            self._locked.wait(seconds)
         finally:
             with self._mutex:
                 self._abandoned = not self._locked.is_set()
@@ -117,8 +111,3 @@ class _Wait:
                 os.close(self._file)
             else:
                 self._locked.set()
-
-
-def lock_for(path: str) -> Lock:
-    """Return the lock of the database at a path."""
-    return NoLock() if fcntl is None else FileLock(f"{path}-lock")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
@@ -12,25 +13,29 @@ import apsw
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Operation, Permit, Result, Write
+from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
-from ...store import STALE, Stale
-from ...timestamps import now
+from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer
 from ..engine.changes import progress
-from ..engine.clock import KEEP, Clock
+from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed
 from ..engine.group_commit import CommitQueue, Outcome
-from ..engine.index_builder import Indexed, state
+from ..engine.index_builder import Indexed
 from ..engine.pool import Connections
-from ..engine.rows import Run
+from ..engine.tables import Tables
 from ..engine.transaction import Transaction
-from .connection import _MIGRATIONS, _PRAGMAS, APPLICATION_ID, OLDEST_SQLITE, Connection, mapped, schema_version
-from .lock import NoLock, lock_for
+from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
+from .lock import FileLock
+from .tables import SqliteTables
 
 T = TypeVar("T")
+
+_MEMORY = ":memory:"
+_ROUNDING = 0.05
+"""Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
 
 class SqliteStore(Indexed):
@@ -40,64 +45,77 @@ class SqliteStore(Indexed):
     (https://www.sqlite.org/pragma.html#pragma_synchronous).
 
     Args:
-        path: the file, made when it is not there (readable by its owner only); ``:memory:`` for a store of this object's
-            own that is gone when it is closed.
+        path: the file, created if it does not exist (readable by its owner only). ``:memory:``: a store of this object's own
+            that ends when it is closed.
         plans: limits for the namespaces; none by default.
-        timeout: seconds that a write waits for its turn.
+        timeout: seconds that a call may take, waiting included.
 
     Raises:
         StoreError: the file cannot be opened, is not a botwire file, or is from a newer botwire.
     """
 
     _vfs: str | None = None
-    """SQLite's layer over the operating system, by name; tests put failing disks here (https://www.sqlite.org/vfs.html)."""
-    _wall: Callable[[], int] = staticmethod(now)
-    """The wall clock in microseconds; tests put one here that jumps."""
+    """SQLite's layer over the operating system, by name. Tests put failing disks here (https://www.sqlite.org/vfs.html)."""
+    _wall_ns: Callable[[], int] = staticmethod(time.time_ns)
+    """The wall clock in nanoseconds. Tests put one here that jumps."""
 
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
-        memory = os.fspath(path) == ":memory:"
-        self._path = ":memory:" if memory else str(Path(path).absolute())
+        in_memory = os.fspath(path) == _MEMORY
+        self._path = _MEMORY if in_memory else str(Path(path).absolute())
         self._plans = plans or Plans()
         self.timeout = check_timeout(timeout)
-        self._lock = NoLock() if memory else lock_for(self._path)
-        self._connections = Connections(self._connect, private=memory, on_fork=self._on_fork)
+        self._lock = FileLock(None if in_memory else f"{self._path}-lock")
+        self._connections = Connections(self._connect, private=in_memory, on_fork=self._on_fork)
+        self._idle = self._connections.idle
         self.commits = CommitQueue(self._commit)
-        self._clock = Clock(self._wall)
+        self._clock = Clock(self._wall_ns)
         self._start_clock()
+        self._moment = 0
+        self._turns: int | None = None
+        """The time of the transaction that runs now, and how often the file's time was set back, if it is now."""
 
     @property
     def address(self) -> str:
         """``sqlite:///`` and the path."""
         return f"sqlite:///{self._path}"
 
-    def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
+    @property
+    def plans(self) -> Plans:
+        """As `OperatedStore.plans`."""
+        return self._plans
+
+    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
         if isinstance(query, Search):
-            self._bring_up_to_date(namespace)
+            self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
         moment = self._now()
-        connection = self._connections.take()
+        connection = self._idle.pop() if self._idle else self._connections.take()
         try:
             result = self._answer(connection, namespace, query, moment)
-            if permit is not None and not connection.holds(permit, moment):
-                raise Stale(STALE)
-        except (apsw.Error, TypeError) as error:
-            raise self._mapped(error) from error
+            if guard is not None and not connection.holds(guard, moment):
+                raise GuardFailed(GUARD_FAILED)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise mapped(self._path, error) from error
+        except TypeError as error:
+            self._raise_if_damaged(connection, error)
+            raise
         else:
             return result
         finally:
-            connection.roll_back()
+            if connection.in_transaction:
+                connection.roll_back()
             self._connections.give(connection)
 
     def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
         if not isinstance(query, Search):
-            return cast("T", answer(connection.run, self._plans, namespace, query, moment))
+            return cast("T", answer(connection.tables, self._plans, namespace, query, moment))
         if query.vector is not None:
-            connection.know_vectors()
-        connection.run("begin", ())  # so that all of its statements see the same
-        found = answer(connection.run, self._plans, namespace, query, moment)
-        connection.run("commit", ())
+            connection.load_vectors()
+        connection.execute("BEGIN")  # so that all of its statements see the same
+        found = answer(connection.tables, self._plans, namespace, query, moment)
+        connection.execute("COMMIT")
         return cast("T", found)
 
     def write(
@@ -106,67 +124,36 @@ class SqliteStore(Indexed):
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
-        permit: Permit | None = None,
+        guard: Guard | None = None,
     ) -> list[Result]:
         """As `GuardedStore.write`."""
-        return self.commits.write(Write(namespace, tuple(operations), idempotency_key, permit), self.timeout)
-
-    @property
-    def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
-        return self._plans
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return self.commits.write(write, time.monotonic() + self.timeout)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         """As `Store.changes`."""
         return Feed(self, namespace, query)
 
     def glance(self, namespace: str) -> tuple[Progress, object]:
-        """Return how far a namespace is, and a mark that is another one when anything was committed since.
+        """Return the progress of a namespace, and a mark that changes with each commit, in whatever namespace.
 
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
         """
         moment = self._now()
         connection = self._connections.take()
         try:
-            return progress(connection.run, namespace, moment), (id(connection), connection.data_version())
-        except (apsw.Error, TypeError) as error:
-            raise self._mapped(error) from error
+            found = progress(connection.tables, namespace, moment)
+            return found, (id(connection), connection.data_version())
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise mapped(self._path, error) from error
         finally:
             self._connections.give(connection)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
-        """Put a namespace on a plan from now on (None: on the default of whoever writes). For operators.
-
-        Raises:
-            InvalidArgument: there is no such plan.
-        """
+        """As `OperatedStore.set_plan`."""
         if plan is not None:
             self._plans.check(plan)
-
-        def change(run: Run) -> None:
-            transaction = Transaction(run, self._plans, self._clock.now())
-            _, place = transaction.open_account(namespace)
-            run("set_plan", (place, plan))
-
-        self._transact(change)
-
-    def _index_state(self, namespace: str) -> str | None:
-        connection = self._connections.take()
-        try:
-            return state(connection.run, namespace)
-        except (apsw.Error, TypeError) as error:
-            raise self._mapped(error) from error
-        finally:
-            self._connections.give(connection)
-
-    def _change(self, _: str, change: Callable[[Transaction, Run], T]) -> T:
-        def run_change(run: Run) -> T:
-            transaction = Transaction(run, self._plans, self._clock.now())
-            result = change(transaction, run)
-            transaction.finish()
-            return result
-
-        return self._transact(run_change)
+        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
     def close(self) -> None:
         """As `Store.close`."""
@@ -174,48 +161,72 @@ class SqliteStore(Indexed):
         self._connections.close()
         self._lock.close()
 
+    # The index
+
+    def _index_cursor(self, namespace: str) -> str | None:
+        connection = self._connections.take()
+        try:
+            account = connection.tables.get_account(namespace)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise mapped(self._path, error) from error
+        finally:
+            self._connections.give(connection)
+        return None if account is None else account.index_cursor
+
+    def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
+        def in_transaction(tables: SqliteTables) -> T:
+            transaction = Transaction(tables, self._plans, self._clock.now())
+            result = change(transaction, tables)
+            transaction.finish()
+            return result
+
+        return self.commits.run(lambda deadline: self._transact(in_transaction, deadline), deadline)
+
     # Connections
 
     def _connect(self) -> Connection:
         try:
-            if self._path != ":memory:":
-                # SQLite would make it readable for everybody; its -wal and -shm take after it.
+            if self._path != _MEMORY:
+                # SQLite would make it readable for everybody; its -wal and -shm take the mode of the file.
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = Connection(self._path, vfs=self._vfs, statementcachesize=100)
+            connection = Connection(self._path, vfs=self._vfs)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
         except apsw.Error as error:
-            raise self._mapped(error) from error
+            raise mapped(self._path, error) from error
         try:
             connection.set_busy_timeout(int(self.timeout * 1000))
-            # Else every range with a bound parameter is planned anew for each value: 30 µs instead of 4.
+            # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
             connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            if schema_version(connection, self._path) < len(_MIGRATIONS):
+            if schema_version(connection, self._path) < len(MIGRATIONS):
                 self._migrate(connection)
-            connection.execute(_PRAGMAS).fetchall()  # apsw stops at the first row that nobody fetches
+            connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
         except apsw.Error as error:
             connection.close()
-            raise self._mapped(error) from error
+            raise mapped(self._path, error) from error
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _migrate(self, connection: Connection) -> None:
-        """Bring the file to the newest schema; of several processes one does it and the others find it done."""
-        self._lock.acquire(self.timeout)
+        """Bring the file to the newest schema. One of several processes does it, and the others find it done."""
+        lock = FileLock(None if self._path == _MEMORY else f"{self._path}-lock")  # not the queue's
         try:
+            lock.wait(time.monotonic() + self.timeout)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
-            for number, script in enumerate(_MIGRATIONS, 1):
+            for number, script in enumerate(MIGRATIONS, 1):
                 if number > schema_version(connection, self._path):
                     connection.execute(script).fetchall()
                     connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
             connection.execute("COMMIT")
         finally:
-            self._lock.release()
+            lock.give()
+            lock.close()
 
     def _on_fork(self) -> None:
+        self._idle = self._connections.idle
         self._lock.close()
         self.commits = CommitQueue(self._commit)
 
@@ -224,130 +235,145 @@ class SqliteStore(Indexed):
     def _start_clock(self) -> None:
         connection = self._connections.take()
         try:
-            self._clock.start(*_clock_of(connection.run))
+            self._clock.start(*connection.tables.get_clock())
         except apsw.CorruptError:
-            pass  # what else there is can still be read
+            pass  # everything else can still be read
         except apsw.Error as error:
             self._connections.close()
-            raise self._mapped(error) from error
+            raise mapped(self._path, error) from error
         finally:
             self._connections.give(connection)
 
     def _now(self) -> int:
-        """Return the time, outside of any transaction."""
+        """Return the time for a read. If the wall clock was set back far, the store follows it first."""
         moment = self._clock.now()
-        if not self._clock.back:
+        if not self._clock.is_behind:
             return moment
-        with contextlib.suppress(BotWireError):  # a disk that fails: until it is mended, time stands still
-            self._clock.go_back(self._transact_now(self._go_back))
+        with contextlib.suppress(BotWireError):  # if the disk fails, the store's time stops until it works again
+            # Every transaction follows the wall clock, so an empty one is enough.
+            self.commits.run(lambda until: self._transact(lambda _: None, until), time.monotonic() + self.timeout)
         return self._clock.now()
 
-    def _go_back(self, run: Run) -> int:
-        """Remove what has expired by the latest time there was, unless another process has; return the file's turns."""
-        seen, turns = _clock_of(run)
-        clock = self._clock
-        if turns != clock.turns or not clock.back:
-            return turns
-        latest, wall = max(seen, clock.latest), clock.wall()
-        for name in ("release_expired", "delete_expired", "expect_expiries"):
-            run(name, (latest,))
-        run("redate_answers", (wall,))
-        run("turn_clock", (wall, turns + 1))
-        return turns + 1
+    def _follow_back(self, tables: SqliteTables) -> int:
+        """Follow the wall clock back: remove what had expired by the latest time, unless another process has."""
+        seen, self._turns = tables.get_clock()
+        wall = self._clock.wall()
+        if self._turns == self._clock.turns:
+            self._turns += 1
+            tables.set_back_clock(max(seen, self._clock.latest), wall, self._turns)
+        return wall
 
-    # Commits
+    # Transactions. Only the queue begins them, so there is one at a time, whose state is in attributes.
 
-    def _commit(self, writes: Sequence[Write]) -> list[Outcome]:
-        return self._transact(lambda run: self.apply(run, writes))
+    def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        return self._transact(lambda tables: self.apply(tables, writes), deadline)
 
-    def apply(self, run: Run, writes: Sequence[Write]) -> list[Outcome]:
+    def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
-        clock = self._clock
-        moment = clock.now()
-        transaction = Transaction(run, self._plans, moment, keep_answers=clock.leaps())
+        clock, moment = self._clock, self._moment
+        transaction = Transaction(tables, self._plans, moment, ages_are_known=clock.ages_are_known)
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
-        if moment - clock.kept > KEEP:
-            for (turns,) in run("keep_clock", (moment,)):
-                clock.turns, clock.kept = turns, moment
+        if moment - clock.saved > SAVE_INTERVAL:
+            turns = tables.save_clock(moment)
+            if turns is not None:
+                clock.turns, clock.saved = turns, moment
         return outcomes
 
-    def _transact(self, change: Callable[[Run], T]) -> T:
-        """Run a change in a transaction of its own and return when it is on disk."""
-        self._now()
-        return self._transact_now(change)
-
-    def _transact_now(self, change: Callable[[Run], T]) -> T:
-        connection = self._connections.take()
+    def _transact(self, change: Callable[[SqliteTables], T], deadline: float) -> T:
+        """Run a change in a transaction, and return when it is on disk."""
+        connection = self._idle.pop() if self._idle else self._connections.take()
         try:  # one block, so that Ctrl-C leaves nothing held wherever it strikes
-            result = self._run(connection, change, self.timeout)
+            self._begin(connection, deadline)
+            result = change(connection.tables)
             connection.execute("COMMIT")
-            self._lock.release()
+            self._lock.give()
         except BaseException as error:
             self._undo(connection, error)
             raise
-        self._connections.give(connection)
+        self._end(connection)
         return result
 
-    def begin(self, change: Callable[[Run], T], timeout: float) -> tuple[Connection, T]:
-        """Run a change in a transaction, which is still open on the connection returned: `commit` it.
+    def begin(self, change: Callable[[SqliteTables], T], deadline: float) -> tuple[Connection, T]:
+        """Run a change in a transaction that is still open on the connection returned: `commit` it.
 
         Args:
             change: what to run.
-            timeout: seconds to wait for other writers; 0: raise `Timeout` at once.
+            deadline: until when to wait for other writers; 0: raise `Timeout` at once.
         """
-        self._now()
         connection = self._connections.take()
         try:
-            return connection, self._run(connection, change, timeout)
+            self._begin(connection, deadline)
+            return connection, change(connection.tables)
         except BaseException as error:
             self._undo(connection, error)
             raise
 
     def commit(self, connection: Connection) -> None:
-        """Put down what `begin` began; it is on disk when this returns. Any thread may do it."""
+        """Commit what `begin` began, on any thread. It is on disk when this returns."""
         try:
             connection.execute("COMMIT")
-            self._lock.release()
+            self._lock.give()
         except BaseException as error:
             self._undo(connection, error)
             raise
-        self._connections.give(connection)
+        self._end(connection)
 
-    def _run(self, connection: Connection, change: Callable[[Run], T], timeout: float) -> T:
-        self._lock.acquire(timeout)
-        if timeout == self.timeout:
+    def _begin(self, connection: Connection, deadline: float) -> None:
+        """Begin a transaction when no other process writes, and set its time."""
+        try:
+            self._lock.take()
+        except BlockingIOError:
+            self._lock.wait(deadline)
+        # The connection itself waits for programs that do not know the lock, for as long as a whole call may take.
+        if deadline - time.monotonic() > self.timeout - _ROUNDING:
             connection.execute("BEGIN IMMEDIATE")
         else:
-            self._begin_within(connection, timeout)
-        return change(connection.run)
+            self._begin_within(connection, deadline)
+        self._turns = None
+        self._moment = self._wall_ns() // 1000
+        clock = self._clock
+        if self._moment >= clock.latest:  # as nearly always; this runs with each write
+            clock.latest = self._moment
+        else:
+            self._moment = clock.now()
+            if clock.is_behind:
+                self._moment = self._follow_back(connection.tables)
 
-    def _begin_within(self, connection: Connection, timeout: float) -> None:
-        connection.set_busy_timeout(int(timeout * 1000))
+    def _begin_within(self, connection: Connection, deadline: float) -> None:
+        connection.set_busy_timeout(max(int((deadline - time.monotonic()) * 1000), 0))
         try:
             connection.execute("BEGIN IMMEDIATE")
         finally:
             connection.set_busy_timeout(int(self.timeout * 1000))
 
+    def _end(self, connection: Connection) -> None:
+        """After a commit: give the connection back, and let the clock follow if the file did."""
+        if self._turns is not None:
+            self._clock.go_back(self._turns)
+        if self._connections.is_simple:
+            self._idle.append(connection)
+        else:
+            self._connections.give(connection)
+
     def _undo(self, connection: Connection, error: BaseException) -> None:
-        """Roll back, let go of everything, and raise an error of the database as one of ours."""
+        """Roll back, release everything, and raise an error of the database as one of ours."""
         connection.roll_back()
-        self._lock.release()
+        self._lock.give()
+        damage = connection.damage() if isinstance(error, TypeError) else None
         if isinstance(error, apsw.ReadOnlyError):
-            # SQLite opened it for reading when it might not write, and would never try again.
+            # SQLite opened the file for reading when it could not be written, and would never try again.
             self._connections.drop(connection)
         else:
             self._connections.give(connection)
-        if isinstance(error, apsw.Error | TypeError):
-            raise self._mapped(error) from error
+        if isinstance(error, apsw.Error | UnicodeDecodeError):
+            raise mapped(self._path, error) from error
+        if damage is not None:
+            raise mapped(self._path, apsw.CorruptError(damage)) from error
 
-    def _mapped(self, error: Exception) -> BotWireError:
-        return mapped(self._path, error)
-
-
-def _clock_of(run: Run) -> tuple[int, int]:
-    """Return the latest time on disk and how often the file has gone back; a damaged file may have none."""
-    for seen, turns in run("get_clock", ()):
-        return seen, turns
-    return 0, 0
+    def _raise_if_damaged(self, connection: Connection, error: TypeError) -> None:
+        """Raise `StoreError` if a row of another type than its columns have explains an error."""
+        damage = connection.damage()
+        if damage is not None:
+            raise mapped(self._path, apsw.CorruptError(damage)) from error

@@ -1,0 +1,298 @@
+-- add_texts
+-- Index the texts in a JSON list by their terms, with spaces between.
+INSERT INTO botwire.texts (namespace, id, key, version, terms)
+SELECT $1, id, key, version, ARRAY(
+    SELECT DISTINCT hashtextextended($1 || '_' || term, 0) FROM unnest(string_to_array(terms, ' ')) AS term
+)
+FROM json_to_recordset($2::json) AS given (id bigint, key text, version bigint, terms text)
+ON CONFLICT (namespace, id) DO UPDATE SET version = excluded.version, terms = excluded.terms;
+
+-- drop_texts
+-- Take the texts of the ids in a JSON list out of the index.
+DELETE FROM botwire.texts
+WHERE namespace = $1 AND id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
+
+-- delete_texts
+-- Take the texts of a range of ids out of the index; how many they were.
+WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 RETURNING id)
+SELECT count(*) FROM gone;
+
+-- delete_some_texts
+-- Take some of the texts of a range of ids out of the index; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.texts
+    WHERE namespace = $1 AND id = ANY (ARRAY(
+        SELECT id FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 LIMIT $4
+    ))
+    RETURNING id
+)
+SELECT count(*) FROM gone;
+
+-- delete_texts_of_entries
+-- Take the entries from a prefix to the end of its range out of the index; how many they were.
+WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 RETURNING id)
+SELECT count(*) FROM gone;
+
+-- delete_some_texts_of_entries
+-- Take some of the entries of a namespace out of the index; how many they were.
+WITH gone AS (
+    DELETE FROM botwire.texts
+    WHERE namespace = $1 AND id = ANY (ARRAY(
+        SELECT id FROM botwire.texts WHERE namespace = $1 AND id < 4294967296 LIMIT $2
+    ))
+    RETURNING id
+)
+SELECT count(*) FROM gone;
+
+-- entries_to_index
+-- For the keys in a JSON list, what is in the index and what is stored.
+SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes
+FROM json_array_elements_text($2::json) AS wanted (key)
+LEFT JOIN LATERAL (
+    SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = wanted.key OFFSET 0
+) AS indexed ON true
+LEFT JOIN LATERAL (
+    SELECT version, text, bytes FROM botwire.entries WHERE namespace = $1 AND key = wanted.key OFFSET 0
+) AS held ON true;
+
+-- messages_to_index
+-- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+SELECT place, data
+FROM botwire.messages
+WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place OFFSET 0)
+ORDER BY place;
+
+-- keys_to_index
+-- Keys of a namespace after one.
+SELECT key FROM botwire.entries WHERE namespace = $1 AND key > $2 ORDER BY key LIMIT $3;
+
+-- sessions_from
+-- The sessions of a namespace from one on, and how many messages they have.
+SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND id >= $2 ORDER BY id LIMIT $3;
+
+-- count_texts
+-- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out. More than 10,000 are
+-- not counted, but told from the share that they have of the newest 1,000.
+SELECT place - 1, CASE WHEN held.texts <= 10000 THEN held.texts ELSE greatest(held.texts, (
+    SELECT count(*) FILTER (WHERE held.term = ANY (newest.terms)) * (SELECT texts FROM botwire.namespaces WHERE name = $1)
+        / greatest(count(*), 1)
+    FROM (SELECT terms FROM botwire.texts WHERE namespace = $1 ORDER BY id DESC LIMIT 1000) AS newest
+)) END
+FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (term, place)
+CROSS JOIN LATERAL (
+    SELECT hashtextextended($1 || '_' || wanted.term, 0) AS term, count(*) AS texts
+    FROM (
+        SELECT FROM botwire.texts
+        WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || wanted.term, 0)]
+        LIMIT 10001
+    ) AS few
+) AS held
+WHERE held.texts > 0;
+
+-- texts_with_each
+-- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
+SELECT place - 1, held.id
+FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (term, place)
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM botwire.texts
+    WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || wanted.term, 0)] AND id BETWEEN $3 AND $4
+    OFFSET 0
+) AS held;
+
+-- newest_texts_with
+-- The ids in a range of the texts of a namespace that hold a term, the last first, of the newest 20,000.
+SELECT id
+FROM (
+    SELECT id, terms FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $3 AND $4 ORDER BY id DESC LIMIT 20000
+) AS newest
+WHERE hashtextextended($1 || '_' || $2, 0) = ANY (terms)
+ORDER BY id DESC
+LIMIT $5;
+
+-- newest_texts_with_both
+-- The ids in a range of the texts of a namespace that hold a term and one of those in a JSON list, the last first.
+SELECT id
+FROM botwire.texts
+WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || $2, 0)]
+    AND terms && ARRAY(SELECT hashtextextended($1 || '_' || term, 0) FROM json_array_elements_text($3::json) AS term)
+    AND id BETWEEN $4 AND $5
+ORDER BY id DESC
+LIMIT $6;
+
+-- messages_at
+-- The messages of a namespace at the places in a JSON list.
+SELECT place, sessions.name, place & 4294967295, messages.id, data, messages.created
+FROM botwire.messages
+JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = messages.session
+WHERE messages.namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
+
+-- entries_at
+-- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+SELECT texts.id, entries.key, text, entries.version, created, updated, expires
+FROM botwire.texts
+JOIN botwire.entries
+    ON entries.namespace = $1 AND entries.key = texts.key AND entries.version = texts.version
+WHERE texts.namespace = $1 AND texts.id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
+    AND (expires IS NULL OR expires > $3);
+
+-- entries_named
+-- The live entries of a namespace under the keys in a JSON list.
+SELECT key, text, bytes, version, created, updated, expires
+FROM botwire.entries
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json))) AND (expires IS NULL OR expires > $3);
+
+-- texts_of_entries
+-- The ids of the texts of some entries from a prefix to the end of its range.
+SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;
+
+-- entries_without_vector
+-- Live entries after a key that have no vector of a model.
+SELECT entries.key, entries.version, text
+FROM botwire.entries
+LEFT JOIN (
+    SELECT key, version FROM botwire.entry_vectors WHERE namespace = $1 AND key > $3 AND model = $2 ORDER BY key OFFSET 0
+) AS held ON held.key = entries.key AND held.version = entries.version
+WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL AND held.key IS NULL
+ORDER BY entries.key
+LIMIT $5;
+
+-- messages_without_vector
+-- Messages after a place that have no vector of a model; beginning with a session.
+SELECT
+    messages.place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
+FROM botwire.messages
+LEFT JOIN (
+    SELECT place, version
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND model = $2
+    ORDER BY place
+    OFFSET 0
+) AS held ON held.place = messages.place AND held.version = messages.created
+WHERE namespace = $1 AND messages.place > greatest($4, $3::bigint << 32) AND held.place IS NULL
+ORDER BY messages.place
+LIMIT $5;
+
+-- keep_entry_vectors
+-- Keep the vectors in a JSON list of key, version and vector, of a model, of those entries that are at that version.
+WITH fit AS MATERIALIZED (
+    SELECT held.key, held.version, (wanted.item ->> 2)::real[] AS vector
+    FROM json_array_elements($2::json) AS wanted (item)
+    CROSS JOIN LATERAL (
+        SELECT key, version
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = wanted.item ->> 0 AND version = (wanted.item ->> 1)::bigint
+        OFFSET 0
+    ) AS held
+), before AS MATERIALIZED (
+    SELECT coalesce(sum(bytes), 0) AS bytes
+    FROM botwire.entry_vectors
+    WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM fit))
+), kept AS (
+    INSERT INTO botwire.entry_vectors (namespace, key, version, model, bytes, vector)
+    SELECT $1, key, version, $3, 4 * cardinality(vector), vector FROM fit
+    ON CONFLICT (namespace, key) DO UPDATE SET
+        version = excluded.version, model = excluded.model, bytes = excluded.bytes, vector = excluded.vector
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors + (SELECT coalesce(sum(bytes), 0) FROM kept) - (SELECT bytes FROM before)
+    WHERE name = $1
+)
+SELECT count(*) FROM kept;
+
+-- keep_message_vectors
+-- Keep the vectors in a JSON list of session, id, time and vector, of a model, of those messages that are there since that time.
+WITH fit AS MATERIALIZED (
+    SELECT held.place, held.created, (wanted.item ->> 3)::real[] AS vector
+    FROM json_array_elements($2::json) AS wanted (item)
+    CROSS JOIN LATERAL (
+        SELECT id FROM botwire.sessions WHERE namespace = $1 AND name = wanted.item ->> 0 OFFSET 0
+    ) AS begun
+    CROSS JOIN LATERAL (
+        SELECT place, created
+        FROM botwire.messages
+        WHERE namespace = $1 AND session = begun.id AND id = wanted.item ->> 1 AND created = (wanted.item ->> 2)::bigint
+        OFFSET 0
+    ) AS held
+), before AS MATERIALIZED (
+    SELECT coalesce(sum(bytes), 0) AS bytes
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place = ANY (ARRAY(SELECT place FROM fit))
+), kept AS (
+    INSERT INTO botwire.message_vectors (namespace, place, version, model, bytes, vector)
+    SELECT $1, place, created, $3, 4 * cardinality(vector), vector FROM fit
+    ON CONFLICT (namespace, place) DO UPDATE SET
+        version = excluded.version, model = excluded.model, bytes = excluded.bytes, vector = excluded.vector
+    RETURNING bytes
+), counted AS (
+    UPDATE botwire.namespaces
+    SET vectors = vectors + (SELECT coalesce(sum(bytes), 0) FROM kept) - (SELECT bytes FROM before)
+    WHERE name = $1
+)
+SELECT count(*) FROM kept;
+
+-- drop_vectors
+-- Remove the vectors of the entries in a JSON list, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+RETURNING bytes;
+
+-- drop_vectors_of_entries
+-- Remove the vectors of the entries from a prefix to the end of its range, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key >= $2 AND key < $3
+RETURNING bytes;
+
+-- drop_vectors_of_messages
+-- Remove the vectors of the messages after a place and up to another, within removing_vectors.sql.
+DELETE FROM botwire.message_vectors
+WHERE namespace = $1 AND place > $2 AND place <= $3
+RETURNING bytes;
+
+-- delete_some_entry_vectors
+-- Remove some of the vectors of the entries of a namespace, within removing_vectors.sql.
+DELETE FROM botwire.entry_vectors
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM botwire.entry_vectors WHERE namespace = $1 LIMIT $2))
+RETURNING bytes;
+
+-- delete_some_message_vectors
+-- Remove some of the vectors between two places, within removing_vectors.sql.
+DELETE FROM botwire.message_vectors
+WHERE namespace = $1 AND place = ANY (ARRAY(
+    SELECT place FROM botwire.message_vectors WHERE namespace = $1 AND place BETWEEN $2 AND $3 LIMIT $4
+))
+RETURNING bytes;
+
+-- nearest_messages
+-- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+SELECT near.place, distance
+FROM (
+    SELECT place, version, botwire.distance(vector, $5) AS distance
+    FROM botwire.message_vectors
+    WHERE namespace = $1 AND place > $2::bigint << 32 AND place <= ($3::bigint << 32) + 4294967295 AND model = $4
+    ORDER BY distance
+    LIMIT $6
+) AS near
+CROSS JOIN LATERAL (
+    SELECT FROM botwire.messages WHERE namespace = $1 AND messages.place = near.place AND created = near.version OFFSET 0
+) AS held
+ORDER BY distance;
+
+-- nearest_entries
+-- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+SELECT near.key, botwire.distance(vector, $5) AS distance
+FROM botwire.entry_vectors AS near
+CROSS JOIN LATERAL (
+    SELECT FROM botwire.entries
+    WHERE namespace = $1 AND entries.key = near.key AND entries.version = near.version AND (expires IS NULL OR expires > $7)
+    OFFSET 0
+) AS held
+WHERE near.namespace = $1 AND near.key >= $2 AND near.key < $3 AND model = $4
+ORDER BY distance
+LIMIT $6;
+
+-- get_vector_bytes
+-- The bytes of all vectors of a namespace.
+SELECT vectors FROM botwire.namespaces WHERE name = $1;

@@ -1,0 +1,212 @@
+-- add_text
+-- Index a text of a namespace by its terms, with spaces between.
+INSERT INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
+
+-- replace_text
+-- Index a text again, by the terms that it has now.
+REPLACE INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
+
+-- delete_text
+-- Take a text out of the index.
+DELETE FROM texts WHERE rowid = ?1;
+
+-- delete_texts
+-- Take the texts of a range of ids out of the index.
+DELETE FROM texts WHERE rowid BETWEEN ?1 AND ?2;
+
+-- delete_some_texts
+-- Take some of the texts of a range of ids out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT rowid FROM texts WHERE rowid BETWEEN ?1 AND ?2 LIMIT ?3);
+
+-- delete_texts_of_entries
+-- Take the entries from a prefix to the end of its range out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3);
+
+-- delete_entry_texts
+-- Forget which entries from a prefix to the end of its range are in the index.
+DELETE FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
+
+-- delete_some_texts_of_entries
+-- Take some of the entries of a namespace out of the index.
+DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
+
+-- delete_some_entry_texts
+-- Forget that they were in it.
+DELETE FROM entry_texts WHERE id IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
+
+-- delete_entry_text
+-- Forget that an entry is in the index.
+DELETE FROM entry_texts WHERE id = ?1;
+
+-- new_entry_text
+-- Note that an entry is in the index, at a version.
+INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3) RETURNING id;
+
+-- renew_entry_text
+-- Note that it is in the index at another version.
+UPDATE entry_texts SET version = ?3 WHERE id = ?1 AND key = ?2;
+
+-- entries_to_index
+-- For the keys in a JSON list, what is in the index and what is stored.
+SELECT wanted.value, entry_texts.id, entry_texts.version, entries.version, entries.value
+FROM json_each(?2) AS wanted
+LEFT JOIN entry_texts ON entry_texts.namespace = ?1 AND entry_texts.key = wanted.value
+LEFT JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value;
+
+-- messages_to_index
+-- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+SELECT place, data
+FROM messages
+WHERE place IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (SELECT 1 FROM texts_docsize WHERE id = place)
+ORDER BY place;
+
+-- keys_to_index
+-- Keys of a namespace after one.
+SELECT key FROM entries WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT ?3;
+
+-- sessions_from
+-- The sessions of a namespace from one on, and how many messages they have.
+SELECT id, last_seq FROM sessions WHERE namespace = ?1 AND id >= ?2 ORDER BY id LIMIT ?3;
+
+-- count_texts
+-- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out.
+SELECT wanted.key, terms.doc FROM json_each(?2) AS wanted CROSS JOIN terms ON terms.term = ?1 || '_' || wanted.value;
+
+-- texts_with_each
+-- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
+SELECT wanted.key, texts.rowid
+FROM json_each(?2) AS wanted
+CROSS JOIN texts ON texts.texts MATCH ('"' || ?1 || '_' || wanted.value || '"') AND texts.rowid BETWEEN ?3 AND ?4;
+
+-- newest_texts_with
+-- The ids in a range of the texts of a namespace that hold a term, the last first.
+SELECT rowid FROM texts
+WHERE texts MATCH ('"' || ?1 || '_' || ?2 || '"') AND rowid BETWEEN ?3 AND ?4
+ORDER BY rowid DESC
+LIMIT ?5;
+
+-- newest_texts_with_both
+-- The same of those that hold one of the terms in a JSON list, too.
+SELECT rowid FROM texts
+WHERE texts MATCH (
+        '"' || ?1 || '_' || ?2 || '" AND (' ||
+        (SELECT group_concat('"' || ?1 || '_' || value || '"', ' OR ') FROM json_each(?3)) || ')'
+    ) AND rowid BETWEEN ?4 AND ?5
+ORDER BY rowid DESC
+LIMIT ?6;
+
+-- messages_at
+-- The messages of a namespace at the places in a JSON list.
+SELECT place, sessions.name, place & 0xFFFFFFFF, messages.id, data, messages.created
+FROM json_each(?2) AS wanted
+CROSS JOIN messages ON messages.place = wanted.value
+CROSS JOIN sessions ON sessions.id = messages.session
+WHERE sessions.namespace = ?1;
+
+-- entries_at
+-- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+SELECT entry_texts.id, entries.key, entries.value, entries.version, created, updated, expires
+FROM json_each(?2) AS wanted
+CROSS JOIN entry_texts ON entry_texts.id = wanted.value
+CROSS JOIN entries ON entries.namespace = entry_texts.namespace AND entries.key = entry_texts.key
+    AND entries.version = entry_texts.version
+WHERE entries.namespace = ?1 AND (expires IS NULL OR expires > ?3);
+
+-- entries_named
+-- The live entries of a namespace under the keys in a JSON list.
+SELECT entries.key, entries.value, entries.version, created, updated, expires
+FROM json_each(?2) AS wanted
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value
+WHERE expires IS NULL OR expires > ?3;
+
+-- texts_of_entries
+-- The ids of the texts of some entries from a prefix to the end of its range.
+SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3 LIMIT ?4;
+
+-- entries_without_vector
+-- Live entries after a key that have no vector of a model.
+SELECT entries.key, entries.version, entries.value
+FROM entries
+LEFT JOIN entry_vectors AS held ON held.namespace = ?1 AND held.key = entries.key AND held.model = ?2
+WHERE entries.namespace = ?1 AND entries.key > ?3 AND (expires IS NULL OR expires > ?4) AND held.id IS NULL
+ORDER BY entries.key
+LIMIT ?5;
+
+-- messages_without_vector
+-- Messages after a place that have no vector of a model; beginning with a session.
+SELECT messages.place, sessions.name, messages.id, messages.created, data
+FROM sessions
+CROSS JOIN messages ON messages.place > max(?4, sessions.id << 32) AND messages.place <= (sessions.id << 32) + last_seq
+LEFT JOIN message_vectors AS held ON held.place = messages.place AND held.model = ?2
+WHERE sessions.namespace = ?1 AND sessions.id >= ?3 AND held.place IS NULL
+ORDER BY sessions.id, messages.place
+LIMIT ?5;
+
+-- drop_entry_vectors
+-- Remove the vectors of those entries in a JSON list of key, version and vector that are at that version.
+DELETE FROM entry_vectors
+WHERE namespace = ?1 AND key IN (
+    SELECT entries.key
+    FROM json_each(?2) AS wanted
+    CROSS JOIN entries
+        ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1
+);
+
+-- keep_entry_vectors
+-- Keep the vectors in such a list, of a model, of the same entries.
+INSERT INTO entry_vectors (namespace, key, model, vector)
+SELECT ?1, entries.key, ?3, unhex(wanted.value ->> 2)
+FROM json_each(?2) AS wanted
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1;
+
+-- drop_message_vectors
+-- Remove the vectors of those messages in a JSON list of session, id, time and vector that are there since that time.
+DELETE FROM message_vectors
+WHERE place IN (
+    SELECT messages.place
+    FROM json_each(?2) AS wanted
+    CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
+    CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
+        AND messages.created = wanted.value ->> 2
+);
+
+-- keep_message_vectors
+-- Keep the vectors in such a list, of a model, of the same messages.
+INSERT INTO message_vectors (place, namespace, model, vector)
+SELECT messages.place, ?1, ?3, unhex(wanted.value ->> 3)
+FROM json_each(?2) AS wanted
+CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
+CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
+    AND messages.created = wanted.value ->> 2;
+
+-- delete_some_entry_vectors
+-- Remove some of the vectors of the entries of a namespace.
+DELETE FROM entry_vectors WHERE id IN (SELECT id FROM entry_vectors WHERE namespace = ?1 LIMIT ?2);
+
+-- delete_some_message_vectors
+-- Remove some of the vectors between two places.
+DELETE FROM message_vectors WHERE place IN (SELECT place FROM message_vectors WHERE place BETWEEN ?1 AND ?2 LIMIT ?3);
+
+-- nearest_messages
+-- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+SELECT place, vec_distance_cosine(vector, ?5) AS distance
+FROM sessions
+CROSS JOIN message_vectors ON place > sessions.id << 32 AND place <= (sessions.id << 32) + last_seq
+WHERE sessions.namespace = ?1 AND sessions.id BETWEEN ?2 AND ?3 AND model = ?4
+    AND octet_length(vector) = octet_length(?5)
+ORDER BY distance NULLS LAST
+LIMIT ?6;
+
+-- nearest_entries
+-- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+SELECT held.key, vec_distance_cosine(vector, ?5) AS distance
+FROM entry_vectors AS held
+CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = held.key
+WHERE held.namespace = ?1 AND held.key >= ?2 AND held.key < ?3 AND model = ?4
+    AND octet_length(vector) = octet_length(?5) AND (expires IS NULL OR expires > ?7)
+ORDER BY distance NULLS LAST
+LIMIT ?6;
+
+-- vector_bytes
+-- The bytes of all vectors of a namespace, which triggers count.
+SELECT vectors FROM namespaces WHERE id = ?1;
