@@ -11,7 +11,7 @@ import time
 import pytest
 
 from botwire import Memory
-from botwire.stores.sqlite.lock import FileLock
+from botwire.stores.sqlite.store import SqliteStore
 from tests.servers import Server
 
 PROCESSES, SECONDS, MESSAGES = 8, 3.0, 40
@@ -121,20 +121,20 @@ def test_a_fork_leaves_the_parent_one_leader(tmp_path, monkeypatch):
     """Two would unlock each other's lock, and in the end leave one that nobody gives back."""
     holders, most = 0, 0
 
-    def acquire(self, timeout, _real=FileLock.acquire):
-        nonlocal holders, most
-        _real(self, timeout)
-        holders += 1
-        most = max(most, holders)
+    def transact(self, change, deadline, _real=SqliteStore._transact):
+        def counted(tables):
+            nonlocal holders, most
+            holders += 1
+            most = max(most, holders)
+            try:
+                return change(tables)
+            finally:
+                holders -= 1
 
-    def release(self, _real=FileLock.release):
-        nonlocal holders
-        holders -= 1
-        _real(self)
+        return _real(self, counted, deadline)
 
     memory = Memory("fork", f"sqlite:///{tmp_path}/a.db")
-    monkeypatch.setattr(FileLock, "acquire", acquire)
-    monkeypatch.setattr(FileLock, "release", release)
+    monkeypatch.setattr(SqliteStore, "_transact", transact)
     stop = threading.Event()
 
     def write():

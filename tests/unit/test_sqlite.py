@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import gc
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import apsw
 import pytest
 
-from botwire import InvalidArgument, Memory, StoreError, Unavailable
-from botwire.operations import Append, NewMessage, Put
-from botwire.queries import GetEntries, ListEntries, ListKeys
+from botwire import InvalidArgument, Memory, StoreError, Timeout, Unavailable
+from botwire.operations import Append, Expire, Increment, NewMessage, Put, Write
+from botwire.queries import GetEntries, GetEntry, ListEntries, ListKeys, Search
 from botwire.stores.sqlite.connection import APPLICATION_ID
 from botwire.stores.sqlite.store import SqliteStore
 
@@ -224,4 +230,242 @@ def test_unavailable_is_its_own_class():
 def test_messages_of_a_group_see_each_other(tmp_path):
     store = SqliteStore(tmp_path / "a.db")
     assert store.write("n", [Append("s", (NewMessage("a", "1"),)), Append("s", (NewMessage("b", "2"),))]) == [[1], [2]]
+    store.close()
+
+
+# One queue for all transactions
+
+
+def descriptors(path):
+    """How many open files of this process are the lock file."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # it was the listing's own
+            found.append(str(link.readlink()))
+    return found.count(f"{path}-lock")
+
+
+CHANGES = {
+    "set_plan": lambda store: store.set_plan("n", "free"),
+    "index": lambda store: store.index("n", timeout=5),
+    "set_index": lambda store: store.set_index("n", on=False),
+    "search": lambda store: store.read("n", Search(text="x")),
+    "expire": lambda store: store.write("n", [Expire()]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_write_and_another_change_wait_for_another_process_together(tmp_path, change):
+    """They share one lock file. When each waited on its own, a descriptor leaked, and with it the lock."""
+    path = tmp_path / "a.db"
+    store = SqliteStore(path, timeout=5)
+    store.write("n", [Put("k", '"x"')])
+    for turn in range(3):
+        other = os.open(f"{path}-lock", os.O_RDWR)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        errors = []
+
+        def run(act):
+            try:
+                act()
+            except BaseException as error:
+                errors.append(error)
+
+        acts = [lambda turn=turn: store.write("n", [Put("k", f'"{turn}"')]), lambda: change(store)]
+        threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        os.close(other)
+        for thread in threads:
+            thread.join(10)
+        assert errors == []
+        assert descriptors(path) == 1
+    fresh = os.open(f"{path}-lock", os.O_RDWR)
+    fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody holds it
+    os.close(fresh)
+    store.close()
+
+
+def test_the_first_write_and_the_first_search_at_once(tmp_path):
+    """Neither has opened the lock file yet."""
+    for turn in range(40):
+        path = tmp_path / f"{turn}.db"
+        with contextlib.closing(SqliteStore(path)) as store:
+            store.write("n", [Put("k", '"x"')])
+        with contextlib.closing(SqliteStore(path, timeout=3)) as store:
+            barrier = threading.Barrier(2)
+
+            def at_once(act, barrier=barrier):
+                barrier.wait()
+                act()
+
+            with ThreadPoolExecutor(2) as pool:
+                acts = [lambda: store.write("n", [Put("k", '"y"')]), lambda: store.index("n", timeout=3)]
+                for future in [pool.submit(at_once, act) for act in acts]:
+                    future.result(10)
+            assert descriptors(path) == 1
+            fresh = os.open(f"{path}-lock", os.O_RDWR)
+            fcntl.flock(fresh, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.close(fresh)
+
+
+@pytest.mark.parametrize(
+    "change", [*CHANGES.values(), lambda store: store.write("n", [Put("k", "1")])], ids=[*CHANGES, "write"]
+)
+def test_a_timeout_is_a_deadline(tmp_path, change):
+    """Three calls in a row wait for the queue and then for another process: each for its timeout in all, not for each wait."""
+    path = tmp_path / "a.db"
+    store = SqliteStore(path, timeout=1.0)
+    store.write("n", [Put("k", '"x"')])
+    other = os.open(f"{path}-lock", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    took = []
+
+    def run(delay):
+        time.sleep(delay)
+        start = time.monotonic()
+        with pytest.raises((Timeout, Unavailable)):
+            change(store)
+        took.append(time.monotonic() - start)
+
+    threads = [threading.Thread(target=run, args=(0.45 * number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    os.close(other)
+    assert len(took) == 3
+    assert max(took) < 1.4
+    store.close()
+
+
+def test_a_late_write_does_not_take_others_of_its_group_with_it(tmp_path):
+    path = tmp_path / "a.db"
+    patient, hasty = SqliteStore(path, timeout=5), []
+    patient.write("n", [Put("k", "1")])
+    other = os.open(f"{path}-lock", os.O_RDWR)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    write = Write("n", (Increment("k"),))
+
+    def run(seconds):
+        try:
+            hasty.append(patient.commits.write(write, time.monotonic() + seconds))
+        except Timeout:
+            hasty.append("late")
+
+    threads = [threading.Thread(target=run, args=(seconds,)) for seconds in (0.2, 5, 0.3, 5)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    assert hasty == ["late", "late"]
+    os.close(other)
+    for thread in threads:
+        thread.join(10)
+    assert sorted(map(str, hasty)) == ["[2]", "[3]", "late", "late"]
+    patient.close()
+
+
+# Errors
+
+
+def test_a_mistake_of_the_caller_is_not_damage(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    store.write("n", [Put("k", "1")])
+    with pytest.raises(TypeError):
+        store.write("n", [Increment("k", "1")])
+    with pytest.raises(TypeError):
+        store.read("n", GetEntry({}))
+    store.write("n", [Put("k", "2")])
+    store.close()
+
+
+def test_a_row_of_another_type_is_damage(tmp_path):
+    store = SqliteStore(tmp_path / "a.db")
+    store.write("n", [Put("k", "1"), Put("expires", "1", ttl=60.0)])
+    with contextlib.closing(apsw.Connection(str(tmp_path / "a.db"))) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'entries'")
+    with contextlib.closing(apsw.Connection(str(tmp_path / "a.db"))) as connection:
+        connection.execute("UPDATE entries SET expires = 'never' WHERE key = 'expires'")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = replace(sql, 'WITHOUT ROWID', 'STRICT, WITHOUT ROWID') WHERE name = 'entries'"
+        )
+    store.close()
+    store = SqliteStore(tmp_path / "a.db")
+    with pytest.raises(StoreError, match="damaged"):
+        store.write("n", [Put("expires", "2")])
+    store.close()
+
+
+# Writes that interrupt a write of the same thread
+
+
+def test_a_signal_handler_that_writes_during_a_write(tmp_path):
+    """It would wait for the write that it has interrupted."""
+    store = SqliteStore(tmp_path / "a.db", timeout=20)
+    store.write("n", [Put("k", "0")])
+    outcomes = []
+
+    def handler(*_):
+        try:
+            outcomes.append(store.write("n", [Put("signal", "1")]))
+        except Unavailable as error:
+            outcomes.append(error)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    real = store.apply
+
+    def apply(tables, writes):
+        if not outcomes:
+            signal.raise_signal(signal.SIGUSR1)
+        return real(tables, writes)
+
+    store.apply = apply
+    try:
+        start = time.monotonic()
+        store.write("n", [Put("k", "1")])
+        assert time.monotonic() - start < 10
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        store.apply = real
+    assert len(outcomes) == 1
+    assert isinstance(outcomes[0], Unavailable)
+    assert "interrupted" in str(outcomes[0])
+    assert store.write("n", [Put("k", "2")])
+    store.close()
+
+
+def test_a_finalizer_that_writes_wherever_the_collector_runs(tmp_path):
+    """It is collected in a write, at each place in turn."""
+    store = SqliteStore(tmp_path / "a.db", timeout=2)
+    outcomes = []
+
+    class Writes:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            try:
+                outcomes.append(store.write("n", [Increment("finalized")]))
+            except Unavailable as error:
+                outcomes.append(error)
+
+    threshold = gc.get_threshold()
+    gc.disable()
+    try:
+        for number in range(60):
+            Writes()
+            gc.set_threshold(1 + number % 30, 1, 1)
+            gc.enable()
+            store.write("n", [Put("k", str(number)), Append("s", (NewMessage(str(number), "1"),))])
+            gc.disable()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+    gc.collect()
+    assert outcomes
+    assert store.read("n", GetEntry("k")).stored == "59"
     store.close()
