@@ -14,6 +14,7 @@ from botwire import Memory, StoreError, Timeout, Unavailable
 from botwire.operations import Write
 from botwire.stores.engine import group_commit as module
 from botwire.stores.engine.group_commit import CommitQueue
+from tests.signals import WITH_CTRL_C
 
 
 class Slow:
@@ -262,7 +263,7 @@ print(memory.get("after"))
 
 def test_ctrl_c_leaves_no_lock_held(tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-c", CTRL_C, f"sqlite:///{tmp_path}/a.db"],
+        [*WITH_CTRL_C, sys.executable, "-c", CTRL_C, f"sqlite:///{tmp_path}/a.db"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
