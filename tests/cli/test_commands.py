@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from botwire.errors import BotWireError
 from tests.models import make_small_model
 from tests.postgres import database
 from tests.servers import Server
+from tests.signals import WITH_CTRL_C
 
 
 def botwire(*arguments, given="", exit_code=0):
@@ -139,12 +141,12 @@ def test_watching_until_ctrl_c(tmp_path):
     with Memory("n", f"sqlite:///{path}") as memory:
         memory.set("first", 1)
         command = [sys.executable, "-m", "botwire", "watch", "n", "--url", str(path), "--after", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen([*WITH_CTRL_C, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "1\tset\tfirst\t1\n"
         memory.set("second", 2)
         assert process.stdout.readline() == "2\tset\tsecond\t2\n"
-        process.send_signal(2)
-        assert process.communicate(timeout=10) == ("", "")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 130
 
 

@@ -9,6 +9,7 @@ import pytest
 from botwire import Memory
 from tests.cli.test_commands import botwire, run
 from tests.servers import Server
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -48,15 +49,22 @@ def test_a_file_that_is_wrong(config, tmp_path):
     assert "cannot be read" in botwire("--config", tmp_path / "none", "keys", "n", exit_code=1)
 
 
+def complete_line(path):
+    """Return the file's text when it ends with a newline."""
+    text = path.read_text() if path.exists() else ""
+    return text if text.endswith("\n") else ""
+
+
 def test_a_server_by_its_configuration(tmp_path, monkeypatch):
     path = tmp_path / "botwire.toml"
     path.write_text(f'[serve]\ndb = "{tmp_path / "b.db"}"\nmax-connections = 7\nauth = "required"\n')
     monkeypatch.setenv("BOTWIRE_CONFIG", str(path))
     into_file = ("sh", "-c", f'exec "$0" "$@" > "{tmp_path / "out"}"')
     with Server(tmp_path / "a.db", "--json", prefix=into_file) as server:
-        said = json.loads((tmp_path / "out").read_text())
+        # The log and the output are two files: the line that `Server` waits for may come before this one.
+        said = json.loads(until(lambda: complete_line(tmp_path / "out"), "line in the output"))
         assert (said["url"], said["auth"], said["pid"]) == (server.url, "required", server.process.pid)
-        (event,) = [event for event in server.events() if event["event"] == "serving"]
+        (event,) = until(lambda: [event for event in server.events() if event["event"] == "serving"], "serving")
         assert event["auth"] == "required"
         assert event["store"].endswith("a.db")
     monkeypatch.setenv("BOTWIRE_SERVE_AUTH", "perhaps")

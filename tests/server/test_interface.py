@@ -17,6 +17,7 @@ import pytest
 from botwire import Memory
 from tests.environments import environment
 from tests.servers import Server
+from tests.signals import WITH_CTRL_C
 
 JSON = {"Content-Type": "application/json"}
 
@@ -279,7 +280,7 @@ def test_other_interfaces_are_refused(tmp_path, host):
 
 
 def test_ctrl_c_ends_it(tmp_path):
-    server = Server(tmp_path / "a.db")
+    server = Server(tmp_path / "a.db", prefix=WITH_CTRL_C)
     server.process.send_signal(signal.SIGINT)
     server.process.wait(30)
     server._reader.join(10)
