@@ -64,7 +64,9 @@ def main(*parts: str) -> None:
         status.update("counting syncs")
         kinds = {"histories": "history", "keyvalue": "keyvalue"}
         peers = {(part, row.theirs): None for part, kind in kinds.items() for row in rows if row.group == part and kind}
-        counted = {f"{part}: ours": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)}
+        counted = {
+            f"{part}: botwire": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)
+        }
         counted |= {f"{part}: {name}": _syncs(kinds[part], name) for part, name in peers}
     tables = report.tables(rows, served, counted)
     for table in tables:

@@ -125,8 +125,8 @@ def _floor(folder: Path, memory: Memory) -> Iterator[Row]:
         2000,
     )
     os.close(grown), os.close(kept)
-    yield row("set", "4 KiB + fdatasync, the file grows", timings, None, "grown")
-    yield row("set", "4 KiB + fdatasync, over what is there", timings, None, "kept")
+    yield row("set", "4 KiB + fdatasync, appending", timings, None, "grown")
+    yield row("set", "4 KiB + fdatasync, overwriting", timings, None, "kept")
 
 
 def _bare(path: Path) -> apsw.Connection:

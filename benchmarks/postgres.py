@@ -85,11 +85,11 @@ def _writers(server: Any, folder: Path, step: Callable[[str], None]) -> Iterator
     yield _rate(f"set, {WRITERS} writers", each, best["ours"], best["a commit each"], 2.5)
     yield _rate(f"set, {WRITERS} writers, 8 namespaces", each, best["8 namespaces"], best["a commit each"], None)
     yield _rate(f"append, {WRITERS} writers, a session each", each, best["messages"], best["a commit each"], None)
-    yield _rate(f"set, {WRITERS} writers, searched", each, best["searched"], best["a commit each"], None)
-    yield _rate(f"append, {WRITERS} writers, searched", each, best["messages, searched"], best["a commit each"], None)
+    yield _rate(f"set, {WRITERS} writers, indexed", each, best["searched"], best["a commit each"], None)
+    yield _rate(f"append, {WRITERS} writers, indexed", each, best["messages, searched"], best["a commit each"], None)
     yield _rate(f"set, {WRITERS} writers", "pgbench (C), a commit each", best["ours"], best["pgbench"], None)
-    yield _rate(f"set, {WRITERS} writers", "our SQLite store", best["ours"], best["SQLite"], None)
-    yield _rate(f"append, {WRITERS} writers", "our SQLite store", best["messages"], best["SQLite, messages"], None)
+    yield _rate(f"set, {WRITERS} writers", "botwire on SQLite", best["ours"], best["SQLite"], None)
+    yield _rate(f"append, {WRITERS} writers", "botwire on SQLite", best["messages"], best["SQLite, messages"], None)
 
 
 def _put(writer: int, number: int) -> Operation:
@@ -189,11 +189,11 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
                 "ours": lambda n: ours.add_message(message(n)),
                 "langchain-postgres": lambda n: theirs.add_message(message(n)),
                 "PostgresSaver": put,
-                "our SQLite store": lambda n: file.add_message(message(n)),
+                "botwire on SQLite": lambda n: file.add_message(message(n)),
             },
             300,
         )
-        for name in "langchain-postgres", "PostgresSaver", "our SQLite store":
+        for name in "langchain-postgres", "PostgresSaver", "botwire on SQLite":
             yield faster("add a message", name, adds, None, name)
         for history in ours, theirs, file:
             history.clear()
@@ -203,11 +203,11 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
                 "ours": lambda _: ours.messages,
                 "langchain-postgres": lambda _: theirs.messages,
                 "PostgresSaver": lambda _: saver.get_tuple(config),
-                "our SQLite store": lambda _: file.messages,
+                "botwire on SQLite": lambda _: file.messages,
             },
             300,
         )
-        for name in "langchain-postgres", "PostgresSaver", "our SQLite store":
+        for name in "langchain-postgres", "PostgresSaver", "botwire on SQLite":
             yield faster("read 10 messages", name, reads, None, name)
     connection.close()
 

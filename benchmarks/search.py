@@ -50,7 +50,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     )
     many = timings["many"]
     yield Row(f"search {MANY:,} messages for three words", "20 ms", many.median, LIMIT_US, many.worst, 1.0)
-    yield row(f"search {FEW:,} messages beside {MANY:,} of a neighbour", "alone", timings, 1.1)
+    yield row(f"search {FEW:,} messages, {MANY:,} in another namespace", "alone", timings, 1.1)
     yield from _writes(folder, step)
     yield from _meaning(alone, step)
 

@@ -117,7 +117,7 @@ def _with_tokens(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
             loads["with"].append(load.run(port, asked, connections=CONNECTIONS, seconds=SECONDS))
             loads["without"].append(load.run(open_port, GETS, connections=CONNECTIONS, seconds=SECONDS))
         median = {name: sorted(series, key=lambda done: done.rate)[len(series) // 2] for name, series in loads.items()}
-        yield _rate("GET where a token is required", "GET of an open server", median["with"], median["without"], 0.9)
+        yield _rate("GET with a token", "GET without a token", median["with"], median["without"], 0.9)
 
 
 def _durable_peers(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
