@@ -1,7 +1,7 @@
-"""What a write pays for the journal that watchers read: the same writes with it and without it, in turns.
+"""Measure the cost of the journal: the same writes with and without it, alternately.
 
-``python -m benchmarks.journal [FOLDER]``: in a folder in memory, such as /dev/shm, what the processor has to do shows; on a disk,
-what a durable write takes.
+``python -m benchmarks.journal [FOLDER]``: a folder in memory, such as /dev/shm, shows the processor time. A disk shows the time of a
+durable write.
 """
 
 from __future__ import annotations
