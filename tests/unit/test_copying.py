@@ -310,7 +310,7 @@ def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
                 done.append(change(operation) if kinds.count(kind) == 7 and kinds[-1] is kind else operation)
             target.write(namespace, [operation for operation in done if operation is not None])
 
-    with pytest.raises(StoreError, match="does not hold what was written"):
+    with pytest.raises(StoreError, match="does not hold the data copied"):
         copy(source, Lying())
     assert len(kinds) == 40
 
@@ -332,7 +332,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
             target.write(namespace, operations)
             target.write(namespace, [theirs])
 
-    with pytest.raises(StoreError, match="does somebody else write there"):
+    with pytest.raises(StoreError, match="another client may be writing there"):
         copy(source, InUse())
     again = copy(source, target, replace=True)
     assert content(target, "n") == content(source, "n")
