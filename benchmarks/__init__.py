@@ -1,1 +1,1 @@
-"""Measurements side by side: ``make bench``."""
+"""Benchmarks that compare botwire with other products: ``make bench``."""

@@ -1,6 +1,6 @@
 """``python -m benchmarks [PART …] [--docs]``: measure, print tables, and write them, JSON and plots to ``.cache/benchmarks``.
 
-With ``--docs`` they also go into ``docs/benchmarks.md``.
+``--docs`` also writes them to ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
 
 
 def main(*parts: str) -> None:
-    """Measure the parts named, or all, in a temporary folder."""
+    """Run the named parts, or all of them, in a temporary folder."""
     into_docs = "--docs" in parts
     parts = tuple(part for part in parts if part != "--docs")
     unknown = set(parts) - set(PARTS)
     if unknown:
-        sys.exit(f"there is no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+        sys.exit(f"unknown part: {', '.join(sorted(unknown))}. Parts: {', '.join(PARTS)}")
     warnings.simplefilter("ignore")
     console = Console(width=None if sys.stdout.isatty() else 140)
     rows: list[Row] = []
@@ -64,7 +64,9 @@ def main(*parts: str) -> None:
         status.update("counting syncs")
         kinds = {"histories": "history", "keyvalue": "keyvalue"}
         peers = {(part, row.theirs): None for part, kind in kinds.items() for row in rows if row.group == part and kind}
-        counted = {f"{part}: ours": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)}
+        counted = {
+            f"{part}: botwire": durability.syncs(kinds[part], "ours") for part in kinds if part in (parts or PARTS)
+        }
         counted |= {f"{part}: {name}": _syncs(kinds[part], name) for part, name in peers}
     tables = report.tables(rows, served, counted)
     for table in tables:

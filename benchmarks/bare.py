@@ -1,4 +1,4 @@
-"""What servers are measured against: the least that each kind of server can do for a small JSON answer.
+"""Minimal servers to compare with: the least work that each framework can do for a small JSON answer.
 
 ``python -m benchmarks.bare starlette|asgi|fastapi`` serves on a free port, with the uvicorn that ``botwire serve`` runs on.
 """

@@ -1,6 +1,6 @@
-"""How often each place asks the disk for a sync: counted by strace over the place and the server behind it.
+"""Count disk syncs per write with strace, in the client and in its server.
 
-``python -m benchmarks.durability NAME`` is what runs under strace: a hundred adds between two marks, which are syncs of no file.
+``python -m benchmarks.durability NAME`` runs under strace: a hundred writes between two markers, which are syncs of an invalid file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NO_FILE = 9_999
 
 
 def syncs(kind: str, name: str) -> float | None:
-    """Return the syncs for each of a hundred writes; None where there is no strace."""
+    """Return the syncs per write, over a hundred writes; None without strace."""
     if shutil.which("strace") is None:
         return None
     with tempfile.TemporaryDirectory(prefix="botwire-strace-") as folder:
@@ -34,7 +34,7 @@ def syncs(kind: str, name: str) -> float | None:
 
 
 def main(kind: str, name: str) -> None:
-    """Write a hundred times into one place."""
+    """Write a hundred times to one product."""
     from . import histories, keyvalue
 
     with tempfile.TemporaryDirectory(prefix="botwire-durable-") as made, ExitStack() as stack:

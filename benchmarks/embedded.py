@@ -1,4 +1,4 @@
-"""The embedded store beside the bare statement, Redis over loopback, itself at a thousand times the size; and the import."""
+"""Compare the embedded store with the bare statement, Redis over loopback, and a larger copy of itself; and time the import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG, SHORT = 1_000_000, 100
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure one thing after the other."""
+    """Run all comparisons."""
     rounds = 2000
     memory = Memory("bench", f"sqlite:///{folder}/ours.db")
     bare = _bare(folder / "bare.db")
@@ -107,7 +107,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
 
 def _floor(folder: Path, memory: Memory) -> Iterator[Row]:
-    """Measure what the disk alone takes: 4 KiB at the end of a growing file, and 4 KiB over what is there."""
+    """Measure the disk alone: 4 KiB appended to a file, and 4 KiB overwritten."""
     grown, kept = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in ("grown", "kept"))
     os.pwrite(kept, bytes(4096 * KEYS), 0)
     os.fsync(kept)
@@ -125,8 +125,8 @@ def _floor(folder: Path, memory: Memory) -> Iterator[Row]:
         2000,
     )
     os.close(grown), os.close(kept)
-    yield row("set", "4 KiB + fdatasync, the file grows", timings, None, "grown")
-    yield row("set", "4 KiB + fdatasync, over what is there", timings, None, "kept")
+    yield row("set", "4 KiB + fdatasync, appending", timings, None, "grown")
+    yield row("set", "4 KiB + fdatasync, overwriting", timings, None, "kept")
 
 
 def _bare(path: Path) -> apsw.Connection:
@@ -152,7 +152,7 @@ _SESSIONS: dict[int, History] = {}
 
 
 def _fresh(memory: Memory, number: int) -> History:
-    """Return a session of 100 messages, so that the short one stays short: a new one every twenty appends."""
+    """Return a session of about 100 messages. A new one every twenty appends keeps the session short."""
     index = number // 20
     if index not in _SESSIONS:
         _SESSIONS[index] = memory.history(f"short-{index}")

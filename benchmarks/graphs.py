@@ -1,4 +1,4 @@
-"""LangGraph's savers and stores beside each other: the same graph, the same conversations, the same items."""
+"""Compare LangGraph savers and stores on the same graph, conversations and items."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ PEER = "SqliteSaver"
 
 
 class State(TypedDict):
-    """What the graph remembers."""
+    """The state of the graph."""
 
     messages: Annotated[list[Any], add_messages]
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure turns of a conversation, the space it takes, reading it, and a store of items."""
+    """Measure the turns of a conversation, its size, reading it, and a store of items."""
     with ExitStack() as stack:
         yield from _savers(folder, step, stack)
         yield from _stores(folder, step, stack)
@@ -68,7 +68,7 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
         yield from _compared(f"a turn, of {done} to {end}", timings, 2.0)
         done = end
         sizes[end] = {name: _bytes(folder / f"{file}.db") for name, file in (("ours", "ours"), (PEER, "peer"))}
-    step("adding to a conversation, and reading it")
+    step("adding to a conversation and reading it")
     puts = {name: _next_put(saver) for name, saver in savers.items()}
     yield from _compared(f"put, {LONG} turns", in_turns(puts, 100), 2.0)
     reads = in_turns({name: lambda _, saver=saver: saver.get_tuple(_at("t")) for name, saver in savers.items()}, 100)
@@ -87,7 +87,7 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
 
 
 def _next_put(saver: Any) -> Callable[[int], Any]:
-    """Return what adds a message to the conversation, and a checkpoint that has it."""
+    """Return a call that adds a message and a checkpoint with it."""
     state: dict[str, Any] = {"last": saver.get_tuple(_at("t"))}
     messages = state["last"].checkpoint["channel_values"]["messages"]
 
@@ -163,7 +163,7 @@ def _chat(saver: Any) -> Any:
 
 
 def _alone() -> Callable[[int], Any]:
-    """Return the same turns without a saver: what no saver can save."""
+    """Return the same turns without a saver: the time of the graph itself."""
     graph = _chat(None)
     state: dict[str, Any] = {"messages": []}
 
@@ -202,7 +202,7 @@ def _sqlite_store(path: Path, stack: ExitStack, journal: str) -> Any:
 
 
 def _bytes(path: Path) -> int:
-    """Return how large a database is, without the free room of its log."""
+    """Return the size of a database without the free space of its WAL."""
     with closing(sqlite3.connect(path)) as connection:
         (count,) = connection.execute("PRAGMA page_count").fetchone()
         (size,) = connection.execute("PRAGMA page_size").fetchone()

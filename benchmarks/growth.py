@@ -1,4 +1,4 @@
-"""Whether it stays as fast as it grows: sessions, keys, namespaces, values, and processes on one file."""
+"""Measure speed as data grows: sessions, keys, namespaces, values, and processes on one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PADDING = "x" * 160
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure one kind of growth after the other; sessions are measured with the bare statements (`embedded`)."""
+    """Run all comparisons. Sessions are measured with the bare statements (`embedded`)."""
     yield from _keys(folder, step)
     yield from _namespaces(folder, step)
     yield from _values(folder, step)
@@ -124,4 +124,4 @@ def _processes(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
             fair = sum(shares) / processes
             worst = min(shares)
             text = f"one process (slowest share {worst / fair:.2f})"
-            yield Row(f"set by {processes} processes, all of them", text, 1e6 / rates[processes], 1e6 / rates[1], 0)
+            yield Row(f"set by {processes} processes, total", text, 1e6 / rates[processes], 1e6 / rates[1], 0)

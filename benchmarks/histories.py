@@ -1,4 +1,4 @@
-"""Chat histories beside each other: add one message durably, read 10, 1,000 and 100,000 back."""
+"""Compare chat histories: add one message durably; read 10, 1,000 and 100,000."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONG = 100_000
 
 
 class History(NamedTuple):
-    """What adds a message with a number in it, what reads all of them, and what adds many as fast as it can."""
+    """Calls that add one numbered message, read all messages, and add many messages fast."""
 
     add: Callable[[int], Any]
     read: Callable[[], Any]
@@ -52,13 +52,13 @@ RETURNS_LANGCHAIN = {
 
 
 def message(number: int) -> BaseMessage:
-    """Return a message that no other has the text of."""
+    """Return a message with a unique text."""
     kind = AIMessage if number % 2 else HumanMessage
     return kind(f"message {number} " + "x" * 160)
 
 
 def histories(folder: Path, stack: ExitStack, session: str) -> dict[str, Callable[[], History]]:
-    """Return what opens each history, by its name."""
+    """Return a function that opens each history, by name."""
     community = f"sqlite:///{folder}/community.db"
     return {
         "ours": lambda: _langchain(BotWireChatHistory(session, url=f"sqlite:///{folder}/ours.db")),
@@ -74,7 +74,7 @@ def histories(folder: Path, stack: ExitStack, session: str) -> dict[str, Callabl
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure adding and reading, in sessions that grow from nothing and in one of 100,000 messages."""
+    """Measure adding and reading, in new sessions and in one of 100,000 messages."""
     for count in (10, 1000):
         with ExitStack() as stack:
             step(f"chat histories, {count} messages")

@@ -1,4 +1,4 @@
-"""Keys and values beside other stores, in one process: a durable set and a get."""
+"""Compare keys and values with other stores, in one process: a durable set and a get."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ PADDING = "x" * 160
 KEYS = 500
 
 Place = tuple[Callable[[str, Any], Any], Callable[[str], Any]]
-"""What sets and what gets a value."""
+"""Calls that set and get a value."""
 
 
 def places(folder: Path, stack: ExitStack) -> dict[str, Callable[[], Place]]:
-    """Return what opens each place, by its name."""
+    """Return a function that opens each store, by name."""
     return {
         "ours": lambda: _memory(folder, stack),
         "diskcache, synchronous=FULL": lambda: _diskcache(folder, stack),

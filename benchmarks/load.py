@@ -1,9 +1,9 @@
-"""A load generator: a fixed number of connections, each with one request on its way, timed one by one.
+"""A load generator: a fixed number of connections, each with one request at a time; each request is timed.
 
-Closed loop over epoll in one process, on a processor core of its own: it sends some 90,000 requests a second there, more than any
-server measured here answers on one core. Requests are made beforehand, so that nothing but sending and receiving is timed.
+It is a closed loop over epoll in one process, on its own processor core. It sends about 90,000 requests a second, more than any
+server measured here answers on one core. Requests are prepared before, so only sending and receiving are timed.
 
-``python -m benchmarks.load`` is what the process runs; `run` starts it.
+`run` starts the process, which runs ``python -m benchmarks.load``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WARM_UP = 0.3
 
 @dataclass(frozen=True)
 class Load:
-    """What a load came to; times in milliseconds."""
+    """The results of a load; times in milliseconds."""
 
     rate: float
     p50: float
@@ -45,7 +45,7 @@ def request(method: str, path: str, body: bytes = b"") -> bytes:
 
 
 def run(port: int, requests: list[bytes], *, connections: int, seconds: float, cores: str = str(CORE)) -> Load:
-    """Send requests in turn over as many connections for some seconds, from a process of its own on given cores."""
+    """Send requests over n connections for some seconds, from a separate process on the given cores."""
     given = {"port": port, "connections": connections, "seconds": seconds, "requests": [r.decode() for r in requests]}
     command = ["taskset", "-c", cores, sys.executable, "-m", "benchmarks.load"]
     done = subprocess.run(command, input=json.dumps(given).encode(), stdout=subprocess.PIPE, check=True)
@@ -53,7 +53,7 @@ def run(port: int, requests: list[bytes], *, connections: int, seconds: float, c
 
 
 def main() -> None:
-    """Read what to do from standard input, do it, and print what it came to."""
+    """Read the task from standard input, run it, and print the results."""
     given = json.load(sys.stdin)
     print(
         json.dumps(
@@ -103,7 +103,7 @@ def _load(port: int, requests: list[bytes], connections: int, seconds: float) ->
 
 
 def whole(data: bytes) -> bool:
-    """Whether it is a whole answer."""
+    """Whether the answer is complete."""
     if not data:
         raise ConnectionError("the server closed a connection")
     head, found, body = data.partition(b"\r\n\r\n")
@@ -112,7 +112,7 @@ def whole(data: bytes) -> bool:
 
 @lru_cache
 def _length(head: bytes) -> int:
-    """Return the length of the body behind a header, of which a server sends the same again and again."""
+    """Return the length of the body after a header. A server sends the same header many times."""
     start = head.lower().find(b"content-length:")
     if start < 0:
         raise ValueError(f"an answer without Content-Length: {head!r}")

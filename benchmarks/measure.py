@@ -1,4 +1,4 @@
-"""How things are measured: in turns, so that whatever the machine does meanwhile happens to all of them."""
+"""Timing: all candidates alternate in one run, so other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TURN = 10
 
 
 class Row(NamedTuple):
-    """One comparison: ours to theirs, and where the bar is."""
+    """One comparison: our time, the other time, and the goal."""
 
     what: str
     theirs: str
@@ -25,12 +25,12 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times as long ours takes; or for a peer to be beaten, how many times as fast it is."""
+        """How many times as long ours takes; with ``smaller_is_better`` false, how many times as fast it is."""
         return self.our_us / self.their_us if self.smaller_is_better else self.their_us / self.our_us
 
     @property
     def met(self) -> bool:
-        """Whether the bar is met."""
+        """Whether the goal is met."""
         if self.bar is None:
             return True
         return self.ratio <= self.bar if self.smaller_is_better else self.ratio >= self.bar
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Timing:
-    """How long calls took, in microseconds."""
+    """Times of calls, in microseconds."""
 
     median: float
     p99: float
@@ -47,10 +47,10 @@ class Timing:
 
 
 def in_turns(calls: dict[str, Callable[[int], object]], rounds: int, *, turn: int = TURN) -> dict[str, Timing]:
-    """Time each call as many times, ten in a row, each time with another number, and sum up.
+    """Time each call `rounds` times, ten in a row, each with another number, and return the statistics.
 
-    Ten, because the first call after something else finds the processor's caches full of that; whoever's turn follows
-    whose changes from round to round.
+    Ten, because the first call after another candidate finds that candidate's data in the processor's caches. The order of
+    the candidates changes from round to round.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)

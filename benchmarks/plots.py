@@ -18,7 +18,7 @@ OURS, OTHERS = "#1f6f8b", "#b8b8b8"
 
 
 def draw(rows: Sequence[Row], served: Sequence[Served], folder: Path) -> None:
-    """Draw what users ask first: adding and reading messages, and the server beside bare routes."""
+    """Draw the main results: adding and reading messages, and the server compared with bare routes."""
     for what, title in ("add a message", "Add one message durably"), ("read 1,000 messages", "Read 1,000 messages"):
         found = [row for row in rows if row.what == what]
         if found:

@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: gathered writes beside a commit each, histories beside peers, growth to a million sessions."""
+"""The store on PostgreSQL: grouped writes compared with one commit each, histories with peers, growth to a million sessions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FROM generate_series(1, %(count)s) n, generate_series(1, %(messages)s) seq;
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure all of it on one PostgreSQL with its own defaults."""
+    """Run all comparisons on one PostgreSQL with its default settings."""
     (folder / "pg").mkdir()
     with postgres_server(folder / "pg") as server:
         yield from _writers(server, folder, step)
@@ -85,11 +85,11 @@ def _writers(server: Any, folder: Path, step: Callable[[str], None]) -> Iterator
     yield _rate(f"set, {WRITERS} writers", each, best["ours"], best["a commit each"], 2.5)
     yield _rate(f"set, {WRITERS} writers, 8 namespaces", each, best["8 namespaces"], best["a commit each"], None)
     yield _rate(f"append, {WRITERS} writers, a session each", each, best["messages"], best["a commit each"], None)
-    yield _rate(f"set, {WRITERS} writers, searched", each, best["searched"], best["a commit each"], None)
-    yield _rate(f"append, {WRITERS} writers, searched", each, best["messages, searched"], best["a commit each"], None)
+    yield _rate(f"set, {WRITERS} writers, indexed", each, best["searched"], best["a commit each"], None)
+    yield _rate(f"append, {WRITERS} writers, indexed", each, best["messages, searched"], best["a commit each"], None)
     yield _rate(f"set, {WRITERS} writers", "pgbench (C), a commit each", best["ours"], best["pgbench"], None)
-    yield _rate(f"set, {WRITERS} writers", "our SQLite store", best["ours"], best["SQLite"], None)
-    yield _rate(f"append, {WRITERS} writers", "our SQLite store", best["messages"], best["SQLite, messages"], None)
+    yield _rate(f"set, {WRITERS} writers", "botwire on SQLite", best["ours"], best["SQLite"], None)
+    yield _rate(f"append, {WRITERS} writers", "botwire on SQLite", best["messages"], best["SQLite, messages"], None)
 
 
 def _put(writer: int, number: int) -> Operation:
@@ -103,13 +103,13 @@ def _append(writer: int, number: int) -> Operation:
 def _gathered(
     address: str, namespaces: int, operation: Callable[[int, int], Operation], *, searched: bool = False
 ) -> float:
-    """Return the writes a second of as many tasks, each of which waits for its write to be on disk.
+    """Return the writes a second of `WRITERS` tasks, each of which waits until its write is on disk.
 
     Args:
-        address: where.
-        namespaces: how many they write to.
-        operation: what, by the number of the writer and of its write.
-        searched: somebody has searched there before, so that there is an index to be kept up.
+        address: the address of the store.
+        namespaces: the number of namespaces to write to.
+        operation: returns the operation, from the number of the writer and of its write.
+        searched: search first, so that each write also updates the index.
     """
     names = [f"{'searched' if searched else 'writers'} {number}" for number in range(namespaces)]
 
@@ -178,7 +178,7 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
 
         def put(number: int) -> None:
             nonlocal config
-            # A graph's state after one more message: the saver keeps the whole list again.
+            # A graph's state after one more message: the saver stores the whole list again.
             state = [message(n) for n in range(max(0, number - 9), number + 1)]
             checkpoint = empty_checkpoint() | {"channel_values": {"messages": state}}
             checkpoint["channel_versions"] = {"messages": f"{number:032}"}
@@ -189,11 +189,11 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
                 "ours": lambda n: ours.add_message(message(n)),
                 "langchain-postgres": lambda n: theirs.add_message(message(n)),
                 "PostgresSaver": put,
-                "our SQLite store": lambda n: file.add_message(message(n)),
+                "botwire on SQLite": lambda n: file.add_message(message(n)),
             },
             300,
         )
-        for name in "langchain-postgres", "PostgresSaver", "our SQLite store":
+        for name in "langchain-postgres", "PostgresSaver", "botwire on SQLite":
             yield faster("add a message", name, adds, None, name)
         for history in ours, theirs, file:
             history.clear()
@@ -203,11 +203,11 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
                 "ours": lambda _: ours.messages,
                 "langchain-postgres": lambda _: theirs.messages,
                 "PostgresSaver": lambda _: saver.get_tuple(config),
-                "our SQLite store": lambda _: file.messages,
+                "botwire on SQLite": lambda _: file.messages,
             },
             300,
         )
-        for name in "langchain-postgres", "PostgresSaver", "our SQLite store":
+        for name in "langchain-postgres", "PostgresSaver", "botwire on SQLite":
             yield faster("read 10 messages", name, reads, None, name)
     connection.close()
 
@@ -226,7 +226,7 @@ def _growth(address: str, step: Callable[[str], None]) -> Iterator[Row]:
         connection.execute("CHECKPOINT")
     store = open_store(address)
     drawn = random.Random(1)
-    # Sessions that no turn has touched before, in both: the pages are as cold in one as in the other.
+    # Sessions that no turn has read before, so the pages are equally cold in both.
     places = {
         name: [drawn.randint(1, size) for _ in range(3_000)] for name, size in ((small, SIZES[0]), (large, SIZES[1]))
     }

@@ -1,9 +1,9 @@
-"""``make recall``: how much of what answers a question is among the first results, on conversations of LoCoMo.
+"""``make recall``: how many of the expected answers are among the first results, on conversations of LoCoMo.
 
 LoCoMo: "Evaluating Very Long-Term Conversational Memory of LLM Agents", ACL 2024, https://github.com/snap-research/locomo.
-Every turn is a message; every question is asked as it stands; recall@k is the share of its evidence among the first k hits,
-averaged over the questions. What was developed on and what was kept aside for the last check are shown apart.
-``make recall ARGS="26 30"`` asks these conversations only.
+Every turn is a message, and every question is asked unchanged. recall@k is the share of its evidence among the first k hits,
+averaged over the questions. Conversations used in development and those held back for the final check are shown separately.
+``make recall ARGS="26 30"`` uses only these conversations.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KS = (1, 5, 10, 50)
 BARS = {"words": 0.66, "words and meaning": 0.75}
 
 Ask = Callable[[str], list[str]]
-"""A question → the ids of turns, the best first."""
+"""A question → the ids of turns, best first."""
 
 
 class Turn(NamedTuple):
@@ -46,10 +46,10 @@ class Conversation(NamedTuple):
 
 
 def main(*names: str) -> None:
-    """Ask the conversations of these names, or all."""
+    """Use the conversations with these names, or all."""
     if not LOCOMO.is_dir():
         sys.exit(
-            f"make recall needs the conversations of LoCoMo in {LOCOMO.resolve()}, one JSON file each: they are not there"
+            f"make recall needs the LoCoMo conversations in {LOCOMO.resolve()}, one JSON file each, and did not find them"
         )
     found = {path.stem: _load(path) for path in sorted(LOCOMO.glob("*.json")) if not names or path.stem in names}
     console = Console(width=None if sys.stdout.isatty() else 120)
@@ -65,9 +65,9 @@ def main(*names: str) -> None:
             if rows:
                 means = [sum(row[k] for row in rows) / len(rows) for k in KS]
                 bar = BARS.get(name) if title == "all" and len(found) == len(DEVELOPED_ON + KEPT_ASIDE) else None
-                told = "" if bar is None else "met" if means[KS.index(10)] >= bar else "MISSED"
+                verdict = "" if bar is None else "met" if means[KS.index(10)] >= bar else "MISSED"
                 shown = [f"{mean:.3f}" for mean in means]
-                table.add_row(name if title == "all" else "", title, *shown, f"≥ {bar}" if bar else "", told)
+                table.add_row(name if title == "all" else "", title, *shown, f"≥ {bar}" if bar else "", verdict)
         table.add_section()
     console.print(table)
 
@@ -103,7 +103,7 @@ def _searches(embedder: MiniLM) -> dict[str, Callable[[Conversation], Ask]]:
 
 
 def _plain(conversation: Conversation, tokenizer: str) -> Ask:
-    """FTS5 as it comes: words joined by OR, without stop words, its own bm25."""
+    """FTS5's defaults: words joined by OR, without stop words, and its bm25."""
     connection = apsw.Connection(":memory:")
     connection.execute(f"CREATE VIRTUAL TABLE turns USING fts5(text, tokenize = '{tokenizer}')")
     rows = ((f"{turn.speaker}: {turn.text}",) for turn in conversation.turns)

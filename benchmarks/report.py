@@ -1,4 +1,4 @@
-"""What was measured as tables, for the terminal and for the documents."""
+"""Tables of results, for the terminal and for the documentation."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .servers import Served
 
 PAGE = Path("docs/benchmarks.md")
 PLOTS = Path("docs/plots")
-_BEGIN, _END = "<!-- what make bench printed -->\n", "<!-- to here -->\n"
+_BEGIN, _END = "<!-- begin: written by make bench -->\n", "<!-- end: written by make bench -->\n"
 
 
 class Table(NamedTuple):
-    """Measurements as a person reads them, every cell a text; the columns from `numbers` on are numbers."""
+    """A table of texts; the columns from `numbers` on are numbers."""
 
     title: str
     header: tuple[str, ...]
@@ -31,22 +31,20 @@ class Table(NamedTuple):
 
 
 def tables(rows: Sequence[Row], served: Sequence[Served], syncs: dict[str, float | None]) -> list[Table]:
-    """Return what was measured, as far as it was."""
-    beside = ("what", "beside", "ours, µs", "theirs, µs", "our worst, µs", "ratio", "bar", "")
-    loads = ("server", "work", "connections", "a second", "p50, ms", "p99", "p99.9", "worst", "failed", "MB")
+    """Return the tables that have rows."""
+    compared = ("operation", "compared with", "botwire, µs", "other, µs", "botwire worst, µs", "ratio", "goal", "")
+    loads = ("server", "work", "connections", "requests/s", "p50, ms", "p99", "p99.9", "worst", "failed", "MB")
     counted = [(name, f"{count:.2f}") for name, count in syncs.items() if count is not None]
     all_ = [
-        Table("Beside others", beside, list(map(_comparison, rows)), 2),
-        Table("Servers on one core, the load on the other", loads, list(map(_load, served)), 2),
-        Table(
-            "Syncs to disk for each write (below 1, an acknowledged write can be lost)", ("where", "syncs"), counted, 1
-        ),
+        Table("Comparisons", compared, list(map(_comparison, rows)), 2),
+        Table("Servers: one core for the server, one for the load", loads, list(map(_load, served)), 2),
+        Table("Disk syncs per write", ("benchmark: product", "syncs"), counted, 1),
     ]
     return [table for table in all_ if table.lines]
 
 
 def markdown(all_: Sequence[Table]) -> str:
-    """Return tables as Markdown, and on what machine they were made."""
+    """Return the tables as Markdown, with a line about the machine."""
     parts = [_machine()]
     for table in all_:
         lines = [table.header, ["---"] * len(table.header), *table.lines]
@@ -65,7 +63,7 @@ def for_terminal(table: Table) -> rich.table.Table:
 
 
 def write(text: str, plots: Path) -> None:
-    """Put the tables between the marks in the page, and the plots beside it."""
+    """Write the tables between the markers of the page, and copy the plots."""
     before, _, rest = PAGE.read_text("utf-8").partition(_BEGIN)
     _, _, after = rest.partition(_END)
     PAGE.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", "utf-8")
@@ -77,7 +75,8 @@ def write(text: str, plots: Path) -> None:
 def _machine() -> str:
     return (
         f"Measured on {datetime.now(UTC):%Y-%m-%d}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}. Medians, in turns, in one run."
+        f"Python {platform.python_version()}, SQLite {apsw.sqlite_lib_version()}. Medians; all products "
+        "measured alternately in one run."
     )
 
 
@@ -91,4 +90,5 @@ def _comparison(row: Row) -> tuple[str, ...]:
 def _load(item: Served) -> tuple[str, ...]:
     times = (f"{time:,.2f}" for time in (item.p50, item.p99, item.p999, item.worst))
     size = f"{item.megabytes:.0f}" if item.megabytes else ""
-    return item.server, item.work, str(item.connections), f"{item.rate:,.0f}", *times, str(item.failed), size
+    server = "botwire" if item.server == "ours" else item.server
+    return server, item.work, str(item.connections), f"{item.rate:,.0f}", *times, str(item.failed), size

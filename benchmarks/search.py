@@ -1,7 +1,7 @@
-"""Search: how long a question takes among many messages and beside them, and what an index costs those who write.
+"""Search: the time of a query among many messages, and the cost of the index for writers.
 
-The texts are made of 50,000 words, of which the n-th is about 1/n as frequent as the first (Zipf's law, as in any language);
-a question is three words of a message, so common ones are asked for more often.
+The texts use 50,000 words. The n-th word is about 1/n as frequent as the first (Zipf's law, as in any language). A query is
+three words of a message, so common words are more frequent in queries too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SESSION, WORDS = 100, 20
 """Messages of a session, and words of a message."""
 VECTORS = 10_000
 BLOCKS, BLOCK = 17, 384
-"""Writes are timed in blocks: every 96th indexes what the others left, which their median would not see."""
+"""Writes are timed in blocks, because only every 96th write updates the index; a median of single writes would miss it."""
 AT_ONCE = 5_000
 LIMIT_US = 20_000
 
@@ -34,34 +34,34 @@ _WEIGHTS = list(accumulate(1 / (rank + 3) for rank in range(len(_VOCABULARY))))
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure among many messages, among few beside them and alone, what writes cost, and search by meaning."""
-    alone, beside = f"sqlite:///{folder}/alone.db", f"sqlite:///{folder}/beside.db"
+    """Measure queries among many messages, among few in the same file and alone, the cost of writes, and search by meaning."""
+    alone, shared = f"sqlite:///{folder}/alone.db", f"sqlite:///{folder}/shared.db"
     fill(Memory("few", alone), FEW, step)
-    fill(Memory("few", beside), FEW, step)
-    fill(Memory("many", beside), MANY, step)
+    fill(Memory("few", shared), FEW, step)
+    fill(Memory("many", shared), MANY, step)
     step("searching")
     timings = in_turns(
         {
-            "many": _asks(Memory("many", beside)),
-            "ours": _asks(Memory("few", beside)),
+            "many": _asks(Memory("many", shared)),
+            "ours": _asks(Memory("few", shared)),
             "theirs": _asks(Memory("few", alone)),
         },
         300,
     )
     many = timings["many"]
     yield Row(f"search {MANY:,} messages for three words", "20 ms", many.median, LIMIT_US, many.worst, 1.0)
-    yield row(f"search {FEW:,} messages beside {MANY:,} of a neighbour", "alone", timings, 1.1)
+    yield row(f"search {FEW:,} messages, {MANY:,} in another namespace", "alone", timings, 1.1)
     yield from _writes(folder, step)
     yield from _meaning(alone, step)
 
 
 def text(dice: random.Random) -> str:
-    """Return a text of words as frequent as in a language."""
+    """Return a text whose words are as frequent as in a language."""
     return " ".join(dice.choices(_VOCABULARY, cum_weights=_WEIGHTS, k=WORDS))
 
 
 def fill(memory: Memory, count: int, step: Callable[[str], None]) -> None:
-    """Append so many messages, in sessions of a hundred."""
+    """Append `count` messages, in sessions of a hundred."""
     dice = random.Random(1)
     for start in range(0, count, SESSION):
         if start % AT_ONCE == 0:

@@ -1,4 +1,4 @@
-"""The server under load, beside bare routes on the same uvicorn, Redis and PostgreSQL; server on core 0, load on core 1."""
+"""The server under load, compared with bare routes on the same uvicorn, Redis and PostgreSQL; server on core 0, load on core 1."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONNECTIONS = 64
 
 
 class Served(NamedTuple):
-    """What a server did under a load; `rate` in requests a second, times in milliseconds."""
+    """The results of a server under load; `rate` in requests a second, times in milliseconds."""
 
     server: str
     work: str
@@ -56,7 +56,7 @@ WORK = {"GET": GETS, "PUT": PUTS, "90 % GET": MIX}
 
 
 def run(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
-    """Measure all loads; what each came to is put into `served`."""
+    """Measure all loads and append the results to `served`."""
     yield from _beside_bare_routes(folder, step, served)
     yield from _with_tokens(folder, step)
     yield from _durable_peers(folder, step, served)
@@ -100,7 +100,7 @@ def _beside_bare_routes(folder: Path, step: Callable[[str], None], served: list[
 
 
 def _with_tokens(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure what it costs to be asked for a token."""
+    """Measure the cost of checking a token."""
     with (
         botwire_server(_made(folder / "open")) as (open_port, _),
         botwire_server(_made(folder / "required"), "--auth", "required") as (port, _),
@@ -117,7 +117,7 @@ def _with_tokens(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
             loads["with"].append(load.run(port, asked, connections=CONNECTIONS, seconds=SECONDS))
             loads["without"].append(load.run(open_port, GETS, connections=CONNECTIONS, seconds=SECONDS))
         median = {name: sorted(series, key=lambda done: done.rate)[len(series) // 2] for name, series in loads.items()}
-        yield _rate("GET where a token is required", "GET of an open server", median["with"], median["without"], 0.9)
+        yield _rate("GET with a token", "GET without a token", median["with"], median["without"], 0.9)
 
 
 def _durable_peers(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
@@ -136,7 +136,7 @@ def _durable_peers(folder: Path, step: Callable[[str], None], served: list[Serve
 
 
 def _redis_writers(port: int, writers: int) -> float:
-    """Return how many sets a second come through redis-py, from a process on the load's core."""
+    """Return the sets a second through redis-py, from a process on the load's core."""
     code = (
         "import redis, sys, threading, time\n"
         "port, writers = map(int, sys.argv[1:])\n"
@@ -156,7 +156,7 @@ def _redis_writers(port: int, writers: int) -> float:
 
 
 def _pgbench(server: Any, folder: Path) -> float:
-    """Return how many upserts a second pgbench gets through; the server is held to core 0 as ours is."""
+    """Return the upserts a second of pgbench; the server runs on core 0, like ours."""
     server.psql("CREATE TABLE kv (k int PRIMARY KEY, v text NOT NULL);")
     found = subprocess.run(["pgrep", "-f", str(server.pgdata)], check=False, capture_output=True, text=True)
     for line in found.stdout.split():
@@ -175,12 +175,12 @@ def _pgbench(server: Any, folder: Path) -> float:
 
 
 def _two_processes(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
-    """Measure two processes beside one. The load takes its part of the two cores, which limits how far small reads can go."""
+    """Compare two processes with one. The load uses part of the two cores, which limits small reads."""
     rates: dict[tuple[str, int], Load] = {}
     reads = {"GET": GETS, "GET of 50 messages": [_FIFTY], "search": [_SEARCH]}
     for workers, cores, free in ((1, "0", "1"), (2, "0,1", "0,1")):
         with botwire_server(_made(folder / f"workers-{workers}"), workers=workers, cores=cores) as (port, _):
-            time.sleep(2)  # both listen
+            time.sleep(2)  # wait until both listen
             _fill(port)
             for work, requests in reads.items():
                 step(f"{work} by {workers} server processes")
@@ -222,7 +222,7 @@ def _round_trip(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
 
 def published_round_trip(port: int) -> float:
-    """Return the median of a get by the published client, in µs, in an environment of its own."""
+    """Return the median of a get by the published client, in µs, from a separate environment."""
     folder = Path(".cache/published")
     python = folder / "bin" / "python"
     if not python.exists():
@@ -256,7 +256,7 @@ def _memory(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
 
 def _rate(what: str, theirs: str, ours: Load, other: Load, bar: float | None) -> Row:
-    """Return ours to theirs in microseconds of one core's time a request."""
+    """Return a row with microseconds per request on one core."""
     return Row(what, theirs, 1e6 / ours.rate, 1e6 / other.rate, ours.worst * 1000, bar, smaller_is_better=False)
 
 

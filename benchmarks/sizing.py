@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sizing``: what a write costs in processor time, and a session in bytes, for docs/scale.md."""
+"""``python -m benchmarks.sizing``: the processor time of a write and the size of a session, for docs/scale.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WORDS = [
     "go",
     "that",
     "was",
-    "behind",
+    "beneath",
     "an",
     "old",
     "mill",
@@ -49,7 +49,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measure on a PostgreSQL with its own defaults, and print."""
+    """Measure on a PostgreSQL with its default settings, and print the results."""
     with (
         tempfile.TemporaryDirectory(prefix="botwire-sizing-", dir=".cache") as folder,
         postgres_server(Path(folder).absolute()) as server,
@@ -78,7 +78,7 @@ def _append(writer: int, number: int) -> Operation:
 
 
 def _bytes(address: str, *, searched: bool) -> None:
-    """Fill sessions and look how much larger the database is."""
+    """Fill sessions and measure the growth of the database."""
     store = open_store(address)
     name = f"bytes, searched: {searched}"
     store.write(name, [Put("k", '"word"')])
@@ -95,7 +95,7 @@ def _bytes(address: str, *, searched: bool) -> None:
     grown = _size(address) - before
     print(
         f"{SESSIONS:,} sessions of {MESSAGES} messages of {length // SESSIONS // MESSAGES} bytes"
-        f"{', searched' if searched else ''}: {grown // SESSIONS:,} bytes a session in the database"
+        f"{', indexed' if searched else ''}: {grown // SESSIONS:,} bytes a session in the database"
     )
     store.close()
 
@@ -109,7 +109,7 @@ def _size(address: str) -> int:
 
 
 def _log(address: str) -> int:
-    """Return how many bytes were ever written to the write-ahead log."""
+    """Return the total bytes written to the write-ahead log."""
     with psycopg.connect(address, autocommit=True) as connection:
         found = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").fetchone()
         assert found is not None
@@ -139,8 +139,8 @@ def _processor(server: Any, address: str, what: str, operation: Any, *, searched
     done = asyncio.run(run())
     here, there, logged = time.process_time() - here, _ticks(server) - there, _log(address) - logged
     print(
-        f"{what}, {WRITERS} writers{', searched' if searched else ''}: {done / SECONDS:,.0f} a second; processor time for each "
-        f"{here / done * 1e6:.0f} µs in the process that writes and {there / done * 1e6:.0f} µs in PostgreSQL, and {logged // done:,} "
+        f"{what}, {WRITERS} writers{', indexed' if searched else ''}: {done / SECONDS:,.0f} a second; processor time for each "
+        f"{here / done * 1e6:.0f} µs in the writing process and {there / done * 1e6:.0f} µs in PostgreSQL, and {logged // done:,} "
         "bytes of its log"
     )
 
@@ -154,13 +154,13 @@ def _reads(server: Any, address: str) -> None:
     here, there = time.process_time() - here, _ticks(server) - there
     print(
         f"read the last 10 messages, one after the other: {count / (time.perf_counter() - begun):,.0f} a second; processor time "
-        f"for each {here / count * 1e6:.0f} µs in the process that reads and {there / count * 1e6:.0f} µs in PostgreSQL"
+        f"for each {here / count * 1e6:.0f} µs in the reading process and {there / count * 1e6:.0f} µs in PostgreSQL"
     )
     store.close()
 
 
 def _ticks(server: Any) -> float:
-    """Return the seconds of processor time that PostgreSQL's processes have taken, those that are gone included."""
+    """Return the processor seconds of PostgreSQL's processes, including ended ones."""
     postmaster = int((Path(server.pgdata) / "postmaster.pid").read_text().split()[0])
     total = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -169,7 +169,7 @@ def _ticks(server: Any) -> float:
         except OSError:
             continue
         if int(stat.parent.name) == postmaster:
-            total += sum(map(int, fields[11:15]))  # and of its children that have ended
+            total += sum(map(int, fields[11:15]))  # and of its ended children
         elif int(fields[1]) == postmaster:
             total += sum(map(int, fields[11:13]))
     return total / _TICK

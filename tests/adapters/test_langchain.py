@@ -695,7 +695,7 @@ def test_the_demo_remembers_and_leaves_the_memory_of_the_user_alone(tmp_path: Pa
     assert done.stderr == ""
     assert demo.ANSWER in done.stdout
     assert "killed with SIGKILL" in done.stdout
-    assert done.stdout.splitlines()[-1] == "Nothing was lost: 4 messages and 2 facts outlived the process"
+    assert done.stdout.splitlines()[-1] == "Nothing was lost: 4 messages and 2 facts survived the process"
     assert len(done.stdout.splitlines()) <= 25
     assert list(tmp_path.iterdir()) == []
 

@@ -72,8 +72,8 @@ def test_a_walk(url, request):
     assert botwire("keys", n, "--prefix", "g", "--values", *at) == 'greeting\t"hello"\n'
     assert documents(botwire("keys", n, "--after", "plan", "--values", "--json", *at)) == [{"key": "seats", "value": 4}]
     assert botwire("keys", n, "--limit", "1", *at) == "brief\n"
-    assert botwire("delete", n, "brief", "none", *at) == "1 removed\n"
-    assert botwire("delete", n, "brief", *at, exit_code=1) == "0 removed\n"
+    assert botwire("delete", n, "brief", "none", *at) == "1 deleted\n"
+    assert botwire("delete", n, "brief", *at, exit_code=1) == "0 deleted\n"
     with Memory(n, url if "://" in url else f"sqlite:///{url}") as memory:
         memory.history("s").append([{"role": "user", "content": "hi"}, {"type": "ai", "data": {"content": "ho"}}, [1]])
         memory.history("t").append(["x"])
@@ -103,7 +103,7 @@ def test_search_by_meaning(url, request, tmp_path):
     botwire("set", n, "letters", "a b c", *at), botwire("set", n, "others", "d", *at)
     assert botwire("search", n, "b c", "--by", "meaning", *model, *at) == ""
     done = CliRunner().invoke(app, ["search", n, "b c", *map(str, (*model, *at))])
-    assert f"not all texts have a vector of {tmp_path.name} yet: botwire embed '{n}'" in done.stderr
+    assert f"some texts have no vector of {tmp_path.name}: run botwire embed '{n}'" in done.stderr
     assert "letters a b c" in done.stdout  # by its words
     assert botwire("embed", n, "--limit", 1, *model, *at) == "1 embedded\n"
     assert documents(botwire("embed", n, "--json", *model, *at)) == [{"embedded": 1}]
@@ -193,13 +193,13 @@ def test_every_command_tells_of_itself_and_takes_json():
 def test_the_doctor(tmp_path, monkeypatch):
     path = tmp_path / "a.db"
     text = botwire("doctor", "--url", path)
-    assert "the first write makes it" in text
-    assert "as said by --url" in text
+    assert "the first write creates it" in text
+    assert "from --url" in text
     with Memory("n", f"sqlite:///{path}") as memory:
         memory.set("k", 1)
     monkeypatch.setenv("BOTWIRE_URL", f"sqlite:///{path}")
     found = {item["what"]: item for item in documents(botwire("doctor", "--json"))}
-    assert found["address"]["found"] == f"sqlite:///{path}, as the environment variable BOTWIRE_URL says"
+    assert found["address"]["found"] == f"sqlite:///{path}, from the environment variable BOTWIRE_URL"
     assert found["reached"]["ok"]
     assert found["durable"]["ok"] or "in memory" in found["durable"]["found"]
     path.chmod(0o644)
@@ -221,13 +221,13 @@ def test_the_doctor_asks_postgresql():
     with database() as address:
         fresh = found(address)
         assert fresh["server"][1].startswith("PostgreSQL ")
-        assert fresh["durable"] == (True, "yes: fsync and synchronous_commit are on; no replica has to have it, too")
-        assert fresh["pooler"] == (None, "none seen")
+        assert fresh["durable"] == (True, "yes: fsync and synchronous_commit are on; no synchronous replica")
+        assert fresh["pooler"] == (None, "none detected")
         assert {"reached", "tls", "pgvector"} <= fresh.keys()
-        assert "the first use makes them" in found(address)["tables"][1]  # nothing was made by the first look
+        assert "the first use creates them" in found(address)["tables"][1]  # nothing was made by the first look
         with Memory("n", address) as memory:
             memory.set("k", 1)
-        assert "there, in the schema botwire" in found(address)["tables"][1]
+        assert "present, in the schema botwire" in found(address)["tables"][1]
         with psycopg.connect(address, autocommit=True) as connection:
             name = connection.info.dbname
             connection.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
@@ -252,7 +252,7 @@ def test_a_progress_bar_for_who_looks(tmp_path):
         with contextlib.suppress(OSError):  # at the end
             while part := os.read(screen, 10_000):
                 shown += part
-        assert process.stdout.read().endswith(b"5,000 entries and 0 messages written to it now\n")
+        assert process.stdout.read().endswith(b"5,000 entries and 0 messages exported\n")
     os.close(screen)
     assert shown.startswith(b"\r")
     assert shown.count(b"Exporting") > 1

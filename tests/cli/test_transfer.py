@@ -104,12 +104,12 @@ def test_an_export_that_was_cut_anywhere_goes_on(source, tmp_path):
         path.write_bytes(wanted[:length])
         export_file(store, "n", path, force=False, progress=nothing)
         assert path.read_bytes() == wanted, length
-    with pytest.raises(InvalidArgument, match="whole export already"):
+    with pytest.raises(InvalidArgument, match="finished export already"):
         export_file(store, "n", path, force=False, progress=nothing)
     with pytest.raises(InvalidArgument, match="not an export of namespace 'other'"):
         export_file(store, "other", path, force=False, progress=nothing)
     path.write_text("my diary\n")
-    with pytest.raises(InvalidArgument, match="not what botwire export writes"):
+    with pytest.raises(InvalidArgument, match="not from a botwire export"):
         export_file(store, "n", path, force=False, progress=nothing)
     assert path.read_text() == "my diary\n"
     export_file(store, "n", path, force=True, progress=nothing)
@@ -121,16 +121,16 @@ def test_lines_that_are_wrong(source, tmp_path):
     store = SqliteStore(tmp_path / "other.db")
     head = b'{"format":"botwire","version":1,"namespace":"n"}\n'
     for lines, said in [
-        (b"", "line 1 is not what"),
-        (b"{}\n", "does not name a format"),
-        (b'{"format":"botwire","version":2,"namespace":"n"}\n', "does not name a format"),
-        (head, "not whole: it ends after 1 lines"),
-        (head + b'{"key":"k","value":1}\n', "not whole: it ends after 2 lines"),
+        (b"", "line 1 is not from"),
+        (b"{}\n", "names no supported format"),
+        (b'{"format":"botwire","version":2,"namespace":"n"}\n', "names no supported format"),
+        (head, "unfinished: it ends after 1 lines"),
+        (head + b'{"key":"k","value":1}\n', "unfinished: it ends after 2 lines"),
         (head + b'{"key":"k"}\n', "line 2: the entry has neither"),
         (head + b'{"key":"","value":1}\n', "line 2: key '' is not allowed"),
-        (head + b'{"key":"k","value":NaN}\n', "line 2 is not what"),
+        (head + b'{"key":"k","value":NaN}\n', "line 2 is not from"),
         (head + b'{"session":"s","id":"i"}\n', "line 2 is neither"),
-        (head + b'{"key":"k","value":1}\n{"ke', "line 3 is not what"),
+        (head + b'{"key":"k","value":1}\n{"ke', "line 3 is not from"),
     ]:
         with pytest.raises(InvalidArgument, match=said):
             import_lines(store, BytesIO(lines))

@@ -72,7 +72,7 @@ def test_nothing_is_allowed_that_is_not_needed(console):
 
 def test_without_a_token_it_says_what_is_missing(console):
     page = console.open("n", "anything", "keys")
-    expect(page.get_by_text("This needs a token.").first).to_be_visible()
+    expect(page.get_by_text("Sign-in needed.").first).to_be_visible()
     page.get_by_role("link", name="Sign in").click()
     page.get_by_label("Token").fill("bw_nobody_has_this_token")
     page.get_by_role("button", name="Sign in").click()
@@ -94,7 +94,9 @@ def test_a_reader_is_refused_where_it_must_be(console, agent, mint):
     page = console.open("n", "somebody-elses", "keys")
     expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
     page = console.open()
-    expect(page.get_by_role("list", name="Your token is for").get_by_role("link")).to_have_text([agent.namespace])
+    expect(page.get_by_role("list", name="Namespaces of your token").get_by_role("link")).to_have_text(
+        [agent.namespace]
+    )
     assert page.get_by_role("link", name="Audit").count() == 0
     page = console.open("audit")
     expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
@@ -227,7 +229,7 @@ def test_a_session_of_100_000_messages(console, agent, operator):
     assert len(seen) > 500
     assert shown.count() <= 300
     begun = time.perf_counter()
-    page.get_by_label("Place in the conversation").fill("50000")
+    page.get_by_label("Position in the conversation").fill("50000")
     middle = page.locator('[data-seq="50000"]')
     expect(middle).to_be_in_viewport()
     jumped = time.perf_counter() - begun
@@ -337,7 +339,7 @@ def test_json_stays_as_it_was_written(shapes, value):
 def test_editing_a_key(console, agent, operator):
     agent.set("user/42", {"id": 12345678901234567890, "plan": "free"}, ttl=3_600)
     page = console.open("n", agent.namespace, "keys", token=operator)
-    page.get_by_label("Keys that begin with").fill("user/")
+    page.get_by_label("Key prefix").fill("user/")
     page.get_by_role("list", name="Keys").get_by_role("link", name="user/42").click()
     value = page.get_by_label("Value, as JSON")
     expect(value).to_have_value('{\n  "id": 12345678901234567890,\n  "plan": "free"\n}')
@@ -361,12 +363,12 @@ def test_nobody_overwrites_an_agents_write_unseen(console, agent, operator):
     value = page.get_by_label("Value, as JSON")
     value.fill('"mine"')
     agent["k"] = "the agent's"
-    expect(page.get_by_text("When you save you will see both.")).to_be_visible()
+    expect(page.get_by_text("Saving shows both values.")).to_be_visible()
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile.")
+    expect(page.get_by_role("alert")).to_contain_text("Not saved:")
     expect(page.locator(".entry pre")).to_have_text('"the agent\'s"')
     assert agent["k"] == "the agent's"
-    page.get_by_role("button", name="Save mine over it").click()
+    page.get_by_role("button", name="Overwrite with mine").click()
     expect(page.get_by_text("Saved.").first).to_be_visible()
     assert agent["k"] == "mine"
     value.fill('"typed"')
@@ -378,9 +380,9 @@ def test_nobody_overwrites_an_agents_write_unseen(console, agent, operator):
     agent["k"] = "newer"
     page.get_by_role("button", name="Delete").click()
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
-    expect(page.get_by_role("alert")).to_contain_text("Changed meanwhile.")
+    expect(page.get_by_role("alert")).to_contain_text("Not saved:")
     assert agent["k"] == "newer"
-    page.get_by_role("button", name="Take theirs").click()
+    page.get_by_role("button", name="Use the current value").click()
     expect(value).to_have_value('"newer"')
     assert agent.entry("k").version > version
     page.get_by_role("button", name="Delete").click()
@@ -403,11 +405,11 @@ def test_new_keys_and_strange_names(console, agent, operator):
     page.get_by_label("Key", exact=True).fill("..")
     page.get_by_label("Value, as JSON").fill("2")
     page.get_by_role("button", name="Create").click()
-    expect(page.get_by_role("alert")).to_contain_text("There is such a key already.")
+    expect(page.get_by_role("alert")).to_contain_text("This key already exists.")
     assert agent[".."] == [1]
     agent["bytes"] = bytes(range(100))
     page = console.open("n", agent.namespace, "keys", "bytes")
-    expect(page.get_by_text("100 bytes, which are not JSON")).to_be_visible()
+    expect(page.get_by_text("Binary value, 100 bytes")).to_be_visible()
 
 
 def test_many_keys_come_in_pages(console, agent, operator):
@@ -423,7 +425,7 @@ def test_many_keys_come_in_pages(console, agent, operator):
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
     page.get_by_role("button", name="Previous").click()
     expect(keys.first).to_have_text("k0100")
-    page.get_by_label("Keys that begin with").fill("k02")
+    page.get_by_label("Key prefix").fill("k02")
     expect(keys).to_have_count(50)
 
 
@@ -435,12 +437,12 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     page = console.open("n", agent.namespace, "usage", token=operator)
     page.get_by_label("Plan of this namespace").select_option("tiny")
     expect(page.get_by_text("of 10", exact=False).first).to_be_visible()
-    full = page.get_by_text("Full: writes are refused.")
+    full = page.get_by_text("Limit reached: writes are refused.")
     assert full.count() == 0
     with Memory(agent.namespace, server.url, token=operator) as memory:
         for n in range(8):
             memory[f"k{n}"] = n
-        expect(page.get_by_text("Nearly full.")).to_be_visible()
+        expect(page.get_by_text("Nearly at the limit.")).to_be_visible()
         memory["last"] = 1
         with pytest.raises(QuotaExceeded):
             memory["one too many"] = 1
@@ -452,7 +454,7 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     page = console.open("n", agent.namespace, "keys", "first")
     page.get_by_label("Value, as JSON").fill("2")
     page.get_by_role("button", name="Save").click()
-    expect(page.get_by_role("alert")).to_contain_text("The quota is used up.")
+    expect(page.get_by_role("alert")).to_contain_text("Quota exceeded.")
     assert agent["first"] == 1
     page.get_by_role("button", name="Delete").click()  # which is always allowed
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
@@ -481,7 +483,7 @@ def test_finding_what_was_said(console, agent, operator, server):
     expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
     page.get_by_label("By", exact=True).select_option("Meaning")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_text("Nothing was found.")).to_be_visible()
+    expect(page.get_by_text("No results.")).to_be_visible()
     with Memory(agent.namespace, agent.address, embedder=local_embedder(str(Path(server.db).parent))) as embedding:
         embedding.embed(limit=60)
         (best, *_) = embedding.search("stamps", by="meaning", kinds="entries")
@@ -489,7 +491,7 @@ def test_finding_what_was_said(console, agent, operator, server):
     expect(page.get_by_text("1 hit", exact=True)).to_be_visible()
     page.get_by_label("In", exact=True).select_option("Messages and keys")
     page.get_by_role("button", name="Search").click()
-    expect(page.get_by_text("50 hits at least")).to_be_visible()
+    expect(page.get_by_text("50 hits or more")).to_be_visible()
     asked = f"/search/{agent.namespace}?q=stamps&by=meaning&kind=entries"
     (hit,) = console.context.request.get(asked, headers={"Authorization": f"Bearer {operator}"}).json()["hits"]
     assert (hit["entry"]["key"], hit["score"]) == ("facts/ada", pytest.approx(best.score, abs=1e-5))
@@ -661,12 +663,12 @@ def test_a_server_that_goes_and_comes_again(chromium, tmp_path):
 def test_tokens(console, operator, server):
     page = console.open("tokens", token=operator)
     page.get_by_text("New token").click()
-    page.get_by_label("What it is for").fill("a bot's <b>own</b>")
+    page.get_by_label("Name", exact=True).fill("a bot's <b>own</b>")
     page.get_by_label("Namespaces").fill("shop-*, desk")
     page.get_by_label("Write", exact=True).uncheck()
     page.get_by_label("Expires").select_option("In a day")
-    page.get_by_role("button", name="Make the token").click()
-    secret = page.get_by_label("The token.").input_value()
+    page.get_by_role("button", name="Create token").click()
+    secret = page.get_by_label("The new token.").input_value()
     with Memory("shop-1", server.url, token=secret) as memory:
         assert memory.get("k") is None
     card = page.get_by_role("article").filter(has_text="a bot's <b>own</b>")
@@ -674,7 +676,7 @@ def test_tokens(console, operator, server):
     card.get_by_role("button", name="Revoke").click()
     page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
     expect(card).to_have_count(0)
-    page.get_by_label("Also those that are of no use any more").check()
+    page.get_by_label("Show expired and revoked").check()
     expect(card).to_contain_text("Revoked")
     page = console.open("audit")
     expect(page.get_by_role("list", name="Audit log")).to_contain_text("token.revoke")
@@ -685,8 +687,8 @@ def test_plans(console, agent, operator):
     expect(page.get_by_role("row", name="tiny")).to_contain_text("1 MB")
     page.get_by_label("Namespace", exact=True).fill(agent.namespace)
     page.get_by_label("Plan", exact=True).select_option("free")
-    page.get_by_role("button", name="Put it there").click()
-    expect(page.get_by_text("is on the plan free now.").first).to_be_visible()
+    page.get_by_role("button", name="Assign").click()
+    expect(page.get_by_text("now has the plan free.").first).to_be_visible()
     assert agent.usage().plan == "free"
 
 

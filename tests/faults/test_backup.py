@@ -112,7 +112,7 @@ def test_a_drill(tmp_path, figures):
     figures(
         MB=round(copy.stat().st_size / 1e6),
         seconds_with_the_check=round(seconds, 1),
-        writes_meanwhile=sum(after) - sum(before),
+        writes_during_it=sum(after) - sum(before),
         slowest_write_in_s=round(slowest, 2),
         entries_and_messages_compared=sum(len(item[0]) + sum(map(len, item[2])) for item in found.values()),
     )

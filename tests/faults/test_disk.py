@@ -138,7 +138,7 @@ def test_a_server_goes_on(tmp_path, errors, figures):
         await store.close()
         return refused
 
-    figures(writes_refused_while_reads_went_on=asyncio.run(work()))
+    figures(writes_refused_while_reads_continued=asyncio.run(work()))
     check_file(tmp_path / "a.db")
 
 

@@ -721,7 +721,7 @@ def test_the_command_line(tmp_path):
     assert lasts[0] > lasts[1]
     run("plan", "set", "support-1", "free", "--db", db)
     assert run("token", "revoke", listed["id"], "--db", db).stdout == f"revoked: {listed['id']}\n"
-    assert run("token", "revoke", listed["id"], "--db", db).stdout == "it was revoked already\n"
+    assert run("token", "revoke", listed["id"], "--db", db).stdout == "already revoked\n"
     acts = [json.loads(line) for line in run("audit", "--db", db).stdout.splitlines()]
     assert [act["act"] for act in acts] == ["token.create", "plan.set", "token.revoke"]
     assert acts[1]["namespace"] == "support-1"
@@ -730,7 +730,7 @@ def test_the_command_line(tmp_path):
         (("revoke", "unknown"), "no such token"),
         (("create", "--namespace", "a*b"), "not a pattern"),
         (("create", "--namespace", "n", "--can", "fly"), "can read, write or admin, not 'fly'"),
-        (("create", "--namespace", "n", "--expires", "soon"), "write a number and s, m, h or d"),
+        (("create", "--namespace", "n", "--expires", "soon"), "use a number and s, m, h or d"),
     ]:
         done = run("token", *arguments, "--db", db)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr

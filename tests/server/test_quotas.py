@@ -182,7 +182,7 @@ def test_plan_set_while_the_server_runs(tight_anywhere):
         memory.set("more", 1)
     command = [sys.executable, "-m", "botwire", "plan", "set", "p", "unlimited", "--db", tight_anywhere.db]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, "p is on the plan unlimited\n")
+    assert (done.returncode, done.stdout) == (0, "p has the plan unlimited\n")
     memory.set("more", 1)
     usage = memory.usage()
     assert (usage.plan, usage.writes_today, usage.writes_per_day, usage.max_bytes) == ("unlimited", 201, None, None)

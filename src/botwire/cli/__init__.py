@@ -1,4 +1,4 @@
-"""The command line: arguments in, calls down, text out."""
+"""The command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from .base import app, run
 __all__ = ["app", "doctor", "files", "memory", "operating", "run", "serving"]
 
 _PANELS = {
-    "What is remembered": "get set delete keys history sessions search embed watch usage",
-    "Serve": "serve mcp demo doctor",
-    "Save and move": "backup restore check copy export import",
-    "Operate": "namespaces plan token index audit",
+    "Data": "get set delete keys history sessions search embed watch usage",
+    "Servers and diagnosis": "serve mcp demo doctor",
+    "Backup, copy, export": "backup restore check copy export import",
+    "Administration": "namespaces plan token index audit",
 }
-"""How ``botwire --help`` shows them, and in which order."""
+"""The groups of ``botwire --help`` and the order of the commands."""
 
 
 def _arrange() -> None:
     panels = {name: panel for panel, names in _PANELS.items() for name in names.split()}
-    places = {name: number for number, name in enumerate(panels)}
+    order = {name: number for number, name in enumerate(panels)}
     named = {
         command.name or command.callback.__name__: command for command in app.registered_commands if command.callback
     }
@@ -26,7 +26,7 @@ def _arrange() -> None:
         command.rich_help_panel = panels.get(name)
     for group in app.registered_groups:
         group.rich_help_panel = panels.get(str(group.name))
-    app.registered_commands = [named[name] for name in sorted(named, key=lambda name: places.get(name, len(places)))]
+    app.registered_commands = [named[name] for name in sorted(named, key=lambda name: order.get(name, len(order)))]
 
 
 _arrange()

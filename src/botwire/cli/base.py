@@ -1,4 +1,4 @@
-"""What the commands share: the app, options that several have, and how things are shown."""
+"""Shared by all commands: the app, common options, and output."""
 
 from __future__ import annotations
 
@@ -34,40 +34,42 @@ Database = Annotated[
         "--db",
         envvar="BOTWIRE_DB",
         help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
-        show_default="where the library keeps it",
+        show_default="the file in your data folder",
     ),
 ]
-Place = Annotated[
+AdminAddress = Annotated[
     str | None,
     typer.Option(
         "--db",
         envvar="BOTWIRE_DB",
-        help="The SQLite file, or postgresql://…, or the http(s):// address of a server, at which BOTWIRE_TOKEN is to be an "
+        help="The SQLite file, postgresql://…, or the http(s):// address of a server. For a server, set BOTWIRE_TOKEN to an "
         "operator's token.",
-        show_default="where the library keeps it",
+        show_default="the file in your data folder",
     ),
 ]
 PlanFile = Annotated[
-    Path | None, typer.Option("--plans", help="A TOML file of plans, beside the built-in free and unlimited.")
+    Path | None, typer.Option("--plans", help="A TOML file with plans, in addition to the built-in free and unlimited.")
 ]
 Url = Annotated[
     str | None,
     typer.Option(
         "--url",
-        help="Where the memory is: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
-        show_default="$BOTWIRE_URL, or where the library keeps it",
+        help="The address of the memory: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
+        show_default="$BOTWIRE_URL, or the file in your data folder",
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--embedder", help="The local model: minilm, or the folder of one such.", show_default="minilm"),
+    typer.Option(
+        "--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document per line.")]
 Name = Annotated[str, typer.Argument(metavar="NAMESPACE", help="The namespace.")]
 
 
 def run() -> None:
-    """Run the command line; an error of ours is one line on stderr and exit code 1."""
+    """Run the command line. A botwire error is one line on stderr, with exit code 1."""
     try:
         app()
     except BotWireError as error:
@@ -83,7 +85,7 @@ def _global(
     ] = False,
     config: Annotated[
         Path | None,
-        typer.Option(help="A TOML file with a table for each command, and in it its options.", envvar="BOTWIRE_CONFIG"),
+        typer.Option(help="A TOML file with a table of options for each command.", envvar="BOTWIRE_CONFIG"),
     ] = None,
 ) -> None:
     if config is not None:
@@ -96,21 +98,21 @@ def _global(
 
 def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0, embedder: Embedder | None = None) -> Memory:
     """Open a memory."""
-    return Memory(namespace, place_of(url), token=token_for(url), timeout=timeout, embedder=embedder)
+    return Memory(namespace, as_address(url), token=token_for(url), timeout=timeout, embedder=embedder)
 
 
-def place_of(url: str | None) -> str | None:
-    """Return an address; a path is one of a file."""
+def as_address(url: str | None) -> str | None:
+    """Return an address; a path becomes the address of a file."""
     return url if url is None or "://" in url else f"sqlite:///{url}"
 
 
 def token_for(url: str | None) -> str | None:
-    """Return the token for a server that was named; for one in BOTWIRE_URL the library sees to it itself."""
+    """Return the token for a server named by --url. For BOTWIRE_URL the library adds the token itself."""
     return default_token() if url is not None and url.startswith(("http://", "https://")) else None
 
 
 def missing(what: str) -> typer.Exit:
-    """Say that something is not there; return what to raise."""
+    """Report that something does not exist; return the exception to raise."""
     print(f"botwire: {what}", file=sys.stderr)
     return typer.Exit(1)
 
@@ -119,19 +121,17 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def seconds_of(text: str, option: str = "--expires") -> float | None:
-    """Return a time given as a number and a unit, in seconds; None: never."""
+    """Return a duration such as 90d in seconds; None means never."""
     if text == "never":
         return None
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit is None or not (number.isascii() and number.isdigit()):
-        raise InvalidArgument(
-            f"{option} {text!r} is not a time: write a number and s, m, h or d, such as 90d, or never"
-        )
+        raise InvalidArgument(f"{option} {text!r} is not a time: use a number and s, m, h or d, such as 90d, or never")
     return float(number) * unit
 
 
 def say(text: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    """Print what has come of a command, for a person or for a program."""
+    """Print the result of a command, as text or as JSON."""
     typer.echo(line_of(facts) if as_json else text)
 
 
@@ -145,18 +145,18 @@ def _plain(value: Any) -> str:
 
 
 def plans_of(file: Path | None, default: str) -> Plans:
-    """Return the plans of a file, and the one of namespaces that are on no other."""
+    """Return the plans of a file; `default` is the plan of namespaces without an assigned plan."""
     return Plans(default) if file is None else load_plans(file, default)
 
 
 def file_of(db: str | None) -> str:
-    """Return the path of a file that is there already: nothing is made for it."""
+    """Return the path of an existing file; creates no folder."""
     return str(default_path()) if db is None else path_of(db)
 
 
 @contextmanager
 def bar(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how far something is, if anybody looks."""
+    """Show a progress bar if stderr is a terminal."""
     with typer.progressbar(length=1, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def show(done: int, total: int) -> None:
@@ -167,10 +167,12 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def path_of(db: str | None) -> str:
-    """Return the path of a SQLite file; for what is done to files."""
+    """Return the path of a SQLite file, for commands that work on files."""
     address = address_of(db)
     if is_postgres(address):
-        raise InvalidArgument("this is for SQLite files; PostgreSQL has its own tools, as pg_dump and pg_basebackup")
+        raise InvalidArgument(
+            "this command works on SQLite files; for PostgreSQL use its own tools, such as pg_dump and pg_basebackup"
+        )
     return sqlite_path(address)
 
 

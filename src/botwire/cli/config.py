@@ -1,4 +1,4 @@
-"""The configuration: the command line comes first, then the environment, then a file in TOML, then what is the default."""
+"""Options: from the command line, then the environment, then a TOML file, then the default."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..errors import InvalidArgument
 
 
 def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
-    """Return what typer takes for defaults: for each command, its parameters by name.
+    """Return the defaults for typer: the parameters of each command, by name.
 
     Raises:
-        InvalidArgument: the file cannot be read, or says something that no command knows.
+        InvalidArgument: the file cannot be read, or has an unknown command or option.
     """
     try:
         given = tomllib.loads(file.read_text("utf-8"))
@@ -32,14 +32,18 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
     for name, table in given.items():
         command = group.commands.get(name)
         if command is None or not isinstance(table, dict):
-            raise InvalidArgument(f"{file}: [{name}] is not a command; there are {', '.join(sorted(group.commands))}")
+            raise InvalidArgument(
+                f"{file}: [{name}] is not a command; the commands are {', '.join(sorted(group.commands))}"
+            )
         if isinstance(command, TyperGroup):
             found[name] = _defaults(file, table, command)
             continue
         known = {_name(option): option.name for option in command.params if isinstance(option, TyperOption)}
         wrong = [key for key in table if key.replace("-", "_") not in known]
         if wrong:
-            raise InvalidArgument(f"{file}: [{name}] knows no {wrong[0]!r}; it knows {', '.join(sorted(known))}")
+            raise InvalidArgument(
+                f"{file}: [{name}] has no option {wrong[0]!r}; its options are {', '.join(sorted(known))}"
+            )
         found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
     return found
 

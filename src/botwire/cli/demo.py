@@ -1,8 +1,8 @@
 """``botwire demo``: an agent talks, is killed, and remembers.
 
-The agent is one of LangChain, with a scripted model that knows nothing but the messages it is given. It runs twice,
-each time in a process of its own. The first is killed as soon as it says that its last write is on disk; the second
-opens the same file, and what it finds is compared with what the first one said.
+The agent uses LangChain with a scripted model, which sees only the messages it receives. It runs twice, each time in its own
+process. The first process is killed as soon as it reports its last write. The second opens the same file, and the demo compares
+what it finds with the reports of the first.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ FACTS = {"name": "Ada", "release_day": "Friday"}
 QUESTION = "Who am I, and when is the release?"
 ANSWER = "You are Ada, and the release is on Friday."
 TIMEOUT = 60.0
-"""Seconds that each process may take."""
+"""Time limit of each process, in seconds."""
 
 
-# What the person at the terminal sees
+# Output
 
 
 def main(*, as_json: bool = False) -> None:
-    """Run the demo in a temporary folder; exit with 1 when something that was on disk did not survive.
+    """Run the demo in a temporary folder. Exits with 1 if a reported write did not survive.
 
     Args:
-        as_json: print what happens as JSON, one document a line.
+        as_json: print events as JSON, one document per line.
     """
     if _memory_module() is None:
         sys.exit("botwire demo needs LangChain: pip install 'botwire[langchain]' langchain-classic")
@@ -46,7 +46,7 @@ def main(*, as_json: bool = False) -> None:
 
 
 Say: TypeAlias = Callable[[str, dict[str, Any]], None]
-"""Shows what has happened: to a person, or to a program."""
+"""Prints an event, as text or as JSON."""
 
 
 def _say_text(text: str, _: dict[str, Any]) -> None:
@@ -59,13 +59,13 @@ def _say_json(_: str, facts: dict[str, Any]) -> None:
 
 def _show(folder: str, say: Say) -> bool:
     about = "An agent that remembers: LangChain, a scripted model, no API key, no network"
-    say(f"{about}\nIts memory is in {folder} for now, and is removed afterwards", {"folder": folder})
+    say(f"{about}\nIts memory is in {folder}, which is deleted at the end", {"folder": folder})
 
     first = _start("talk", folder)
     say(f"\nProcess 1, pid {first.pid}", {"process": 1, "pid": first.pid})
     written = _follow(first, say, kill_after=len(TALK) + len(FACTS))
     if first.returncode == 0 or len(written) < len(TALK) + len(FACTS):
-        failure = f"it ended by itself, with exit code {first.returncode}"
+        failure = f"the first process ended by itself, with exit code {first.returncode}"
         say(f"FAILED: {failure}", {"survived": False, "failure": failure})
         return False
     say("  killed with SIGKILL right after that write", {"process": 1, "killed": True})
@@ -75,11 +75,11 @@ def _show(folder: str, say: Say) -> bool:
     found = _follow(second, say)
 
     if found != [*written, {"you": QUESTION, "agent": ANSWER}]:
-        failure = "the second process does not remember what the first one had on disk"
+        failure = "the second process does not remember what the first one stored"
         say(f"\nFAILED: {failure}", {"survived": False, "failure": failure})
         return False
     messages, facts = 2 * len(TALK), len(FACTS)
-    text = f"\nNothing was lost: {messages} messages and {facts} facts outlived the process"
+    text = f"\nNothing was lost: {messages} messages and {facts} facts survived the process"
     say(text, {"survived": True, "messages": messages, "facts": facts})
     return True
 
@@ -101,9 +101,9 @@ def _follow(process: subprocess.Popen[str], say: Say, kill_after: int | None = N
 
 
 def _start(role: str, folder: str) -> subprocess.Popen[str]:
-    """Start an agent whose default address is in the folder, so that the memory of whoever runs this is left alone."""
+    """Start an agent whose default address is in the folder, so the demo does not touch the user's own memory."""
     default = {"XDG_DATA_HOME": folder, "BOTWIRE_URL": ""}
-    if sys.platform != "linux":  # where the user's data folder does not follow XDG_DATA_HOME
+    if sys.platform != "linux":  # other systems ignore XDG_DATA_HOME
         default = {"BOTWIRE_URL": f"sqlite:///{Path(folder) / 'botwire.db'}"}
     silent = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false", "PYTHONUTF8": "1"}
     return subprocess.Popen(
@@ -115,7 +115,7 @@ def _start(role: str, folder: str) -> subprocess.Popen[str]:
     )
 
 
-# The agent, in a process of its own
+# The agent, in its own process
 
 
 def _agent(session_id: str) -> Any:
@@ -125,10 +125,10 @@ def _agent(session_id: str) -> Any:
     from .. import BotWireChatHistory, Memory
 
     buffer_memory = import_module(_memory_module() or "langchain_classic.memory").ConversationBufferMemory
-    warnings.simplefilter("ignore")  # after the imports: LangChain turns its own warnings on again
+    warnings.simplefilter("ignore")  # after the imports, because LangChain enables its warnings on import
 
     class ScriptedModel(SimpleChatModel):
-        """A model that knows nothing but the messages it is given."""
+        """A model that sees only the messages it receives."""
 
         @property
         def _llm_type(self) -> str:
@@ -172,7 +172,7 @@ def _talk() -> None:
     for key, value in FACTS.items():
         agent.remember_fact(key, value)
         _report(fact=f"{key} = {value}")
-    threading.Event().wait(TIMEOUT)  # at work on something else when it is killed
+    threading.Event().wait(TIMEOUT)  # idle until it is killed
 
 
 def _recall() -> None:
@@ -190,7 +190,7 @@ def _report(**words: str) -> None:
 
 
 def _memory_module() -> str | None:
-    """Return where ConversationBufferMemory is: in langchain-classic, or in langchain 0.3; None: it is not installed."""
+    """Return the module of ConversationBufferMemory, in langchain-classic or langchain 0.3, or None."""
     for name in ("langchain_classic.memory", "langchain.memory"):
         try:
             if find_spec(name):

@@ -1,4 +1,4 @@
-"""What is installed, where the memory is and why, whether it can be reached, and whether it keeps what is written."""
+"""``botwire doctor``: checks packages, address, connection and durability."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import BotWireError
 from ..memory import Memory
 from ..stores.address import default_address, default_path, is_postgres, sqlite_path
 from ..version import __version__
-from .base import Json, Url, app, line_of, memory_at, place_of
+from .base import Json, Url, app, as_address, line_of, memory_at
 from .finding import Finding, reached
 
 _EXTRAS = {
@@ -31,14 +31,14 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _OVER_NETWORK = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "fuse.sshfs"})
 _PROBE = "botwire-doctor"
 _PATIENCE = 3.0
-"""Seconds until a memory is taken for out of reach."""
+"""Seconds until a memory counts as unreachable."""
 
 
 @app.command()
 def doctor(url: Url = None, as_json: Json = False) -> None:
-    """Look at what is installed, which address is used and why, and whether the memory is reached and durable.
+    """Check the installed packages, the address and its source, the connection, and durability.
 
-    It writes nothing. Exits with 1 when something is wrong.
+    Writes nothing. Exits with 1 if a check fails.
     """
     wrong = False
     for finding in _findings(url):
@@ -54,7 +54,7 @@ def _findings(url: str | None) -> Iterator[Finding]:
     yield Finding("sqlite", f"{apsw.sqlite_lib_version()}, apsw {apsw.apsw_version()}")
     for extra, packages in _EXTRAS.items():
         yield Finding(extra, _installed(extra, packages))
-    address = default_address() if url is None else str(place_of(url))
+    address = default_address() if url is None else str(as_address(url))
     yield Finding("address", f"{_shown(address)}, {_why(url)}")
     if address.startswith("http"):
         yield Finding(
@@ -97,25 +97,25 @@ def _shown(address: str) -> str:
 
 def _why(url: str | None) -> str:
     if url is not None:
-        return "as said by --url"
+        return "from --url"
     if os.environ.get("BOTWIRE_URL", "").strip():
-        return "as the environment variable BOTWIRE_URL says"
-    return "the default: neither --url nor BOTWIRE_URL says otherwise"
+        return "from the environment variable BOTWIRE_URL"
+    return "the default, because neither --url nor BOTWIRE_URL is set"
 
 
 def _not_there(file: Path) -> Finding:
     folder = file.parent
     if file == default_path() or (folder.is_dir() and os.access(folder, os.W_OK)):
-        return Finding("reached", "the file is not there yet: the first write makes it", ok=True)
-    why = "may not be written" if folder.is_dir() else "is not there"
+        return Finding("reached", "the file does not exist yet; the first write creates it", ok=True)
+    why = "is not writable" if folder.is_dir() else "does not exist"
     return Finding("reached", f"no: the folder {folder} {why}", ok=False)
 
 
 def _durable(memory: Memory, address: str) -> Iterator[Finding]:
     if address.startswith("http"):
-        yield Finding("durable", "as its server is; a write that has returned is on the server's disk")
+        yield Finding("durable", "a returned write is on the server's disk")
     elif memory.address == "sqlite:///:memory:":
-        yield Finding("durable", "no: it is in memory, and gone with the process", ok=False)
+        yield Finding("durable", "no: it is in memory and ends with the process", ok=False)
     else:
         yield from _durable_file(Path(sqlite_path(memory.address)))
 
@@ -124,30 +124,34 @@ def _durable_file(file: Path) -> Iterator[Finding]:
     kind = _filesystem_of(file)
     where = f"the file system of {file} ({kind})" if kind else f"the file system of {file}"
     if kind in _IN_MEMORY:
-        yield Finding("durable", f"no: {where} is in memory, and gone with the machine", ok=False)
+        yield Finding("durable", f"no: {where} is in memory and does not survive a restart", ok=False)
     elif kind in _OVER_NETWORK:
         yield Finding(
-            "durable", f"no: {where} is on the network, where SQLite's locks do not hold: use botwire serve", ok=False
+            "durable",
+            f"no: {where} is on the network, where SQLite's locks are not reliable: use botwire serve",
+            ok=False,
         )
     else:
         yield Finding("durable", f"yes: each write is synced to {where}", ok=True)
     mode = file.stat().st_mode & 0o077
     if mode:
-        yield Finding("private", f"no: others on this machine may use it ({mode:03o}): chmod 600 {file}", ok=False)
+        yield Finding(
+            "private", f"no: other users of this machine can access it ({mode:03o}): run chmod 600 {file}", ok=False
+        )
     space = os.statvfs(file)
     free = space.f_bavail * space.f_frsize
     yield Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
 
 
 def _filesystem_of(file: Path) -> str:
-    """Return the type of the file system that a file is on; nothing where the system does not say."""
+    """Return the type of the file system of a file; empty if the system does not report it."""
     try:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
     except OSError:
         return ""
     best, kind = "", ""
-    for _, place, found, *_ in (line.split(" ") for line in mounts):
-        inside = file.resolve().is_relative_to(place.replace("\\040", " "))
-        if inside and len(place) >= len(best):
-            best, kind = place, found
+    for _, mount, found, *_ in (line.split(" ") for line in mounts):
+        inside = file.resolve().is_relative_to(mount.replace("\\040", " "))
+        if inside and len(mount) >= len(best):
+            best, kind = mount, found
     return kind

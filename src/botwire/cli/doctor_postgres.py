@@ -1,4 +1,4 @@
-"""What a PostgreSQL server says of itself: which it is, whether it keeps what is written, what is between. Nothing is written."""
+"""``botwire doctor`` for PostgreSQL: version, durability, poolers. Writes nothing."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..stores.postgres.connection import connect
 from .finding import Finding, reached
 
 Ask: TypeAlias = Callable[[str], tuple[Any, ...]]
-"""Returns the first row that answers a statement."""
+"""Returns the first row of a statement."""
 
 
 def findings(address: str, timeout: float) -> Iterator[Finding]:
-    """Look at the server behind an address.
+    """Check the server at an address.
 
     Raises:
-        Unavailable: it is not reached.
-        StoreError: it cannot be used, or does not answer what it is asked.
+        Unavailable: the server cannot be reached.
+        StoreError: the server cannot be used, or a query failed.
     """
     try:
         with closing(connect(address, timeout)) as connection:
-            yield from _look(connection.raw)
+            yield from _checks(connection.raw)
     except psycopg.OperationalError as error:
         raise Unavailable(
             f"{str(error).strip().partition(chr(10))[0]}. Is the server running, and is the address right?"
@@ -34,7 +34,7 @@ def findings(address: str, timeout: float) -> Iterator[Finding]:
         raise StoreError(f"PostgreSQL failed: {error.diag.message_primary or error}") from error
 
 
-def _look(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
+def _checks(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
     def ask(statement: str) -> tuple[Any, ...]:
         return raw.execute(statement.encode()).fetchone() or ()
 
@@ -52,15 +52,17 @@ def _look(raw: psycopg.Connection[Any]) -> Iterator[Finding]:
 def _tables(ask: Ask) -> Finding:
     if ask("SELECT to_regclass('botwire.schema') IS NOT NULL") == (True,):
         (version,) = ask("SELECT version FROM botwire.schema")
-        return Finding("tables", f"there, in the schema botwire, version {version}", ok=True)
+        return Finding("tables", f"present, in the schema botwire, version {version}", ok=True)
     if ask("SELECT has_database_privilege(current_database(), 'CREATE')") == (True,):
-        return Finding("tables", "not there yet: the first use makes them, in a schema botwire", ok=True)
-    return Finding("tables", "not there, and this role may not make them: GRANT CREATE ON DATABASE … TO it", ok=False)
+        return Finding("tables", "not present yet: the first use creates them in the schema botwire", ok=True)
+    return Finding(
+        "tables", "not present, and this role may not create them: run GRANT CREATE ON DATABASE … TO the role", ok=False
+    )
 
 
 def _takes_writes(ask: Ask) -> Iterator[Finding]:
     if ask("SELECT pg_is_in_recovery()") == (True,):
-        found = "no: this is a replica; name the primary, or all of them with target_session_attrs=read-write"
+        found = "no: this is a replica; use the address of the primary, or of all servers with target_session_attrs=read-write"
         yield Finding("takes writes", found, ok=False)
     elif ask("SELECT current_setting('default_transaction_read_only')") == ("on",):
         yield Finding("takes writes", "no: default_transaction_read_only is on", ok=False)
@@ -87,14 +89,14 @@ def _durable(ask: Ask) -> Finding:
     level = settings["synchronous_commit"]
     if standbys and level != "local":
         return Finding("durable", f"yes, and on replicas before a write returns ({level}: {standbys})", ok=True)
-    return Finding("durable", "yes: fsync and synchronous_commit are on; no replica has to have it, too", ok=True)
+    return Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)
 
 
-def _between(ask: Ask, said: int) -> Finding:
-    """A pooler answers for other processes than the one it said that it was."""
-    if ask("SELECT pg_backend_pid()") == (said,):
-        return Finding("pooler", "none seen")
-    return Finding("pooler", "there is one between; fine, in transaction mode too")
+def _between(ask: Ask, reported: int) -> Finding:
+    """Through a pooler, the backend process id differs from the one reported on connection."""
+    if ask("SELECT pg_backend_pid()") == (reported,):
+        return Finding("pooler", "none detected")
+    return Finding("pooler", "detected; supported, also in transaction mode")
 
 
 def _private(ask: Ask) -> Finding:
@@ -106,14 +108,12 @@ def _private(ask: Ask) -> Finding:
         return Finding("tls", f"yes, {row[1]}", ok=True)
     if local:
         return Finding("tls", "none, and the server is on this machine")
-    return Finding(
-        "tls", "none: what is sent can be read on the way; add sslmode=require or verify-full to the address"
-    )
+    return Finding("tls", "none: the connection is not encrypted; add sslmode=require or verify-full to the address")
 
 
 def _vectors(ask: Ask) -> Finding:
     row = ask("SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'")
     if not row:
-        return Finding("pgvector", "not on the server: it is for search by meaning")
+        return Finding("pgvector", "not installed on the server; needed for search by meaning")
     installed, available = row
-    return Finding("pgvector", installed or f"{available} is on the server, for search by meaning, and not used yet")
+    return Finding("pgvector", installed or f"{available} is available for search by meaning, and not used yet")

@@ -1,4 +1,4 @@
-"""Commands about all of a memory: backup, restore, check, copy, export, import."""
+"""Commands for whole memories: backup, restore, check, copy, export, import."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ from ..errors import InvalidArgument
 from ..store import Store
 from ..stores import open_store, open_to_serve
 from ..stores.address import default_address, default_token, is_postgres, sqlite_path
-from .base import Database, Json, Name, PlanFile, Url, address_of, app, bar, file_of, path_of, place_of, plans_of, say
+from .base import Database, Json, Name, PlanFile, Url, address_of, app, as_address, bar, file_of, path_of, plans_of, say
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="Where the copy goes; an older one there is replaced.")],
+    file: Annotated[Path, typer.Argument(help="The file to write. An older copy is replaced.")],
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the memory to a file as it is now, also while a server runs on it."""
+    """Back up the memory to a file, also while a server uses it."""
     from ..stores.sqlite.backup import backup as back_up
 
     with bar("Copying") as progress:
         size = back_up(file_of(db), file, progress=progress)
-    say(f"{file} holds {size:,} bytes and is whole", {"file": str(file), "bytes": size}, as_json=as_json)
+    say(f"backed up to {file}: {size:,} bytes, checked", {"file": str(file), "bytes": size}, as_json=as_json)
 
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="The copy that `botwire backup` made.")],
+    file: Annotated[Path, typer.Argument(help="The file that `botwire backup` wrote.")],
     db: Database = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace all that the memory holds now.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the current contents of the memory.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Put a backup back; no server and no program may have the memory open."""
-    from ..stores.sqlite.backup import restore as put_back
+    """Restore a backup. Stop every server and program that has the memory open first."""
+    from ..stores.sqlite.backup import restore as restore_file
 
     path = path_of(db)
     with bar("Copying") as progress:
-        size = put_back(file, path, force=force, progress=progress)
-    say(f"{path} holds what {file} does, {size:,} bytes", {"file": str(path), "bytes": size}, as_json=as_json)
+        size = restore_file(file, path, force=force, progress=progress)
+    say(f"restored {path} from {file}: {size:,} bytes", {"file": str(path), "bytes": size}, as_json=as_json)
 
 
 @app.command()
 def check(db: Database = None, as_json: Json = False) -> None:
-    """Check the memory, or a backup by its --db, also while it is in use; exit with 1 when something is wrong."""
-    from ..stores.sqlite.check import check as look
+    """Check the memory for damage, also while it is in use. --db names a backup. Exits with 1 if there is damage."""
+    from ..stores.sqlite.check import check as check_file
 
     path = file_of(db)
-    report = look(path)
+    report = check_file(path)
     for problem in report.problems:
         print(problem, file=sys.stderr)
     if report.problems:
         print(f"botwire: {path} is damaged: restore a backup", file=sys.stderr)
         raise typer.Exit(1)
     say(
-        f"{path} is whole: {_counts(report, 'namespaces', 'entries', 'sessions', 'messages')} in {report.bytes:,} bytes",
+        f"{path} has no damage: {_counts(report, 'namespaces', 'entries', 'sessions', 'messages')} in {report.bytes:,} bytes",
         {"file": path, **asdict(report)},
         as_json=as_json,
     )
@@ -74,27 +74,30 @@ def copy_all(
     ],
     target: Annotated[str, typer.Argument(metavar="TO", help="The same.")],
     namespace: Annotated[
-        list[str] | None, typer.Option(help="Copy this one alone. Again for several.", show_default="all")
+        list[str] | None, typer.Option(help="Copy only this namespace. Repeat for several.", show_default="all")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Remove what TO has and FROM has not.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete data in TO that FROM does not have.")] = False,
     plans: PlanFile = None,
     from_token: Annotated[
         str | None,
-        typer.Option(help="What lets in at the server FROM; an operator's, to copy all.", envvar="BOTWIRE_FROM_TOKEN"),
+        typer.Option(
+            help="Token for the source server. Copying all namespaces needs an operator's token.",
+            envvar="BOTWIRE_FROM_TOKEN",
+        ),
     ] = None,
     to_token: Annotated[
-        str | None, typer.Option(help="What lets in at the server TO.", envvar="BOTWIRE_TO_TOKEN")
+        str | None, typer.Option(help="Token for the target server.", envvar="BOTWIRE_TO_TOKEN")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Copy namespaces, while FROM is in use, and compare checksums. Begun again it goes on, and brings over what is new."""
+    """Copy namespaces while FROM is in use, and compare checksums. Run it again to resume or to copy new data."""
     from ..migrate.copy import copy
 
     with _end(source, from_token, plans, there=True) as here, _end(target, to_token, plans) as there:
         with bar("Copying") as progress:
             report = copy(here, there, namespaces=namespace or (), replace=replace, progress=progress)
         say(
-            f"{there.address} holds {_counts(report, 'namespaces', 'entries', 'messages')} as they were read, "
+            f"{there.address} holds {_counts(report, 'namespaces', 'entries', 'messages')} with matching checksums, "
             f"{report.written:,} of them new; SHA-256 {report.checksum}",
             {"address": there.address, **vars(report)},
             as_json=as_json,
@@ -106,15 +109,13 @@ def export_lines(
     namespace: Name,
     file: Annotated[
         str,
-        typer.Argument(
-            help="Where the lines go; -: to standard output. Half a file of an earlier try is gone on with."
-        ),
+        typer.Argument(help="The file to write; -: standard output. An unfinished export is resumed."),
     ] = "-",
     url: Url = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a whole file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a finished export.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write a namespace as JSON Lines: a line for each entry and each message."""
+    """Export a namespace as JSON Lines: one line for each entry and each message."""
     from ..migrate.jsonl import export, export_file
 
     with _memory(url, there=True) as store, bar("Exporting") as progress:
@@ -124,7 +125,7 @@ def export_lines(
             return
         report = export_file(store, namespace, Path(file), force=force, progress=progress)
     say(
-        f"{file} holds {namespace}: {_counts(report, 'entries', 'messages')} written to it now",
+        f"{namespace} to {file}: {_counts(report, 'entries', 'messages')} exported",
         {"file": file, **asdict(report)},
         as_json=as_json,
     )
@@ -132,16 +133,16 @@ def export_lines(
 
 @app.command("import")
 def import_lines(
-    file: Annotated[str, typer.Argument(help="What botwire export wrote; -: from standard input.")],
+    file: Annotated[str, typer.Argument(help="The file that botwire export wrote; -: standard input.")],
     namespace: Annotated[
-        str | None, typer.Option(help="Into which namespace.", show_default="the one that was exported")
+        str | None, typer.Option(help="The namespace to import into.", show_default="the exported namespace")
     ] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Write the lines of an export into a namespace: keys are replaced, messages go behind what there is.
+    """Import an export into a namespace. Keys are replaced; messages are appended to their sessions.
 
-    When it is interrupted, the same command goes on where it was.
+    Run an interrupted import again to resume it.
     """
     from ..migrate.jsonl import import_file
     from ..migrate.jsonl import import_lines as import_from
@@ -163,7 +164,7 @@ _ONE = {"namespaces": "namespace", "entries": "entry", "sessions": "session", "m
 
 
 def _counts(report: Any, *names: str) -> str:
-    """Return what a report counts: 1 entry and 2 messages."""
+    """Return the counts of a report, such as 1 entry and 2 messages."""
     *others, last = (
         f"{number:,} {name if number != 1 else _ONE[name]}" for name in names for number in [getattr(report, name)]
     )
@@ -172,20 +173,20 @@ def _counts(report: Any, *names: str) -> str:
 
 @contextmanager
 def _memory(url: str | None, *, there: bool = False) -> Iterator[Store]:
-    place = default_address() if url is None else str(place_of(url))
-    with _end(place, default_token(), None, there=there) as store:
+    address = default_address() if url is None else str(as_address(url))
+    with _end(address, default_token(), None, there=there) as store:
         yield store
 
 
 @contextmanager
-def _end(place: str, token: str | None, plans: Path | None, *, there: bool = False) -> Iterator[Store]:
-    """Open one end of a copy; with `there` a file has to be there already."""
-    if place.startswith(("http://", "https://")):
-        store: Store = open_store(place, token=token, timeout=60)
+def _end(address: str, token: str | None, plans: Path | None, *, there: bool = False) -> Iterator[Store]:
+    """Open one end of a copy; with `there`, a file must exist."""
+    if address.startswith(("http://", "https://")):
+        store: Store = open_store(address, token=token, timeout=60)
     else:
-        address = address_of(place)
+        address = address_of(address)
         if there and not is_postgres(address) and not Path(sqlite_path(address)).is_file():
-            raise InvalidArgument(f"there is no file {sqlite_path(address)}: nothing to copy")
+            raise InvalidArgument(f"the file {sqlite_path(address)} does not exist")
         store = open_to_serve(address, plans_of(plans, "unlimited"))
     with closing(store):
         yield store

@@ -1,4 +1,4 @@
-"""What `botwire doctor` finds."""
+"""The results of `botwire doctor`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at; ``ok``: None when it is neither good nor bad."""
+    """The result of one check; ``ok`` is None for information only."""
 
     what: str
     found: str
     ok: bool | None = None
 
 
-def reached(look: Callable[[], Any]) -> Finding:
-    """Return how long a look takes, once it has been taken."""
-    look()
+def reached(read: Callable[[], Any]) -> Finding:
+    """Return the time of a second read, after a first one succeeded."""
+    read()
     begun = time.perf_counter()
-    look()
+    read()
     return Finding("reached", f"yes, a read takes {(time.perf_counter() - begun) * 1_000:.2f} ms", ok=True)

@@ -24,11 +24,11 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="The key.")]
 
 @app.command()
 def get(namespace: Name, key: Key, url: Url = None, as_json: Json = False) -> None:
-    """Print the value under a key: text and bytes as they are, anything else as JSON. Exits with 1 when there is none."""
+    """Print the value of a key: text and bytes unchanged, other values as JSON. Exits with 1 if the key does not exist."""
     with memory_at(namespace, url) as memory:
         entry = memory.entry(key)
     if entry is None:
-        raise missing(f"there is no key {key!r} in namespace {namespace!r}")
+        raise missing(f"no key {key!r} in namespace {namespace!r}")
     if as_json:
         typer.echo(wire.encode_entry(namespace, entry).decode())
     elif isinstance(entry.stored, bytes):
@@ -43,22 +43,21 @@ def set_(
     namespace: Name,
     key: Key,
     value: Annotated[
-        str, typer.Argument(help="JSON, and what is no JSON is text; -: what comes from standard input.")
+        str, typer.Argument(help="The value as JSON, or text if it is not valid JSON; -: read standard input.")
     ] = "-",
     url: Url = None,
-    text: Annotated[bool, typer.Option("--text", help="It is text, also if it looks like JSON.")] = False,
-    raw: Annotated[bool, typer.Option("--bytes", help="It is bytes, from standard input.")] = False,
-    ttl: Annotated[
-        str, typer.Option(help="In how long it is gone: a number and s, m, h or d, such as 90d; or never.")
-    ] = "never",
+    text: Annotated[bool, typer.Option("--text", help="Store the value as text, even if it is valid JSON.")] = False,
+    raw: Annotated[bool, typer.Option("--bytes", help="Store bytes from standard input.")] = False,
+    ttl: Annotated[str, typer.Option(help="Time to live, such as 30s, 10m, 12h or 90d; or never.")] = "never",
     if_version: Annotated[
-        int | None, typer.Option(help="Only if the entry is at this version; 0: only if there is none.", min=0)
+        int | None,
+        typer.Option(help="Write only if the entry has this version; 0: only if the key does not exist.", min=0),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set a key. Prints the entry's new version."""
+    """Store a value. Prints the new version of the entry."""
     if raw and value != "-":
-        raise InvalidArgument("--bytes takes them from standard input: leave out the value")
+        raise InvalidArgument("--bytes reads standard input: leave out the value")
     given: Any = sys.stdin.buffer.read() if raw else _value(sys.stdin.read() if value == "-" else value, text=text)
     with memory_at(namespace, url) as memory:
         version = memory.set(key, given, ttl=seconds_of(ttl, "--ttl"), if_version=if_version)
@@ -68,29 +67,29 @@ def set_(
 @app.command()
 def delete(
     namespace: Name,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY…", help="The keys.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY…", help="The keys to delete.")],
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Remove keys. Exits with 1 when none of them was there."""
+    """Delete keys. Exits with 1 if none of them existed."""
     with memory_at(namespace, url) as memory:
-        gone = memory.delete_many(keys)
-    typer.echo(line_of({"deleted": gone}) if as_json else f"{gone:,} removed")
-    if not gone:
+        deleted = memory.delete_many(keys)
+    typer.echo(line_of({"deleted": deleted}) if as_json else f"{deleted:,} deleted")
+    if not deleted:
         raise typer.Exit(1)
 
 
 @app.command()
 def keys(
     namespace: Name,
-    prefix: Annotated[str, typer.Option(help="Only keys that begin with it.")] = "",
-    after: Annotated[str | None, typer.Option(help="Only keys behind this one.")] = None,
-    limit: Annotated[int | None, typer.Option(help="How many at the most.", min=0, show_default="all")] = None,
-    values: Annotated[bool, typer.Option("--values", help="With their values, as JSON.")] = False,
+    prefix: Annotated[str, typer.Option(help="Only keys that begin with this prefix.")] = "",
+    after: Annotated[str | None, typer.Option(help="Only keys after this one.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number.", min=0, show_default="all")] = None,
+    values: Annotated[bool, typer.Option("--values", help="Print the values too, as JSON.")] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List keys, one a line, in the order of their bytes."""
+    """List keys, one per line, in the order of their bytes."""
     left = sys.maxsize if limit is None else limit
     with memory_at(namespace, url) as memory:
         while (
@@ -109,12 +108,12 @@ def keys(
 def history(
     namespace: Name,
     session: Annotated[str, typer.Argument(metavar="SESSION", help="The session.")],
-    last: Annotated[int | None, typer.Option(help="Only the last so many messages.", min=0)] = None,
-    after: Annotated[int, typer.Option(help="Only messages behind this number.", min=0)] = 0,
+    last: Annotated[int | None, typer.Option(help="Only the last n messages.", min=0)] = None,
+    after: Annotated[int, typer.Option(help="Only messages after this number.", min=0)] = 0,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Print the messages of a session, in order. Exits with 1 when there are none."""
+    """Print the messages of a session, in order. Exits with 1 if there are none."""
     with memory_at(namespace, url) as memory:
         chat = memory.history(session)
         if last is not None:
@@ -125,17 +124,17 @@ def history(
                 typer.echo(wire.encode_message(message).decode() if as_json else _message_line(message))
             after = page[-1].seq
     if after == start and last != 0:
-        raise missing(f"there are no messages in session {session!r} of namespace {namespace!r}")
+        raise missing(f"no messages in session {session!r} of namespace {namespace!r}")
 
 
 @app.command()
 def sessions(
     namespace: Name,
-    limit: Annotated[int | None, typer.Option(help="How many at the most.", min=0, show_default="all")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number.", min=0, show_default="all")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """List the sessions, the newest first, with how many messages they have and when the last one came."""
+    """List the sessions, newest first, with their number of messages and the time of the last change."""
     left, before = sys.maxsize if limit is None else limit, None
     with memory_at(namespace, url) as memory:
         while page := memory.sessions(limit=min(_PAGE, left), before=before):
@@ -154,37 +153,35 @@ def sessions(
 
 @app.command()
 def usage(namespace: Name, url: Url = None, as_json: Json = False) -> None:
-    """Show what a namespace holds, what it wrote today, and what its plan allows."""
+    """Show the usage of a namespace and the limits of its plan."""
     with memory_at(namespace, url) as memory:
         found = memory.usage()
     if as_json:
         typer.echo(wire.encode_usage(namespace, found).decode())
         return
     typer.echo(f"plan          {found.plan}")
-    typer.echo(f"writes today  {found.writes_today:,} of {_limit(found.writes_per_day)}")
-    typer.echo(f"bytes         {found.bytes:,} of {_limit(found.max_bytes)}")
+    typer.echo(f"writes today  {found.writes_today:,} {_limit(found.writes_per_day)}")
+    typer.echo(f"bytes         {found.bytes:,} {_limit(found.max_bytes)}")
     typer.echo(f"resets at     {found.resets_at:%Y-%m-%d %H:%M:%S} UTC")
 
 
 @app.command()
 def watch(
     namespace: Name,
-    prefix: Annotated[str, typer.Option(help="Only changes of keys that begin with it.")] = "",
-    session: Annotated[str | None, typer.Option(help="Only changes of this session.")] = None,
+    prefix: Annotated[str, typer.Option(help="Only changes to keys that begin with this prefix.")] = "",
+    session: Annotated[str | None, typer.Option(help="Only changes to this session.")] = None,
     after: Annotated[
         int | None,
-        typer.Option(help="Go on behind this version; 0: from the beginning.", min=0, show_default="from now on"),
+        typer.Option(help="Resume after this version; 0: from the beginning.", min=0, show_default="from now on"),
     ] = None,
     wait: Annotated[
         str,
-        typer.Option(
-            help="End when nothing has changed for so long: a number and s, m, h or d, such as 30s; or never."
-        ),
+        typer.Option(help="Stop when nothing has changed for this time, such as 30s, 10m or 12h; or never."),
     ] = "never",
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Print what changes, as it changes, until Ctrl-C: a line for each change, with its version first."""
+    """Print changes until Ctrl-C: one line per change, beginning with its version."""
     with memory_at(namespace, url) as memory:
         changes = memory.watch(prefix, session=session, after=after, wait=seconds_of(wait, "--wait"))
         try:
@@ -202,26 +199,26 @@ def search(
     namespace: Name,
     query: Annotated[str, typer.Argument(help="A question or some words.")],
     url: Url = None,
-    limit: Annotated[int, typer.Option(help="How many hits at the most.", min=1, max=MAX_HITS)] = 10,
+    limit: Annotated[int, typer.Option(help="Maximum number of hits.", min=1, max=MAX_HITS)] = 10,
     session: Annotated[str | None, typer.Option(help="Only messages of this session.")] = None,
-    prefix: Annotated[str, typer.Option(help="Only entries whose key begins with it.")] = "",
+    prefix: Annotated[str, typer.Option(help="Only entries whose key begins with this prefix.")] = "",
     by: Annotated[
         Literal["words", "meaning", "both"] | None,
         typer.Option(
-            help="What to find it by; by meaning takes a local model.", show_default="words, or both with --embedder"
+            help="How to search. By meaning needs a local model.", show_default="words, or both with --embedder"
         ),
     ] = None,
     embedder: Model = None,
     as_json: Json = False,
 ) -> None:
-    """Find what was said: a line for each hit, the best first. It changes nothing: botwire embed makes vectors."""
+    """Search messages and values: one line per hit, best first. Makes no vectors; use botwire embed."""
     by = by or ("both" if embedder else "words")
     model = None if by == "words" else local_embedder(embedder or "minilm")
     with memory_at(namespace, url, embedder=model) as memory:
         memory._catches_up = False
         if memory._embedding and memory._store.read(namespace, ListTexts(memory._embedding.model, "", 1)):
             print(
-                f"botwire: not all texts have a vector of {memory._embedding.model} yet: botwire embed {namespace!r}",
+                f"botwire: some texts have no vector of {memory._embedding.model}: run botwire embed {namespace!r}",
                 file=sys.stderr,
             )
         for hit in memory.search(
@@ -238,18 +235,18 @@ def search(
 def embed(
     namespace: Name,
     embedder: Model = None,
-    limit: Annotated[int | None, typer.Option(help="How many texts at the most.", min=0, show_default="all")] = None,
+    limit: Annotated[int | None, typer.Option(help="Maximum number of texts.", min=0, show_default="all")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Give vectors to texts that have none of the model yet, for search by meaning; begun again it goes on where it was."""
+    """Make missing vectors for search by meaning. Run it again to resume."""
     with memory_at(namespace, url, embedder=local_embedder(embedder or "minilm")) as memory:
         made = memory.embed(limit=limit)
     typer.echo(line_of({"embedded": made}) if as_json else f"{made:,} embedded")
 
 
 _PAGE = 500
-"""Rows that are read at once."""
+"""Rows per read."""
 
 
 def _value(given: str, *, text: bool) -> Any:
@@ -262,7 +259,7 @@ def _value(given: str, *, text: bool) -> Any:
 
 
 def _text(value: Any) -> str:
-    """Return a value as a person reads it on one line: text as it is, anything else as JSON."""
+    """Return a value on one line: text unchanged, other values as JSON."""
     if isinstance(value, str):
         return value
     return _json(value)
@@ -288,7 +285,7 @@ def _message_line(message: Message) -> str:
 
 
 def _said(data: Any) -> str:
-    """Return who says what, where a message is made as OpenAI's or as LangChain's are; or else its data."""
+    """Return role and text of a message in the form of OpenAI or LangChain; else its data."""
     if isinstance(data, Mapping):
         inner = data.get("data")
         role, content = data.get("role"), data.get("content")
@@ -310,4 +307,4 @@ def _change_line(change: Change) -> str:
 
 
 def _limit(limit: int | None) -> str:
-    return "any number" if limit is None else f"{limit:,}"
+    return "(no limit)" if limit is None else f"of {limit:,}"

@@ -13,28 +13,28 @@ from ..plans import Plans
 from ..stores import open_to_serve
 from ..stores.address import default_token
 from ..timestamps import moment
-from .base import Database, Json, Place, PlanFile, address_of, app, line_of, plans_of, say, seconds_of
+from .base import AdminAddress, Database, Json, PlanFile, address_of, app, line_of, plans_of, say, seconds_of
 
 if TYPE_CHECKING:
     from ..server.operator import Administration
 
-plan = typer.Typer(help="Put namespaces on plans.", no_args_is_help=True)
+plan = typer.Typer(help="Assign plans to namespaces.", no_args_is_help=True)
 app.add_typer(plan, name="plan")
-index = typer.Typer(help="Let namespaces be searched or not.", no_args_is_help=True)
+index = typer.Typer(help="Enable or disable search.", no_args_is_help=True)
 app.add_typer(index, name="index")
-token = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
+token = typer.Typer(help="Create, list and revoke tokens.", no_args_is_help=True)
 app.add_typer(token, name="token")
 
 
 @plan.command("set")
 def plan_set(
     namespace: Annotated[str, typer.Argument(help="The namespace.")],
-    plan: Annotated[str, typer.Argument(help="The plan: free, unlimited, or one of your plans file.")],
+    plan: Annotated[str, typer.Argument(help="The plan: free, unlimited, or one from your plans file.")],
     db: Database = None,
     plans: PlanFile = None,
     as_json: Json = False,
 ) -> None:
-    """Put a namespace on a plan, from now on, also while a server runs."""
+    """Assign a plan to a namespace, also while a server runs."""
     from ..server.operator import OnStore
 
     store = open_to_serve(address_of(db), plans_of(plans, "unlimited"))
@@ -44,25 +44,23 @@ def plan_set(
         store.close()
     with closing(OnStore(address_of(db))) as administration:
         administration.record("plan.set", namespace=namespace, plan=plan)
-    say(f"{namespace} is on the plan {plan}", {"namespace": namespace, "plan": plan}, as_json=as_json)
+    say(f"{namespace} has the plan {plan}", {"namespace": namespace, "plan": plan}, as_json=as_json)
 
 
 @token.command("create")
 def token_create(
     namespace: Annotated[
-        list[str], typer.Option(help="A namespace, or the beginning of names and a *; 'support-*'. Again for several.")
+        list[str], typer.Option(help="A namespace, or a prefix with *, such as 'support-*'. Repeat for several.")
     ],
-    can: Annotated[str, typer.Option(help="What it may do: read, write, admin, with commas between.")] = "read,write",
-    expires: Annotated[
-        str, typer.Option(help="In how long it expires: a number and s, m, h or d, such as 90d; or never.")
-    ] = "never",
-    name: Annotated[str, typer.Option(help="What it is for, to know it again in the list.")] = "",
-    db: Place = None,
+    can: Annotated[str, typer.Option(help="Permissions: read, write, admin; comma-separated.")] = "read,write",
+    expires: Annotated[str, typer.Option(help="Lifetime, such as 30s, 10m, 12h or 90d; or never.")] = "never",
+    name: Annotated[str, typer.Option(help="A name that the list shows.")] = "",
+    db: AdminAddress = None,
     as_json: Json = False,
 ) -> None:
-    """Make a token and print it. It is shown this once: only its hash is kept.
+    """Create a token and print it. It is shown only once, because only its hash is stored.
 
-    With --namespace '*' --can admin it is an operator's.
+    --namespace '*' --can admin creates an operator's token.
     """
     with closing(_administration(db)) as administration:
         made = administration.create(
@@ -72,8 +70,8 @@ def token_create(
 
 
 @token.command("list")
-def token_list(db: Place = None) -> None:
-    """List tokens and claims as JSON, one a line, without their secrets."""
+def token_list(db: AdminAddress = None) -> None:
+    """List tokens and claims as JSON, one per line, without their secrets."""
     with closing(_administration(db)) as administration:
         for item in administration.tokens():
             times = {
@@ -84,19 +82,19 @@ def token_list(db: Place = None) -> None:
 
 @token.command("revoke")
 def token_revoke(
-    identity: Annotated[str, typer.Argument(help="The id of the token, as list shows it.", metavar="ID")],
-    db: Place = None,
+    identity: Annotated[str, typer.Argument(help="The id of the token, from botwire token list.", metavar="ID")],
+    db: AdminAddress = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a token or a claim and all tokens that it minted, also while servers run."""
+    """Revoke a token or claim and all tokens issued with it, also while servers run."""
     with closing(_administration(db)) as administration:
-        gone = administration.revoke(identity)
-    text = f"revoked: {', '.join(gone)}" if gone else "it was revoked already"
-    say(text, {"revoked": gone}, as_json=as_json)
+        revoked = administration.revoke(identity)
+    text = f"revoked: {', '.join(revoked)}" if revoked else "already revoked"
+    say(text, {"revoked": revoked}, as_json=as_json)
 
 
 @app.command()
-def namespaces(db: Place = None, as_json: Json = False) -> None:
+def namespaces(db: AdminAddress = None, as_json: Json = False) -> None:
     """List the namespaces."""
     with closing(_administration(db)) as administration:
         for name in administration.namespaces():
@@ -104,8 +102,8 @@ def namespaces(db: Place = None, as_json: Json = False) -> None:
 
 
 @app.command()
-def audit(db: Place = None, as_json: Json = False) -> None:  # noqa: ARG001 - it is JSON anyway
-    """Show what administrators did, as JSON, one act a line: tokens, claims, plans."""
+def audit(db: AdminAddress = None, as_json: Json = False) -> None:  # noqa: ARG001 - the output is always JSON
+    """Print the audit log as JSON, one action per line: tokens, claims, plans."""
     with closing(_administration(db)) as administration:
         for act in administration.audit():
             typer.echo(line_of(act))
@@ -117,7 +115,7 @@ def index_on(
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Let a namespace be searched, and index what it holds. That can be stopped, and goes on where it was."""
+    """Enable search in a namespace and index its data. Run it again to resume an interrupted indexing."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=True)
         store.index(namespace, timeout=math.inf)
@@ -130,7 +128,7 @@ def index_off(
     db: Database = None,
     as_json: Json = False,
 ) -> None:
-    """Index nothing of a namespace from now on, and remove its index. Its search is refused."""
+    """Disable search in a namespace and delete its index."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=False)
     say(f"{namespace} is not indexed", {"namespace": namespace, "index": False}, as_json=as_json)

@@ -1,7 +1,7 @@
-"""Copying from one address to another, between any two kinds of store, while the first is in use.
+"""Copy between any two stores while the source is in use.
 
-What is there already is compared and left as it is. So a copy that was interrupted goes on where it was when it is begun
-again, and a second one brings over only what has changed since.
+Data that the target already has is compared and left unchanged. So an interrupted copy resumes when it is run again, and a
+second copy transfers only what has changed.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..values import size
 from .walk import BYTES, OPERATIONS, _entries, _is_server, _namespaces, _pages_of_messages, _sessions
 
 _SAME_EXPIRY = 5_000_000
-"""So many microseconds an entry may expire sooner or later than where it was copied from: a server is told in how long."""
+"""Allowed difference of an expiry, in microseconds: a server receives a time to live, not a time."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class Report:
-    """What a copy came to; ``written``: the entries and messages that were not there yet."""
+    """The result of a copy; ``written`` counts the entries and messages that were new."""
 
     namespaces: int = 0
     entries: int = 0
@@ -45,22 +45,22 @@ def copy(
     replace: bool = False,
     progress: Progress = lambda _, __: None,
 ) -> Report:
-    """Copy namespaces, and see by checksums that the target holds what was read.
+    """Copy namespaces, and check with checksums that the target holds what was read.
 
-    Keys, values, sessions, messages, their ids and their order are kept. Times are too, and plans, tokens and claims, unless
-    there is a server on the way. Versions are given anew. Whoever writes to the source meanwhile is not disturbed; what
-    comes too late for this copy is brought over by the next one.
+    Keys, values, sessions, messages, their ids and their order are kept. Times, plans, tokens and claims are kept too, unless
+    one side is a server. Entries get new versions. Other clients can write to the source at the same time; the next
+    copy transfers what this one misses.
 
     Args:
-        source: from where; it is only read.
-        target: to where. A copy is no write of the day to a plan, unless a server is the target.
-        namespaces: which; none: all of them, which a server lists for its operator only.
-        replace: remove from these namespaces of the target what the source has not, or has otherwise.
-        progress: is told how many bytes of how many are done.
+        source: the store to copy from; it is only read.
+        target: the store to copy to. A copy does not count toward the daily quota, unless the target is a server.
+        namespaces: the names; empty: all, which a server lists only for its operator.
+        replace: delete data in these namespaces of the target that the source does not have, or has in another form.
+        progress: called with the bytes done and the total.
 
     Raises:
-        Conflict: the target has something in one of the namespaces that the source has not.
-        StoreError: the target does not hold what was written to it.
+        Conflict: the target has data in one of the namespaces that the source does not have.
+        StoreError: the target does not hold the copied data.
     """
     names = list(map(check_namespace, namespaces)) or list(_namespaces(source, target))
     total = sum(source.read(name, GetUsage()).bytes for name in names)
@@ -73,7 +73,7 @@ def copy(
         found = checksum_of(target, name)
         if found != walk.sum.digest():
             raise StoreError(
-                f"{target.address} does not hold what was written to namespace {name!r}: does somebody else write there?"
+                f"{target.address} does not hold the data copied to namespace {name!r}: another client may be writing there"
             )
         _copy_plan(source, target, name)
         checksum.update(found)
@@ -87,20 +87,20 @@ def copy(
 
 
 def checksum_of(store: Store, namespace: str) -> bytes:
-    """Return a checksum (SHA-256) of the keys, values, sessions and messages of a namespace, but for what will expire."""
+    """Return a checksum (SHA-256) of the keys, values, sessions and messages of a namespace, without entries that expire."""
     total = _Sum()
     for entry in _entries(store, namespace):
         total.add_entry(entry)
     for session in _sessions(store, namespace):
-        told = hashlib.sha256()
+        digest = hashlib.sha256()
         for page in _pages_of_messages(store, namespace, session):
-            _add_messages(told, page)
-        total.add_session(session, told)
+            _add_messages(digest, page)
+        total.add_session(session, digest)
     return total.digest()
 
 
 class _Sum:
-    """A checksum as it grows. Entries come in their order; sessions in any, so each is added as a number of its own."""
+    """A running checksum. Entries come in order. Sessions come in any order, so the checksum of each is added as a number."""
 
     def __init__(self) -> None:
         self._entries = hashlib.sha256()
@@ -133,7 +133,7 @@ def _add_messages(total: hashlib._Hash, messages: Sequence[Message]) -> None:
 
 
 class _Walk:
-    """One way through a namespace, that brings over what the target has not."""
+    """One pass through a namespace that copies what the target does not have."""
 
     def __init__(self, source: Store, target: Store, namespace: str, *, replace: bool) -> None:
         self._source = source
@@ -147,7 +147,7 @@ class _Walk:
         self.entries = self.messages = self.written = 0
 
     def steps(self) -> Iterator[int]:
-        """Go; yields how many bytes are done each time."""
+        """Run; yields the number of bytes done."""
         yield from self._walk_entries()
         yield from self._walk_sessions()
         self._flush()
@@ -183,7 +183,7 @@ class _Walk:
         self._write(put, size(entry.key) + size(entry.stored), 1)
 
     def _remove(self, other: Entry) -> None:
-        if other.expires is None:  # else it may be gone from the source because its time was over
+        if other.expires is None:  # else it may have expired in the source
             self._refuse_others(f"key {other.key!r}")
         self._write(Delete(other.key), size(other.key), 0)
 
@@ -199,27 +199,27 @@ class _Walk:
             yield from self._walk_messages(name, begun=name in there)
 
     def _walk_messages(self, session: str, *, begun: bool) -> Iterator[int]:
-        told, seq = hashlib.sha256(), 0
+        digest, seq = hashlib.sha256(), 0
         pages = _pages_of_messages(self._target, self._namespace, session) if begun else iter(())
         for theirs in pages:
             ours = self._source.read(self._namespace, ListMessages(session, seq, len(theirs)))
             if [(item.id, item.stored) for item in ours] != [(item.id, item.stored) for item in theirs]:
-                self._refuse_others(f"session {session!r} with other messages")
+                self._refuse_others(f"session {session!r} with different messages")
                 self._write(Forget(session), size(session), 0)
                 self.messages -= seq
-                told, seq = hashlib.sha256(), 0
+                digest, seq = hashlib.sha256(), 0
                 break
             seq += len(ours)
-            yield self._read(told, ours)
+            yield self._read(digest, ours)
         for page in _pages_of_messages(self._source, self._namespace, session, after=seq):
             for message in page:
                 new = NewMessage(message.id, message.stored, message.created if self._with_times else None)
                 self._write(Append(session, (new,)), size(new.id) + size(new.stored), 1)
-            yield self._read(told, page)
-        self.sum.add_session(session, told)
+            yield self._read(digest, page)
+        self.sum.add_session(session, digest)
 
-    def _read(self, told: hashlib._Hash, messages: Sequence[Message]) -> int:
-        _add_messages(told, messages)
+    def _read(self, digest: hashlib._Hash, messages: Sequence[Message]) -> int:
+        _add_messages(digest, messages)
         self.messages += len(messages)
         return sum(size(message.id) + size(message.stored) for message in messages)
 
@@ -240,8 +240,8 @@ class _Walk:
     def _refuse_others(self, what: str) -> None:
         if not self._replace:
             raise Conflict(
-                f"{self._target.address} has in namespace {self._namespace!r} what the source has not: {what}. Say --replace "
-                "to have it removed there, or copy to an empty place"
+                f"namespace {self._namespace!r} of {self._target.address} has data that the source does not have: {what}. Use --replace "
+                "to delete it there, or copy to an empty store"
             )
 
 

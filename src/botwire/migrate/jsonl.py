@@ -1,7 +1,7 @@
-"""A namespace ⇄ JSON Lines: to look at, to keep, to bring to another program or another place.
+"""Export a namespace to JSON Lines, and import it.
 
-The first line says what it is, then there is a line for each entry and each message, in order, and the last one says that it is
-whole. Both ways take the memory of a page, however many lines there are, and go on where they were when they were killed.
+The first line names the format. Then follows one line for each entry and each message, in order. The last line marks the end.
+Export and import use the memory of one page, for any number of lines, and resume after they were interrupted.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .walk import BYTES, OPERATIONS, _entries, _is_server, _pages_of_messages, _
 FORMAT = "botwire"
 VERSION = 1
 MAX_LINE_BYTES = 2 * MAX_WRITE_BYTES
-"""The longest line that is read, far more than any value needs."""
+"""Maximum length of a line; no value needs nearly as much."""
 _BLOCK = 64 * 1024
 
 Progress = Callable[[int, int], None]
 
 
 class Report(msgspec.Struct):
-    """What has gone over."""
+    """The result of an export or import."""
 
     namespace: str
     entries: int = 0
@@ -43,7 +43,7 @@ class Report(msgspec.Struct):
 
 
 class _Line(msgspec.Struct, kw_only=True):
-    """A line of a file, whichever it is."""
+    """A line of any kind."""
 
     format: str | None = None
     version: int | None = None
@@ -65,18 +65,18 @@ _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-# Out
+# Export
 
 
 def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: _Line | None = None) -> Report:
-    """Write a namespace as JSON Lines, while it is in use: whatever is there all the time is in it.
+    """Write a namespace as JSON Lines, while it is in use. Data that exists during the whole export is included.
 
     Args:
-        store: where it is.
-        namespace: which.
-        out: where the lines go.
-        progress: is told how many bytes of how many are done.
-        after: the last line of what was written before, to go on behind it.
+        store: the store of the namespace.
+        namespace: its name.
+        out: the stream to write to.
+        progress: called with the bytes done and the total.
+        after: the last line of an unfinished export, to resume after it.
     """
     total, done = store.read(namespace, GetUsage()).bytes, 0
     report = Report(namespace)
@@ -101,10 +101,10 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
 
 
 def export_file(store: Store, namespace: str, path: Path, *, force: bool, progress: Progress) -> Report:
-    """Write a namespace to a file, which is on disk when this returns. Half a file of an earlier try is gone on with.
+    """Write a namespace to a file, which is on disk when this returns. Resumes an unfinished export.
 
     Raises:
-        InvalidArgument: there is another file, or a whole one, and `force` was not said.
+        InvalidArgument: the file is something else or a finished export, without `force`.
     """
     if force:
         path.unlink(missing_ok=True)
@@ -118,14 +118,14 @@ def export_file(store: Store, namespace: str, path: Path, *, force: bool, progre
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        # For its owner only, as the memory is.
+        # Readable by its owner only, like the memory.
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
     except OSError as error:
         raise InvalidArgument(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
-    """Go to the end of the last whole line, cut off what is behind it, and return it."""
+    """Cut the file after its last complete line, and return that line."""
     start, end = _ends_of_last_line(out)
     out.truncate(end)
     out.seek(0)
@@ -133,16 +133,18 @@ def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
         return None
     first = _parsed(out.readline(MAX_LINE_BYTES), 1)
     if first.format != FORMAT or first.namespace != namespace:
-        raise InvalidArgument(f"{path} is not an export of namespace {namespace!r}: name another file, or add --force")
+        raise InvalidArgument(
+            f"{path} is not an export of namespace {namespace!r}: use another file, or add --force to replace it"
+        )
     out.seek(start)
     last = _parsed(out.readline(MAX_LINE_BYTES), 0)
     if last.end:
-        raise InvalidArgument(f"{path} is a whole export already: name another file, or add --force to replace it")
+        raise InvalidArgument(f"{path} is a finished export already: use another file, or add --force to replace it")
     return last
 
 
 def _ends_of_last_line(out: BinaryIO) -> tuple[int, int]:
-    """Return where the last line that has an end begins and ends."""
+    """Return the start and end of the last complete line."""
     found: list[int] = []
     place = out.seek(0, os.SEEK_END)
     while place and len(found) < 2:
@@ -167,7 +169,7 @@ def _entries_after(store: Store, namespace: str, after: str) -> Iterator[Entry]:
 
 
 def _sessions_after(store: Store, namespace: str, after: _Line | None) -> Iterator[tuple[str, int]]:
-    """Return sessions, the oldest first, each with the seq to go on behind."""
+    """Return the sessions, oldest first, each with the seq to resume after."""
     names = _sessions(store, namespace)
     start = 0
     if after is not None and after.session in names:
@@ -193,17 +195,17 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _on_one_line(stored: str) -> Raw:
-    """Return JSON text without the line breaks that may stand between its tokens."""
+    """Return JSON text without line breaks between its tokens."""
     if "\n" in stored or "\r" in stored:
         return Raw(msgspec.json.format(stored.encode(), indent=-1))
     return Raw(stored.encode())
 
 
-# In
+# Import
 
 
 class Kept(msgspec.Struct):
-    """How far an import has come: what is before this place in the lines is on disk."""
+    """The progress of an import: all lines before this position are on disk."""
 
     address: str
     namespace: str
@@ -219,24 +221,24 @@ def import_lines(
     begun: Kept | None = None,
     keep: Callable[[Kept], None] = lambda _: None,
 ) -> Report:
-    """Write the lines of an export into a namespace: keys are replaced, messages go behind what a session has.
+    """Import the lines of an export into a namespace. Keys are replaced; messages are appended to their sessions.
 
-    A message whose id the session holds is there already. Times are kept, unless there is a server on the way.
+    A message whose id the session already has is skipped. Times are kept, unless the store is a server.
 
     Args:
-        store: where the namespace is.
-        lines: the lines, at their beginning.
-        namespace: which; None: the one that the first line names.
-        begun: how far it has come before.
-        keep: is told so after each write.
+        store: the store of the namespace.
+        lines: the lines, from the first.
+        namespace: its name; None: the name in the first line.
+        begun: the progress of an interrupted import.
+        keep: called with the progress after each write.
 
     Raises:
-        InvalidArgument: a line is wrong; what was before it is written.
+        InvalidArgument: a line is invalid; the lines before it are written.
     """
     line = lines.readline(MAX_LINE_BYTES)
     first = _parsed(line, 1)
     if first.format != FORMAT or first.version != VERSION or first.namespace is None:
-        raise InvalidArgument("this is not an export of botwire: its first line does not name a format that is known")
+        raise InvalidArgument("this is not a botwire export: its first line names no supported format")
     name = check_namespace(first.namespace if namespace is None else namespace)
     place = Kept(store.address, name, len(line), 1)
     if begun is not None and (begun.address, begun.namespace) == (place.address, name):
@@ -254,26 +256,26 @@ def import_lines(
         place.lines += 1
     writer.flush()
     raise InvalidArgument(
-        f"the export is not whole: it ends after {place.lines:,} lines, which are written. Go on with the export, and import "
+        f"the export is unfinished: it ends after {place.lines:,} lines, which are imported. Resume the export, and import "
         "it again"
     )
 
 
 def import_file(store: Store, path: Path, namespace: str | None, *, progress: Progress) -> Report:
-    """Write the lines of a file. How far it has come is kept beside it, for the next try if this one is killed."""
-    beside = path.with_name(path.name + ".imported")
+    """Import a file. The progress is stored next to it, so an interrupted import resumes."""
+    kept_file = path.with_name(path.name + ".imported")
     with _readable(path) as lines:
         total = os.fstat(lines.fileno()).st_size
 
         def keep(place: Kept) -> None:
-            new = beside.with_name(beside.name + ".new")
+            new = kept_file.with_name(kept_file.name + ".new")
             new.write_bytes(_encode(place))
-            new.replace(beside)
+            new.replace(kept_file)
             progress(place.offset, total)
 
-        report = import_lines(store, lines, namespace, begun=_kept(beside), keep=keep)
+        report = import_lines(store, lines, namespace, begun=_kept(kept_file), keep=keep)
         progress(total, total)
-    beside.unlink(missing_ok=True)
+    kept_file.unlink(missing_ok=True)
     return report
 
 
@@ -284,9 +286,9 @@ def _readable(path: Path) -> BinaryIO:
         raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _kept(beside: Path) -> Kept | None:
+def _kept(kept_file: Path) -> Kept | None:
     try:
-        return msgspec.json.decode(beside.read_bytes(), type=Kept)
+        return msgspec.json.decode(kept_file.read_bytes(), type=Kept)
     except (OSError, msgspec.MsgspecError):
         return None
 
@@ -305,7 +307,7 @@ class _Writer:
         self.report = Report(namespace)
 
     def add(self, line: _Line, number: int) -> bool:
-        """Take a line; whether all those before it are written now."""
+        """Add a line; returns whether all lines before it are written."""
         operation, length = self._operation(line, number)
         flushed = self._count > 0 and (length > self._room or self._count == OPERATIONS)
         if flushed:
@@ -325,7 +327,7 @@ class _Writer:
         return flushed
 
     def flush(self) -> None:
-        """Write what was gathered."""
+        """Write the collected operations."""
         self._end_session()
         if self._operations:
             self._store.write(self._namespace, self._operations)
@@ -337,7 +339,7 @@ class _Writer:
         self._messages, self._session = [], ""
 
     def _operation(self, line: _Line, number: int) -> tuple[Put | NewMessage | None, int]:
-        """Return what a line is about (None: an entry that has expired), and its length."""
+        """Return the operation of a line (None: an expired entry), and its length."""
         try:
             if line.key is not None:
                 stored = _stored(line)
@@ -374,4 +376,4 @@ def _parsed(line: bytes, number: int) -> _Line:
     try:
         return _decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"line {number or 'last'} is not what botwire export writes: {error}") from error
+        raise InvalidArgument(f"line {number or 'last'} is not from a botwire export: {error}") from error

@@ -1,4 +1,4 @@
-"""Walk over everything that a store holds, in pages."""
+"""Read everything in a store, in pages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ..values import size
 
 T = TypeVar("T", Entry, Message)
 PAGE = 500
-"""Rows that are read at once, at the most."""
+"""Maximum rows per read."""
 BYTES = 4 * 1024 * 1024
-"""What is read and written at once, about; a value alone may be larger."""
+"""Approximate bytes per read and write; a single value may be larger."""
 OPERATIONS = 1_000
-"""Operations that are written at once, at the most."""
+"""Maximum operations per write."""
 
 
 def _namespaces(source: Store, target: Store) -> Iterator[str]:
     if not _is_server(source) and not _is_server(target):
-        yield ACCESS  # which no server gives away
+        yield ACCESS  # a server never returns it
     after = ""
     while page := source.read("*", ListNamespaces(after, PAGE)):
         yield from page
@@ -44,12 +44,12 @@ def _pages_of_messages(store: Store, namespace: str, session: str, after: int = 
 
 
 def _rows(page: Sequence[T]) -> int:
-    """Return how many rows to read next: fewer where values are large."""
+    """Return the number of rows to read next: fewer for large values."""
     return max(1, min(PAGE, BYTES * len(page) // (sum(size(row.stored) for row in page) + 1)))
 
 
 def _sessions(store: Store, namespace: str) -> list[str]:
-    """Return the sessions, the oldest first, as they have to be begun."""
+    """Return the sessions, oldest first, in the order to create them."""
     names: list[str] = []
     before = None
     while page := store.read(namespace, ListSessions(before, PAGE)):

@@ -1,1 +1,1 @@
-"""Search: how text becomes terms and vectors, and how answers are ranked."""
+"""Search without a database: texts → terms and vectors, and the ranking of hits."""

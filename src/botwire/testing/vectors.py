@@ -1,6 +1,6 @@
-"""The contract of vectors as a class of tests, for stores that keep them.
+"""The contract of vectors as a test class, for stores with vectors.
 
-As `botwire.testing.StoreContract`: give it a fixture ``store``. Needs pytest and hypothesis.
+Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")
 
 
 def vector(text: str) -> bytes:
-    """Return a vector in which words of the same meaning count for the same."""
+    """Return a vector in which words of the same meaning have the same dimension."""
     counts = [sum(word in text for word in words.split()) for words in _MEANINGS]
     return vectors_of([[*counts, 0.1]], 1)[0]
 
 
 def embed(store: Store, namespace: str = "n", model: str = MODEL) -> int:
-    """Give vectors to all texts that have none; returns how many got one."""
+    """Make vectors for all texts without one; returns their number."""
     kept, after = 0, ""
     while texts := store.read(namespace, ListTexts(model, after, 3)):
         (count,) = store.write(namespace, [SetVectors(model, tuple(map(vector_of, texts)))])
@@ -55,18 +55,18 @@ def vector_of(text: Text) -> Vector:
 
 
 class VectorContract:
-    """Give it a fixture ``store`` that yields an empty store; every test in it must pass."""
+    """Provide a fixture ``store`` that yields an empty store; every test must pass."""
 
     examples = 10
     steps = 30
 
     def find(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Hit]:
-        """Search by meaning alone, if nothing else is said."""
+        """Search, by default by meaning only."""
         asked = Search(text=text, vector=vector(text), model=MODEL, words=False, neighbours=0, limit=1000)
         return store.read(namespace, msgspec.structs.replace(asked, **options))
 
     def near(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Any]:
-        """Return the values of what means nearly the same."""
+        """Return the values of the texts with a similar meaning."""
         return said([hit for hit in self.find(store, text, namespace, **options) if hit.score > 0.5])
 
     def test_found_by_meaning(self, store: Store) -> None:
@@ -205,7 +205,7 @@ class VectorContract:
         assert store.read("n", GetUsage()).bytes == begun
 
     def test_gone_while_others_embed(self, store: Store) -> None:
-        """Whoever has deleted something never finds it again, whoever embeds at the same time."""
+        """Deleted data is never found again, with concurrent embedding."""
         done = threading.Event()
 
         def keep_embedding() -> None:
@@ -243,7 +243,7 @@ class VectorContract:
                 assert hit.entry.expires > before
 
     def test_model(self, store: Store) -> None:
-        """What a search finds is what was embedded and is still there."""
+        """A search finds what was embedded and still exists."""
         run_state_machine_as_test(
             _model_of(store, self),
             settings=settings(
@@ -256,7 +256,7 @@ class VectorContract:
 
 
 def refuses_vectors(store: Store) -> None:
-    """Check that a store which keeps no vectors says so."""
+    """Check that a store without vectors reports it."""
     with pytest.raises(InvalidArgument, match="vectors"):
         store.read("n", ListTexts(MODEL))
     with pytest.raises(InvalidArgument, match="vectors"):

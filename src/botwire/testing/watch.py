@@ -1,4 +1,4 @@
-"""The contract of watching: what every store must tell of its changes. Beside `botwire.testing`, and used like it.
+"""The contract of watching as a test class: the changes that every store must deliver. Used like `botwire.testing.StoreContract`.
 
 Needs pytest and hypothesis.
 """
@@ -27,11 +27,11 @@ from ..values import encode
 from .strategies import exact, messages_of, put
 
 TOO_MANY = 2_400
-"""So many changes, with keys of the longest, are more than a namespace keeps."""
+"""This number of changes, with the longest keys, exceeds the journal of a namespace."""
 
 
 class Copy:
-    """What somebody holds who makes every change that he is told of."""
+    """A copy to which every delivered change is applied."""
 
     def __init__(self) -> None:
         self.entries: dict[str, Any] = {}
@@ -39,7 +39,7 @@ class Copy:
         self.version = 0
 
     def make(self, change: Change) -> None:
-        """Make a change."""
+        """Apply a change."""
         assert change.version > self.version
         self.version = change.version
         match change.kind:
@@ -61,13 +61,13 @@ class Copy:
                 del self.sessions.get(str(change.session), [])[change.left :]
 
     def follow(self, feed: Feed) -> None:
-        """Make all changes that there are."""
+        """Apply all available changes."""
         while found := feed.next(0).changes:
             for change in found:
                 self.make(change)
 
     def check(self, store: Store, namespace: str) -> None:
-        """See that it is the same as what is stored."""
+        """Check that the copy is identical to the store."""
         stored = {entry.key: exact(entry.value) for entry in store.read(namespace, ListEntries())}
         assert self.entries == stored
         logs = {
@@ -79,8 +79,8 @@ class Copy:
         assert {name: log for name, log in self.sessions.items() if log} == logs
 
 
-def told(feed: Feed) -> list[Change]:
-    """Return all changes that there are."""
+def delivered(feed: Feed) -> list[Change]:
+    """Return all available changes."""
     changes: list[Change] = []
     while found := feed.next(0).changes:
         changes += found
@@ -88,7 +88,7 @@ def told(feed: Feed) -> list[Change]:
 
 
 def shown(changes: list[Change]) -> list[tuple[Any, ...]]:
-    """Return what matters of changes."""
+    """Return the compared facts of changes."""
     return [
         (change.kind, change.key if change.prefix is None else change.prefix, change.value)
         if change.session is None
@@ -98,7 +98,7 @@ def shown(changes: list[Change]) -> list[tuple[Any, ...]]:
 
 
 class WatchContract:
-    """Give it a fixture ``store`` that yields an empty store; every test in it must pass.
+    """Provide a fixture ``store`` that yields an empty store; every test must pass.
 
     ``examples`` and ``steps`` set how long the generated tests run.
     """
@@ -108,7 +108,7 @@ class WatchContract:
 
     @contextmanager
     def feed(self, store: Store, after: int | None = 0, **query: Any) -> Iterator[Feed]:
-        """Watch the namespace of the tests."""
+        """Watch the test namespace."""
         with closing(store.changes("n", ListChanges(after, **query))) as feed:
             yield feed
 
@@ -118,7 +118,7 @@ class WatchContract:
         store.write("n", [Append("s", messages_of("three")), Append("t", messages_of("else"))])
         store.write("n", [Delete("b"), Delete("none"), Clear("c"), Pop("s", 1), Pop("s", 0), Forget("t"), Forget("u")])
         with self.feed(store) as feed:
-            changes = told(feed)
+            changes = delivered(feed)
         assert shown(changes) == [
             ("set", "a", 1),
             ("append", "s", "one"),
@@ -140,25 +140,25 @@ class WatchContract:
             version = feed.begin()
             assert feed.begin() == version
             store.write("n", [put("b", 2)])
-            assert shown(told(feed)) == [("set", "b", 2)]
+            assert shown(delivered(feed)) == [("set", "b", 2)]
             late.begin()
-            assert told(late) == []
+            assert delivered(late) == []
             assert feed.begin() > version
         with closing(store.changes("never", ListChanges())) as feed:
             assert feed.begin() == 0
             store.write("never", [put("a", 1)])
-            assert shown(told(feed)) == [("set", "a", 1)]
+            assert shown(delivered(feed)) == [("set", "a", 1)]
 
     def test_going_on_behind_each_change(self, store: Store) -> None:
         store.write("n", [put(f"k{number}", number) for number in range(5)])
         store.write("n", [Append("s", messages_of(*range(130)))])
         store.write("n", [Append("s", messages_of(130)), Append("t", messages_of(1)), put("l", 1)])
         with self.feed(store) as feed:
-            changes = told(feed)
+            changes = delivered(feed)
         assert len(changes) == 138
         for index in (0, 1, 5, 6, 60, 134, 135, 136, 137):
             with self.feed(store, changes[index].version) as feed:
-                assert told(feed) == changes[index + 1 :]
+                assert delivered(feed) == changes[index + 1 :]
 
     def test_with_what_is_stored_by_then(self, store: Store) -> None:
         for number in range(5):
@@ -166,7 +166,7 @@ class WatchContract:
         store.write("n", [Append("s", messages_of("a", "b", "c"))])
         store.write("n", [Pop("s", 2), Append("s", messages_of("d"))])
         with self.feed(store) as feed:
-            changes = told(feed)
+            changes = delivered(feed)
         assert shown(changes) == [
             *[("set", f"k{number}", number) for number in range(4)],
             ("set", "k", 4),
@@ -182,17 +182,17 @@ class WatchContract:
             "n", [Delete("b/1"), Clear("a/1x"), Clear("b"), Clear("a"), Forget("s"), Forget("a/"), put("a/2", 2)]
         )
         with self.feed(store, prefix="a/") as feed:
-            assert shown(told(feed)) == [("clear", "a/1x", None), ("clear", "a", None), ("set", "a/2", 2)]
+            assert shown(delivered(feed)) == [("clear", "a/1x", None), ("clear", "a", None), ("set", "a/2", 2)]
         with self.feed(store, session="s") as feed:
-            assert shown(told(feed)) == [("pop", "s", 0)]
+            assert shown(delivered(feed)) == [("pop", "s", 0)]
         with self.feed(store, session="s", prefix="b/") as feed:
-            assert shown(told(feed)) == [("delete", "b/1", None), ("clear", "b", None), ("pop", "s", 0)]
+            assert shown(delivered(feed)) == [("delete", "b/1", None), ("clear", "b", None), ("pop", "s", 0)]
         with self.feed(store, session="none") as feed:
             found = feed.next(0)
             assert found.changes == []
             version = found.version
         with self.feed(store, version) as feed:
-            assert told(feed) == []
+            assert delivered(feed) == []
 
     def test_what_did_not_happen_is_not_told(self, store: Store) -> None:
         store.write("n", [put("a", 1)])
@@ -203,7 +203,7 @@ class WatchContract:
             (one,) = messages = messages_of(1)
             store.write("n", [Append("s", messages)])
             store.write("n", [Append("s", (one,))])
-            assert shown(told(feed)) == [("append", "s", 1)]
+            assert shown(delivered(feed)) == [("append", "s", 1)]
 
     def test_what_expires_is_told_although_nobody_writes(self, store: Store) -> None:
         with self.feed(store, None) as feed:
@@ -252,12 +252,12 @@ class WatchContract:
         with self.feed(store, now + 1) as feed, pytest.raises(ChangesLost):
             feed.next(0)
         with self.feed(store, now - half // 2) as feed:
-            assert len(told(feed)) == half // 2
+            assert len(delivered(feed)) == half // 2
         with self.feed(store, None) as feed:
             assert feed.begin() == now
 
     def test_many_writers_and_somebody_who_copies(self, store: Store) -> None:
-        """Who watches from different places while others write ends up with what is stored."""
+        """Watchers from different versions end with an identical copy, while other clients write."""
         writers, writes = 4, 40
         with self.feed(store, None) as feed:
             feed.begin()
@@ -298,7 +298,7 @@ class WatchContract:
 
 
 def copies_of(store: Store) -> type[RuleBasedStateMachine]:
-    """Return a state machine that changes a store while one watches all the time and others come back now and then."""
+    """Return a state machine that changes a store while one watcher stays and others resume at times."""
     keys = st.sampled_from(["a", "a/1", "a/2", "b", "é", "k" * 400])
     sessions = st.sampled_from(["s", "t"])
 
@@ -357,8 +357,8 @@ def copies_of(store: Store) -> type[RuleBasedStateMachine]:
         @invariant()
         def same(self) -> None:
             self.steady.follow(self.feed)
-            gone = [key for key in self.steady.entries if store.read(self.namespace, GetEntry(key)) is None]
-            while gone and self.steady.entries.keys() & set(gone):  # which nobody has removed yet
+            expired = [key for key in self.steady.entries if store.read(self.namespace, GetEntry(key)) is None]
+            while expired and self.steady.entries.keys() & set(expired):  # not deleted yet
                 for change in self.feed.next(2).changes:
                     self.steady.make(change)
             self.steady.check(store, self.namespace)

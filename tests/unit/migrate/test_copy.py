@@ -310,7 +310,7 @@ def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
                 done.append(change(operation) if kinds.count(kind) == 7 and kinds[-1] is kind else operation)
             target.write(namespace, [operation for operation in done if operation is not None])
 
-    with pytest.raises(StoreError, match="does not hold what was written"):
+    with pytest.raises(StoreError, match="does not hold the data copied"):
         copy(source, Lying())
     assert len(kinds) == 40
 
@@ -332,7 +332,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
             target.write(namespace, operations)
             target.write(namespace, [theirs])
 
-    with pytest.raises(StoreError, match="does somebody else write there"):
+    with pytest.raises(StoreError, match="another client may be writing there"):
         copy(source, InUse())
     again = copy(source, target, replace=True)
     assert content(target, "n") == content(source, "n")
@@ -412,7 +412,7 @@ def test_killed_halfway_while_the_source_is_in_use(request, source, tmp_path, ki
     finally:
         done.set()
         writer.join()
-    entries, new = re.search(r"([\d,]+) entries and .* read, ([\d,]+) of them new", resumed.stdout).groups()
+    entries, new = re.search(r"([\d,]+) entries and .* checksums, ([\d,]+) of them new", resumed.stdout).groups()
     assert int(new.replace(",", "")) <= int(entries) + target.read("n", CountMessages("s7")) + 490 - there
     assert target.read("n", CountEntries("key/")) == 24
     copy(source, target, namespaces=["n"])
@@ -431,7 +431,7 @@ def test_the_command(tmp_path, postgres):
     assert not (tmp_path / "none.db").exists()
     done = botwire(str(tmp_path / "a.db"), postgres)
     assert done.returncode == 0, done.stderr
-    assert "1 entry and 0 messages as they were read, 1 of them new; SHA-256 " in done.stdout
+    assert "1 entry and 0 messages with matching checksums, 1 of them new; SHA-256 " in done.stdout
     assert Memory("n", postgres).get("k") == {"a": 1}
     Memory("n", postgres).set("other", 1)
     done = botwire(str(tmp_path / "a.db"), postgres)

@@ -223,7 +223,7 @@ def test_a_memory_without_an_embedder():
 
 def test_encrypted_memories_have_none():
     for cls in (Memory, AsyncMemory):
-        with pytest.raises(InvalidArgument, match="do not go together"):
+        with pytest.raises(InvalidArgument, match="cannot have an embedder"):
             cls("n", "sqlite:///:memory:", embedder=embedder, encryption_key=generate_key())
 
 

@@ -1,4 +1,4 @@
-// Sign in with a token, and see what it may do.
+// Sign in with a token, and show its permissions.
 
 import { token } from "./api.js";
 import { button, field, h, problem, time } from "./dom.js";
@@ -16,11 +16,11 @@ export class Access {
           again();
         },
       },
-      field("Token", secret, "It stays in this tab, and is gone when you close it."),
+      field("Token", secret, "The token is kept in this tab until you close it."),
       h(
         "div",
         { class: "row" },
-        h("button", { class: "primary" }, token.get() ? "Take this one instead" : "Sign in"),
+        h("button", { class: "primary" }, token.get() ? "Use this token" : "Sign in"),
         token.get() &&
           button("Sign out", () => {
             token.set("");
@@ -31,36 +31,36 @@ export class Access {
     this.element = h(
       "section",
       { class: "page narrow" },
-      h("h1", {}, token.get() ? "Signed in" : "Sign in"),
-      me.refusal ? problem(me.refusal) : told(me),
+      h("h1", {}, me.refusal && token.get() ? "Token not accepted" : token.get() ? "Signed in" : "Sign in"),
+      me.refusal ? problem(me.refusal) : tokenFacts(me),
       form,
-      h("p", { class: "muted" }, "An operator makes a token at the command line of the server:"),
+      h("p", { class: "muted" }, "To create an operator's token, run this on the server's machine. Add --db if the server was started with it."),
       h("pre", { tabindex: "0" }, "botwire token create --namespace '*' --can admin --expires 12h"),
     );
   }
 }
 
-function told(me) {
+function tokenFacts(me) {
   if (me.token) {
     const { name, id, namespaces, can, expires } = me.token;
     return h(
       "dl",
       { class: "facts" },
       fact("Token", name || id),
-      fact("For", me.operator ? "the whole server" : namespaces.join(", ")),
-      fact("May", can.join(", ")),
+      fact("Namespaces", me.operator ? "the whole server" : namespaces.join(", ")),
+      fact("Permissions", can.join(", ")),
       fact("Expires", expires ? time(expires / 1000) : "never"),
     );
   }
   if (token.get()) {
-    return h("p", {}, "This token is one of your own making: it counts in the namespaces that were claimed with it.");
+    return h("p", {}, "This is a self-generated token. It gives access to the namespaces that were claimed with it.");
   }
   return h(
     "p",
     {},
     me.mode === "open"
-      ? "This server is open: without a token you see the namespaces that nobody has claimed."
-      : "This server asks everybody for a token.",
+      ? "This server is open: without a token you can use every unclaimed namespace."
+      : "This server requires a token.",
   );
 }
 

@@ -1,4 +1,4 @@
-// The server's routes, with the caller's token. Names that a path cannot carry go into the query or the body.
+// The server's routes, with the caller's token. Names that are not safe in a path go into the query or the body.
 
 import { items, member } from "./json.js";
 
@@ -11,15 +11,15 @@ export const token = {
 
 export class Refused extends Error {
   constructor(status, document) {
-    const told = document.detail || document.title || `the server answered ${status}`;
-    super(told[0].toUpperCase() + told.slice(1));
+    const detail = document.detail || document.title || `the server answered ${status}`;
+    super(detail[0].toUpperCase() + detail.slice(1));
     this.status = status;
     this.code = String(document.type || "").replace("urn:botwire:error:", "");
-    this.title = { 401: "This needs a token.", 403: "Not allowed.", 409: "Changed meanwhile.", 429: "The quota is used up.", 507: "The quota is used up." }[status];
+    this.title = { 401: "Sign-in needed.", 403: "Not allowed.", 409: "Not saved: changed since you opened it.", 429: "Quota exceeded.", 507: "Quota exceeded." }[status];
   }
 }
 
-// Returns the answer as text, since its values are to be shown as they are.
+// Returns the answer as text, so that values are shown unchanged.
 export async function ask(method, path, { query = {}, body, signal } = {}) {
   return (await answer(method, path, { query, body, signal })).text();
 }
@@ -35,19 +35,19 @@ async function answer(method, path, { query, body, signal }) {
     response = await fetch(target, { method, headers, body, signal, cache: "no-store" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw Object.assign(new Error("It may be down, or the network is. Try again."), { title: "The server cannot be reached." });
+    throw Object.assign(new Error("The server or the network may be down. Try again."), { title: "The server cannot be reached." });
   }
   if (response.ok) return response;
   let document = {};
   try {
     document = await response.json();
   } catch {
-    // not from botwire; its status says enough
+    // not an answer of botwire; the status is enough
   }
   throw new Refused(response.status, document);
 }
 
-// The events of a namespace as pieces of text, which end where events do.
+// The events of a namespace as texts; each text ends with a complete event.
 export async function* follow(namespace, signal) {
   const response = await answer("GET", of("watch", namespace), { query: {}, signal });
   const decoder = new TextDecoder();
@@ -82,7 +82,7 @@ export const mint = async (asked) => JSON.parse(await ask("POST", "tokens", { bo
 export const plans = (signal) => get("plans", {}, signal);
 export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
 
-// An entry with the text of its value; nothing when there is none.
+// An entry with the text of its value, or undefined.
 export async function entry(namespace, key, signal) {
   const text = await ask("GET", of("memory", namespace), { query: { key }, signal });
   const [found] = JSON.parse(text).entries;
@@ -101,7 +101,7 @@ export async function write(namespace, ...operations) {
   return JSON.parse(await ask("POST", of("memory", namespace), { body })).results;
 }
 
-// Operations are texts, for the sake of the value in a put.
+// Operations are texts, so that the value of a put stays unchanged.
 export function put(key, value, options) {
   const rest = JSON.stringify({ op: "put", key, ...options });
   return `${rest.slice(0, -1)}, ${value}}`;

@@ -1,4 +1,4 @@
-// What administrators did. For operators.
+// The audit log. For operators.
 
 import { audit } from "./api.js";
 import { h, time } from "./dom.js";
@@ -18,7 +18,7 @@ export class Audit {
           h("div", { class: "row" }, h("strong", {}, act), by && h("span", {}, `by ${by}`), h("span", { class: "grow" }), h("small", { class: "muted" }, time(created_at))),
           h("small", { class: "muted" }, h("bdi", {}, Object.entries(facts).map(([name, value]) => `${name}: ${[value].flat().join(", ")}`).join(" · "))),
         ),
-      empty: "Nothing was done yet.",
+      empty: "No entries.",
       label: "Audit log",
     });
     this.element = h("section", { class: "page" }, h("h1", {}, "Audit"), h("div", { class: "panel flush" }, pager.element));

@@ -32,13 +32,13 @@ export function field(label, control, hint) {
 }
 let fields = 0;
 
-// Say something to those who listen instead of looking.
+// Announce a text to screen readers.
 export function say(text) {
   document.getElementById("said").textContent = text;
 }
 
 export function problem(error) {
-  return h("p", { class: "problem", role: "alert" }, h("strong", {}, error.title || "That did not work."), " ", error.message);
+  return h("p", { class: "problem", role: "alert" }, h("strong", {}, error.title || "The action failed."), " ", error.message);
 }
 
 export async function confirmed(question, action) {

@@ -1,11 +1,11 @@
-// One entry: seen, edited, removed. Nothing is written over a version that its editor has not seen.
+// Shows, edits and deletes one entry. Never overwrites a version that the user has not seen.
 
 import { entry, put, remove, write } from "./api.js";
 import { button, bytes, confirmed, download, field, h, problem, say, time } from "./dom.js";
 import { fault, pretty } from "./json.js";
 import { link } from "./routes.js";
 
-// What was typed and not saved, by namespace and key: it is there again when somebody comes back.
+// Unsaved texts by namespace and key, restored when the user returns.
 const drafts = new Map();
 
 export class Editor {
@@ -13,7 +13,7 @@ export class Editor {
     Object.assign(this, { namespace, key, written });
     this.closing = new AbortController();
     this.signal = AbortSignal.any([signal, this.closing.signal]);
-    this.place = JSON.stringify([namespace, key]);
+    this.draftKey = JSON.stringify([namespace, key]);
     this.body = h("div");
     this.element = h(
       "div",
@@ -35,7 +35,7 @@ export class Editor {
       if (error.name !== "AbortError") this.body.replaceChildren(problem(error));
       return;
     }
-    if (!this.base) this.body.replaceChildren(h("p", { class: "empty" }, "There is no such key, or not any more."));
+    if (!this.base) this.body.replaceChildren(h("p", { class: "empty" }, "This key does not exist."));
     else if (this.base.text === undefined) this.body.replaceChildren(this.facts(), this.binary());
     else this.body.replaceChildren(this.facts(), this.form());
   }
@@ -58,7 +58,7 @@ export class Editor {
     return h(
       "div",
       {},
-      h("p", {}, `${bytes(value.length)}, which are not JSON. They may be encrypted. They begin so:`),
+      h("p", {}, `Binary value, ${bytes(value.length)}. ${value.length > 256 ? "First 256 bytes" : "Content"}:`),
       h("pre", { tabindex: "0", class: "wrap" }, start),
       h(
         "div",
@@ -67,19 +67,19 @@ export class Editor {
         h("span", { class: "grow" }),
         button("Delete", () => this.remove(), { class: "danger" }),
       ),
-      (this.told = h("div")),
+      (this.status = h("div")),
     );
   }
 
   form() {
-    const draft = drafts.get(this.place);
+    const draft = drafts.get(this.draftKey);
     if (draft) this.base.version = draft.version;
     this.shown = pretty(this.base.text);
     this.text = h("textarea", { spellcheck: "false", autocomplete: "off", wrap: "soft", rows: rowsOf(this.shown), oninput: () => this.typed() });
     this.text.value = draft?.text ?? this.shown;
-    this.told = h("div");
+    this.status = h("div");
     this.save = h("button", { class: "primary" }, "Save");
-    this.lifetime = h("input", { type: "number", min: "0", step: "any", placeholder: "as before" });
+    this.lifetime = h("input", { type: "number", min: "0", step: "any", placeholder: "unchanged" });
     const form = h(
       "form",
       {
@@ -95,8 +95,8 @@ export class Editor {
         },
       },
       field("Value, as JSON", this.text),
-      field("Expires in, in seconds", this.lifetime, "Empty: as before. 0: never."),
-      this.told,
+      field("Time to live (seconds)", this.lifetime, "Leave empty to keep it; 0: never expires."),
+      this.status,
       h(
         "div",
         { class: "row" },
@@ -118,9 +118,9 @@ export class Editor {
     const wrong = fault(this.text.value);
     this.text.setAttribute("aria-invalid", String(wrong !== ""));
     this.save.disabled = wrong !== "";
-    this.told.replaceChildren(wrong ? h("p", { class: "problem" }, wrong) : "");
-    if (this.dirty) drafts.set(this.place, { text: this.text.value, version: this.base.version });
-    else drafts.delete(this.place);
+    this.status.replaceChildren(wrong ? h("p", { class: "problem" }, wrong) : "");
+    if (this.dirty) drafts.set(this.draftKey, { text: this.text.value, version: this.base.version });
+    else drafts.delete(this.draftKey);
   }
 
   format() {
@@ -133,13 +133,13 @@ export class Editor {
     this.save.disabled = true;
     try {
       await write(this.namespace, put(this.key, `"value": ${this.text.value}`, { if_version: this.base.version, ...this.expiry() }));
-      drafts.delete(this.place);
+      drafts.delete(this.draftKey);
       await this.load();
-      this.told.replaceChildren(h("p", { class: "good" }, "Saved."));
+      this.status.replaceChildren(h("p", { class: "good" }, "Saved."));
       say("Saved.");
       this.written();
     } catch (error) {
-      this.told.replaceChildren(...(error.code === "conflict" ? await this.conflict() : [problem(error)]));
+      this.status.replaceChildren(...(error.code === "conflict" ? await this.conflict() : [problem(error)]));
     }
     this.save.disabled = false;
   }
@@ -150,21 +150,21 @@ export class Editor {
     return Number(seconds) === 0 ? {} : { ttl: Number(seconds) };
   }
 
-  // Somebody else was faster: show both, and let it be decided with open eyes.
+  // Another client changed the key: show both values and let the user decide.
   async conflict() {
     const theirs = await entry(this.namespace, this.key, this.signal);
-    const text = !theirs ? "It was deleted." : theirs.text === undefined ? "These are bytes now." : pretty(theirs.text);
+    const text = !theirs ? "(deleted)" : theirs.text === undefined ? "(binary)" : pretty(theirs.text);
     return [
-      h("p", { class: "problem", role: "alert" }, h("strong", {}, "Changed meanwhile."), " Nothing was saved: somebody else has written this key since you opened it. Theirs is:"),
+      h("p", { class: "problem", role: "alert" }, h("strong", {}, "Not saved:"), " this key was changed after you opened it. Current value:"),
       h("pre", { tabindex: "0" }, text),
       h(
         "div",
         { class: "row" },
-        button("Take theirs", () => {
-          drafts.delete(this.place);
+        button("Use the current value", () => {
+          drafts.delete(this.draftKey);
           this.load();
         }),
-        button("Save mine over it", () => {
+        button("Overwrite with mine", () => {
           this.base.version = theirs ? theirs.version : 0;
           this.store();
         }, { class: "danger" }),
@@ -173,20 +173,20 @@ export class Editor {
   }
 
   async remove() {
-    if (!(await confirmed(`Delete the key ${this.key}?`, "Delete"))) return;
+    if (!(await confirmed(`Delete the key ${this.key} from ${this.namespace}?`, "Delete"))) return;
     try {
       await this.removeSeen();
-      drafts.delete(this.place);
+      drafts.delete(this.draftKey);
       this.written();
       location.hash = link(["n", this.namespace, "keys"]);
       say("Deleted.");
     } catch (error) {
-      this.told.replaceChildren(...(error.code === "conflict" ? await this.conflict() : [problem(error)]));
+      this.status.replaceChildren(...(error.code === "conflict" ? await this.conflict() : [problem(error)]));
     }
   }
 
-  // A delete has no condition of its own, so it comes with a put that has one. With a quota that is used up only the delete is
-  // allowed: then the version is looked at just before.
+  // A delete has no version check, so it is combined with a put that has one. If the quota is used up, only the delete is
+  // allowed; then the version is checked just before.
   async removeSeen() {
     const { text, value_base64, version } = this.base;
     const value = text === undefined ? `"value_base64": ${JSON.stringify(value_base64)}` : `"value": ${text}`;
@@ -200,7 +200,7 @@ export class Editor {
     }
   }
 
-  // Something was written in the namespace: show it, unless there is work here that would be lost.
+  // The namespace changed: show the new value, unless the user has unsaved changes.
   async changed() {
     if (this.base === undefined && !this.body.childElementCount) return;
     const now = await entry(this.namespace, this.key, this.signal).catch(() => this.base);
@@ -209,7 +209,7 @@ export class Editor {
       await this.load();
       say("The value has changed.");
     } else if (!this.element.querySelector(".notice")) {
-      this.told.append(h("p", { class: "notice", role: "status" }, "Somebody else has written this key since you opened it. When you save you will see both."));
+      this.status.append(h("p", { class: "notice", role: "status" }, "This key was changed after you opened it. Saving shows both values."));
     }
   }
 }
@@ -218,7 +218,7 @@ export class Creator {
   constructor({ namespace }) {
     this.key = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
     const text = h("textarea", { spellcheck: "false", rows: "8", required: true });
-    const told = h("div");
+    const status = h("div");
     const form = h(
       "form",
       {
@@ -226,21 +226,21 @@ export class Creator {
           event.preventDefault();
           const wrong = fault(text.value);
           if (wrong) {
-            told.replaceChildren(h("p", { class: "problem", role: "alert" }, wrong));
+            status.replaceChildren(h("p", { class: "problem", role: "alert" }, wrong));
             return;
           }
           try {
             await write(namespace, put(this.key.value, `"value": ${text.value}`, { if_version: 0 }));
             location.hash = link(["n", namespace, "keys", this.key.value]);
           } catch (error) {
-            const exists = Object.assign(new Error("Choose it in the list to change it."), { title: "There is such a key already." });
-            told.replaceChildren(problem(error.code === "conflict" ? exists : error));
+            const exists = Object.assign(new Error("Select it in the list to edit it."), { title: "This key already exists." });
+            status.replaceChildren(problem(error.code === "conflict" ? exists : error));
           }
         },
       },
       field("Key", this.key),
-      field("Value, as JSON", text, 'Such as {"theme": "dark"}, [1, 2], "text" or 42.'),
-      told,
+      field("Value, as JSON", text, 'For example {"theme": "dark"}, [1, 2], "text" or 42.'),
+      status,
       h("div", { class: "row" }, h("button", { class: "primary" }, "Create")),
     );
     this.element = h("div", { class: "entry" }, h("a", { class: "back", href: link(["n", namespace, "keys"]) }, "← Keys"), h("h2", {}, "New key"), form);

@@ -1,4 +1,4 @@
-// A namespace as a file of JSON Lines, as `botwire export` writes it, a page at a time.
+// Exports a namespace as JSON Lines, like `botwire export`, page by page.
 
 import { ask } from "./api.js";
 import { button, download, h, number, say } from "./dom.js";
@@ -10,8 +10,8 @@ export class Exporting {
   constructor(namespace, signal) {
     Object.assign(this, { namespace, signal });
     this.button = button("Export", () => this.run(), { class: "quiet" });
-    this.told = h("span", { class: "muted", role: "status" });
-    this.element = h("div", { class: "row exporting" }, this.told, this.button);
+    this.status = h("span", { class: "muted", role: "status" });
+    this.element = h("div", { class: "row exporting" }, this.status, this.button);
   }
 
   async run() {
@@ -20,20 +20,20 @@ export class Exporting {
     const parts = [];
     try {
       for await (const lines of this.lines()) {
-        parts.push(new Blob([lines.map((line) => `${line}\n`).join("")])); // which a browser may keep on disk
+        parts.push(new Blob([lines.map((line) => `${line}\n`).join("")])); // the browser may store it on disk
         this.count += lines.length;
-        this.told.textContent = `${number(this.count)} …`;
+        this.status.textContent = `${number(this.count)} …`;
       }
       download(parts, `${this.namespace}.jsonl`, "application/x-ndjson");
-      this.told.textContent = "";
-      say(`${number(this.count)} lines were exported.`);
+      this.status.textContent = "";
+      say(`${number(this.count)} lines exported.`);
     } catch (error) {
-      if (error.name !== "AbortError") this.told.textContent = error.message;
+      if (error.name !== "AbortError") this.status.textContent = error.message;
     }
     this.button.disabled = false;
   }
 
-  // The first line says what it is, the last one that it is whole.
+  // The first line names the format; the last line marks the end.
   async *lines() {
     const name = encodeURIComponent(this.namespace);
     yield [JSON.stringify({ format: "botwire", version: 1, namespace: this.namespace })];

@@ -1,4 +1,4 @@
-// A conversation of any length, of which a window is in the page: it grows where it is read, and is cut at its other end.
+// A conversation of any length. The page holds a window of it, which grows where the user scrolls and is cut at the other end.
 
 import { button, h, number, plural } from "./dom.js";
 
@@ -20,14 +20,14 @@ export class Feed {
       onscroll: () => this.scrolled(),
       onkeydown: (event) => this.key(event),
     });
-    this.slider = h("input", { type: "range", min: "1", "aria-label": "Place in the conversation", oninput: () => this.point(), onchange: () => this.jump() });
+    this.slider = h("input", { type: "range", min: "1", "aria-label": "Position in the conversation", oninput: () => this.point(), onchange: () => this.jump() });
     this.where = h("output", { class: "muted" });
     this.newest = button("Newest", () => this.open(), { class: "quiet" });
     this.bar = h("div", { class: "row seek", hidden: true }, button("Oldest", () => this.at(1), { class: "quiet" }), this.slider, this.newest, this.where);
     this.element = h("div", { class: "talking" }, this.scroller, this.bar);
   }
 
-  // Show the end, or the message that is asked for.
+  // Show the end, or the requested message.
   async open(seq = 0) {
     const last = await this.load({ last: PAGE });
     this.end(last.at(-1));
@@ -42,7 +42,7 @@ export class Feed {
     await this.fill();
   }
 
-  // Show a message from the middle, with some before and behind it.
+  // Show a message from the middle, with some before and after it.
   async at(seq) {
     const after = Math.max(0, seq - 1 - PAGE / 2);
     this.replace(await this.load({ after, limit: PAGE }));
@@ -50,7 +50,7 @@ export class Feed {
     await this.fill();
   }
 
-  // Something was written: look again at the last message that is known, and at what came behind it.
+  // The session changed: load the last shown message again, and the messages after it.
   async changed() {
     const [was, id] = [this.total, this.lastId];
     const found = await this.load({ after: Math.max(0, was - 1), limit: PAGE });
@@ -68,7 +68,7 @@ export class Feed {
     if (isAtEnd) this.append(fresh);
     if (follows) this.scroller.scrollTop = this.scroller.scrollHeight;
     else this.unseen += this.total - was;
-    this.tell();
+    this.showUnseen();
   }
 
   get atBottom() {
@@ -93,7 +93,7 @@ export class Feed {
     this.scroller.setAttribute("role", "group"); // a feed has articles
     this.append(messages);
     if (!messages.length) this.scroller.append(h("p", { class: "empty" }, "No messages."));
-    this.tell();
+    this.showUnseen();
   }
 
   made(messages, previous) {
@@ -115,19 +115,19 @@ export class Feed {
     const rows = this.made(messages, this.rows.at(-1)?.message);
     this.rows.push(...rows);
     this.scroller.append(...rows.map((row) => row.element));
-    const gone = this.rows.splice(0, Math.max(0, this.rows.length - MOST));
-    this.keepPlace(() => gone.forEach((row) => row.element.remove()));
+    const removed = this.rows.splice(0, Math.max(0, this.rows.length - MOST));
+    this.keepPosition(() => removed.forEach((row) => row.element.remove()));
   }
 
   prepend(messages) {
     const rows = this.made(messages, undefined);
-    this.keepPlace(() => this.scroller.prepend(...rows.map((row) => row.element)));
+    this.keepPosition(() => this.scroller.prepend(...rows.map((row) => row.element)));
     this.rows.unshift(...rows);
     this.rows.splice(MOST).forEach((row) => row.element.remove());
   }
 
-  // Change what is above without moving what is looked at. Not every browser does that by itself.
-  keepPlace(change) {
+  // Change rows above the view without moving the view. Some browsers do not do this themselves.
+  keepPosition(change) {
     const { scrollTop, scrollHeight } = this.scroller;
     change();
     this.scroller.scrollTop = scrollTop + this.scroller.scrollHeight - scrollHeight;
@@ -141,19 +141,19 @@ export class Feed {
     }
     if (this.atBottom && this.rows.at(-1)?.seq === this.total) {
       this.unseen = 0;
-      this.tell();
+      this.showUnseen();
     }
     this.fill();
   }
 
-  // Fetch what is about to be scrolled to.
+  // Load messages before the user scrolls to them.
   async fill() {
     if (this.filling || !this.rows.length) return;
     this.filling = true;
     try {
       for (let more = true; more; ) more = await this.step();
     } catch {
-      // asked again with the next scroll
+      // the next scroll tries again
     }
     this.filling = false;
   }
@@ -209,12 +209,12 @@ export class Feed {
     this.where.textContent = `${number(seq)} of ${number(this.total)}`;
   }
 
-  tell() {
+  showUnseen() {
     this.newest.textContent = this.unseen ? `↓ ${plural(this.unseen, "new message")}` : "Newest";
     this.newest.classList.toggle("primary", this.unseen > 0);
   }
 
-  // As the feed pattern of the ARIA Authoring Practices Guide has it.
+  // Keys of the feed pattern in the ARIA Authoring Practices Guide.
   key(event) {
     const step = { PageDown: 1, PageUp: -1 }[event.key];
     if (event.ctrlKey && (event.key === "End" || event.key === "Home")) {

@@ -1,4 +1,4 @@
-// JSON as text. Numbers and strings stay as they were written: JSON.parse would round 12345678901234567890.
+// JSON as text. Numbers and strings stay unchanged: JSON.parse would round 12345678901234567890.
 
 const SPACE = " \t\r\n";
 const MARKS = "[]{},:";
@@ -26,7 +26,7 @@ function endOfString(text, at) {
   return text.length;
 }
 
-// [name, text] of each member of the object, or item of the list, that a text is.
+// [name, text] of each member of an object, or item of a list.
 function* children(text) {
   let depth = 0;
   let name = null;
@@ -81,7 +81,7 @@ export function pretty(text) {
   return out;
 }
 
-// What keeps a text from being one JSON value, as a line for people; nothing if it is one.
+// Why a text is not valid JSON, as one line; empty if it is valid.
 export function fault(text) {
   try {
     JSON.parse(text);

@@ -1,4 +1,4 @@
-// The keys of a namespace, and the one that is being looked at.
+// The keys of a namespace, and the selected one.
 
 import { countKeys, keys } from "./api.js";
 import { button, field, h, plural } from "./dom.js";
@@ -7,7 +7,7 @@ import { Pager } from "./pager.js";
 import { link } from "./routes.js";
 
 const PAGE = 100;
-const COUNT = 3_000; // to count a million keys takes its time
+const COUNT = 3_000; // counting a million keys is slow
 
 export class Keys {
   constructor({ namespace, signal }) {
@@ -30,7 +30,7 @@ export class Keys {
       h(
         "section",
         { class: "master", "aria-label": "Keys" },
-        field("Keys that begin with", this.prefix),
+        field("Key prefix", this.prefix),
         h("div", { class: "row" }, this.count, h("span", { class: "grow" }), h("a", { class: "button", href: link(["n", namespace, "keys"], { new: "key" }) }, "New key")),
         this.pager.element,
       ),
@@ -51,7 +51,7 @@ export class Keys {
       return;
     }
     if (key === undefined) {
-      this.detail.replaceChildren(h("p", { class: "empty" }, "Choose a key to see its value."));
+      this.detail.replaceChildren(h("p", { class: "empty" }, "Select a key to see its value."));
       return;
     }
     this.editor = new Editor({ namespace: this.namespace, key, signal: this.signal, written: () => this.refresh() });
@@ -69,10 +69,10 @@ export class Keys {
     this.timer = setTimeout(() => this.refresh(true), 200);
   }
 
-  async refresh(anew = false) {
-    await (anew ? this.pager.restart() : this.pager.refresh());
+  async refresh(restart = false) {
+    await (restart ? this.pager.restart() : this.pager.refresh());
     if (this.key !== undefined) this.pager.mark(link(["n", this.namespace, "keys", this.key]));
-    if (anew) await this.recount();
+    if (restart) await this.recount();
     else this.counting ??= setTimeout(() => this.recount(), COUNT);
   }
 
@@ -82,7 +82,7 @@ export class Keys {
     try {
       this.count.textContent = plural(await countKeys(this.namespace, this.prefix.value, this.signal), "key");
     } catch {
-      this.count.textContent = ""; // the list says what is wrong
+      this.count.textContent = ""; // the list shows the error
     }
   }
 }

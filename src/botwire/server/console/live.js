@@ -1,5 +1,5 @@
-// What changes in a namespace while somebody looks at it: the server tells it by server-sent events. Where it cannot, because
-// a proxy keeps them or it has too many watchers, the namespace's usage tells that something was written.
+// Follows changes in a namespace with server-sent events. If they do not arrive, because a proxy buffers them or the server has
+// too many watchers, it polls the usage of the namespace.
 
 import { follow as stream, usage } from "./api.js";
 
@@ -17,8 +17,8 @@ export function follow(namespace, { signal, changed, state }) {
   let since = Date.now();
   let streams = true;
 
-  // Whether the server can be reached. A look that finds nothing new calls nobody.
-  async function look() {
+  // Poll the usage. Returns whether the server can be reached; calls changed() only if the usage changed.
+  async function poll() {
     try {
       const now = await usage(namespace, signal);
       state("live");
@@ -34,24 +34,24 @@ export function follow(namespace, { signal, changed, state }) {
     }
   }
 
-  // Returns when the events end; whether there were any.
+  // Returns when the events end: true if there were any.
   async function listen() {
     const hidden = new AbortController();
-    const hide = () => document.hidden && hidden.abort(); // a browser has few connections for a server
+    const hide = () => document.hidden && hidden.abort(); // browsers limit the connections to a server
     document.addEventListener("visibilitychange", hide, { signal });
-    let told = false;
+    let received = false;
     try {
       for await (const text of stream(namespace, AbortSignal.any([signal, hidden.signal]))) {
-        told = true;
-        if (!/^data:/m.test(text)) continue; // it only says that it is there
+        received = true;
+        if (!/^data:/m.test(text)) continue; // a keep-alive
         await sleep(PAUSE);
-        if (!(await look())) break;
+        if (!(await poll())) break;
       }
     } catch (error) {
-      streams = error.status !== 404; // the next look says whether the server is there
+      streams = error.status !== 404; // the next poll checks the server
     }
     document.removeEventListener("visibilitychange", hide);
-    return told || hidden.signal.aborted;
+    return received || hidden.signal.aborted;
   }
 
   function shown() {
@@ -64,7 +64,7 @@ export function follow(namespace, { signal, changed, state }) {
   async function run() {
     while (!signal.aborted) {
       await shown();
-      const isThere = await look();
+      const isThere = await poll();
       if (isThere && streams && (await listen())) await sleep(PAUSE);
       else await sleep(isThere ? (Date.now() - since > QUIET ? LATER : SOON) : AGAIN);
     }

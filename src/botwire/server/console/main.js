@@ -1,4 +1,4 @@
-// Starts the console and shows the view that the address names.
+// Starts the console and shows the view in the address.
 
 import { Access } from "./access.js";
 import { token, whoami } from "./api.js";
@@ -32,7 +32,7 @@ async function signIn() {
   return me;
 }
 
-// A token in the address, as in #token=bw_…, is taken out of it at once, so that it is in no history and no bookmark.
+// Removes a token from the address (#token=bw_…) at once, so it is in no history or bookmark.
 function takeToken() {
   const given = /^#token=(.+)$/.exec(location.hash);
   if (!given) return;
@@ -71,10 +71,10 @@ function refused(error) {
 }
 
 function nowhere() {
-  return { element: h("section", { class: "page" }, h("h1", {}, "There is no such page"), h("a", { href: "#/" }, "To the namespaces")) };
+  return { element: h("section", { class: "page" }, h("h1", {}, "Page not found"), h("a", { href: "#/" }, "Namespaces")) };
 }
 
-// Who comes by the keyboard goes on where the new page begins.
+// Moves the keyboard focus to the start of a new page.
 async function arrive() {
   const before = current.key;
   await show();
@@ -83,7 +83,7 @@ async function arrive() {
 
 setUpTheme(document.getElementById("theme"));
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // addresses with a # are views here
+  event.preventDefault(); // addresses with # are views
   main.focus();
 });
 addEventListener("hashchange", arrive);

@@ -1,9 +1,9 @@
-// A message as a bubble, whichever framework wrote it: LangChain, OpenAI, Anthropic, LlamaIndex, Pydantic AI, AutoGen, or none.
+// A message as a bubble, from LangChain, OpenAI, Anthropic, LlamaIndex, Pydantic AI, AutoGen, or no framework.
 
 import { button, dayOf, h, number, time } from "./dom.js";
 import { pretty } from "./json.js";
 
-const LONG = 8_000; // characters of a text that are shown at first
+const LONG = 8_000; // characters shown at first
 
 const ROLES = {
   user: ["user", "human", "usermessage", "request"],
@@ -59,7 +59,7 @@ function partsOf(block) {
   return [{ kind: "data", text: written(block) }];
 }
 
-// What a message says, to whom it belongs, and in which parts.
+// The role, name and parts of a message.
 export function shape(data) {
   if (typeof data === "string") return { role: "other", parts: text(data) };
   if (!isObject(data)) return { role: "other", parts: [{ kind: "data", text: written(data) }] };
@@ -136,7 +136,7 @@ function block(kind, content) {
   return h("div", {}, element, more);
 }
 
-// Made when it is opened for the first time: most never are.
+// Created when first opened, because most are never opened.
 function folded(summary, make, kind, isOpen = false) {
   const details = h("details", { class: kind, open: isOpen }, h("summary", {}, summary));
   if (isOpen) details.append(make());

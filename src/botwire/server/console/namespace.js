@@ -1,4 +1,4 @@
-// One namespace: its tabs, and what changes in it while somebody looks.
+// One namespace: its tabs, updated live.
 
 import { Exporting } from "./export.js";
 import { h } from "./dom.js";
@@ -58,7 +58,7 @@ export class Namespace {
     const focused = document.activeElement;
     const isDeep = this.element.classList.toggle("deep", item !== undefined || query.has("new"));
     await this.view.show?.(item, query);
-    // On a phone a list and what is chosen in it take turns: who was in the one goes on in the other.
+    // On a phone, either the list or the selected item is shown: move the focus along.
     const hasMoved = ![focused, document.body].includes(document.activeElement);
     if (focused !== document.body && focused.isConnected && !focused.checkVisibility() && !hasMoved) {
       this.place.querySelector(isDeep ? ".back" : ".list a")?.focus();

@@ -1,4 +1,4 @@
-// The namespaces that the token allows to see, those seen before, and any by its name.
+// The namespaces of the token, recently opened ones, and any by its name.
 
 import { namespaces } from "./api.js";
 import { field, h } from "./dom.js";
@@ -9,8 +9,8 @@ const KEPT = "botwire.namespaces";
 const MOST = 12;
 
 export function remember(name) {
-  const known = recent().filter((other) => other !== name);
-  localStorage.setItem(KEPT, JSON.stringify([name, ...known].slice(0, MOST)));
+  const others = recent().filter((other) => other !== name);
+  localStorage.setItem(KEPT, JSON.stringify([name, ...others].slice(0, MOST)));
 }
 
 function recent() {
@@ -45,10 +45,10 @@ export class Namespaces {
       open,
       me.operator && h("h2", {}, "On this server"),
       me.operator && this.everything(signal),
-      exact.length > 0 && listed("Your token is for", exact),
-      !me.operator && patterns.length > 0 && h("p", { class: "muted" }, `Your token is for every namespace like ${patterns.join(", ")}.`),
-      !me.operator && listed("Opened here before", recent().filter((item) => !exact.includes(item))),
-      !me.operator && h("p", { class: "muted" }, "An operator sees the list of all of them: ", h("a", { href: link(["access"]) }, "sign in as one"), "."),
+      exact.length > 0 && listed("Namespaces of your token", exact),
+      !me.operator && patterns.length > 0 && h("p", { class: "muted" }, `Your token gives access to every namespace that matches ${patterns.join(", ")}.`),
+      !me.operator && listed("Recently opened", recent().filter((item) => !exact.includes(item))),
+      !me.operator && h("p", { class: "muted" }, "To list all namespaces, ", h("a", { href: link(["access"]) }, "sign in with an admin token"), "."),
     );
   }
 
@@ -59,7 +59,7 @@ export class Namespaces {
         return { rows: page.namespaces, next: page.next };
       },
       render: row,
-      empty: "None yet. One is there from its first write on.",
+      empty: "No namespaces yet. The first write creates one.",
       label: "Namespaces",
     });
     pager.refresh();

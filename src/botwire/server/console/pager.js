@@ -1,4 +1,4 @@
-// A list in pages. The server only knows how to go on; how to go back is remembered here.
+// A list in pages. The server gives the next cursor; the previous ones are kept here.
 
 import { button, h, problem } from "./dom.js";
 
@@ -39,7 +39,7 @@ export class Pager {
       if (error.name !== "AbortError") this.list.replaceChildren(h("li", {}, problem(error)));
       return;
     }
-    if (this.asked !== asked) return; // a later question was answered first
+    if (this.asked !== asked) return; // a later request was answered first
     const focused = this.list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     this.next = page.next;
     this.list.replaceChildren(...page.rows.map((row) => h("li", {}, this.render(row))));
@@ -51,7 +51,7 @@ export class Pager {
     this.where.textContent = `Page ${this.cursors.length}`;
   }
 
-  // Say which row is shown beside the list.
+  // Mark the selected row.
   mark(href) {
     for (const item of this.list.querySelectorAll("a")) {
       if (item.getAttribute("href") === href) item.setAttribute("aria-current", "true");

@@ -1,4 +1,4 @@
-// Plans: what each allows, and which namespace is on which. For operators.
+// Plans and their limits, and assigning them to namespaces. For operators.
 
 import { plans, setPlan } from "./api.js";
 import { bytes, field, h, number, problem, say } from "./dom.js";
@@ -7,7 +7,7 @@ export class Plans {
   constructor({ signal }) {
     this.table = h("tbody");
     this.select = h("select");
-    this.told = h("div");
+    this.status = h("div");
     const name = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
     const form = h(
       "form",
@@ -17,18 +17,18 @@ export class Plans {
           event.preventDefault();
           try {
             await setPlan(name.value, this.select.value || null);
-            const text = `${name.value} is on ${this.select.value ? `the plan ${this.select.value}` : "the default plan"} now.`;
-            this.told.replaceChildren(h("p", { class: "good" }, text));
+            const text = `${name.value} now has ${this.select.value ? `the plan ${this.select.value}` : "the default plan"}.`;
+            this.status.replaceChildren(h("p", { class: "good" }, text));
             say(text);
           } catch (error) {
-            this.told.replaceChildren(problem(error));
+            this.status.replaceChildren(problem(error));
           }
         },
       },
-      h("h2", {}, "Put a namespace on a plan"),
+      h("h2", {}, "Assign a plan"),
       field("Namespace", name),
       field("Plan", this.select),
-      h("button", { class: "primary" }, "Put it there"),
+      h("button", { class: "primary" }, "Assign"),
     );
     const head = ["Plan", "Writes a day", "Stored"].map((text) => h("th", { scope: "col" }, text));
     this.element = h(
@@ -37,28 +37,28 @@ export class Plans {
       h("h1", {}, "Plans"),
       h("div", { class: "panel" }, h("table", {}, h("thead", {}, h("tr", {}, head)), this.table)),
       form,
-      this.told,
+      this.status,
     );
     this.load(signal);
   }
 
   async load(signal) {
     try {
-      const { plans: known, default: usual } = await plans(signal);
+      const { plans: all, default: usual } = await plans(signal);
       this.table.replaceChildren(
-        ...Object.entries(known).map(([name, plan]) =>
+        ...Object.entries(all).map(([name, plan]) =>
           h(
             "tr",
             {},
-            h("th", { scope: "row" }, name, name === usual && h("small", { class: "muted" }, " the default")),
+            h("th", { scope: "row" }, name, name === usual && h("small", { class: "muted" }, " (default)")),
             h("td", {}, plan.writes_per_day == null ? "no limit" : number(plan.writes_per_day)),
             h("td", {}, plan.max_bytes == null ? "no limit" : bytes(plan.max_bytes)),
           ),
         ),
       );
-      this.select.replaceChildren(...Object.keys(known).map((name) => h("option", { value: name }, name)), h("option", { value: "" }, `the default, whichever it is`));
+      this.select.replaceChildren(...Object.keys(all).map((name) => h("option", { value: name }, name)), h("option", { value: "" }, `default (${usual})`));
     } catch (error) {
-      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+      if (error.name !== "AbortError") this.status.replaceChildren(problem(error));
     }
   }
 }

@@ -1,4 +1,4 @@
-// Figures over time, as a line, with the limit that they must not pass.
+// A line chart of values over time, with the limit.
 
 import { h, svg, time } from "./dom.js";
 
@@ -13,7 +13,7 @@ export function plot({ title, points, limit, show }) {
   const [begin, end] = [points[0].at, points.at(-1).at];
   const x = (at) => LEFT + (end === begin ? 1 : (at - begin) / (end - begin)) * (WIDTH - LEFT - RIGHT);
   const y = (value) => HEIGHT - BOTTOM - (value / most) * (HEIGHT - TOP - BOTTOM);
-  // What was counted holds until it is counted anew.
+  // A value holds until the next one.
   const steps = points.map(({ at, value }, index) => `${index ? `H${x(at).toFixed(1)}` : `M${x(at).toFixed(1)},${y(value).toFixed(1)}`}V${y(value).toFixed(1)}`);
   const line = steps.join("");
   const now = points.at(-1);
@@ -27,8 +27,8 @@ export function plot({ title, points, limit, show }) {
     parts.push(svg("line", { class: "limit", x1: LEFT, x2: WIDTH - RIGHT, y1: y(limit), y2: y(limit) }));
     parts.push(svg("text", { class: "limit-name", x: LEFT, y: y(limit) - 6 }, `limit ${show(limit)}`));
   }
-  const told = `${title}: ${show(now.value)} now${limit == null ? ", no limit" : ` of ${show(limit)}`}; between ${show(Math.min(...values))} and ${show(Math.max(...values))} in the time shown.`;
+  const summary = `${title}: ${show(now.value)} now${limit == null ? ", no limit" : ` of ${show(limit)}`}; between ${show(Math.min(...values))} and ${show(Math.max(...values))} in this period.`;
   const format = end - begin < DAY ? "clock" : "both";
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": told, class: "plot" }, parts);
+  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": summary, class: "plot" }, parts);
   return h("figure", {}, picture, h("figcaption", { class: "row muted" }, time(begin, format), h("span", { class: "grow" }), end > begin && time(end, format)));
 }

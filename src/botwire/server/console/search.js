@@ -1,4 +1,4 @@
-// Find what was said.
+// Search messages and keys.
 
 import { search } from "./api.js";
 import { field, h, plural, problem, time } from "./dom.js";
@@ -46,7 +46,7 @@ export class Search {
     try {
       const { hits } = await search(this.namespace, { q: this.words.value, kind: this.kind.value, by: this.by.value, limit: MOST, neighbours: 0 }, this.signal);
       this.found.replaceChildren(
-        h("p", { class: "muted", role: "status" }, hits.length ? plural(hits.length, "hit") + (hits.length === MOST ? " at least" : "") : "Nothing was found."),
+        h("p", { class: "muted", role: "status" }, hits.length ? plural(hits.length, "hit") + (hits.length === MOST ? " or more" : "") : "No results."),
         h("ol", { class: "hits" }, hits.map((hit) => h("li", {}, this.hit(hit)))),
       );
     } catch (error) {
@@ -66,7 +66,7 @@ export class Search {
     );
   }
 
-  // The words that were asked for, by their beginnings, since the search compares stems.
+  // Highlights the words of the query by their beginnings, because the search compares stems.
   marked(snippet) {
     const words = new Set(this.words.value.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) || []);
     return snippet.split(/([\p{L}\p{N}]+)/u).map((piece) => {

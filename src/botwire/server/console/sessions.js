@@ -1,4 +1,4 @@
-// The sessions of a namespace, and the conversation that is being followed.
+// The sessions of a namespace, and the open conversation.
 
 import { forget, messages, sessions, write } from "./api.js";
 import { button, confirmed, h, number, plural, problem, say, time } from "./dom.js";
@@ -38,7 +38,7 @@ export class Sessions {
     this.feed = null;
     this.mark();
     if (session === undefined) {
-      this.detail.replaceChildren(h("p", { class: "empty" }, "Choose a session to read it."));
+      this.detail.replaceChildren(h("p", { class: "empty" }, "Select a session to read it."));
       return;
     }
     const feed = new Feed({
@@ -57,7 +57,7 @@ export class Sessions {
         h("h2", {}, h("bdi", {}, session)),
         count,
         h("span", { class: "grow" }),
-        button("Forget", () => this.forget(session), { class: "danger" }),
+        button("Delete", () => this.forget(session), { class: "danger" }),
       ),
       feed.element,
     );
@@ -70,11 +70,11 @@ export class Sessions {
 
   async forget(session) {
     const count = number(this.feed.total);
-    if (!(await confirmed(`Forget the session ${session} with its ${count} messages? They are gone for good.`, "Forget"))) return;
+    if (!(await confirmed(`Delete the session ${session} of ${this.namespace} with its ${count} messages? This cannot be undone.`, "Delete"))) return;
     try {
       await write(this.namespace, forget(session));
       location.hash = link(["n", this.namespace, "sessions"]);
-      say("Forgotten.");
+      say("Deleted.");
       await this.refresh();
     } catch (error) {
       this.detail.append(problem(error));
@@ -83,7 +83,7 @@ export class Sessions {
 
   changed() {
     this.refresh();
-    this.feed?.changed().catch(() => {}); // the state of the line is shown above
+    this.feed?.changed().catch(() => {}); // the connection state is shown above
   }
 
   async refresh() {

@@ -1,4 +1,4 @@
-// Dark, light, or as the system is.
+// Dark, light, or the setting of the system.
 
 const KEPT = "botwire.theme";
 const NEXT = { auto: "light", light: "dark", dark: "auto" };

@@ -1,16 +1,16 @@
-// Tokens: those that the caller administers, new ones, and their end.
+// Lists, creates and revokes tokens.
 
 import { mint, revoke, tokens } from "./api.js";
 import { button, confirmed, field, h, problem, say, time } from "./dom.js";
 
-const SCOPES = { read: "Read", write: "Write", admin: "Admin: both, and mint and revoke tokens" };
+const SCOPES = { read: "Read", write: "Write", admin: "Admin: read, write, create and revoke tokens" };
 const EXPIRIES = { "": "Never", 3600: "In an hour", 86400: "In a day", 2592000: "In 30 days", 7776000: "In 90 days", 31536000: "In a year" };
 
 export class Tokens {
   constructor({ me, signal }) {
     Object.assign(this, { me, signal });
     this.list = h("div", { class: "cards" });
-    this.told = h("div");
+    this.status = h("div");
     this.all = h("input", { type: "checkbox", onchange: () => this.refresh() });
     this.all.id = "all-tokens";
     const mayMint = me.token?.can.includes("admin");
@@ -19,8 +19,8 @@ export class Tokens {
       { class: "page" },
       h("h1", {}, "Tokens"),
       mayMint && this.form(),
-      this.told,
-      h("div", { class: "row" }, h("h2", {}, "There are"), h("span", { class: "grow" }), h("span", { class: "choice" }, this.all, h("label", { for: this.all.id }, "Also those that are of no use any more"))),
+      this.status,
+      h("div", { class: "row" }, h("h2", {}, "Active tokens"), h("span", { class: "grow" }), h("span", { class: "choice" }, this.all, h("label", { for: this.all.id }, "Show expired and revoked"))),
       this.list,
     );
     this.refresh();
@@ -43,19 +43,19 @@ export class Tokens {
               can: scopes.filter(([box]) => box.checked).map(([box]) => box.value),
               expires_in: expires.value ? Number(expires.value) : null,
             });
-            this.told.replaceChildren(minted(made.secret));
+            this.status.replaceChildren(minted(made.secret));
             event.target.reset();
             await this.refresh();
           } catch (error) {
-            this.told.replaceChildren(problem(error));
+            this.status.replaceChildren(problem(error));
           }
         },
       },
-      field("What it is for", name),
-      field("Namespaces", places, "With commas between. support-* is every namespace that begins so, * every one."),
-      h("fieldset", {}, h("legend", {}, "It may"), scopes.map((pair) => h("div", { class: "row" }, pair))),
+      field("Name", name),
+      field("Namespaces", places, "Comma-separated. support-* matches every namespace with this prefix, * every namespace."),
+      h("fieldset", {}, h("legend", {}, "Permissions"), scopes.map((pair) => h("div", { class: "row" }, pair))),
       field("Expires", expires),
-      h("button", { class: "primary" }, "Make the token"),
+      h("button", { class: "primary" }, "Create token"),
     );
     return h("details", { class: "panel" }, h("summary", {}, "New token"), form);
   }
@@ -72,7 +72,7 @@ export class Tokens {
     const live = (token) => !token.revoked && (!token.expires || token.expires > now);
     const shown = this.all.checked ? found : found.filter(live);
     this.list.replaceChildren(...shown.map((token) => this.card(token, live(token))));
-    if (!shown.length) this.list.append(h("p", { class: "empty" }, "None."));
+    if (!shown.length) this.list.append(h("p", { class: "empty" }, "No tokens."));
   }
 
   card(token, isLive) {
@@ -83,19 +83,19 @@ export class Tokens {
       { class: "panel token", "data-live": String(isLive) },
       h("div", { class: "row" }, h("h3", {}, claim ? "Claim" : h("bdi", {}, name || id)), h("span", { class: "grow" }), isLive && button("Revoke", () => this.revoke(token), { class: "danger" })),
       h("p", {}, h("code", {}, h("bdi", {}, namespaces.join(", "))), ": ", can.join(", ")),
-      h("small", { class: "muted" }, `${id}. Made `, time(created / 1000), by && ` by ${by}`, ". ", end, "."),
+      h("small", { class: "muted" }, `${id}. Created `, time(created / 1000), by && ` by ${by}`, ". ", end, "."),
     );
   }
 
   async revoke({ id, name, namespaces, claim }) {
-    if (!(await confirmed(`Revoke ${name || id} and every token that it made? They are good for nothing from then on.`, "Revoke"))) return;
+    if (!(await confirmed(`Revoke ${name || id} and every token created with it? This takes effect at once.`, "Revoke"))) return;
     try {
       await revoke(id, claim ? namespaces[0] : null);
-      this.told.replaceChildren();
+      this.status.replaceChildren();
       say("Revoked.");
       await this.refresh();
     } catch (error) {
-      this.told.replaceChildren(problem(error));
+      this.status.replaceChildren(problem(error));
     }
   }
 }
@@ -105,7 +105,7 @@ function minted(secret) {
   return h(
     "div",
     { class: "panel notice", role: "status" },
-    field("The token. It is shown this once: only its hash is kept.", shown),
+    field("The new token. It is shown only once: the server stores only its hash.", shown),
     button("Copy", async (event) => {
       shown.select();
       await navigator.clipboard?.writeText(secret);

@@ -1,4 +1,4 @@
-// What a namespace uses and what its plan allows, now and over time.
+// Usage of a namespace and the limits of its plan, now and over time.
 
 import { plans, setPlan, usage, usageHistory } from "./api.js";
 import { bytes, field, h, number, problem, say, time } from "./dom.js";
@@ -13,21 +13,21 @@ export class UsageView {
     this.meters = h("div", { class: "cards" });
     this.plots = h("div", { class: "cards" });
     this.samples = [];
-    this.span = h("select", { "aria-label": "Time shown", onchange: () => this.look() }, Object.entries(SPANS).map(([days, name]) => h("option", { value: days }, name)));
+    this.span = h("select", { "aria-label": "Time shown", onchange: () => this.loadHistory() }, Object.entries(SPANS).map(([days, name]) => h("option", { value: days }, name)));
     this.span.value = "7";
     this.plan = h("div");
-    this.told = h("div");
-    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.told, h("div", { class: "row" }, h("h2", { class: "grow" }, "Over time"), h("div", {}, this.span)), this.plots);
-    this.look();
+    this.status = h("div");
+    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.status, h("div", { class: "row" }, h("h2", { class: "grow" }, "Over time"), h("div", {}, this.span)), this.plots);
+    this.loadHistory();
     if (known) this.changed(known);
-    else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.told.replaceChildren(problem(error)));
+    else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.status.replaceChildren(problem(error)));
     if (me.operator) this.offerPlans();
   }
 
   changed(usage) {
     this.usage = usage;
     this.meters.replaceChildren(
-      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Counts anew ", time(usage.resets_at))),
+      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Resets ", time(usage.resets_at))),
       meter("Stored", usage.bytes, usage.max_bytes, bytes, h("small", { class: "muted" }, "Plan: ", h("bdi", {}, usage.plan))),
     );
     if (this.select) this.select.value = usage.plan;
@@ -36,20 +36,20 @@ export class UsageView {
     this.draw();
   }
 
-  async look() {
+  async loadHistory() {
     try {
       const history = await usageHistory(this.namespace, this.span.value, this.signal);
       this.samples = history.map(({ at, writes_today, bytes: held }) => ({ at: Date.parse(at), writes: writes_today, bytes: held }));
       this.draw();
     } catch (error) {
-      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+      if (error.name !== "AbortError") this.status.replaceChildren(problem(error));
     }
   }
 
   draw() {
     if (!this.usage || !this.samples.length) return;
     this.plots.replaceChildren(
-      graph("Writes today", this.samples.flatMap(anew), "writes", this.usage.writes_per_day, number),
+      graph("Writes today", this.samples.flatMap(withReset), "writes", this.usage.writes_per_day, number),
       graph("Stored", this.samples, "bytes", this.usage.max_bytes, bytes),
     );
   }
@@ -61,7 +61,7 @@ export class UsageView {
       if (this.usage) this.select.value = this.usage.plan;
       this.plan.replaceChildren(h("div", { class: "panel" }, field("Plan of this namespace", this.select)));
     } catch (error) {
-      if (error.name !== "AbortError") this.told.replaceChildren(problem(error));
+      if (error.name !== "AbortError") this.status.replaceChildren(problem(error));
     }
   }
 
@@ -69,16 +69,16 @@ export class UsageView {
     try {
       await setPlan(this.namespace, this.select.value);
       this.changed(await usage(this.namespace, this.signal));
-      this.told.replaceChildren();
-      say(`The plan is ${this.select.value} now.`);
+      this.status.replaceChildren();
+      say(`The plan is now ${this.select.value}.`);
     } catch (error) {
-      this.told.replaceChildren(problem(error));
+      this.status.replaceChildren(problem(error));
     }
   }
 }
 
-// Writes are counted anew with each UTC day.
-function anew(sample, index, samples) {
+// The count of writes resets with each UTC day.
+function withReset(sample, index, samples) {
   const midnight = Math.floor(sample.at / DAY) * DAY;
   return index && samples[index - 1].at < midnight ? [{ at: midnight, writes: 0 }, sample] : [sample];
 }
@@ -86,7 +86,7 @@ function anew(sample, index, samples) {
 function meter(title, used, limit, show, more) {
   const share = limit ? used / limit : limit === 0 ? 1 : 0;
   const state = share >= 1 ? "full" : share >= 0.8 ? "near" : "fine";
-  const words = { full: "Full: writes are refused.", near: "Nearly full.", fine: "" }[state];
+  const words = { full: "Limit reached: writes are refused.", near: "Nearly at the limit.", fine: "" }[state];
   const id = `meter-${title.replace(/\W/g, "")}`;
   const bar = h("progress", { max: "1", value: String(Math.min(share, 1)), "aria-labelledby": id });
   return h(

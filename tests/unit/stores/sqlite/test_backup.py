@@ -363,10 +363,10 @@ def test_a_damaged_page_is_found(db):
 def test_the_commands(tmp_path, db):
     done = botwire("backup", tmp_path / "copy.db", "--db", db)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert done.stdout.endswith("bytes and is whole\n")
+    assert done.stdout.endswith("bytes, checked\n")
     done = botwire("check", "--db", tmp_path / "copy.db")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "is whole: 1 namespace, 2,001 entries, 3 sessions and 300 messages in " in done.stdout
+    assert "has no damage: 1 namespace, 2,001 entries, 3 sessions and 300 messages in " in done.stdout
     done = botwire("restore", tmp_path / "copy.db", "--db", db)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"botwire: {db} holds 1 namespace: add --force to replace all of it\n"
