@@ -39,9 +39,10 @@ class AsyncTransport:
         data = self.origin.encode(request)
         reference = self._pools.get(asyncio.get_running_loop())
         pool = (reference and reference()) or await self._open_pool()
-        wire: _Wire | None = None
+        has_permit = False
         try:
             async with asyncio.timeout(deadline.left()), pool.permits:
+                has_permit = True
                 if self._closed:
                     raise StoreError(CLOSED)
                 # A kept connection may just be closed by the server. Then nobody knows whether the request arrived.
@@ -56,9 +57,9 @@ class AsyncTransport:
                 else:
                     wire.close()
         except TimeoutError:
-            if wire is None and pool.permits.locked():
-                raise TimeoutError(ALL_IN_USE) from None
-            raise
+            if has_permit:
+                raise
+            raise TimeoutError(ALL_IN_USE) from None
         return response
 
     def close(self) -> None:

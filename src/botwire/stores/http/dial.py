@@ -7,7 +7,7 @@ import socket
 import ssl
 
 from ...deadline import Deadline
-from .addresses import look_up
+from .addresses import addresses_of, addresses_of_async
 from .messages import ConnectionFailed
 from .origin import Origin
 from .race import first_of, first_of_async
@@ -25,7 +25,7 @@ def connect(origin: Origin, deadline: Deadline) -> socket.socket:
         TimeoutError: the deadline has passed.
     """
     try:
-        connection = first_of(look_up(origin).result(seconds_left(deadline)), deadline)
+        connection = first_of(addresses_of(origin, deadline), deadline)
     except OSError as error:
         if is_deadline(error):
             raise
@@ -53,7 +53,7 @@ async def connect_async(origin: Origin) -> socket.socket:
     """
     loop = asyncio.get_running_loop()
     try:
-        connection = await first_of_async(await asyncio.wrap_future(look_up(origin)))
+        connection = await first_of_async(await addresses_of_async(origin))
     except OSError as error:
         raise _cannot_connect(origin, error) from error
     try:

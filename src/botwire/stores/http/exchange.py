@@ -35,6 +35,11 @@ class Exchange:
             return self._ended()
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            # The parser wraps what its callbacks raise, also the KeyboardInterrupt that strikes there. And it keeps the error,
+            # whose traceback leads back here: without this, all that the frames hold would wait for the garbage collector.
+            del self._parser
+            raise error.__context__ or error from None
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             raise self._origin.failed(f"the answer is not HTTP ({error})") from error
         if self._length > MAX_RESPONSE_BYTES:

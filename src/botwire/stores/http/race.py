@@ -121,6 +121,7 @@ async def _connect_to(address: Address) -> socket.socket:
 
 
 def _all_failed(failures: Sequence[tuple[Address, OSError]]) -> OSError:
-    if len(failures) == 1:
-        return failures[0][1]
-    return OSError("; ".join(f"{address.sockaddr[0]}: {error.strerror or error}" for address, error in failures))
+    reasons = [(address.sockaddr[0], os.strerror(error.errno or errno.EIO)) for address, error in failures]
+    if len(reasons) == 1:
+        return OSError(reasons[0][1])
+    return OSError("; ".join(f"{host}: {reason}" for host, reason in reasons))

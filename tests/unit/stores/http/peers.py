@@ -88,7 +88,10 @@ class Peer(Listener):
                     return
                 self.requests.append(request)
                 time.sleep(self.pause)
-                for piece in (self.answer or self.answers.pop(0)).split(b"|"):
+                answer = self.answer or self.answers.pop(0)
+                if not answer:
+                    return  # the answer is lost
+                for piece in answer.split(b"|"):
                     connection.sendall(piece)
                     time.sleep(0 if self.answer else 0.01)
 
