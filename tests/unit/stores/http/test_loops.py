@@ -54,20 +54,16 @@ def test_a_watch_that_is_used_on_a_second_loop(shared_server):
     memory = AsyncMemory("second", shared_server.url)
     watch = memory.watch(wait=10)
 
-    async def use(value):
+    async def use(watch, value):
         await memory.set("k", value)
         return (await anext(watch)).value
 
-    async def begin():
-        await watch.__aenter__()
-
-    asyncio.run(begin())
-    assert asyncio.run(use(1)) == 1
-    assert asyncio.run(use(2)) == 2
+    asyncio.run(watch.__aenter__())
+    assert asyncio.run(use(watch, 1)) == 1
+    assert asyncio.run(use(watch, 2)) == 2
     asyncio.run(watch.close())
-    feed = watch._feed
-    assert feed._stream is None
-    del watch, use, begin
+    assert watch._feed._stream is None
+    del watch
     gc.collect()
 
 
