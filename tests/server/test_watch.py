@@ -168,7 +168,7 @@ def test_a_server_that_stays_away(server):
         assert next(watch).key == "k"
         server.kill()
         begun = time.monotonic()
-        with pytest.raises(Unavailable, match=r"Is the server running.*Iterate again to go on"):
+        with pytest.raises(Unavailable, match=r"Is the server running.*Iterate again to resume"):
             next(watch)
         assert 0.1 < time.monotonic() - begun < 3
         with Memory("n", f"sqlite:///{server.db}") as file:

@@ -13,7 +13,7 @@ from .. import wire
 from ..plans import Plans
 from ..queries import ListNamespaces
 from ..stores import guarded_store, open_to_serve
-from ..stores.http.exchange import Request
+from ..stores.http.messages import Request
 from ..stores.http.store import HttpStore
 from .access.tokens import Tokens, shown
 

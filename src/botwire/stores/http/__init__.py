@@ -1,1 +1,1 @@
-"""The store behind a server, over HTTP."""
+"""The store of a server, over HTTP."""

@@ -1,89 +1,123 @@
-"""HTTP/1.1 for event loops."""
+"""HTTP/1.1 over kept connections, for callers on event loops."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import cast
 
+from ...deadline import Deadline
 from ...errors import StoreError
-from .exchange import CLOSED, ConnectionFailed, Exchange, Origin, Request, Response
-from .transport import IDLE_SECONDS, MAX_IDLE
+from .dial import connect_async, handshake_failed
+from .exchange import Exchange
+from .messages import ConnectionFailed, Request, Response
+from .origin import Origin
+from .pool import ALL_IN_USE, IDLE_SECONDS, MAX_CONNECTIONS
+from .transport import CLOSED
 
 
 class AsyncTransport:
-    """The same on event loops; each loop has connections of its own, which are closed when it ends."""
+    """Connections to one origin for callers on event loops. Each loop has its own, which are closed when it ends."""
 
-    def __init__(self, url: str, *, headers: Mapping[str, str]) -> None:
-        self._origin = Origin(url, headers)
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopPool] = weakref.WeakKeyDictionary()
+    def __init__(self, origin: Origin) -> None:
+        self.origin = origin
+        # A pool refers to its loop. If this referred to the pool, no loop would ever be freed, not even a closed one. So a
+        # pool is held by the calls that use it, and by its loop while it has idle connections.
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopPool]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._closed = False
+        _ALL.add(self)
 
-    async def send(self, request: Request, *, timeout: float) -> Response:
-        """As `Transport.send`. Cancelled, it closes the connection."""
-        if self._closed:
-            raise StoreError(CLOSED)
-        data = self._origin.encode(request)
-        pool = self._pools.get(asyncio.get_running_loop()) or await self._open_pool()
-        async with asyncio.timeout(timeout):
-            wire = pool.take() or await self._connect()
-            try:
-                response, reusable = await wire.exchange(data)
-            except BaseException:
-                wire.close()
+    async def send(self, request: Request, deadline: Deadline) -> Response:
+        """As `Transport.send`. A call that is cancelled closes its connection."""
+        data = self.origin.encode(request)
+        reference = self._pools.get(asyncio.get_running_loop())
+        pool = (reference and reference()) or await self._open_pool()
+        has_permit = False
+        try:
+            async with asyncio.timeout(deadline.left()), pool.permits:
+                has_permit = True
+                if self._closed:
+                    raise StoreError(CLOSED)
+                # A kept connection may just be closed by the server. Then nobody knows whether the request arrived.
+                wire = (pool.take() if request.may_repeat else None) or await self._connect()
+                try:
+                    response, is_reusable = await wire.exchange(data)
+                except BaseException:
+                    wire.close()
+                    raise
+                if is_reusable and not self._closed:
+                    pool.give(wire)
+                else:
+                    wire.close()
+        except TimeoutError:
+            if has_permit:
                 raise
-        if reusable and not self._closed:
-            pool.give(wire)
-        else:
-            wire.close()
+            raise TimeoutError(ALL_IN_USE) from None
         return response
 
     def close(self) -> None:
-        """Close the idle connections soon, each on its loop, and the others when their exchange is over."""
+        """Close the idle connections soon, each on its loop, and the others when their exchange has ended."""
         self._closed = True
-        for loop, pool in list(self._pools.items()):
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
-                loop.call_soon_threadsafe(pool.close)
+        for loop, reference in list(self._pools.items()):
+            pool = reference()
+            if pool is not None:
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
+                    loop.call_soon_threadsafe(pool.close_idle)
+
+    def abandon(self) -> None:
+        """Forget all connections, in a process that was forked: they belong to the parent's loops."""
+        self._pools = weakref.WeakKeyDictionary()
 
     async def _open_pool(self) -> _LoopPool:
-        pool = self._pools[asyncio.get_running_loop()] = _LoopPool()
+        pool = _LoopPool()
+        self._pools[asyncio.get_running_loop()] = weakref.ref(pool)
         await pool.open()
         return pool
 
     async def _connect(self) -> _Wire:
-        origin = self._origin
-        loop = asyncio.get_running_loop()
+        origin = self.origin
+        connection = await connect_async(origin)
         try:
-            _, wire = await loop.create_connection(lambda: _Wire(origin), origin.host, origin.port, ssl=origin.tls)
-        except OSError as error:
-            if isinstance(error, TimeoutError):
-                raise
-            raise origin.failed(f"cannot connect: {error.strerror or error}") from error
+            _, wire = await asyncio.get_running_loop().create_connection(
+                lambda: _Wire(origin),
+                sock=connection,
+                ssl=origin.tls,
+                server_hostname=origin.host if origin.is_secure else None,
+            )
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
+                raise handshake_failed(origin, error) from error
+            raise
         return wire
 
 
 class _LoopPool:
-    """The idle connections of an event loop.
+    """The idle connections of an event loop, and the permits to open more.
 
-    An event loop that ends closes its asynchronous generators first (``loop.shutdown_asyncgens``, PEP 525), and tells nobody
-    else. So a generator that waits for exactly that keeps watch: whoever uses one ``asyncio.run`` after
-    another leaves no open connections behind.
+    An event loop that ends closes its asynchronous generators first (``loop.shutdown_asyncgens``, PEP 525), and notifies
+    nothing else. So a generator waits for exactly that, to close what is idle.
     """
 
     def __init__(self) -> None:
+        self.permits = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: deque[_Wire] = deque()
-        self._watch = _close_at_the_end(self._idle)
+        self._end_of_loop = _close_at_the_end(self._idle)
+        self._timer: asyncio.TimerHandle | None = None
 
     async def open(self) -> None:
-        """Begin to watch for the end of the loop."""
-        await anext(self._watch, None)
+        """Wait for the end of the loop from now on."""
+        await anext(self._end_of_loop, None)
 
     def take(self) -> _Wire | None:
-        """Return an idle connection that is still good."""
+        """Return an idle connection that is still usable."""
         while self._idle:
             wire = self._idle.pop()
             if wire.alive and time.monotonic() - wire.idle_since < IDLE_SECONDS:
@@ -92,17 +126,29 @@ class _LoopPool:
         return None
 
     def give(self, wire: _Wire) -> None:
-        """Keep a connection for the next exchange, if there are not many already."""
-        if len(self._idle) >= MAX_IDLE:
-            wire.close()
-            return
+        """Keep a connection for the next exchange."""
         wire.idle_since = time.monotonic()
         self._idle.append(wire)
+        if self._timer is None:
+            # The timer is also what keeps this pool alive.
+            self._timer = asyncio.get_running_loop().call_later(IDLE_SECONDS, self._close_old)
 
-    def close(self) -> None:
-        """Close what is idle."""
+    def _close_old(self) -> None:
+        self._timer = None
+        now = time.monotonic()
+        while self._idle and now - self._idle[0].idle_since >= IDLE_SECONDS:
+            self._idle.popleft().close()
+        if self._idle:
+            wait = self._idle[0].idle_since + IDLE_SECONDS - now
+            self._timer = asyncio.get_running_loop().call_later(wait, self._close_old)
+
+    def close_idle(self) -> None:
+        """Close the connections that no call uses."""
         while self._idle:
             self._idle.pop().close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 async def _close_at_the_end(idle: deque[_Wire]) -> AsyncGenerator[None, None]:
@@ -126,6 +172,7 @@ class _Wire(asyncio.Protocol):
         self.idle_since = 0.0
 
     async def exchange(self, data: bytes) -> tuple[Response, bool]:
+        """Return the response to a request, and whether the connection can be used for another one."""
         assert self._transport is not None
         self._exchange = exchange = Exchange(self._origin)
         self._answer = asyncio.get_running_loop().create_future()
@@ -135,25 +182,32 @@ class _Wire(asyncio.Protocol):
         return response, exchange.reusable and self.alive
 
     def close(self) -> None:
+        """Close the connection."""
         self.alive = False
         if self._transport is not None:
             self._transport.abort()
 
+    # Called by the event loop
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's only behaves like one
         self.alive = True
 
     def data_received(self, data: bytes) -> None:
+        """Take bytes; between two exchanges there should be none."""
         if self._exchange is None:
             self.close()
         else:
             self._feed(data)
 
     def eof_received(self) -> bool:
+        """Take the end of the stream."""
         self._feed(b"")
         return False
 
     def connection_lost(self, _: Exception | None) -> None:
+        """Take the end of the connection."""
         self._feed(b"")
 
     def _feed(self, data: bytes) -> None:
@@ -168,3 +222,14 @@ class _Wire(asyncio.Protocol):
         else:
             if response is not None:
                 self._answer.set_result(response)
+
+
+_ALL: weakref.WeakSet[AsyncTransport] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for transport in list(_ALL):
+        transport.abandon()
+
+
+os.register_at_fork(after_in_child=_abandon_all)

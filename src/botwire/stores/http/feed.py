@@ -1,10 +1,8 @@
-"""Following the changes of a namespace over HTTP, through connections that are cut."""
+"""Feeds of a namespace's changes over HTTP. They reconnect and resume when a connection is cut."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-import random
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -13,26 +11,28 @@ from typing import Any
 import msgspec
 
 from ... import wire
+from ...backoff import Backoff
 from ...bridge import blocking
+from ...deadline import Deadline
 from ...errors import BotWireError, StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...wire import events
-from .async_transport import AsyncTransport
-from .errors import refusal
-from .exchange import ConnectionFailed, Request
+from .errors import error_of
+from .messages import ConnectionFailed, Request
+from .origin import Origin
 from .stream import AsyncStream, Stream, open_stream
-from .transport import Transport
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0
-"""Seconds without a sign of life, of which the server gives one every 15, after which a connection is taken for dead."""
+"""Seconds after which a silent connection counts as broken. The server sends something every 15."""
 
 
-class _Following(ABC):
-    """The logic of both feeds: events → changes, and where to go on when the connection is cut."""
+class _FeedLogic(ABC):
+    """The logic of both feeds: events → changes, and where to resume after a connection was cut."""
 
-    def __init__(self, namespace: str, query: ListChanges, timeout: float) -> None:
+    def __init__(self, origin: Origin, namespace: str, query: ListChanges, timeout: float) -> None:
+        self._origin = origin
         self._namespace = namespace
         self._query = query
         self._timeout = timeout
@@ -40,15 +40,15 @@ class _Following(ABC):
         self._parser = events.Parser()
         self._events: deque[events.Event] = deque()
         self._is_current = False
-        """Whether the server has said that there is nothing more for the moment."""
+        """Whether the server has reported that there is nothing more at the moment."""
         self._ahead: Changes | None = None
         self._closed = False
 
     @abstractmethod
-    async def _open(self, request: Request) -> Any: ...
+    async def _open(self, request: Request, deadline: Deadline) -> Any: ...
 
     @abstractmethod
-    async def _receive(self, timeout: float) -> bytes: ...
+    async def _receive(self, deadline: Deadline) -> bytes: ...
 
     @abstractmethod
     async def _sleep(self, seconds: float) -> None: ...
@@ -64,48 +64,51 @@ class _Following(ABC):
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             return ahead
-        end = math.inf if seconds is None else time.monotonic() + seconds
+        end = Deadline.after(seconds)
         if seconds == 0 and self._is_current:
-            self._hang_up()  # what is there now is told to who asks anew
-        patience = time.monotonic() + self._timeout
-        pause = FIRST_PAUSE
+            # The server sends what there is now to a new request. On the open stream it may come a moment later.
+            self._hang_up()
         while True:
+            found = await self._persist(end)
+            if found is not None:
+                return found
+
+    async def _persist(self, end: Deadline) -> Changes | None:
+        """Do one step, again and again while the server cannot be reached, at most as long as the timeout."""
+        patience = Deadline.after(self._timeout)
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, patience)
+        while not self._closed:
             try:
-                found = await self._await_changes(end)
+                return await self._step(end, patience)
             except (ConnectionFailed, TimeoutError, Unavailable) as error:
+                if self._is_current:  # it was reached until now, so the time to reach it again begins here
+                    backoff.deadline = patience = Deadline.after(self._timeout)
                 self._hang_up()
-                now = time.monotonic()
                 if self._closed:
-                    return Changes([], self._query.after or 0)
-                if now + pause >= patience:
+                    break
+                is_final = isinstance(error, ConnectionFailed) and error.is_final
+                pause = None if is_final else backoff.next()
+                if pause is None:
                     raise _unavailable(error) from error
-                # Drawn at random, so that watchers that were cut off together do not come back together.
-                await self._sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(pause * 2, LONGEST_PAUSE)
-            except asyncio.CancelledError:
+                await self._sleep(pause)
+            except asyncio.CancelledError:  # the stream is still in order, and the next call reads on
                 raise
             except BaseException:
                 self._hang_up()
                 raise
-            else:
-                if found is not None:
-                    return found
-                patience, pause = time.monotonic() + self._timeout, FIRST_PAUSE
+        return Changes([], self._query.after or 0)
 
-    async def _await_changes(self, end: float) -> Changes | None:
-        """Return changes, or none when it is time; None when something else has come."""
+    async def _step(self, end: Deadline, patience: Deadline) -> Changes | None:
+        """Return changes, or none at the end of the wait; None when something else has come."""
         if self._stream is None or not self._stream.is_own:
-            await self._connect()
+            await self._connect(patience)
         if not self._events:
-            limit = self._timeout
-            if self._is_current:
-                limit = min(SILENCE, end - time.monotonic())
-                if limit <= 0:
-                    return self._answer([])
+            if self._is_current and end.is_over:
+                return self._answer([])
             try:
-                data = await self._receive(limit)
+                data = await self._receive(self._silence(end) if self._is_current else patience)
             except TimeoutError:
-                if self._is_current and time.monotonic() >= end:
+                if self._is_current and end.is_over:
                     return self._answer([])
                 raise
             if not data:
@@ -114,12 +117,16 @@ class _Following(ABC):
         changes = self._take()
         return self._answer(changes) if changes else None
 
-    async def _connect(self) -> None:
+    @staticmethod
+    def _silence(end: Deadline) -> Deadline:
+        return Deadline(min(end.at, time.monotonic() + SILENCE))
+
+    async def _connect(self, deadline: Deadline) -> None:
         self._hang_up()
-        stream = await self._open(self._request())
+        stream = await self._open(self._request(), deadline)
         if stream.response is not None:
             stream.close()
-            raise refusal(stream.response)
+            raise error_of(stream.response)
         self._stream = stream
 
     def _request(self) -> Request:
@@ -155,25 +162,21 @@ class _Following(ABC):
         self._is_current = False
 
 
-class HttpFeed(_Following):
-    """A `store.Feed` behind a server."""
+class HttpFeed(_FeedLogic):
+    """A `store.Feed` of a server."""
 
-    def __init__(self, transport: Transport, namespace: str, query: ListChanges, timeout: float) -> None:
-        super().__init__(namespace, query, timeout)
-        self._transport = transport
+    async def _open(self, request: Request, deadline: Deadline) -> Stream:
+        return Stream(self._origin, request, deadline)
 
-    async def _open(self, request: Request) -> Stream:
-        return Stream(self._transport, request, self._timeout)
-
-    async def _receive(self, timeout: float) -> bytes:
-        data: bytes = self._stream.read(timeout)
+    async def _receive(self, deadline: Deadline) -> bytes:
+        data: bytes = self._stream.read(deadline)
         return data
 
     async def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
 
-    begin = blocking(_Following._begin)
-    next = blocking(_Following._next)
+    begin = blocking(_FeedLogic._begin)
+    next = blocking(_FeedLogic._next)
 
     def close(self) -> None:
         """As `Feed.close`."""
@@ -182,25 +185,21 @@ class HttpFeed(_Following):
             self._stream.close()
 
 
-class AsyncHttpFeed(_Following):
-    """A `store.AsyncFeed` behind a server."""
+class AsyncHttpFeed(_FeedLogic):
+    """A `store.AsyncFeed` of a server."""
 
-    def __init__(self, transport: AsyncTransport, namespace: str, query: ListChanges, timeout: float) -> None:
-        super().__init__(namespace, query, timeout)
-        self._transport = transport
+    async def _open(self, request: Request, deadline: Deadline) -> AsyncStream:
+        return await open_stream(self._origin, request, deadline)
 
-    async def _open(self, request: Request) -> AsyncStream:
-        return await open_stream(self._transport, request, self._timeout)
-
-    async def _receive(self, timeout: float) -> bytes:
-        data: bytes = await self._stream.read(timeout)
+    async def _receive(self, deadline: Deadline) -> bytes:
+        data: bytes = await self._stream.read(deadline)
         return data
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    begin = _Following._begin
-    next = _Following._next
+    begin = _FeedLogic._begin
+    next = _FeedLogic._next
 
     async def close(self) -> None:
         """As `AsyncFeed.close`."""
@@ -211,4 +210,4 @@ class AsyncHttpFeed(_Following):
 def _unavailable(error: Exception) -> BotWireError:
     if isinstance(error, BotWireError):
         return error
-    return Unavailable(f"{error}. Is the server running, and is the address right? Iterate again to go on")
+    return Unavailable(f"{error}. Is the server running, and is the address right? Iterate again to resume")

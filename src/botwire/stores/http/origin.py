@@ -1,0 +1,102 @@
+"""Where requests go: the address, the header fields that all requests share, TLS and the proxy."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...errors import InvalidArgument
+from .messages import ConnectionFailed, Request
+from .proxy import proxy_for
+
+
+class Origin:
+    """A parsed address. It opens no connection and is shared by all transports of a store.
+
+    Args:
+        url: ``http(s)://host[:port][/path]``.
+        headers: fields that every request carries.
+        ca: a file (PEM) or a folder of certificate authorities to trust instead of the system's; None: those of the
+            environment variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, or else the system's.
+
+    Raises:
+        InvalidArgument: the address, `ca`, ``SSL_CERT_FILE`` or the proxy in the environment is wrong.
+    """
+
+    def __init__(self, url: str, headers: Mapping[str, str], ca: str | os.PathLike[str] | None = None) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise InvalidArgument(f"the port in the address is wrong: {error}") from error
+        if parts.username is not None or parts.password is not None:
+            raise InvalidArgument("an address holds no user and password: pass token=… instead")
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise InvalidArgument("the address is not http(s)://host[:port][/path]")
+        self.host = parts.hostname
+        self.is_secure = parts.scheme == "https"
+        self.port = port or (443 if self.is_secure else 80)
+        self.proxy = proxy_for(parts.scheme, self.host, self.port)
+        self.base = parts.path.rstrip("/")
+        fields = {"Host": parts.netloc, **headers}
+        if self.proxy is not None and not self.is_secure:
+            # A proxy forwards plain requests by their full address (RFC 9112, section 3.2.2).
+            self.base = f"http://{parts.netloc}{self.base}"
+            if self.proxy.authorization:
+                fields["Proxy-Authorization"] = self.proxy.authorization
+        self.fields = "".join(_field(name, value) for name, value in fields.items())
+        self.tls: ssl.SSLContext | None = None
+        """The TLS settings, once `load_tls` was called."""
+        self._check_authorities(ca)
+
+    def _check_authorities(self, ca: str | os.PathLike[str] | None) -> None:
+        if not self.is_secure:
+            return
+        if ca is not None:
+            self.tls = _trusting(ca)
+        elif (file := os.environ.get("SSL_CERT_FILE")) and not Path(file).is_file():
+            raise InvalidArgument(f"SSL_CERT_FILE names {file!r}, which is not a file")
+
+    @property
+    def endpoint(self) -> tuple[str, int]:
+        """The host and port to connect to: the proxy's if there is one."""
+        return (self.host, self.port) if self.proxy is None else (self.proxy.host, self.proxy.port)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `load_tls` has nothing left to do."""
+        return self.tls is not None or not self.is_secure
+
+    def load_tls(self) -> None:
+        """Read the trusted certificates of the system, which takes 20 ms: too long for an event loop."""
+        if not self.is_prepared:
+            self.tls = ssl.create_default_context()
+
+    def encode(self, request: Request) -> bytes:
+        """Return a request as bytes."""
+        fields = "".join(_field(name, value) for name, value in request.headers)
+        length = f"Content-Length: {len(request.body)}\r\n" if request.body or request.method != "GET" else ""
+        head = f"{request.method} {self.base}{request.target} HTTP/1.1\r\n{self.fields}{fields}{length}\r\n"
+        return head.encode("latin-1") + request.body
+
+    def failed(self, what: str, *, was_sent: bool = True, is_final: bool = False) -> ConnectionFailed:
+        """Return the error of a connection to this address."""
+        return ConnectionFailed(f"{self.host}:{self.port}: {what}", was_sent=was_sent, is_final=is_final)
+
+
+def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
+    try:
+        if Path(ca).is_dir():
+            return ssl.create_default_context(capath=os.fspath(ca))
+        return ssl.create_default_context(cafile=os.fspath(ca))
+    except (OSError, TypeError) as error:
+        raise InvalidArgument(f"ca names {ca!r}, which has no certificates in PEM format: {error}") from error
+
+
+def _field(name: str, value: str) -> str:
+    if any(char in value for char in "\r\n\0") or not value.isascii():
+        raise InvalidArgument(f"the header field {name} has characters that HTTP does not allow")
+    return f"{name}: {value}\r\n"

@@ -1,0 +1,201 @@
+"""Queries → requests to a server, and its answers → records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar, cast
+
+from ... import wire
+from ...limits import MAX_OPERATIONS, MAX_PAGE
+from ...queries import (
+    CountEntries,
+    CountMessages,
+    GetEntries,
+    GetEntry,
+    GetUsage,
+    ListEntries,
+    ListKeys,
+    ListMessages,
+    ListNamespaces,
+    ListSessions,
+    ListTexts,
+    Query,
+    Search,
+)
+from ...records import Entry, Hit, Text, Usage
+from .call import Call
+from .errors import error_of
+from .messages import Request
+
+T = TypeVar("T")
+
+_URL_BYTES = 4096
+"""Keys of one request, by the length of their URL; servers and proxies refuse URLs from 8,000 bytes on."""
+
+
+async def answer(call: Call, namespace: str, query: Query[T]) -> T:
+    """Answer a query, by as many requests as it takes."""
+    return cast("T", await _ANSWERS[type(query)](call, namespace, query))
+
+
+async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | None:
+    path = wire.name_path("memory", namespace, query.key)
+    if path is None:
+        entries = await _get_entries(call, namespace, GetEntries((query.key,)))
+        return entries[0] if entries else None
+    response = await call.exchange(Request("GET", path))
+    if response.status == 200:
+        return wire.decode_entry(response.body)
+    error = error_of(response)
+    if error.code == "not_found":
+        return None
+    raise error
+
+
+async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[Entry]:
+    entries: list[Entry] = []
+    for keys in _chunks(query.keys):
+        answer = await call.get(wire.namespace_path("memory", namespace, key=keys))
+        entries += [entry.record() for entry in answer.entries]
+    return entries
+
+
+async def _list_keys(call: Call, namespace: str, query: ListKeys) -> list[str]:
+    return await _pages(
+        call, "memory", namespace, query.after, query.limit, lambda page: page.keys, prefix=query.prefix
+    )
+
+
+async def _list_entries(call: Call, namespace: str, query: ListEntries) -> list[Entry]:
+    pages = _pages(
+        call,
+        "memory",
+        namespace,
+        query.after,
+        query.limit,
+        lambda page: page.entries,
+        prefix=query.prefix,
+        values="true",
+    )
+    return [entry.record() for entry in await pages]
+
+
+async def _list_messages(call: Call, namespace: str, query: ListMessages) -> list[Any]:
+    after, limit = query.after, query.limit
+    if query.last is not None:
+        if query.last <= MAX_PAGE:
+            path = _session_path(namespace, query.session, after=after or None, last=query.last)
+            return [message.record() for message in (await call.get(path)).messages]
+        after = max(after, await _count_messages(call, namespace, CountMessages(query.session)) - query.last)
+    pages = _pages(call, "sessions", namespace, after, limit, lambda page: page.messages, session=query.session)
+    return [message.record() for message in await pages]
+
+
+async def _list_sessions(call: Call, namespace: str, query: ListSessions) -> list[Any]:
+    pages = _pages(call, "sessions", namespace, query.before, query.limit, lambda page: page.sessions, cursor="before")
+    return [session.record() for session in await pages]
+
+
+async def _pages(
+    call: Call,
+    root: str,
+    namespace: str,
+    start: Any,
+    limit: int | None,
+    rows: Callable[[wire.Answer], list[Any]],
+    *,
+    cursor: str = "after",
+    session: str | None = None,
+    **parameters: str,
+) -> list[Any]:
+    """Return the rows of as many pages as it takes."""
+    found: list[Any] = []
+    while limit is None or len(found) < limit:
+        size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
+        page_of = {**parameters, cursor: start or None, "limit": size}
+        if session is None:
+            path = wire.namespace_path(root, namespace, **page_of)
+        else:
+            path = _session_path(namespace, session, **page_of)
+        answer = await call.get(path)
+        found += rows(answer)
+        start = answer.next
+        if start is None:
+            break
+    return found
+
+
+async def _count_entries(call: Call, namespace: str, query: CountEntries) -> int:
+    path = wire.namespace_path("memory", namespace, prefix=query.prefix or None, count="true")
+    return (await call.get(path)).count
+
+
+async def _count_messages(call: Call, namespace: str, query: CountMessages) -> int:
+    return (await call.get(_session_path(namespace, query.session, count="true"))).count
+
+
+async def _list_namespaces(call: Call, _: str, query: ListNamespaces) -> list[str]:
+    found: list[str] = []
+    after: Any = query.after
+    while query.limit is None or len(found) < query.limit:
+        size = MAX_PAGE if query.limit is None else min(MAX_PAGE, query.limit - len(found))
+        page = await call.get("/namespaces" + wire.query(after=after or None, limit=size))
+        found += page.namespaces
+        after = page.next
+        if after is None:
+            break
+    return found
+
+
+async def _get_usage(call: Call, namespace: str, _: GetUsage) -> Usage:
+    return wire.decode_usage(await call.ask(Request("GET", wire.namespace_path("usage", namespace))))
+
+
+async def _search(call: Call, namespace: str, query: Search) -> list[Hit]:
+    # A POST, because a query text may be longer than a URL.
+    headers = (("Content-Type", wire.MEDIA_TYPE),)
+    request = Request(
+        "POST", wire.namespace_path("search", namespace), wire.encode_search(query), headers, is_read=True
+    )
+    return [hit.record() for hit in wire.decode_answer(await call.ask(request)).hits]
+
+
+async def _list_texts(call: Call, namespace: str, query: ListTexts) -> list[Text]:
+    path = wire.namespace_path("texts", namespace, model=query.model, after=query.after or None, limit=query.limit)
+    return (await call.get(path)).texts
+
+
+def _session_path(namespace: str, session: str, **parameters: Any) -> str:
+    path = wire.name_path("sessions", namespace, session)
+    if path is None:
+        return wire.namespace_path("sessions", namespace, session=session, **parameters)
+    return path + wire.query(**parameters)
+
+
+def _chunks(keys: tuple[str, ...]) -> list[list[str]]:
+    chunks: list[list[str]] = []
+    room = 0
+    for key in keys:
+        length = 3 * len(key.encode()) + 5
+        if length > room or len(chunks[-1]) >= MAX_OPERATIONS:
+            chunks.append([])
+            room = _URL_BYTES
+        chunks[-1].append(key)
+        room -= length
+    return chunks
+
+
+_ANSWERS: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
+    GetEntry: _get_entry,
+    GetEntries: _get_entries,
+    ListKeys: _list_keys,
+    ListEntries: _list_entries,
+    CountEntries: _count_entries,
+    ListMessages: _list_messages,
+    CountMessages: _count_messages,
+    ListSessions: _list_sessions,
+    ListNamespaces: _list_namespaces,
+    GetUsage: _get_usage,
+    Search: _search,
+    ListTexts: _list_texts,
+}

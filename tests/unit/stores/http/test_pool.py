@@ -1,0 +1,206 @@
+"""A store has a limited number of connections. Callers wait for one, and nothing that interrupts them takes one away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+
+import pytest
+
+from botwire import AsyncMemory, Memory, Timeout
+from botwire.deadline import Deadline
+from botwire.operations import Put
+from botwire.stores.http import pool as pool_module
+from botwire.stores.http.async_transport import AsyncTransport
+from botwire.stores.http.messages import Request
+from botwire.stores.http.origin import Origin
+from botwire.stores.http.pool import MAX_CONNECTIONS, Pool
+from botwire.stores.http.store import AsyncHttpStore, HttpStore
+from botwire.stores.http.transport import Transport
+from tests.servers import Server
+from tests.unit.stores.http.peers import OK, Peer
+
+GET = Request("GET", "/x")
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Let stores have four connections."""
+    monkeypatch.setattr(pool_module, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr("botwire.stores.http.async_transport.MAX_CONNECTIONS", 4)
+    return 4
+
+
+def test_many_threads(listening):
+    peer = listening(Peer(answer=OK, pause=0.005))
+    transport = Transport(Origin(peer.url, {}))
+    with closing(transport), ThreadPoolExecutor(3 * MAX_CONNECTIONS) as threads:
+        for response in threads.map(lambda _: transport.send(GET, Deadline.after(30)), range(600)):
+            assert response.status == 200
+    assert peer.most <= MAX_CONNECTIONS
+
+
+def test_many_awaited_calls(listening):
+    peer = listening(Peer(answer=OK, pause=0.005))
+
+    async def run():
+        transport = AsyncTransport(Origin(peer.url, {}))
+        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(600)))
+        transport.close()
+        return responses
+
+    assert {response.status for response in asyncio.run(run())} == {200}
+    assert peer.most <= MAX_CONNECTIONS
+
+
+def test_hundreds_of_calls_at_a_server_that_takes_fewer(tmp_path):
+    """The server answers connections beyond its limit with 503 and closes them."""
+
+    async def run(url):
+        async with AsyncMemory("n", url, timeout=60) as memory:
+            await asyncio.gather(*(memory.set(f"k{number}", number) for number in range(500)))
+            return len(await memory.list_keys())
+
+    with Server(tmp_path / "server.db", "--max-connections", "80") as server:
+        assert asyncio.run(run(server.url)) == 500
+        with Memory("n", server.url) as memory:
+            assert len(memory.list_keys()) == 500
+
+
+def test_waiting_ends_at_the_deadline(few, listening):
+    peer = listening(Peer(answer=OK, pause=30))
+    with closing(Transport(Origin(peer.url, {}))) as transport:
+        for _ in range(few):
+            threading.Thread(target=_quietly, args=(transport,), daemon=True).start()
+        _until(lambda: peer.now == few)
+        with pytest.raises(TimeoutError, match="connections were in use"):
+            transport.send(GET, Deadline.after(0.2))
+    assert peer.connections == few
+
+
+def _quietly(transport):
+    with suppress(OSError):
+        transport.send(GET, Deadline.after(2))
+
+
+def _until(is_true):
+    end = time.monotonic() + 30
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_error_says_that_no_connection_was_free(few, listening):
+    peer = listening(Peer(answer=OK, pause=30))
+
+    async def run():
+        store = HttpStore(peer.url, timeout=0.3)
+        busy = [asyncio.ensure_future(store.async_transport.send(GET, Deadline.after(30))) for _ in range(few)]
+        while peer.now < few:
+            await asyncio.sleep(0.01)
+        with pytest.raises(Timeout, match=f"within 0.3 s: all {MAX_CONNECTIONS} connections were in use$"):
+            await AsyncHttpStore(store).write("n", [Put("k", "1")])
+        for call in busy:
+            call.cancel()
+        store.close()
+
+    asyncio.run(run())
+
+
+def test_cancelled_calls_leave_their_connections(few, listening):
+    peer = listening(Peer(answer=OK, pause=0.05))
+
+    async def run():
+        transport = AsyncTransport(Origin(peer.url, {}))
+        for _ in range(5):
+            tasks = [asyncio.create_task(transport.send(GET, Deadline.after(30))) for _ in range(3 * few)]
+            await asyncio.sleep(0.02)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(few)))
+        transport.close()
+        return responses
+
+    assert len(asyncio.run(run())) == few
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a socket lost between two steps closes itself
+def test_an_interrupt_leaves_the_pool_usable(few, listening):
+    """Interrupts strike at any step of a call; afterwards all permits are there."""
+    peer = listening(Peer(answer=OK))
+    transport = Transport(Origin(peer.url, {}))
+    interrupted = 0
+    armed = set()
+
+    def interrupt(*_):
+        if armed:
+            armed.clear()
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(400):
+            try:
+                armed.add(True)
+                signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 50 * 0.00002)
+                for _ in range(5):
+                    transport.send(GET, Deadline.after(30))
+                armed.clear()
+            except KeyboardInterrupt:
+                interrupted += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert interrupted
+    permits = [transport._pool.acquire(Deadline.after(1)) for _ in range(few)]
+    with pytest.raises(TimeoutError):
+        transport._pool.acquire(Deadline.after(0.01))
+    del permits
+    assert transport.send(GET, Deadline.after(30)).status == 200
+    transport.close()
+
+
+def test_a_permit_that_is_lost_returns(few):
+    pool = Pool()
+    for _ in range(3 * few):
+        pool.acquire(Deadline.after(1))
+    permits = [pool.acquire(Deadline.after(1)) for _ in range(few)]
+    assert len(permits) == few
+
+
+def test_permits_do_not_keep_a_pool_alive():
+    pool = Pool()
+    permits: queue.SimpleQueue = pool._permits
+    permit = pool.acquire(Deadline.after(1))
+    del pool, permits
+    assert permit._permits() is None
+
+
+def test_a_fork_while_every_connection_is_in_use(few, listening):
+    """The child has none of the parent's connections, and all permits."""
+    peer = listening(Peer(answer=OK, pause=0.5))
+    transport = Transport(Origin(peer.url, {}))
+    transport.send(GET, Deadline.after(30))
+    threads = [threading.Thread(target=_quietly, args=(transport,)) for _ in range(few)]
+    for thread in threads:
+        thread.start()
+    _until(lambda: peer.now == few)
+    child = os.fork()
+    if not child:
+        try:
+            code = 0 if transport.send(GET, Deadline.after(30)).status == 200 else 1
+            os._exit(code)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    for thread in threads:
+        thread.join()
+    assert transport.send(GET, Deadline.after(30)).status == 200
+    transport.close()
