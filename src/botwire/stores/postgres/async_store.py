@@ -10,7 +10,7 @@ from typing import TypeVar
 from ...operations import Operation, Permit, Result, Write
 from ...queries import Query
 from ..engine.async_store import AwaitedStore
-from ..engine.poller import Hub
+from ..engine.poller import Poller
 from ..engine.vectors import is_about_vectors
 from .store import PostgresStore
 
@@ -24,7 +24,7 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
 
     def __init__(self, store: PostgresStore) -> None:
         super().__init__(store)
-        self._hub = Hub(self, waker=store.listener)
+        self._poller = Poller(self, signal=store.listener)
 
     async def read(self, namespace: str, query: Query[T], *, permit: Permit | None = None) -> T:
         """As `GuardedStore.read`."""
