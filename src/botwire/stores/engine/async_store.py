@@ -12,7 +12,7 @@ from ...plans import Plans
 from ...queries import ListChanges, Query
 from ...store import OperatedStore, Reader
 from .feeds import AsyncFeed
-from .poller import Hub
+from .poller import Poller
 
 S = TypeVar("S", bound=OperatedStore)
 T = TypeVar("T")
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class AwaitedStore(ABC, Generic[S]):
     """An `AsyncStore` over a store; how reads and writes get off the event loop is for the subclass to say."""
 
-    _hub: Hub
+    _poller: Poller
 
     def __init__(self, store: S) -> None:
         self.store = store
@@ -61,7 +61,7 @@ class AwaitedStore(ABC, Generic[S]):
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
         """As `GuardedStore.changes_for`."""
-        return AsyncFeed(reader, self._hub, namespace, query)
+        return AsyncFeed(reader, self._poller, namespace, query)
 
     async def close(self) -> None:
         """As `Store.close`."""

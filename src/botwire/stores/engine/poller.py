@@ -1,4 +1,4 @@
-"""Poll for new changes of namespaces: one poller for each event loop."""
+"""Poll the namespaces of a store for changes: one poller for each event loop, however many callers wait."""
 
 from __future__ import annotations
 
@@ -16,101 +16,109 @@ from ...queries import GetProgress
 from ...records import Progress
 from ...store import AsyncStore
 
-SHORTEST, LONGEST = 0.002, 0.02
-"""Seconds between two looks, while something happens and when nothing has for a second."""
-ALL = 0.25
-"""Seconds after which every namespace is looked at, although nothing was written: entries may have expired."""
-SHARE = 20
-"""Looking takes one part in so many of an event loop's time, at the most."""
-AGAIN = 1.0
-"""Seconds after which what has expired is removed again, when that has failed."""
-_FARTHEST = 3_600.0
-"""Seconds for which a timer is set, at the most."""
+MIN_PAUSE, MAX_PAUSE = 0.002, 0.02
+"""Seconds between two polls: right after a change, and when nothing has changed for a second."""
+FULL_POLL = 0.25
+"""Seconds after which every namespace is polled although nothing was written: entries may have expired."""
+REST = 20
+"""A poll is followed by a rest of 20 times its own duration, so that polling takes 5 % of an event loop's time."""
+EXPIRY_RETRY = 1.0
+"""Seconds until expired entries are removed again after a failed attempt."""
+_MAX_TIMER = 3_600.0
+"""Seconds until the expiry of an entry that get a timer; FULL_POLL finds later ones."""
 
 
-class Waker:
-    """Says how long those who follow wait between two looks, and may wake them before. This one wakes nobody."""
+class ChangeSignal:
+    """Decides how long to wait between two polls, and can announce a change earlier. This one announces nothing."""
 
     def pause(self, idle: float) -> float:
-        """Return how long to wait for the next look, when nothing has happened for so many seconds."""
-        return pause_after(idle, SHORTEST, LONGEST)
+        """Return the seconds until the next poll, when nothing has changed for `idle` seconds."""
+        return adaptive_pause(idle, MIN_PAUSE, MAX_PAUSE)
 
     def waiting(self, namespace: str, wake: Callable[[], object]) -> contextlib.AbstractContextManager[object]:
-        """Call something, from any thread, when a namespace may have changed, until the context is left."""
+        """Call `wake`, from any thread, whenever the namespace may have changed, until the context ends."""
         del namespace, wake
         return contextlib.nullcontext()
 
 
-class Hub:
-    """Looks at all namespaces that an event loop waits for.
+class Poller:
+    """Polls all namespaces that the tasks of an event loop wait for.
 
     Args:
-        store: where the namespaces are.
-        glance: returns how far a namespace is and a mark that is another one when anything was written since, whatever it
-            was; without it every namespace is looked at each time.
-        waker: what says when to look.
+        store: the store of the namespaces.
+        peek_version: returns the progress of a namespace and a mark of the whole store, which differs after any commit.
+            Without it, every namespace is read in each round.
+        signal: decides when to poll.
     """
 
     def __init__(
         self,
         store: AsyncStore,
         *,
-        glance: Callable[[str], tuple[Progress, object]] | None = None,
-        waker: Waker | None = None,
+        peek_version: Callable[[str], tuple[Progress, object]] | None = None,
+        signal: ChangeSignal | None = None,
     ) -> None:
-        self.waker = waker or Waker()
+        self.signal = signal or ChangeSignal()
         self._store = store
-        self._glance = glance
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Looking] = weakref.WeakKeyDictionary()
+        self._peek_version = peek_version
+        # A loop's poller refers to its task, and the task to the loop. A strong reference here would keep every loop alive.
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[_LoopPoller]]
+        self._loops = weakref.WeakKeyDictionary()
 
     async def wait(self, namespace: str, version: int, seconds: float, woken: asyncio.Future[None]) -> None:
-        """Return when a namespace is not at this version any more, or its waiter is woken, or so many seconds have passed."""
+        """Return when the namespace has another version, `woken` is done, or after `seconds`."""
         loop = asyncio.get_running_loop()
-        looking = self._loops.get(loop)
-        if looking is None:
-            looking = self._loops[loop] = _Looking(self._look, self._expire, self.waker)
-        await looking.wait(namespace, version, seconds, woken)
+        known = self._loops.get(loop)
+        poller = None if known is None else known()
+        if poller is None:
+            poller = _LoopPoller(self._peek, self._expire, self.signal)
+            self._loops[loop] = weakref.ref(poller)
+        await poller.wait(namespace, version, seconds, woken)
 
-    async def _look(self, namespace: str) -> tuple[Progress, object]:
-        if self._glance is not None:
-            return self._glance(namespace)
+    async def _peek(self, namespace: str) -> tuple[Progress, object]:
+        if self._peek_version is not None:
+            return self._peek_version(namespace)
         return await self._store.read(namespace, GetProgress()), None
 
     async def _expire(self, namespace: str) -> None:
         await self._store.write(namespace, (Expire(),))
 
 
-class _Looking:
-    """The waiting of one event loop, and the task that looks while anybody waits.
+class _LoopPoller:
+    """The waiting tasks of one event loop, and the task that polls for them.
 
-    It goes round all namespaces after each pause, and looks at one alone when somebody begins to wait for it, or something in
-    it expires.
+    A round polls all namespaces. Between rounds a namespace is polled alone when a task starts to wait for it, or when one
+    of its entries expires. The polling task and the waiting tasks keep this object alive.
     """
 
     def __init__(
         self,
-        look: Callable[[str], Awaitable[tuple[Progress, object]]],
+        peek: Callable[[str], Awaitable[tuple[Progress, object]]],
         expire: Callable[[str], Awaitable[None]],
-        waker: Waker,
+        signal: ChangeSignal,
     ) -> None:
-        self._look = look
+        self._peek = peek
         self._expire = expire
-        self._waker = waker
+        self._signal = signal
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._expiring: dict[str, Expiring] = {}
+        self._requested: set[str] = set()
         self._task: asyncio.Task[None] | None = None
-        self._called: set[str] = set()
-        self._rested = 0.0
         self._alarm: asyncio.Future[None] | None = None
+        self._rested_at = 0.0
+        self._mark: object = None
+        self._changed_at = self._full_poll_at = 0.0
 
     async def wait(self, namespace: str, version: int, seconds: float, done: asyncio.Future[None]) -> None:
+        """As `Poller.wait`."""
         if done.done():
             return
         waiter = version, done
         self._waiting.setdefault(namespace, []).append(waiter)
-        self._call(namespace)
+        self._request(namespace)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
+            self._task.add_done_callback(self._on_end)
         try:
             async with asyncio.timeout(None if seconds == math.inf else seconds):
                 await done
@@ -121,104 +129,138 @@ class _Looking:
             if not self._waiting[namespace]:
                 del self._waiting[namespace]
                 if (expiring := self._expiring.pop(namespace, None)) is not None:
-                    expiring.call_at_its_time(None, math.inf)
+                    expiring.cancel()
 
-    def _call(self, namespace: str) -> None:
-        """Have a namespace looked at before the next round, as soon as the last look is paid for."""
-        if not self._called and self._alarm is not None:
-            pause = max(self._rested - time.monotonic(), 0)
-            self._alarm.get_loop().call_later(pause, _finish, self._alarm)
-        self._called.add(namespace)
+    def _request(self, namespace: str) -> None:
+        """Have a namespace polled before the next round, as soon as the loop has rested from the last poll."""
+        if not self._requested and self._alarm is not None:
+            rest = max(self._rested_at - time.monotonic(), 0)
+            self._alarm.get_loop().call_later(rest, finish, self._alarm)
+        self._requested.add(namespace)
 
     async def _run(self) -> None:
-        mark: object = None
-        since = looked = following = time.monotonic()
+        self._mark = None
+        next_round = self._changed_at = self._full_poll_at = time.monotonic()
         while self._waiting:
             start = time.monotonic()
-            called, self._called = self._called, set()
-            is_round = start >= following
-            everything = bool(called) or start - looked > ALL
-            if called and mark is None:
-                since = start
-            for namespace in list(self._waiting) if is_round else called & self._waiting.keys():
-                seen = await self._see(namespace)
-                if seen is None or not is_round:
-                    continue
-                if seen != mark:
-                    mark, since, everything = seen, start, True
-                if not everything:
-                    break
-            if is_round and everything:
-                looked = start
+            requested, self._requested = self._requested, set()
+            if requested and self._mark is None:
+                self._changed_at = start  # without marks, the return of a waiting task is the only sign of a change
+            is_round = start >= next_round
+            if is_round:
+                await self._poll_all(start, fully=bool(requested) or start - self._full_poll_at > FULL_POLL)
+            else:
+                for namespace in requested & self._waiting.keys():
+                    await self._poll(namespace)
             now = time.monotonic()
-            self._rested = now + (now - start) * SHARE
-            pause = now + self._waker.pause(now - since)
-            following = max(pause if is_round else min(pause, following), self._rested)
-            await self._sleep(self._rested if self._called else following)
+            self._rested_at = now + (now - start) * REST
+            pause_ends = now + self._signal.pause(now - self._changed_at)
+            next_round = max(pause_ends if is_round else min(pause_ends, next_round), self._rested_at)
+            # Requests that arrived during the poll do not wait for the round.
+            await self._sleep_until(self._rested_at if self._requested else next_round)
 
-    async def _sleep(self, until: float) -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
+        """Pass an unexpected error on: the tasks that wait would wait for ever."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            for namespace in self._waiting:
+                self._fail(namespace, error)
+
+    async def _poll_all(self, start: float, *, fully: bool) -> None:
+        """Poll every namespace; only the first if the mark says that nothing was committed, unless `fully`."""
+        mark: object = None
+        for namespace in list(self._waiting):
+            seen = await self._poll(namespace)
+            if mark is None and seen is not None:
+                mark = seen  # the first one: a commit after it, during this round, must be seen by the next round
+                if mark != self._mark:
+                    self._mark, self._changed_at, fully = mark, start, True
+                if not fully:
+                    return
+        if fully:
+            self._full_poll_at = start
+
+    async def _sleep_until(self, until: float) -> None:
         loop = asyncio.get_running_loop()
         self._alarm = loop.create_future()
-        timer = loop.call_later(until - time.monotonic(), _finish, self._alarm)
+        timer = loop.call_later(until - time.monotonic(), finish, self._alarm)
         try:
             await self._alarm
         finally:
             timer.cancel()
             self._alarm = None
 
-    async def _see(self, namespace: str) -> object:
-        """Look at a namespace, and wake those who wait for it; return the mark, or None if there is none to be had."""
+    async def _poll(self, namespace: str) -> object:
+        """Wake the tasks that wait for another version of a namespace, and remove what has expired in it.
+
+        An error goes to the tasks that wait for this namespace: they decide whether to continue.
+
+        Returns:
+            The mark of the store; None if it has none, or after an error.
+        """
         try:
-            progress, mark = await self._look(namespace)
+            progress, mark = await self._peek(namespace)
         except BotWireError as error:
-            for _, done in self._waiting.get(namespace, ()):
-                if not done.done():
-                    done.set_exception(error)
+            self._fail(namespace, error)
             return None
         for version, done in self._waiting.get(namespace, ()):
             if version != progress.version:
-                _finish(done)
-        if namespace not in self._waiting:
-            return mark
+                finish(done)
+        if namespace in self._waiting:
+            await self._remove_expired(namespace, progress)
+        return mark
+
+    def _fail(self, namespace: str, error: BaseException) -> None:
+        for _, done in self._waiting.get(namespace, ()):
+            if not done.done():
+                done.set_exception(error)
+
+    async def _remove_expired(self, namespace: str, progress: Progress) -> None:
         expiring = self._expiring.setdefault(namespace, Expiring())
-        if expiring.is_to_be_tried(progress):
+        if expiring.is_due(progress):
             with expiring:
                 await self._expire(namespace)
         elif progress.due_in > 0:
-            expiring.call_at_its_time(partial(self._call, namespace), progress.due_in)
-        return mark
+            expiring.call_later(progress.due_in, partial(self._request, namespace))
 
 
-def _finish(done: asyncio.Future[None]) -> None:
+def finish(done: asyncio.Future[None]) -> None:
+    """Finish a future unless it is finished."""
     if not done.done():
         done.set_result(None)
 
 
 class Expiring(contextlib.AbstractContextManager[None]):
-    """Removing what has expired, for a watcher to see it go. Where that fails, as on a full disk, it is tried again later."""
+    """Removes expired entries, so that watchers see the deletion although no one writes.
+
+    The removal runs inside this context. If it fails, as on a full disk, the error is suppressed and it is retried later.
+    """
 
     def __init__(self) -> None:
         self._not_before = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def is_to_be_tried(self, progress: Progress) -> bool:
-        """Whether there is something to remove."""
+    def is_due(self, progress: Progress) -> bool:
+        """Whether there are expired entries to remove now."""
         return progress.due_in <= 0 and time.monotonic() >= self._not_before
 
-    def call_at_its_time(self, call: Callable[[], object] | None, seconds: float) -> None:
-        """Call something on the event loop when so many seconds have passed, instead of what was to be called before."""
+    def call_later(self, seconds: float, call: Callable[[], object]) -> None:
+        """Call something on the running event loop after `seconds`, instead of the previous call."""
+        self.cancel()
+        if seconds <= _MAX_TIMER:
+            self._timer = asyncio.get_running_loop().call_later(seconds, call)
+
+    def cancel(self) -> None:
+        """Cancel the call, if there is one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if call is not None and seconds <= _FARTHEST:
-            self._timer = asyncio.get_running_loop().call_later(seconds, call)
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
         if error is not None:
-            self._not_before = time.monotonic() + AGAIN
+            self._not_before = time.monotonic() + EXPIRY_RETRY
         return isinstance(error, BotWireError)
 
 
-def pause_after(idle: float, shortest: float, longest: float) -> float:
-    """Return how long to wait for the next look, when nothing has happened for so long."""
+def adaptive_pause(idle: float, shortest: float, longest: float) -> float:
+    """Return a pause that grows with the idle time, from `shortest` to `longest` after one second. All in seconds."""
     return min(longest, max(shortest, longest * idle))

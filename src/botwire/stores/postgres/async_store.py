@@ -11,7 +11,7 @@ from typing import TypeVar
 from ...operations import Guard, Operation, Result, Write
 from ...queries import Query
 from ..engine.async_store import AwaitedStore
-from ..engine.poller import Hub
+from ..engine.poller import Poller
 from ..engine.vectors import needs_vectors
 from .store import PostgresStore
 
@@ -25,7 +25,7 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
 
     def __init__(self, store: PostgresStore) -> None:
         super().__init__(store)
-        self._hub = Hub(self, waker=store.listener)
+        self._poller = Poller(self, signal=store.listener)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""

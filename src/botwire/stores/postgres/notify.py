@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 
 from ...errors import BotWireError
-from ..engine.poller import Waker, pause_after
+from ..engine.poller import ChangeSignal, adaptive_pause
 from .connection import Connection
 
 PAUSES = 0.02, 0.1
@@ -92,7 +92,7 @@ class Teller:
             return marks
 
 
-class Listener(Waker):
+class Listener(ChangeSignal):
     """Wakes those who follow a namespace when they are told of it: over a connection of its own, which is there while they wait.
 
     Args:
@@ -123,17 +123,17 @@ class Listener(Waker):
         return self._since is not None
 
     def pause(self, idle: float) -> float:
-        """As `Waker.pause`; and begin to listen, since somebody is about to wait."""
+        """As `ChangeSignal.pause`; and begin to listen, since somebody is about to wait."""
         since = self._since
         if since is None:
             self._begin()
-            return pause_after(idle, *PAUSES)
+            return adaptive_pause(idle, *PAUSES)
         # Those who were writing when this began to listen may not have noticed.
         return min(LONGEST, max(PAUSES[0], time.monotonic() - since))
 
     @contextlib.contextmanager
     def waiting(self, namespace: str, wake: Callable[[], object]) -> Iterator[None]:
-        """As `Waker.waiting`."""
+        """As `ChangeSignal.waiting`."""
         mark = mark_of(namespace)
         with self._mutex:
             self._waiting.setdefault(mark, []).append(wake)

@@ -11,7 +11,7 @@ from ...operations import Guard, Operation, Result, Write
 from ...queries import Query
 from ..engine.answer import is_short
 from ..engine.async_store import AwaitedStore
-from ..engine.poller import Hub
+from ..engine.poller import Poller
 from .store import SqliteStore
 
 T = TypeVar("T")
@@ -26,7 +26,7 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
 
     def __init__(self, store: SqliteStore) -> None:
         super().__init__(store)
-        self._hub = Hub(self, glance=store.glance)
+        self._poller = Poller(self, peek_version=store.glance)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""
