@@ -32,7 +32,7 @@ from .reload import One, Several, begin_anew, inherited
 from .routes import Shortcut
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
-from .telemetry.metrics import Metrics, make_file
+from .telemetry.metrics import DIRECTORY, Metrics
 
 if TYPE_CHECKING:
     from ..stores.wrappers.tracing import Tracing
@@ -152,9 +152,8 @@ def serve(
 
     if workers > 1:
         say_where()
-        with tempfile.NamedTemporaryFile(prefix="botwire-metrics-") as counts:
-            make_file(Path(counts.name))
-            given.metrics = counts.name
+        with tempfile.TemporaryDirectory(prefix="botwire-metrics-") as counts:
+            os.environ[DIRECTORY] = given.metrics = counts
             os.environ[_GIVEN] = msgspec.json.encode(given).decode()
             Several(config, listeners, check).run()
         return
