@@ -1,12 +1,10 @@
-"""What an operator sees and does while a server runs: counts, and beginning anew."""
+"""Metrics of a running server."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import threading
 import time
 import urllib.request
 from contextlib import closing, suppress
@@ -14,7 +12,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from botwire import Memory, QuotaExceeded
+from botwire import Memory
 from botwire.server.access.rules import TABLE
 from botwire.server.operator import OnStore
 from botwire.server.telemetry.metrics import BUCKETS, Metrics
@@ -148,69 +146,3 @@ def test_every_route_is_counted():
         len(TABLE) + 1
     )
     assert len([name for name in found if name.startswith("botwire_requests_total")]) == 2 * (len(TABLE) + 1)
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_beginning_anew_refuses_nobody(tmp_path, workers):
-    plans = tmp_path / "plans.toml"
-    plans.write_text("[small]\nwrites_per_day = 1000000\n")
-    options = ("--plans", str(plans), "--plan", "small", "--workers", str(workers))
-    with Server(tmp_path / "a.db", *options) as server:
-        stop, done, errors = threading.Event(), [0] * 4, []
-
-        def write(number):
-            with Memory(f"n{number}", server.url, timeout=30) as memory:
-                while not stop.is_set():
-                    try:
-                        done[number] = memory.increment("k")
-                    except Exception as error:
-                        errors.append(error)
-                        return
-
-        threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        with Memory("n0", server.url) as memory, memory.watch() as watch:
-            for round_ in range(2):
-                before = list(done)
-                started = sum("Started server process" in event["event"] for event in server.events())
-                if round_:
-                    plans.write_text("[small]\nwrites_per_day = 10\n")
-                os.kill(server.process.pid, signal.SIGHUP)
-                deadline = time.monotonic() + 30
-                while (
-                    sum("Started server process" in event["event"] for event in server.events()) < started + workers
-                    and time.monotonic() < deadline
-                ):
-                    time.sleep(0.02)
-                if not round_:
-                    while min(now - then for now, then in zip(done, before)) < 20 and not errors:
-                        assert time.monotonic() < deadline
-                        time.sleep(0.02)
-                    assert next(watch).version > 0
-        deadline = time.monotonic() + 20
-        while len(errors) < 4 and time.monotonic() < deadline:
-            time.sleep(0.02)
-        stop.set()
-        for thread in threads:
-            thread.join(20)
-        assert [type(error) for error in errors] == [QuotaExceeded] * 4, errors  # by the new plan, and by nothing else
-        assert server.process.poll() is None
-        for number in range(4):
-            with Memory(f"n{number}", server.url) as memory:
-                assert memory["k"] == done[number]
-
-
-def test_what_cannot_begin_anew_goes_on(tmp_path):
-    plans = tmp_path / "plans.toml"
-    plans.write_text("[small]\nwrites_per_day = 5\n")
-    with Server(tmp_path / "a.db", "--plans", str(plans)) as server:
-        plans.write_text("no toml")
-        os.kill(server.process.pid, signal.SIGHUP)
-        deadline = time.monotonic() + 5
-        while not any(event["event"] == "not reloaded" for event in server.events()):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        (event,) = [event for event in server.events() if event["event"] == "not reloaded"]
-        assert str(plans) in event["reason"]
-        assert json.loads(fetch(f"{server.url}/health")[1])["status"] == "ok"
