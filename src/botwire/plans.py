@@ -74,7 +74,7 @@ def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
         named = msgspec.convert(tables, dict[str, Plan])
     except OSError as error:
         raise InvalidArgument(f"the plans cannot be read: {error}") from error
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
         raise InvalidArgument(f"{path} is not a file of plans: {error}") from error
     for name, plan in named.items():
         if (plan.writes_per_day or 0) < 0 or (plan.max_bytes or 0) < 0:

@@ -30,6 +30,7 @@ from botwire.stores.postgres.statements import SQL_FOLDER
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore
+from tests.certificates import write_certificate
 from tests.servers import Server
 
 OWN, OTHERS = "a-token-of-my-own-making", "somebody-elses-own-token"
@@ -628,10 +629,10 @@ def serve(tmp_path, *options):
     [
         (["--host", "0.0.0.0"], "add --auth required, or add --open"),
         (["--host", "192.0.2.1", "--auth", "open"], "add --auth required, or add --open"),
-        (["--auth", "required", "--open"], "opposite things"),
+        (["--auth", "required", "--open"], "contradict each other"),
         (["--tls-cert", "c.pem"], "--tls-cert and --tls-key go together"),
         (["--tls-key", "k.pem"], "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "/nowhere/c.pem is not there"),
+        (["--tls-cert", "/nowhere/c.pem", "--tls-key", "/nowhere/k.pem"], "/nowhere/c.pem does not exist"),
         (["--tls-cert", __file__, "--tls-key", __file__], "are not a certificate and its key"),
     ],
 )
@@ -644,27 +645,7 @@ def test_a_server_that_refuses_to_start(tmp_path, options, said):
 
 @pytest.fixture
 def certificate(tmp_path):
-    import datetime as dt
-    import ipaddress
-
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "botwire")])
-    begun = dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(minutes=1)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begun)
-    built = built.not_valid_after(begun + dt.timedelta(days=1)).add_extension(alternative, critical=False)
-    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
-        key, hashes.SHA256()
-    )
-    (tmp_path / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    plain = serialization.NoEncryption()
-    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-    (tmp_path / "key.pem").write_bytes(text)
-    return tmp_path / "cert.pem", tmp_path / "key.pem"
+    return write_certificate(tmp_path)
 
 
 def test_tls(tmp_path, certificate, monkeypatch, mint):

@@ -1,85 +1,122 @@
-"""Commands that stay: serve, mcp, demo."""
+"""Commands that run until they are stopped: serve, mcp, demo."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from ..errors import InvalidArgument
 from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
 
+if TYPE_CHECKING:
+    from ..server.settings import Settings
+
+_SETTINGS_ONLY = object()
+"""As the context's object: return the settings instead of serving."""
+
+Host = Annotated[str, typer.Option(help="The interface to listen on.")]
+Port = Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65_535)]
+DefaultPlan = Annotated[str, typer.Option("--plan", help="The plan of namespaces that have no other.")]
+Auth = Annotated[
+    Literal["open", "required"],
+    typer.Option(help="Whether every request needs a token (required), or only those to claimed namespaces (open)."),
+]
+Open = Annotated[
+    bool,
+    typer.Option(
+        "--open",
+        envvar="BOTWIRE_SERVE_OPEN",
+        help="Serve every client that reaches the interface, also from other machines, without a token.",
+    ),
+]
+Certificate = Annotated[
+    Path | None, typer.Option("--tls-cert", help="The certificate chain, in PEM. The server then speaks https.")
+]
+Key = Annotated[
+    Path | None, typer.Option("--tls-key", help="The key of the certificate, in PEM and without a password.")
+]
+Workers = Annotated[int, typer.Option(help="The number of worker processes.", min=1, max=64)]
+MaxConnections = Annotated[
+    int, typer.Option(help="The number of connections per process; further ones get 503 and retry.", min=1)
+]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The lowest level to log.")
+]
+Traces = Annotated[
+    str | None,
+    typer.Option(
+        "--traces",
+        help="Exporters of OpenTelemetry traces: otlp, console or none, separated by commas.",
+        show_default="from the OTEL_… variables, or none",
+    ),
+]
+ServerEmbedder = Annotated[
+    str | None,
+    typer.Option(
+        "--embedder",
+        help="A local model, minilm or its folder, for semantic search without a vector, as in the console.",
+        show_default="words only",
+    ),
+]
+
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65_535)] = 8765,
+    context: typer.Context,
+    host: Host = "127.0.0.1",
+    port: Port = 8765,
     db: Database = None,
-    plan: Annotated[str, typer.Option(help="The plan of namespaces that were put on no other.")] = "unlimited",
+    plan: DefaultPlan = "unlimited",
     plans: PlanFile = None,
-    auth: Annotated[
-        Literal["open", "required"],
-        typer.Option(
-            help="Whether every request needs a token, or only those in namespaces that somebody has claimed."
-        ),
-    ] = "open",
-    open_: Annotated[
-        bool,
-        typer.Option(
-            "--open",
-            envvar="BOTWIRE_SERVE_OPEN",
-            help="Let in whoever reaches the interface, also from other machines.",
-        ),
-    ] = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", help="The certificate, in PEM, to serve https.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key, in PEM and without a password.")] = None,
-    workers: Annotated[int, typer.Option(help="How many processes serve it together.", min=1, max=64)] = 1,
-    max_connections: Annotated[
-        int, typer.Option(help="How many connections each process serves at once; the next are told to wait.", min=1)
-    ] = 1_000,
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], typer.Option(help="What to log.")] = "info",
-    traces: Annotated[
-        str | None,
-        typer.Option(
-            help="Where OpenTelemetry's traces go: otlp, console or none; several with commas between.",
-            show_default="as the OTEL_… variables say, or else nowhere",
-        ),
-    ] = None,
+    auth: Auth = "open",
+    open_: Open = False,
+    tls_cert: Certificate = None,
+    tls_key: Key = None,
+    workers: Workers = 1,
+    max_connections: MaxConnections = 1_000,
+    log_level: LogLevel = "info",
+    traces: Traces = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print where it listens, as a line of JSON; the log is JSON anyway.")
+        bool, typer.Option("--json", help="Print the server's address as a line of JSON. The log is always JSON.")
     ] = False,
-    embedder: Annotated[
-        str | None,
-        typer.Option(
-            help="A local model, minilm or the folder of one such, to answer questions by meaning, as the console's.",
-            show_default="by words only",
-        ),
-    ] = None,
-) -> None:
-    """Serve the memory over HTTP, until SIGTERM or Ctrl-C; SIGHUP reloads the plans and the certificate, refusing nobody."""
+    embedder: ServerEmbedder = None,
+) -> Any:
+    """Serve the memory over HTTP until SIGTERM or Ctrl-C. SIGHUP reloads plans, certificate and log level in place."""
     from ..server.serve import serve as run_server
+    from ..server.settings import LiveSettings, Settings
 
-    if (tls_cert is None) != (tls_key is None):
-        raise InvalidArgument("--tls-cert and --tls-key go together: name both files, or neither")
-    run_server(
-        address_of(db),
+    settings = Settings(
+        db=address_of(db),
+        live=LiveSettings(
+            plans=plans_of(plans, plan),
+            tls_cert=None if tls_cert is None else str(tls_cert),
+            tls_key=None if tls_key is None else str(tls_key),
+            log_level=log_level,
+        ),
         host=host,
         port=port,
-        plans=lambda: plans_of(plans, plan),
         auth=auth,
-        open_to_all=open_,
-        tls=(tls_cert, tls_key) if tls_cert and tls_key else None,
-        log_level=log_level,
+        open=open_,
         workers=workers,
         max_connections=max_connections,
         traces=traces,
-        announce=_announce if as_json else _tell,
         embedder=embedder,
     )
+    if context.obj is _SETTINGS_ONLY:
+        return settings
+    run_server(settings, reread=_settings_now, announce=_announce if as_json else _tell)
+    return None
+
+
+def _settings_now() -> Settings:
+    """Return the settings by the command line and by the configuration file as it is now."""
+    try:
+        return cast("Settings", app(sys.argv[1:], standalone_mode=False, obj=_SETTINGS_ONLY))
+    except typer.BadParameter as error:
+        raise InvalidArgument(error.format_message()) from error
 
 
 def _announce(facts: dict[str, Any]) -> None:
@@ -87,9 +124,9 @@ def _announce(facts: dict[str, Any]) -> None:
 
 
 def _tell(facts: dict[str, Any]) -> None:
-    """Say it to a person; a program reads the log."""
+    """Print the address for a person; a program reads the log."""
     if sys.stdout.isatty():
-        print(f"{facts['url']} serves {facts['store']}; open it in a browser to look. Ctrl-C ends it.", flush=True)
+        print(f"{facts['url']} serves {facts['store']}. Open it in a browser, or press Ctrl-C to stop.", flush=True)
 
 
 @app.command()
@@ -98,27 +135,27 @@ def mcp(
     url: Annotated[
         str | None,
         typer.Option(
-            help="Where the memory is: sqlite:///path, http(s)://host or postgresql://….",
+            help="The address of the memory: sqlite:///path, http(s)://host or postgresql://….",
             show_default="where the library keeps it",
         ),
     ] = None,
     transport: Annotated[
-        Literal["stdio", "http"], typer.Option(help="How clients connect: as the parent of this process, or by HTTP.")
+        Literal["stdio", "http"], typer.Option(help="How clients connect: as the parent process (stdio), or over HTTP.")
     ] = "stdio",
     host: Annotated[str, typer.Option(help="The interface to listen on, with http.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(help="The port to listen on, with http; 0 for any free one.", min=0, max=65_535)
     ] = 8766,
     open_: Annotated[
-        bool, typer.Option("--open", help="Let in whoever reaches the interface, also from other machines.")
+        bool, typer.Option("--open", help="Serve every client that reaches the interface, also from other machines.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print where it listens, with http, as a line of JSON.")
+        bool, typer.Option("--json", help="Print the server's address as a line of JSON; needs http.")
     ] = False,
 ) -> None:
-    """Give the memory to a model as tools, by the Model Context Protocol."""
+    """Offer the memory to a model as tools, over the Model Context Protocol."""
     if transport == "stdio" and as_json:
-        raise InvalidArgument("--json goes with --transport http: with stdio all that is printed is the protocol's")
+        raise InvalidArgument("--json needs --transport http: with stdio, standard output belongs to the protocol")
     try:
         from ..adapters.mcp import create_server, say_where, serve_http, serve_stdio
     except ImportError as error:
@@ -134,7 +171,7 @@ def mcp(
 
 @app.command()
 def demo(as_json: Json = False) -> None:
-    """Let an agent talk, kill it, and see that it remembers. Exits with 1 when it does not."""
+    """Run an agent, kill it, and check that it remembers. Exits with 1 if it does not."""
     from .demo import main
 
     main(as_json=as_json)

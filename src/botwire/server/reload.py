@@ -1,93 +1,147 @@
-"""Beginning anew on SIGHUP without refusing anybody: new plans, a new certificate, a new version of the program.
+"""Reload on SIGHUP: new plans, a new certificate and a new log level, without closing a connection.
 
-Several processes are replaced one after the other. One alone answers what is under way and then runs the program again in its place,
-under its process id; whoever connects meanwhile waits in the queue of the socket, which stays open.
+The process that an operator signals reads the options again and checks them. If they are wrong, it logs why and everything
+stays. One process alone then applies them. With several, the parent writes them to a file and signals its workers.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
-import sys
+import ssl
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import msgspec
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from ..errors import BotWireError
+from ..plans import Plan, Plans
+from .settings import LiveSettings, Settings, check_tls, tls_context
+from .telemetry import logs
 
 log = logging.getLogger("botwire.server")
 
-_LISTENER = "BOTWIRE_LISTENER"
-"""The descriptor that the program before left open."""
+
+class ReplaceablePlans(Plans):
+    """Plans that a store keeps, and that change for all its following writes when they are replaced."""
+
+    current: Plans
+
+    def __init__(self, plans: Plans) -> None:
+        self.replace(plans)
+
+    def replace(self, plans: Plans) -> None:
+        """Use these plans from now on."""
+        object.__setattr__(self, "current", plans)
+        object.__setattr__(self, "default", plans.default)
+        object.__setattr__(self, "named", plans.named)
+
+    def of(self, name: str | None) -> tuple[str, Plan]:
+        """As `Plans.of`, from one version of the plans even while another thread replaces them."""
+        return self.current.of(name)
 
 
-class One(uvicorn.Server):
-    """A process that serves alone.
+class Certificate:
+    """The certificate of a server, which can be replaced for all following connections.
+
+    Each certificate gets a TLS context of its own. Loading it into the context in use would keep the old one beside it if
+    its key is of another type, and would leave a certificate without its key if the files change in between.
 
     Args:
-        config: what and how.
-        started: is called when it listens.
-        check: raises when it would not begin anew.
+        live: with the files of the first certificate.
     """
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], check: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._started = started
-        self._check = check
-        self.begins_anew = False
+    def __init__(self, live: LiveSettings) -> None:
+        self._current = self.context = tls_context(live)
+        self.context.sni_callback = self._use_current
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, also to SIGHUP."""
-        await super().startup(sockets)
-        with contextlib.suppress(
-            AttributeError, NotImplementedError, RuntimeError, ValueError
-        ):  # Windows; not the main thread
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
-        self._started()
+    def replace(self, live: LiveSettings) -> None:
+        """Use another certificate from now on, or raise `InvalidArgument`."""
+        self._current = tls_context(live)
 
-    def _reload(self) -> None:
-        if _can_begin(self._check):
-            self.begins_anew = self.should_exit = True
+    def _use_current(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+        """OpenSSL calls it for each connection, also for one that names no server, before it chooses a certificate."""
+        connection.context = self._current
 
 
-class Several(Multiprocess):
-    """Processes that serve together, and are replaced one after the other."""
+class Rereader:
+    """Reads the settings again and checks them.
 
-    def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], check: Callable[[], None]) -> None:
-        super().__init__(config, sockets)
-        self._check = check
+    Args:
+        running: the settings that the server was started with.
+        reread: returns the settings as they are given now.
+    """
 
-    def handle_hup(self) -> None:
-        """Replace them."""
-        if _can_begin(self._check):
-            self.restart_all()
-            log.info("reloaded")
+    def __init__(self, running: Settings, reread: Callable[[], Settings]) -> None:
+        self._running = running
+        self._reread = reread
+
+    def __call__(self) -> LiveSettings:
+        """Return what changes without a restart, and log what needs one; or raise `BotWireError`."""
+        new = self._reread()
+        check_tls(new.live)
+        if changed := self._running.changed(new):
+            log.warning("restart needed", extra={"options": changed})
+        return new.live
 
 
-def _can_begin(check: Callable[[], None]) -> bool:
+def attempt(change: Callable[[], None]) -> bool:
+    """Make a change; when it fails, log why. Whatever is wrong with a new configuration, the server keeps serving."""
     try:
-        check()
+        change()
     except BotWireError as error:
-        log.error("not reloaded", extra={"reason": error.message})  # noqa: TRY400 - it is the operator's
+        log.error("not reloaded", extra={"reason": error.message})  # noqa: TRY400 - an error of the operator
         return False
-    log.info("reloading")
+    except Exception:
+        log.exception("not reloaded")
+        return False
     return True
 
 
-def begin_anew(listener: socket.socket) -> None:
-    """Run the program again in place of this one, with its listening socket."""
-    listener.set_inheritable(True)
-    os.environ[_LISTENER] = str(listener.fileno())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it listens to that again
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - the command that this is
+def read_live(file: Path) -> LiveSettings:
+    """Read the settings that the parent process wrote."""
+    return msgspec.json.decode(file.read_bytes(), type=LiveSettings)
 
 
-def inherited() -> socket.socket | None:
-    """Return the socket that the program before left, if there is one."""
-    left = os.environ.pop(_LISTENER, None)
-    return None if left is None else socket.socket(fileno=int(left))
+class Workers(Multiprocess):
+    """The worker processes and their parent, which passes SIGHUP on to them.
+
+    Args:
+        config: for uvicorn.
+        sockets: that they listen on.
+        reread: returns the checked new settings.
+        renew: stores them for workers that start later.
+        file: where the running workers read them.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: list[Any],
+        reread: Callable[[], LiveSettings],
+        renew: Callable[[LiveSettings], None],
+        file: Path,
+    ) -> None:
+        super().__init__(config, sockets)
+        self._reread_live = reread
+        self._renew = renew
+        self._file = file
+
+    def handle_hup(self) -> None:
+        """Reload. A worker that has not finished its start ends by the signal, and its replacement has the new settings."""
+        if attempt(self._publish):
+            for process in self.processes:
+                if process.pid is not None and process.exitcode is None:
+                    os.kill(process.pid, signal.SIGHUP)
+
+    def _publish(self) -> None:
+        live = self._reread_live()
+        unfinished = self._file.with_suffix(".new")
+        unfinished.write_bytes(msgspec.json.encode(live))
+        unfinished.replace(self._file)
+        self._renew(live)
+        logs.set_level(live.log_level)

@@ -24,7 +24,7 @@ from ..operations import Delete, Operation, Result
 from ..queries import CountMessages, GetEntry, ListMessages
 from .access.gate import Admitted, Gate
 from .access.rules import TABLE, Rule, rule_of
-from .telemetry.metrics import ROUTE, Counted, Metrics, place_of
+from .telemetry.metrics import ROUTE, Counted, Metrics, RouteMetrics
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 
@@ -110,13 +110,8 @@ ROUTES = [
 ]
 
 
-_ENDPOINTS: dict[tuple[int, str, str], tuple[Any, Rule, int, str]] = {
-    (route.path.count("/"), route.path.split("/")[1], method): (
-        route.endpoint,
-        TABLE[method, route.path],
-        place_of(method, route.path),
-        route.path,
-    )
+_HOT: dict[tuple[int, str, str], Route] = {
+    (route.path.count("/"), route.path.split("/")[1], method): route
     for route in ROUTES
     for method in route.methods or ()
     if method != "HEAD"
@@ -144,16 +139,25 @@ class Shortcut:
         self._counted = Counted(app, metrics)
         self._gate = gate
         self._on_error = on_error
+        self._hot: dict[tuple[int, str, str], tuple[Any, Rule, RouteMetrics, str]] = {
+            (slashes, segment, method): (
+                route.endpoint,
+                TABLE[method, route.path],
+                metrics.route(method, route.path),
+                route.path,
+            )
+            for (slashes, segment, method), route in _HOT.items()
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """As ASGI has it."""
         parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
-        hot = _ENDPOINTS.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
+        hot = self._hot.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
         if hot is None:
             await self._counted(scope, receive, send)
             return
         begun = perf_counter()
-        endpoint, rule, place, scope[ROUTE] = hot
+        endpoint, rule, counted, scope[ROUTE] = hot
         namespace = parts[2]
         scope["app"] = self._app
         scope["path_params"] = {"namespace": namespace, "name": parts[-1]}
@@ -166,10 +170,10 @@ class Shortcut:
         except ClientDisconnect:  # nobody is there to answer
             return
         except Exception:
-            self.metrics.count_at(place, 500, perf_counter() - begun)
+            counted.count(500, perf_counter() - begun)
             await self._on_error(failure())(scope, receive, send)
             raise  # for uvicorn to log
-        self.metrics.count_at(place, response.status_code, perf_counter() - begun)
+        counted.count(response.status_code, perf_counter() - begun)
         await response(scope, receive, send)
 
 

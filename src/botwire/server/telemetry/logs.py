@@ -27,12 +27,18 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
+_LOGGERS = ("uvicorn", "botwire", "opentelemetry")
+
+
+def set_level(level: str) -> None:
+    """Log this level and above from now on: debug, info, warning or error."""
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(level.upper())
+
+
 def config(level: str = "info") -> dict[str, Any]:
-    """Return what `logging.config.dictConfig` takes, for uvicorn and for us."""
-    loggers = {
-        name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False}
-        for name in ("uvicorn", "botwire", "opentelemetry")
-    }
+    """Return the argument of `logging.config.dictConfig`, for uvicorn and for botwire."""
+    loggers = {name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in _LOGGERS}
     return {
         "version": 1,
         "disable_existing_loggers": False,

@@ -1,176 +1,164 @@
-"""Counts of what the server does, for Prometheus (https://prometheus.io/docs/instrumenting/exposition_formats/).
+"""Metrics for Prometheus: what the server does, counted with ``prometheus_client``.
 
-They say how much of what kind there was and how long it took, and name no namespace, key or token. Several processes that serve
-together count in one file, each in a place of its own that nobody else writes, so that whichever is asked answers for all.
+They say how many requests of which kind there were and how long they took. They name no namespace, key or token.
+
+Several worker processes count together in the multiprocess mode of ``prometheus_client``: each writes files of its own in
+one directory, and any of them reads all files to answer ``GET /metrics``. That mode is chosen when ``prometheus_client`` is
+imported, by the environment variable ``PROMETHEUS_MULTIPROC_DIR``. So `serve` sets it before it starts the workers.
 """
 
 from __future__ import annotations
 
-import fcntl
-import mmap
 import os
+import re
 import time
-from bisect import bisect_left
-from collections.abc import Iterator
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...version import __version__
 from ..access.rules import TABLE
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable with the directory in which several processes count."""
+ROUTE = "botwire.route"
+"""The key of a request's route in its ASGI scope, once the route is known."""
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-"""Seconds; the upper bounds of the histogram."""
-PLACES = 130
-"""Processes that can count together: as many as serve, and once more as many while they are replaced."""
-_CLASSES = ("", "1xx", "2xx", "3xx", "4xx", "5xx")
-_FIRST_BUCKET = len(_CLASSES)
-_ROWS = [*sorted(TABLE), ("", "")]
-"""Method and route; the last one is what is none of them."""
-_INDEX = {row: number for number, row in enumerate(_ROWS)}
-_WIDTH = len(_CLASSES) + len(BUCKETS) + 2
-_CONNECTIONS = len(_ROWS) * _WIDTH
-_WATCHERS = _CONNECTIONS + 1
-_COMMITS = _CONNECTIONS + 2
-_WRITES = _CONNECTIONS + 3
-_SIZE = _CONNECTIONS + 4
-_SEPARATE = (_CONNECTIONS, _WATCHERS)
-"""What is a number of now, and goes with its process."""
+"""Upper bounds of the histogram, in seconds."""
+_LABELS = ("method", "route")
+_OTHER = ("", "")
+"""Stands for every request that no route takes."""
+_FILE_OF_GAUGE = re.compile(r"gauge_live\w+_(\d+)\.db")
+
+
+class RouteMetrics:
+    """The metrics of one route.
+
+    Looking up labels in ``prometheus_client`` costs more than counting, so each pair of labels is looked up once. A series
+    appears with its first request: Prometheus gets no zeros for routes that nobody uses.
+    """
+
+    def __init__(self, requests: Counter, seconds: Histogram, method: str, route: str) -> None:
+        self._labels = (method or "other", route.replace(":path", "") or "other")
+        self._requests = requests
+        self._seconds = seconds
+        self._observe: Histogram | None = None
+        self._by_class: dict[int, Counter] = {}
+
+    def count(self, status: int, seconds: float) -> None:
+        """Count an answered request.
+
+        Args:
+            status: of the answer, such as 200.
+            seconds: until the answer began to leave.
+        """
+        counter = self._by_class.get(status // 100)
+        if counter is None:
+            counter = self._by_class[status // 100] = self._requests.labels(*self._labels, f"{status // 100}xx")
+        if self._observe is None:
+            self._observe = self._seconds.labels(*self._labels)
+        counter.inc()
+        self._observe.observe(seconds)
 
 
 class Metrics:
-    """The counts of a process.
+    """The metrics of a process, and those of all processes that serve with it.
 
     Args:
-        file: where those of several processes are; None: it serves alone.
+        directory: where several processes count together, as in the variable `DIRECTORY`; None: this process serves alone.
     """
 
-    def __init__(self, file: Path | None = None) -> None:
-        if file is None:
-            self._all = memoryview(bytearray(8 * _SIZE)).cast("Q")
-            place = 0
-        else:
-            self._file = os.open(file, os.O_RDWR | os.O_CLOEXEC)
-            place = _free_place(self._file)
-            self._all = memoryview(mmap.mmap(self._file, 8 * _SIZE * PLACES)).cast("Q")
-        self._own = self._all[place * _SIZE : (place + 1) * _SIZE]
-        for index in _SEPARATE:
-            self._own[index] = 0
+    def __init__(self, directory: Path | None = None) -> None:
+        disable_created_metrics()
+        self._directory = directory
+        own = CollectorRegistry()
+        self._registry = own if directory is None else CollectorRegistry()
+        if directory is not None:
+            MultiProcessCollector(self._registry, str(directory))
+        requests = Counter("botwire_requests", "Requests that were answered.", (*_LABELS, "status"), registry=own)
+        seconds = Histogram(
+            "botwire_request_seconds", "Time until the answer began to leave.", _LABELS, buckets=BUCKETS, registry=own
+        )
+        self._routes = {row: RouteMetrics(requests, seconds, *row) for row in (*TABLE, _OTHER)}
+        self._commits = Counter("botwire_commits", "Commits to a SQLite file, each synced to disk once.", registry=own)
+        self._writes = Counter("botwire_committed_writes", "Writes in these commits.", registry=own)
+        self._connections = self._gauge("botwire_connections", "Open connections.", own)
+        self._watchers = self._gauge("botwire_watchers", "Watchers, each with a connection.", own)
+        version = Gauge(
+            "botwire_build_info",
+            "The running version.",
+            ("version",),
+            registry=own,
+            multiprocess_mode="livemax",
+        )
+        version.labels(__version__).set(1)
 
-    def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request that was answered."""
-        self.count_at(place_of("GET" if method == "HEAD" else method, route), status, seconds)
+    @staticmethod
+    def _gauge(name: str, text: str, registry: CollectorRegistry) -> Gauge:
+        gauge = Gauge(name, text, registry=registry, multiprocess_mode="livesum")
+        gauge.set(0)  # an earlier process with the same id may have left its file
+        return gauge
 
-    def count_at(self, place: int, status: int, seconds: float) -> None:
-        """As `count`, in a microsecond, at the place of a route."""
-        own = self._own
-        own[place + status // 100] += 1
-        own[place + _FIRST_BUCKET + bisect_left(BUCKETS, seconds)] += 1
-        own[place + _WIDTH - 1] += int(seconds * 1_000_000)
+    def route(self, method: str, route: str) -> RouteMetrics:
+        """Return the metrics of a route, given as in `TABLE`; any other counts as "other"."""
+        return self._routes.get(("GET" if method == "HEAD" else method, route)) or self._routes[_OTHER]
 
     def connected(self, by: int) -> None:
-        """Count a connection more, or less."""
-        self._own[_CONNECTIONS] = max(self._own[_CONNECTIONS] + by, 0)
+        """Count a connection that opened (1) or closed (-1)."""
+        self._connections.inc(by)
 
     def watched(self, watchers: int) -> None:
-        """Note how many watchers there are."""
-        self._own[_WATCHERS] = watchers
+        """Set the number of watchers."""
+        self._watchers.set(watchers)
 
     def committed(self, writes: int) -> None:
-        """Count a commit of so many writes."""
-        self._own[_COMMITS] += 1
-        self._own[_WRITES] += writes
+        """Count a commit of some writes; a commit without any is none."""
+        if writes:
+            self._commits.inc()
+            self._writes.inc(writes)
 
-    def text(self) -> str:
-        """Return all counts, of all processes together."""
-        counts = [sum(self._all[index::_SIZE]) for index in range(_SIZE)]
-        return "\n".join([*_lines(counts), ""])
-
-
-def place_of(method: str, route: str) -> int:
-    """Return where a route is counted."""
-    return _INDEX.get((method, route), len(_ROWS) - 1) * _WIDTH
+    def text(self) -> bytes:
+        """Return the metrics of all processes together, in the text format of Prometheus."""
+        if self._directory is not None:
+            _forget_dead_processes(self._directory)
+        return generate_latest(self._registry)
 
 
-def make_file(path: Path) -> None:
-    """Make the file that several processes count in."""
-    path.write_bytes(bytes(8 * _SIZE * PLACES))
+def _forget_dead_processes(directory: Path) -> None:
+    """Remove the gauges of workers that died: a killed worker can't do it. Their counters stay, for counters never fall."""
+    for file in directory.iterdir():
+        found = _FILE_OF_GAUGE.fullmatch(file.name)
+        if found and not _is_alive(int(found[1])):
+            mark_process_dead(int(found[1]), str(directory))
 
 
-def _free_place(file: int) -> int:
-    """Take a place that no living process has, for as long as this one lives."""
-    for place in range(PLACES):
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except OSError:
-            continue
-        return place
-    raise RuntimeError("more processes than there can be")
-
-
-def _lines(counts: list[int]) -> Iterator[str]:
-    yield from _head("botwire_build_info", "gauge", "The version that runs.")
-    yield f'botwire_build_info{{version="{__version__}"}} 1'
-    yield from _head("botwire_requests_total", "counter", "Requests that were answered.")
-    for row, route, start in _known():
-        for index, name in enumerate(_CLASSES):
-            if counts[start + index]:
-                yield f'botwire_requests_total{{{_labels(row, route)},status="{name}"}} {counts[start + index]}'
-    yield from _head("botwire_request_seconds", "histogram", "How long they took, until the answer began to leave.")
-    for row, route, start in _known():
-        yield from _histogram(_labels(row, route), counts[start + len(_CLASSES) : start + _WIDTH])
-    for name, kind, index, text in (
-        ("botwire_connections", "gauge", _CONNECTIONS, "Connections that are open."),
-        ("botwire_watchers", "gauge", _WATCHERS, "Watchers, each with a connection."),
-        ("botwire_commits_total", "counter", _COMMITS, "Commits to a SQLite file, each synced to disk once."),
-        ("botwire_committed_writes_total", "counter", _WRITES, "Writes in them."),
-    ):
-        yield from _head(name, kind, text)
-        yield f"{name} {counts[index]}"
-
-
-def _known() -> Iterator[tuple[str, str, int]]:
-    for number, (method, route) in enumerate(_ROWS):
-        yield method, route, number * _WIDTH
-
-
-def _labels(method: str, route: str) -> str:
-    return f'method="{method or "other"}",route="{route.replace(":path", "") or "other"}"'
-
-
-def _histogram(labels: str, counts: list[int]) -> Iterator[str]:
-    *buckets, beyond, microseconds = counts
-    total = sum(buckets) + beyond
-    if not total:
-        return
-    below = 0
-    for bound, count in zip(BUCKETS, buckets, strict=True):
-        below += count
-        yield f'botwire_request_seconds_bucket{{{labels},le="{bound:g}"}} {below}'
-    yield f'botwire_request_seconds_bucket{{{labels},le="+Inf"}} {total}'
-    yield f"botwire_request_seconds_sum{{{labels}}} {microseconds / 1_000_000:.6f}"
-    yield f"botwire_request_seconds_count{{{labels}}} {total}"
-
-
-def _head(name: str, kind: str, text: str) -> tuple[str, str]:
-    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class Counted:
-    """Counts the requests to an app.
+    """ASGI middleware that counts the requests to an app.
 
     Args:
-        app: which.
-        metrics: where.
+        app: the app.
+        metrics: where requests are counted.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
-        self.metrics = metrics
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """ASGI entry point."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -178,12 +166,8 @@ class Counted:
 
         async def count(message: Message) -> None:
             if message["type"] == "http.response.start":
-                route = scope.get(ROUTE, "")
-                self.metrics.count(scope["method"], route, message["status"], time.perf_counter() - begun)
+                route = self._metrics.route(scope["method"], scope.get(ROUTE, ""))
+                route.count(message["status"], time.perf_counter() - begun)
             await send(message)
 
         await self._app(scope, receive, count)
-
-
-ROUTE = "botwire.route"
-"""Where the route of a request is in its scope, once it is known."""

@@ -1,0 +1,34 @@
+"""Certificates for tests of TLS."""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+
+def write_certificate(folder: Path, kind: str = "ec") -> tuple[Path, Path]:
+    """Write a new self-signed certificate for 127.0.0.1 and its key, and return both files.
+
+    Args:
+        folder: where to write ``cert.pem`` and ``key.pem``.
+        kind: of the key: ec or rsa.
+    """
+    key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65_537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "botwire")])
+    begun = dt.datetime.now(dt.UTC).replace(tzinfo=None) - dt.timedelta(minutes=1)
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begun)
+    built = built.not_valid_after(begun + dt.timedelta(days=1)).add_extension(alternative, critical=False)
+    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+        key, hashes.SHA256()
+    )
+    (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "key.pem").write_bytes(text)
+    return folder / "cert.pem", folder / "key.pem"
