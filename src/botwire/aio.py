@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 from .bridge import awaiting
 from .history import History, SessionHistory
 from .limits import check_namespace
-from .memory import Memory
-from .namespace import Namespace
+from .memory import Memory, limited
+from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
 from .records import Message
@@ -47,6 +47,7 @@ class AsyncMemory(Namespace):
         self._namespace = check_namespace(namespace)
         self._store: AsyncStore
         self._store, release = lease_async_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
+        self.bridge = _Awaiting(self._store, self._namespace)
         self._release: Callable[[], object] = weakref.finalize(self, release)
 
     @classmethod
@@ -56,6 +57,7 @@ class AsyncMemory(Namespace):
         twin._namespace = memory._namespace
         twin._embedding = memory._embedding
         twin._store = async_store(memory._store)
+        twin.bridge = _Awaiting(twin._store, twin._namespace)
         twin._release = lambda: memory  # which lives, and keeps the store open, for as long as this
         return twin
 
@@ -64,24 +66,16 @@ class AsyncMemory(Namespace):
         """Where the memory is, without secrets."""
         return self._store.address
 
-    async def _read(self, query: Query[T]) -> T:
+    async def read(self, query: Query[T]) -> T:
+        """As `Memory.read`."""
         return await self._store.read(self._namespace, query)
 
-    async def _write(self, *operations: Operation) -> list[Result]:
-        return await self._store.write(self._namespace, operations)
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        """As `Memory.write`."""
+        return await self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
 
     def _changes(self, query: ListChanges) -> AsyncFeed:
         return self._store.changes(self._namespace, query)
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        result = fn(value)
-        return await result if inspect.isawaitable(result) else result
-
-    async def _compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        return await asyncio.to_thread(fn, value)
 
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
@@ -133,6 +127,30 @@ class AsyncMemory(Namespace):
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+
+class _Awaiting(Bridge):
+    """The bridge of an `AsyncMemory`: every call is awaited."""
+
+    def __init__(self, store: AsyncStore, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+
+    async def read(self, query: Query[T]) -> T:
+        return await self._store.read(self._namespace, query)
+
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        return await self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        result = fn(value)
+        return await result if inspect.isawaitable(result) else result
+
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        return await asyncio.to_thread(fn, value)
 
 
 class AsyncHistory(SessionHistory):

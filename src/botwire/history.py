@@ -57,7 +57,7 @@ class History(SessionHistory):
         new = _new_messages(messages, ids)
         if not new:
             return []
-        (seqs,) = await self._memory._write(Append(self._session, new))
+        (seqs,) = await self._memory.bridge.write(Append(self._session, new))
         return cast("list[int]", seqs)
 
     @blocking
@@ -76,7 +76,7 @@ class History(SessionHistory):
         query = ListMessages(
             self._session, check_count(after, "after") or 0, check_count(limit, "limit"), check_count(last, "last")
         )
-        return await self._memory._read(query)
+        return await self._memory.bridge.read(query)
 
     @blocking
     async def pop(self, count: int = 1) -> list[Message]:
@@ -88,7 +88,7 @@ class History(SessionHistory):
         Args:
             count: how many at the most, up to 10,000. There may be fewer, or none.
         """
-        (popped,) = await self._memory._write(Pop(self._session, check_pop(count)))
+        (popped,) = await self._memory.bridge.write(Pop(self._session, check_pop(count)))
         return cast("list[Message]", popped)
 
     @blocking
@@ -120,14 +120,14 @@ class History(SessionHistory):
     @blocking
     async def clear(self) -> int:
         """Forget the session and its messages; returns how many there were. The next message is number 1 again."""
-        (count,) = await self._memory._write(Forget(self._session))
+        (count,) = await self._memory.bridge.write(Forget(self._session))
         assert isinstance(count, int)
         return count
 
     @blocking
     async def __len__(self) -> int:
         """How many messages there are."""
-        return await self._memory._read(CountMessages(self._session))
+        return await self._memory.bridge.read(CountMessages(self._session))
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> Watch:
         """Return what changes in the session from now on, message by message, as `Memory.watch` does."""

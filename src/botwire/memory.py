@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
 
@@ -13,7 +13,7 @@ from .bridge import blocking
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
-from .namespace import Namespace
+from .namespace import Bridge, Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
 from .queries import (
     CountEntries,
@@ -35,6 +35,7 @@ from .values import encode
 from .watch import Watch, watch_query
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Sequence[Any])
 
 
 class Options(TypedDict, total=False):
@@ -101,6 +102,7 @@ class Memory(Namespace):
         self._namespace = check_namespace(namespace)
         self._store: Store
         self._store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
+        self.bridge = _Blocking(self._store, self._namespace)
         self._release = weakref.finalize(self, release)
 
     @property
@@ -108,23 +110,42 @@ class Memory(Namespace):
         """Where the memory is, without secrets."""
         return self._store.address
 
-    async def _read(self, query: Query[T]) -> T:
+    def read(self, query: Query[T]) -> T:
+        """Answer a query of `botwire.queries`: the verb under every method that reads.
+
+        For code that needs more than the methods offer, such as an adapter for a framework. Arguments of the query are
+        taken as they are: check them with `botwire.limits` first.
+
+        Args:
+            query: such as ``GetEntry("key")`` or ``ListKeys(prefix="user/")``.
+
+        Returns:
+            What that query says it answers, as of one moment.
+        """
         return self._store.read(self._namespace, query)
 
-    async def _write(self, *operations: Operation) -> list[Result]:
-        return self._store.write(self._namespace, operations)
+    def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        """Apply operations of `botwire.operations`, in order, all or none: the verb under every method that writes.
+
+        For code that needs more than the methods offer: for example two keys and a message in one transaction. Names and
+        values are taken as they are: check names with `botwire.limits`, encode values with `botwire.values.encode`.
+
+        Args:
+            operations: such as ``Put("key", encode(1))``; up to 10,000.
+            idempotency_key: the same operations a second time under this key change nothing and return what the first
+                call returned. A store remembers a key for at least ten minutes. None: no key.
+
+        Returns:
+            A result for each operation, in order. When it returns, all of them are on disk.
+
+        Raises:
+            Conflict: an entry is not at its ``if_version``; nothing was written.
+            InvalidArgument: too many operations, or the key belongs to another write; nothing was written.
+        """
+        return self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
 
     def _changes(self, query: ListChanges) -> Feed:
         return self._store.changes(self._namespace, query)
-
-    async def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        return fn(value)
-
-    async def _compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        return fn(value)
 
     @blocking
     async def set(
@@ -152,25 +173,25 @@ class Memory(Namespace):
             Conflict: the entry is at another version than `if_version`.
         """
         operation = Put(check_name(key), encode(value), check_ttl(ttl), check_count(if_version, "if_version"))
-        (version,) = await self._write(operation)
+        (version,) = await self.bridge.write(operation)
         assert isinstance(version, int)
         return version
 
     @blocking
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the value under a key, or the default when there is none."""
-        entry = await self._read(GetEntry(check_name(key)))
+        entry = await self.bridge.read(GetEntry(check_name(key)))
         return default if entry is None else entry.value
 
     @blocking
     async def entry(self, key: str) -> Entry | None:
         """Return the entry under a key (value, version, created_at, updated_at, expires_at), or None."""
-        return await self._read(GetEntry(check_name(key)))
+        return await self.bridge.read(GetEntry(check_name(key)))
 
     @blocking
     async def delete(self, key: str) -> bool:
         """Remove a key; whether it was there."""
-        (was_there,) = await self._write(Delete(check_name(key)))
+        (was_there,) = await self.bridge.write(Delete(check_name(key)))
         return bool(was_there)
 
     @blocking
@@ -182,7 +203,7 @@ class Memory(Namespace):
             limit: how many at the most; None: all.
             after: only keys behind this one, to go on where another page ended.
         """
-        return await self._read(ListKeys(check_prefix(prefix), _after(after), check_count(limit, "limit")))
+        return await self.bridge.read(ListKeys(check_prefix(prefix), _after(after), check_count(limit, "limit")))
 
     keys = list_keys
 
@@ -191,13 +212,13 @@ class Memory(Namespace):
         self, prefix: str = "", *, limit: int | None = None, after: str | None = None
     ) -> list[tuple[str, Any]]:
         """Return keys and values, chosen and ordered as by `list_keys`."""
-        entries = await self._read(ListEntries(check_prefix(prefix), _after(after), check_count(limit, "limit")))
+        entries = await self.bridge.read(ListEntries(check_prefix(prefix), _after(after), check_count(limit, "limit")))
         return [(entry.key, entry.value) for entry in entries]
 
     @blocking
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return those of these keys that exist, with their values."""
-        entries = await self._read(GetEntries(_names(keys)))
+        entries = await self.bridge.read(GetEntries(_names(keys)))
         return {entry.key: entry.value for entry in entries}
 
     @blocking
@@ -209,14 +230,14 @@ class Memory(Namespace):
         """
         seconds = check_ttl(ttl)
         puts = [Put(check_name(key), encode(value), seconds) for key, value in values.items()]
-        versions = await self._write(*_limited(puts)) if puts else []
+        versions = await self.bridge.write(*limited(puts)) if puts else []
         return {put.key: int(version) for put, version in zip(puts, versions, strict=True)}  # type: ignore[arg-type]
 
     @blocking
     async def delete_many(self, keys: Iterable[str]) -> int:
         """Remove several keys, all in one write; returns how many were there."""
         deletes = [Delete(key) for key in _names(keys)]
-        return sum(map(bool, await self._write(*deletes))) if deletes else 0
+        return sum(map(bool, await self.bridge.write(*deletes))) if deletes else 0
 
     @blocking
     async def increment(self, key: str, by: float = 1) -> int | float:
@@ -230,7 +251,7 @@ class Memory(Namespace):
         if type(by) not in {int, float}:
             raise InvalidArgument(f"an increment is an int or a float, not {type(by).__name__}")
         encode(by)
-        (total,) = await self._write(Increment(check_name(key), by))
+        (total,) = await self.bridge.write(Increment(check_name(key), by))
         assert not isinstance(total, list)
         return total
 
@@ -254,13 +275,13 @@ class Memory(Namespace):
         """
         check_name(key)
         for attempt in range(MAX_ATTEMPTS):
-            entry = await self._read(GetEntry(key))
-            value = await self._call(fn, default if entry is None else entry.value)
+            entry = await self.bridge.read(GetEntry(key))
+            value = await self.bridge.call(fn, default if entry is None else entry.value)
             put = Put(key, encode(value), if_version=0 if entry is None else entry.version, keep_ttl=True)
             try:
-                await self._write(put)
+                await self.bridge.write(put)
             except Conflict:
-                await self._sleep(pause_after(attempt))
+                await self.bridge.sleep(pause_after(attempt))
             else:
                 return value
         raise Conflict(f"key {key!r} was changed by others {MAX_ATTEMPTS} times in a row; nothing was written", key=key)
@@ -268,14 +289,14 @@ class Memory(Namespace):
     @blocking
     async def clear(self, prefix: str = "") -> int:
         """Remove every key, or every key with a prefix; returns how many there were. Sessions stay."""
-        (count,) = await self._write(Clear(check_prefix(prefix)))
+        (count,) = await self.bridge.write(Clear(check_prefix(prefix)))
         assert isinstance(count, int)
         return count
 
     @blocking
     async def usage(self) -> Usage:
         """Return what the namespace holds, what it wrote today, and what its plan allows."""
-        return await self._read(GetUsage())
+        return await self.bridge.read(GetUsage())
 
     @blocking
     async def sessions(self, *, limit: int | None = None, before: int | None = None) -> list[Session]:
@@ -285,7 +306,7 @@ class Memory(Namespace):
             limit: how many at the most; None: all.
             before: only sessions older than the one at this `Session.place`, to go on where another page ended.
         """
-        return await self._read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
+        return await self.bridge.read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
 
     @blocking
     async def search(
@@ -446,11 +467,34 @@ class Memory(Namespace):
     @blocking
     async def __len__(self) -> int:
         """How many keys there are."""
-        return await self._read(CountEntries())
+        return await self.bridge.read(CountEntries())
 
     def __bool__(self) -> bool:
         """A memory is always true, so that ``memory or …`` asks no server and means the object, not what is in it."""
         return True
+
+
+class _Blocking(Bridge):
+    """The bridge of a `Memory`: every call returns when its work is done."""
+
+    def __init__(self, store: Store, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+
+    async def read(self, query: Query[T]) -> T:
+        return self._store.read(self._namespace, query)
+
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        return self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        return fn(value)
+
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        return fn(value)
 
 
 def _after(key: str | None) -> str:
@@ -460,10 +504,11 @@ def _after(key: str | None) -> str:
 def _names(keys: Iterable[str]) -> tuple[str, ...]:
     if isinstance(keys, str):
         raise InvalidArgument("keys is a list of keys, not one str")
-    return tuple(_limited([check_name(key) for key in keys]))
+    return tuple(limited([check_name(key) for key in keys]))
 
 
-def _limited(operations: list[T]) -> list[T]:
+def limited(operations: S) -> S:
+    """Return operations or messages, or raise `InvalidArgument` when there are more than one write may hold."""
     if len(operations) > MAX_OPERATIONS:
         raise InvalidArgument(
             f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them"

@@ -1,7 +1,8 @@
-"""What a memory is to the logic above it: a namespace that can be read and written, in place or awaited."""
+"""Namespace: what `Memory` and `AsyncMemory` have in common, and the bridge over which shared logic reads and writes."""
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -19,17 +20,52 @@ from .search.embedding import Embedding
 T = TypeVar("T")
 
 MAX_BATCH = 500
-"""Texts that an embedder gets at once, at the most; their vectors are one write."""
+"""The most texts that an embedder gets in one call. Their vectors are one write."""
 CATCH_UP = 32
-"""Texts that a search by meaning embeds first, at the most: what a conversation says between two searches, and more."""
+"""The most texts that a search by meaning embeds first: more than a conversation adds between two searches."""
+REFUSED_SECONDS = 60.0
+"""How long searches do not try to store vectors after the store refused them."""
+
+
+class Bridge(ABC):
+    """How logic that is written once, as coroutines, reaches the store: at once, or awaited on an event loop.
+
+    `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into
+    an ordinary method. `AsyncMemory.bridge` awaits the same calls. Both take operations and queries of
+    `botwire.operations` and `botwire.queries`, as `Memory.read` and `Memory.write` do.
+    """
+
+    @abstractmethod
+    async def read(self, query: Query[T]) -> T:
+        """Answer a query, as `Memory.read` does."""
+
+    @abstractmethod
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        """Apply operations, all or none, as `Memory.write` does."""
+
+    @abstractmethod
+    async def sleep(self, seconds: float) -> None:
+        """Pause for some seconds."""
+
+    @abstractmethod
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        """Call a function of the user. On an event loop it may be a coroutine function."""
+
+    @abstractmethod
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        """Call a function that takes long. On an event loop it runs in a thread."""
 
 
 class Namespace(ABC):
-    """What `Memory` and `AsyncMemory` are: a namespace of a store."""
+    """A namespace of a store, with what `Memory` and `AsyncMemory` share."""
 
+    bridge: Bridge
+    """What logic for both sides uses instead of `read` and `write`; see `botwire.bridge`."""
+    embeds_on_search: bool = True
+    """Whether a search by meaning first embeds up to 32 texts that have no vector yet. False: a search never writes."""
     _namespace: str
     _embedding: Embedding | None = None
-    _catches_up: bool = True
+    _catch_up_from: float = 0.0
 
     @property
     def namespace(self) -> str:
@@ -37,24 +73,17 @@ class Namespace(ABC):
         return self._namespace
 
     @property
+    def embedding_model(self) -> str | None:
+        """The name of the model that makes this memory's vectors; None when it has no `embedder`."""
+        return None if self._embedding is None else self._embedding.model
+
+    @property
     @abstractmethod
     def address(self) -> str:
         """Where the memory is, without secrets."""
 
     @abstractmethod
-    async def _read(self, query: Query[T]) -> T: ...
-
-    @abstractmethod
-    async def _write(self, *operations: Operation) -> list[Result]: ...
-
-    @abstractmethod
     def _changes(self, query: ListChanges) -> Any: ...
-
-    @abstractmethod
-    async def _sleep(self, seconds: float) -> None: ...
-
-    @abstractmethod
-    async def _compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
 
     async def _search(self, query: Search, by: Iterable[str] | None) -> list[Hit]:
         """Answer a question by words, by meaning, or by both."""
@@ -62,20 +91,32 @@ class Namespace(ABC):
         if "meaning" in chosen and query.text.strip():
             assert self._embedding is not None
             await self._catch_up()
-            vector = await self._compute(self._embedding.query, query.text)
+            vector = await self.bridge.compute(self._embedding.query, query.text)
             query = msgspec.structs.replace(query, vector=vector, model=self._embedding.model, words="words" in chosen)
-        return await self._read(query)
+        return await self.bridge.read(query)
 
     async def _catch_up(self) -> None:
-        """Embed a little of what has no vector yet, unless this memory may not: who can only read searches all the same."""
-        if self._catches_up:
+        """Embed a few of the texts without a vector. A caller that may not write, or has no room, still searches."""
+        if self.embeds_on_search and time.monotonic() >= self._catch_up_from:
             try:
                 await self._embed(CATCH_UP, CATCH_UP)
             except (AuthError, StorageExceeded):
-                self._catches_up = False
+                # An operator may raise the plan or grant the right later. Until then an attempt costs an embedding.
+                self._catch_up_from = time.monotonic() + REFUSED_SECONDS
+
+    # The adapters of this package still call these names; they are removed with the last such call.
+
+    async def _read(self, query: Query[T]) -> T:
+        return await self.bridge.read(query)
+
+    async def _write(self, *operations: Operation) -> list[Result]:
+        return await self.bridge.write(*operations)
+
+    async def _sleep(self, seconds: float) -> None:
+        await self.bridge.sleep(seconds)
 
     async def _embed(self, limit: int | None, batch: int) -> int:
-        """Give vectors to texts that have none."""
+        """Make and store vectors for texts that have none."""
         if self._embedding is None:
             raise InvalidArgument("this memory has no embedder: Memory(…, embedder=…)")
         left, size = check_count(limit, "limit"), check_count(batch, "batch", least=1)
@@ -83,22 +124,19 @@ class Namespace(ABC):
         kept, after = 0, ""
         while left is None or left > 0:
             size = min(size, MAX_BATCH) if left is None else min(size, left, MAX_BATCH)
-            texts = await self._read(ListTexts(self._embedding.model, after, size))
+            texts = await self.bridge.read(ListTexts(self._embedding.model, after, size))
             if not texts:
                 break
-            made = await self._compute(self._embedding.documents, [text.text for text in texts])
+            made = await self.bridge.compute(self._embedding.documents, [text.text for text in texts])
             vectors = tuple(
                 Vector(vector, text.key, text.version, text.session, text.id)
                 for vector, text in zip(made, texts, strict=True)
             )
-            (count,) = await self._write(SetVectors(self._embedding.model, vectors))
+            (count,) = await self.bridge.write(SetVectors(self._embedding.model, vectors))
             kept += int(count)  # type: ignore[arg-type]
             after = texts[-1].place
             left = None if left is None else left - len(texts)
         return kept
-
-    @abstractmethod
-    async def _call(self, fn: Callable[[Any], Any], value: Any) -> Any: ...
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._namespace!r}, {self.address!r})"

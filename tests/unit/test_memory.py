@@ -21,6 +21,9 @@ from hypothesis import strategies as st
 
 import botwire
 from botwire import AsyncMemory, Conflict, InvalidArgument, InvalidName, InvalidValue, Memory, StoreError, Timeout
+from botwire.operations import Append, Delete, NewMessage, Put
+from botwire.queries import GetEntry, ListKeys
+from botwire.values import encode
 
 
 class Awaited:
@@ -662,3 +665,24 @@ def test_cancelling_holds_no_lock(address, namespace, cancel_after):
                 assert len([key for key in keys if key.startswith(f"{attempt}/")]) in {0, 3}
 
     asyncio.run(work())
+
+
+def test_the_two_verbs(tmp_path):
+    url = f"sqlite:///{tmp_path}/botwire.db"
+    operations = [Put("a", encode(1)), Append("s", (NewMessage("id", '"hello"'),))]
+    with Memory("n", url) as memory:
+        assert memory.write(*operations, idempotency_key="once") == [1, [1]]
+        assert memory.write(*operations, idempotency_key="once") == [1, [1]]
+        with pytest.raises(Conflict):
+            memory.write(Put("b", encode(2)), Put("a", encode(2), if_version=0))
+        assert memory.read(ListKeys()) == ["a"]
+        with pytest.raises(InvalidArgument, match="at most 10,000"):
+            memory.write(*[Delete("a")] * 10_001)
+
+    async def awaited():
+        async with AsyncMemory("n", url) as memory:
+            assert (await memory.read(GetEntry("a"))).value == 1
+            assert await memory.write(Delete("a"), Delete("b"), idempotency_key="twice") == [True, False]
+            assert await memory.bridge.read(ListKeys()) == []
+
+    asyncio.run(awaited())

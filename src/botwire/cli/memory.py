@@ -215,10 +215,10 @@ def search(
     by = by or ("both" if embedder else "words")
     model = None if by == "words" else local_embedder(embedder or "minilm")
     with memory_at(namespace, url, embedder=model) as memory:
-        memory._catches_up = False
-        if memory._embedding and memory._store.read(namespace, ListTexts(memory._embedding.model, "", 1)):
+        memory.embeds_on_search = False
+        if memory.embedding_model and memory.read(ListTexts(memory.embedding_model, "", 1)):
             print(
-                f"botwire: some texts have no vector of {memory._embedding.model}: run botwire embed {namespace!r}",
+                f"botwire: some texts have no vector of {memory.embedding_model}: run botwire embed {namespace!r}",
                 file=sys.stderr,
             )
         for hit in memory.search(

@@ -258,7 +258,7 @@ def test_vectors_count_for_a_plan(tmp_path):
     class Planned(Memory):
         def __init__(self, store):
             super().__init__("n", "sqlite:///:memory:", embedder=embedder)
-            self._store = store
+            self._store = self.bridge._store = store
 
     with closing(SqliteStore(":memory:", plans=Plans("small", {"small": Plan(1000, 220)}))) as store:
         memory = Planned(store)
@@ -272,10 +272,9 @@ def test_vectors_count_for_a_plan(tmp_path):
         assert memory.usage().bytes == 0
 
 
-def test_who_may_only_read_searches(tmp_path):
-    class ReadOnly(Memory):
-        async def _write(self, *operations):
-            raise AuthError("this token may read n, and nothing else")
+def test_a_memory_that_may_only_read_searches(tmp_path):
+    async def refuse(*operations):
+        raise AuthError("this token may read n, and nothing else")
 
     calls = []
 
@@ -288,12 +287,17 @@ def test_who_may_only_read_searches(tmp_path):
         memory["pet"] = "a puppy"
         memory.embed()
         memory["more"] = "a kitten"
-    with ReadOnly("n", url, embedder=counted, embedding_model="m") as memory:
+    with Memory("n", url, embedder=counted, embedding_model="m") as memory:
+        granted, memory.bridge.write = memory.bridge.write, refuse
         for _ in range(3):
             assert memory.search("dog")[0].value == "a puppy"
         assert len(calls) == 1 + 3  # tried once to embed
         with pytest.raises(AuthError):
             memory.embed()
+        memory.bridge.write = granted
+        memory._catch_up_from = 0.0  # the pause after the refusal is over
+        memory.search("dog")
+        assert memory.embed() == 0  # the search stored the vector, once it was allowed to
 
 
 # The local model
@@ -327,7 +331,7 @@ def test_a_local_model(small_model):
     with Memory("n", "sqlite:///:memory:", embedder=model) as memory:
         memory["k"] = "a b c"
         assert memory.search("a b c", by="meaning")[0].score == pytest.approx(1, abs=0.2)
-        assert memory._embedding.model == small_model.name
+        assert memory.embedding_model == small_model.name
 
 
 def test_a_model_that_is_not_there(tmp_path):
