@@ -3,6 +3,11 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
+NEWEST := $(shell for p in python3.13 "$$(PYENV_VERSION= pyenv prefix 3.13 2>/dev/null || \
+	pyenv prefix "$$(pyenv latest 3.13 2>/dev/null)" 2>/dev/null)/bin/python3.13"; do \
+	$$p -c '' 2>/dev/null && command -v $$p && break; done)
+NEWEST_BIN := .cache/newest
+NEWEST_READY := $(NEWEST_BIN)/.ready
 BENCH := .cache/bench
 BENCH_READY := $(BENCH)/.ready
 DOCS := .cache/docs
@@ -20,15 +25,29 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
 	@touch $@
 
-.PHONY: help demo test faults failover serve lint docs screenshots bench recall format lock clean
+.PHONY: help demo test test-newest faults failover serve lint docs screenshots bench recall format lock clean
 help: ## Show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 demo: $(READY) ## An agent talks, is killed, and remembers
 	@$(BIN)/botwire demo
 
 test: $(READY) ## Run every test
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+
+test-newest: $(if $(NEWEST),$(NEWEST_READY)) ## Run the unit and contract tests on Python 3.13, if there is one
+ifeq ($(NEWEST),)
+	@echo "There is no Python 3.13 here: its tests do not run"
+else
+	@timeout --kill-after=30 10m $(NEWEST_BIN)/bin/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/unit tests/contract $(ARGS)
+endif
+
+$(NEWEST_READY): requirements/dev.txt pyproject.toml | $(READY)
+	@echo "Making the environment of Python 3.13 in $(NEWEST_BIN) …"
+	@$(BIN)/uv venv --quiet --clear --python $(NEWEST) $(NEWEST_BIN)
+	@$(BIN)/uv pip install --quiet --python $(NEWEST_BIN)/bin/python --require-hashes -r requirements/dev.txt
+	@$(BIN)/uv pip install --quiet --python $(NEWEST_BIN)/bin/python --no-deps -e .
+	@touch $@
 
 faults: $(READY) ## The long form of the tests of faults, with figures; some 40 minutes
 	@BOTWIRE_FAULTS=long $(BIN)/pytest -q -n 2 --dist worksteal --timeout 3000 tests/faults $(ARGS)
