@@ -103,7 +103,7 @@ def create_app(
     _add_operations(app)
     add_administration(app)
     app.state.metrics = metrics or Metrics()
-    add_watch(app, max_watchers)
+    add_watch(app, max_watchers, app.state.metrics)
     app.add_middleware(Guard, gate=gate, router=app.router, on_error=refusal)
     _add_error_handlers(app)
     describe(app)
