@@ -84,7 +84,7 @@ async def whoami(request: Request) -> Response:
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
     facts = {"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token}
-    return _json({**facts, "embedder": request.app.state.meaning.model})
+    return _json({**facts, "embedder": request.app.state.embedder.model})
 
 
 async def list_plans(request: Request) -> Response:

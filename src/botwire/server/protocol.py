@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .access.gate import is_loopback
-from .app import problem
+from .problems import problem
 from .routes import HeaderTooLarge, Shortcut, UrlTooLong
 from .watch import ENDING
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Depends
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..operations import Delete, Operation, Result
 from ..queries import CountMessages, GetEntry, ListMessages
+from ..store import AsyncStore
 from .access.gate import Admitted, Gate
 from .access.rules import TABLE, Rule, rule_of
 from .telemetry.metrics import ROUTE, Counted, Metrics, RouteMetrics
@@ -215,6 +217,15 @@ class Guard:
 
 
 # What the routes share
+
+
+async def _authorized_store(request: Request) -> Any:
+    return request.scope["store"]
+
+
+Namespace = Annotated[str, "the namespace"]
+CallersStore = Annotated[AsyncStore, Depends(_authorized_store)]
+"""The store as this caller may use it."""
 
 
 def failure() -> BotWireError:
