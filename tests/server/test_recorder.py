@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from botwire import Memory
+from botwire import Memory, Unavailable
 from botwire.limits import ACCESS
 from botwire.queries import ListEntries
 from botwire.server.access.gate import Gate
@@ -75,7 +75,7 @@ def test_nothing_is_written_when_nothing_was(store):
 
 
 def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(usage_history, "_MOST_ASKED", 2)
+    monkeypatch.setattr(usage_history, "_MAX_ASKED", 2)
     looking = Recorder(store)
     for namespace in ("forgotten", "empty", "n"):
         assert asyncio.run(looking.history(namespace, 1)) == []
@@ -91,27 +91,29 @@ def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatc
     assert [entry.key.split("/")[1] for entry in before] == ["n"]
 
 
-def test_it_goes_on_by_itself_and_after_a_failure(store, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [Unavailable("the disk is full"), RuntimeError("a bug")])
+def test_a_failed_recording_is_made_up_for(store, monkeypatch, caplog, error):
     monkeypatch.setattr(usage_history, "EVERY", 0.01)
     writing = write(store, "n")
-    failures = iter([usage_history.BotWireError("the disk is full")])
-    record = writing.record
+    failures = iter([error])
+    write_to_store = store.write
 
-    async def failing():
-        for error in failures:
-            raise error
-        await record()
+    async def failing(*arguments, **options):
+        for failure in failures:
+            raise failure
+        return await write_to_store(*arguments, **options)
 
-    monkeypatch.setattr(writing, "record", failing)
+    monkeypatch.setattr(store, "write", failing)
 
     async def main():
         running = asyncio.create_task(writing.run())
-        while not await writing.history("n", 1):
+        while not await Recorder(store).history("n", 1):  # one that nobody asked the recorder for
             await asyncio.sleep(0.01)
         running.cancel()
 
     asyncio.run(asyncio.wait_for(main(), 10))
     assert "usage was not recorded" in caplog.text
+    assert not writing.written
 
 
 def test_over_http(tmp_path):

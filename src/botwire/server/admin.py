@@ -1,4 +1,4 @@
-"""What operators and those who administer namespaces do: tokens, the list of namespaces, the audit log."""
+"""Routes for administrators: tokens, plans, the list of namespaces and the audit log."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _CHOSEN_PLAN = msgspec.json.Decoder(ChosenPlan)
 
 
 async def create_token(request: Request) -> Response:
-    """Mint a token for namespaces that the caller administers. Its secret is in the answer and kept nowhere."""
+    """Create a token for namespaces that the caller administers. Its secret is in the answer and stored nowhere."""
     asked = await _body(request, _NEW_TOKEN)
     token, secret = await _gate(request).tokens.create(
         namespaces=asked.namespaces, can=asked.can, name=asked.name, expires_in=asked.expires_in, maker=_maker(request)
@@ -52,7 +52,9 @@ async def create_token(request: Request) -> Response:
 
 async def list_tokens(
     request: Request,
-    namespace: Annotated[str | None, Query(description="only tokens for this; needed with a token of your own")] = None,
+    namespace: Annotated[
+        str | None, Query(description="only tokens for this; required for a token you chose yourself")
+    ] = None,
 ) -> Response:
     """List the tokens and claims whose namespaces the caller administers, without their secrets."""
     maker = _maker(request)
@@ -67,9 +69,9 @@ async def list_tokens(
 async def revoke_token(
     request: Request,
     token: str,
-    namespace: Annotated[str | None, Query(description="to revoke your own claim: what it is on")] = None,
+    namespace: Annotated[str | None, Query(description="the namespace of your own claim, to revoke it")] = None,
 ) -> Response:
-    """Revoke a token and all that it minted. When this answers, they are good for nothing any more."""
+    """Revoke a token and all tokens that it created. From the answer on, none of them is accepted."""
     if namespace is not None:
         check_namespace(namespace)
     gone = await _gate(request).tokens.revoke(check_name(token, "token id"), _maker(request), namespace)
@@ -77,14 +79,14 @@ async def revoke_token(
 
 
 async def whoami(request: Request) -> Response:
-    """Say what the caller's token is and may do, and which model the server embeds questions with.
+    """Return what the caller's token may do, and the model that the server embeds questions with.
 
-    It says nothing of a token of the caller's own making, which is known by its claims.
+    A token that the caller chose is not described: only its claims are stored.
     """
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
     facts = {"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token}
-    return _json({**facts, "embedder": request.app.state.meaning.model})
+    return _json({**facts, "embedder": request.app.state.embedder.model})
 
 
 async def list_plans(request: Request) -> Response:
@@ -95,7 +97,7 @@ async def list_plans(request: Request) -> Response:
 
 
 async def set_plan(request: Request, namespace: str) -> Response:
-    """Put a namespace on a plan from now on, or, with null, on the default one. For operators."""
+    """Set the plan of a namespace; null is the default plan. For operators."""
     plan = (await _body(request, _CHOSEN_PLAN)).plan
     await request.scope["store"].set_plan(check_namespace(namespace), plan)
     operator = caller_of([header(request, b"authorization").encode("latin-1")]).minted_id
@@ -112,17 +114,17 @@ async def list_namespaces(request: Request, after: str = "", limit: Page = None)
 
 async def audit(
     request: Request,
-    after: Annotated[int, Query(ge=0, lt=2**63, description="go on behind this seq")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**63, description="only records after this seq")] = 0,
     limit: Page = None,
 ) -> Response:
-    """Say what administrators did. For operators."""
+    """Return the audit log. For operators."""
     size = page_size(limit)
     messages = await _gate(request).tokens.audit(after=after, limit=size)
     return JsonResponse(wire.encode_messages(messages, full=len(messages) == size))
 
 
 def add_administration(app: FastAPI) -> None:
-    """Add these routes to the app, one by one: what is in a router inside it has no row in the table of rules."""
+    """Add these routes to the app, not to a router inside it: the table of access rules has no rows for routers."""
     for method, path, endpoint in (
         ("POST", "/tokens", create_token),
         ("GET", "/tokens", list_tokens),
@@ -150,7 +152,7 @@ async def _body(request: Request, decoder: msgspec.json.Decoder[B]) -> B:
     try:
         return decoder.decode(await read_body(request))
     except msgspec.MsgspecError as error:
-        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+        raise InvalidArgument(f"the body of this request is wrong: {error}") from error
 
 
 def _json(document: dict[str, Any]) -> Response:

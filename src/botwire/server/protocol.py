@@ -1,7 +1,7 @@
-"""uvicorn's HTTP, for clients that are too many, too slow or too talkative.
+"""uvicorn's HTTP protocol, with limits for too many clients, slow clients and large requests.
 
-uvicorn closes a connection that idles between requests; one that never finishes its request, or never reads its answer, it
-would keep for ever, and of a URL or a header it would take whatever comes.
+uvicorn closes a connection that idles between requests. It keeps one for ever that never finishes its request or never reads
+its answer, and it accepts a URL or a header of any size.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .access.gate import is_loopback
-from .app import problem
+from .problems import problem
 from .routes import HeaderTooLarge, Shortcut, UrlTooLong
 from .watch import ENDING
 
@@ -29,16 +29,16 @@ BODY_SECONDS = 60.0
 READING_SECONDS = 60.0
 """How long a client may stop reading its answer."""
 MAX_URL_BYTES = 16 * 1024
-"""A key, a prefix and a namespace of the longest, all percent-encoded, have 6 KiB."""
+"""The longest key, prefix and namespace, percent-encoded, take 6 KiB together."""
 MAX_FIELDS = 100
 MAX_HEADER_BYTES = 32 * 1024
-"""Names and values of the header fields together; and of a header that is not whole yet, what came after its first packet."""
+"""Names and values of the header fields together. Of an incomplete header, the bytes after its first packet."""
 SHARE = 0.5
-"""How much of the limit one client on another machine may take, so that the rest is for others."""
+"""The share of the limit that one client on another machine may use, so that the rest is for others."""
 FLOOD = 16
-"""Beyond so many times the limit a connection is closed without an answer."""
+"""Beyond this multiple of the limit, a connection is closed without an answer."""
 
-_BUSY = problem(Unavailable("the server has as many connections as it takes; try again after a second"))
+_BUSY = problem(Unavailable("the server has its maximum of connections; try again after a second"))
 _LONG_URL = problem(UrlTooLong(f"a URL may have {MAX_URL_BYTES:,} bytes here"))
 _LARGE_HEADER = problem(
     HeaderTooLarge(
@@ -50,15 +50,15 @@ for _answer in (_BUSY, _LONG_URL, _LARGE_HEADER):
 
 
 def is_exempt(host: str) -> bool:
-    """Whether a client may take all connections: one on this machine may be a proxy, and stand for many."""
+    """Whether a client may use all connections: one on this machine may be a proxy for many clients."""
     return is_loopback(host)
 
 
-class Joining(asyncio.Transport):
-    """A transport that sends what is written in one turn of the loop with one call to the kernel.
+class JoiningTransport(asyncio.Transport):
+    """A transport that sends all data of one turn of the event loop in one system call.
 
-    uvicorn writes the header and the body of an answer apart, and uvloop sends each at once: two packets, for which the
-    client wakes up twice.
+    uvicorn writes the header and the body of an answer separately, and uvloop sends each at once. These two packets wake
+    the client twice.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
@@ -69,13 +69,13 @@ class Joining(asyncio.Transport):
             setattr(self, name, getattr(transport, name))
 
     def write(self, data: bytes) -> None:  # type: ignore[override]
-        """Send soon."""
+        """Send at the end of this turn of the event loop."""
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
 
     def close(self) -> None:
-        """Send what is left, and close."""
+        """Send the remaining data, and close."""
         self._flush()
         self._transport.close()
 
@@ -86,24 +86,24 @@ class Joining(asyncio.Transport):
 
 
 class Protocol(HttpToolsProtocol):
-    """A connection with deadlines, and a polite refusal when there are too many.
+    """A connection with deadlines and limits.
 
-    Those beyond ``limit_concurrency``, or beyond one client's share of it, are answered 503 with Retry-After. While there are any, whoever is served has to
-    connect anew after each answer, so that all get their turns.
+    Connections beyond ``limit_concurrency``, or beyond one client's share of it, get 503 with Retry-After. While there are any,
+    the others are closed after each answer, so that every client gets its turn.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._limit = self.limit_concurrency or math.inf
-        self.limit_concurrency = None  # which uvicorn would enforce without a reason and without Retry-After
+        self.limit_concurrency = None  # uvicorn enforces it without a problem document and without Retry-After
         self.due = self.reading_due = math.inf
         self._received = 0
         self._head: int | None = None
-        """Bytes of a header that is not whole yet, but for its first packet; None: there is none."""
+        """Bytes of an incomplete header after its first packet; None: no header is incomplete."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or one to refuse."""
-        super().connection_made(Joining(self.loop, transport))
+        """Accept a connection, or one to refuse."""
+        super().connection_made(JoiningTransport(self.loop, transport))
         self._count(1)
         self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
         if self._peer is not None:
@@ -118,7 +118,7 @@ class Protocol(HttpToolsProtocol):
             _watch(self.loop, self.server_state)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let a connection go."""
+        """Release a connection."""
         super().connection_lost(exc)
         self._count(-1)
         if self._peer is not None:
@@ -132,7 +132,7 @@ class Protocol(HttpToolsProtocol):
             app.metrics.connected(by)
 
     def data_received(self, data: bytes) -> None:
-        """Something has come."""
+        """Receive data."""
         self._received = len(data)
         begun = self._head
         super().data_received(data)
@@ -142,13 +142,13 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(_LARGE_HEADER, "Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start the deadline of a request."""
         super().on_message_begin()
         self._head = 0
         self.due = self.loop.time() + HEADER_SECONDS
 
     def on_headers_complete(self) -> None:
-        """Its header is there."""
+        """Check the header, and start the deadline of the body."""
         if len(self.url) > MAX_URL_BYTES:
             self.app = _LONG_URL
         elif len(self.headers) > MAX_FIELDS or (
@@ -163,31 +163,31 @@ class Protocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _refuse(self, answer: Response, phrase: str) -> None:
-        """Answer to a header that has no end, and close."""
+        """Answer an incomplete header that is too large, and close."""
         fields = b"".join(b"%b: %b\r\n" % field for field in answer.raw_headers)
         status = f"HTTP/1.1 {answer.status_code} {phrase}\r\n".encode()
         self.transport.write(status + fields + b"\r\n" + bytes(answer.body))
         self.transport.close()
 
     def on_message_complete(self) -> None:
-        """All of it is there."""
+        """End the deadline of the request."""
         super().on_message_complete()
         self.due = math.inf
 
     def shutdown(self) -> None:
-        """The server stops: who watches is told so, and may come back."""
+        """End a stream when the server stops; the client may connect again."""
         super().shutdown()
         ending = None if self.cycle is None else cast("dict[str, Any]", self.cycle.scope).get(ENDING)
         if ending is not None:
             ending.set()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as we write."""
+        """Start the deadline of a client that does not read its answer."""
         super().pause_writing()
         self.reading_due = self.loop.time() + READING_SECONDS
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """End that deadline."""
         super().resume_writing()
         self.reading_due = math.inf
 
@@ -198,7 +198,7 @@ _WATCHED: weakref.WeakSet[ServerState] = weakref.WeakSet()
 
 
 def _watch(loop: asyncio.AbstractEventLoop, state: ServerState) -> None:
-    """Close what is overdue, every second. One look at all connections is cheaper than a timer for each request."""
+    """Close overdue connections every second. Checking all of them is cheaper than a timer for each request."""
     now = loop.time()
     for connection in list(state.connections):
         if isinstance(connection, Protocol) and min(connection.due, connection.reading_due) < now:

@@ -1,4 +1,4 @@
-"""Questions by meaning, for those who have no embedder of their own, such as the console: by a local model of the server's."""
+"""Semantic search for clients that have no embedder, such as the console: the server embeds the question."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..search.embedding import Embedding
 By: TypeAlias = Literal["words", "meaning", "both"]
 
 
-class Meaning:
-    """Gives questions their vectors, one after the other in a thread of its own, so that the event loop goes on meanwhile.
+class QuestionEmbedder:
+    """Adds vectors to questions, one at a time on its own thread, so that the event loop is not blocked.
 
     Args:
-        embedding: with what; None: such questions are refused.
+        embedding: the model; None: such questions are refused.
     """
 
     def __init__(self, embedding: Embedding | None) -> None:
@@ -28,25 +28,25 @@ class Meaning:
 
     @property
     def model(self) -> str | None:
-        """What its vectors are known by; None: there are none."""
+        """The name of the model; None: there is none."""
         return None if self._embedding is None else self._embedding.model
 
-    async def given(self, asked: Search, by: By) -> Search:
-        """Return a question as it is to be asked.
+    async def with_vector(self, query: Search, by: By) -> Search:
+        """Return a search with what it needs to be answered by words, by meaning or by both.
 
         Raises:
-            InvalidArgument: it is to be asked by meaning, and this server has no embedder.
+            InvalidArgument: it needs a vector, and this server has no embedder.
         """
-        if by == "words" or not asked.text.strip():
-            return asked
+        if by == "words" or not query.text.strip():
+            return query
         if self._embedding is None:
             raise InvalidArgument(
-                "this server has no embedder: ask by words, or POST the question's vector; its operator can say "
-                "botwire serve --embedder minilm"
+                "this server has no embedder: search by words, or POST the vector of the question; an operator starts "
+                "one with botwire serve --embedder minilm"
             )
-        vector = await asyncio.get_running_loop().run_in_executor(self._thread, self._embedding.query, asked.text)
-        return msgspec.structs.replace(asked, vector=vector, model=self._embedding.model, words=by == "both")
+        vector = await asyncio.get_running_loop().run_in_executor(self._thread, self._embedding.query, query.text)
+        return msgspec.structs.replace(query, vector=vector, model=self._embedding.model, words=by == "both")
 
     def close(self) -> None:
-        """Let its thread end."""
+        """End the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,16 +1,17 @@
-"""The hot routes, as plain Starlette endpoints, and a shortcut to them.
+"""The hot routes as plain Starlette endpoints, a shortcut to them, and what all routes share.
 
-A FastAPI path operation costs 55 µs more a request than such an endpoint (measured: 13,400 against 41,900 requests a second
-on one core), as much as everything else together, and the layers of a FastAPI app around an endpoint cost nearly as much
-again. `openapi.py` describes these routes in the app's OpenAPI document all the same.
+A FastAPI path operation costs 55 µs more per request than such an endpoint (13,400 against 41,900 requests a second on one
+core). The layers of a FastAPI app around an endpoint cost nearly as much again. `openapi.py` describes these routes in the
+OpenAPI document, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Depends
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -22,6 +23,7 @@ from ..errors import BotWireError, InvalidArgument, NotFound
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..operations import Delete, Operation, Result
 from ..queries import CountMessages, GetEntry, ListMessages
+from ..store import AsyncStore
 from .access.gate import Admitted, Gate
 from .access.rules import TABLE, Rule, rule_of
 from .telemetry.metrics import ROUTE, Counted, Metrics, RouteMetrics
@@ -49,7 +51,7 @@ class HeaderTooLarge(TooLarge):
 
 
 class UnsupportedMediaType(InvalidArgument):
-    """A body is JSON and says so; nothing was written."""
+    """A body needs the media type of JSON; nothing was written."""
 
     code = "unsupported_media_type"
     status = 415
@@ -120,14 +122,14 @@ _HOT: dict[tuple[int, str, str], Route] = {
 
 
 class Shortcut:
-    """Takes a request for a hot route straight to its endpoint, and any other request to the app.
+    """Passes a request for a hot route straight to its endpoint, and any other request to the app.
 
-    The app has these routes too and would answer the same, in twice the time.
+    The app has these routes too and gives the same answers in twice the time.
 
     Args:
         app: the app.
-        gate: who lets callers in.
-        on_error: makes the answer for an error of ours, as the app does.
+        gate: authorizes callers.
+        on_error: makes the response for an error of botwire, as the app does.
         metrics: where requests are counted.
     """
 
@@ -150,7 +152,7 @@ class Shortcut:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """ASGI entry point."""
         parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
         hot = self._hot.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
         if hot is None:
@@ -167,7 +169,7 @@ class Shortcut:
             response = await endpoint(Request(scope, receive))
         except BotWireError as error:
             response = self._on_error(error)
-        except ClientDisconnect:  # nobody is there to answer
+        except ClientDisconnect:  # there is no one to answer
             return
         except Exception:
             counted.count(500, perf_counter() - begun)
@@ -178,13 +180,13 @@ class Shortcut:
 
 
 class Guard:
-    """Sees to it that every other request is let in by the rule of its route, before anything of the app knows of it.
+    """ASGI middleware: authorizes every other request by the rule of its route, before the app handles it.
 
     Args:
-        app: what is behind.
-        gate: who lets callers in.
-        router: knows the routes.
-        on_error: makes the answer for an error of ours.
+        app: the app.
+        gate: authorizes callers.
+        router: has the routes.
+        on_error: makes the response for an error of botwire.
     """
 
     def __init__(self, app: ASGIApp, gate: Gate, router: Router, on_error: Callable[[BotWireError], Response]) -> None:
@@ -194,7 +196,7 @@ class Guard:
         self._on_error = on_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """ASGI entry point."""
         if scope["type"] != "lifespan":
             try:
                 await self._enter(scope)
@@ -217,13 +219,22 @@ class Guard:
 # What the routes share
 
 
+async def _authorized_store(request: Request) -> Any:
+    return request.scope["store"]
+
+
+Namespace = Annotated[str, "the namespace"]
+CallersStore = Annotated[AsyncStore, Depends(_authorized_store)]
+"""The store as this caller may use it."""
+
+
 def failure() -> BotWireError:
-    """Return what the caller is told of an error of ours: only that it was not his."""
+    """Return the error for a bug in the server. The log has the details."""
     return BotWireError("the server failed to answer this request; its log says why")
 
 
 class JsonResponse(Response):
-    """An answer that is JSON already; made in a tenth of the time that its parent takes."""
+    """A response whose body is JSON already. It takes a tenth of the time of its parent to create."""
 
     def __init__(self, body: bytes) -> None:
         self.status_code = 200
@@ -233,7 +244,7 @@ class JsonResponse(Response):
 
 
 def header(request: Request, name: bytes) -> str:
-    """Return a header field by its name in lower case; nothing when there is none."""
+    """Return a header field by its lower-case name, or an empty string."""
     for field, value in request.scope["headers"]:
         if field == name:
             return str(value, "latin-1")
@@ -241,7 +252,7 @@ def header(request: Request, name: bytes) -> str:
 
 
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
-    """Answer with messages of a session, or with how many there are."""
+    """Return messages of a session, or their number."""
     store, given = _store(request), request.query_params
     if given.get("count") == "true":
         return JsonResponse(wire.encode_count(await store.read(namespace, CountMessages(session))))
@@ -252,7 +263,7 @@ async def messages_of(request: Request, namespace: str, session: str) -> Respons
 
 
 async def write(request: Request, namespace: str, *operations: Operation) -> list[Result]:
-    """Write, under the request's idempotency key if it has one."""
+    """Write, with the idempotency key of the request if it has one."""
     key = header(request, b"idempotency-key")
     if key:
         check_name(key, "idempotency key")
@@ -260,10 +271,10 @@ async def write(request: Request, namespace: str, *operations: Operation) -> lis
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body of a request, of a limited size and declared to be JSON.
+    """Return the body of a request, which must be declared as JSON and not be too large.
 
-    The declaration is what keeps other sites' pages out of a server on loopback: a browser sends JSON to a foreign host
-    only if that allows it (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), and we do not.
+    The declaration keeps pages of other sites out of a server on loopback: a browser sends JSON to another host only if that
+    host allows it (https://fetch.spec.whatwg.org/#cors-safelisted-request-header), and this one does not.
     """
     kind = header(request, b"content-type")
     if kind != wire.MEDIA_TYPE and kind.partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
@@ -282,7 +293,7 @@ async def read_body(request: Request) -> bytes:
 
 
 def page_size(limit: int | None, last: int | None = None) -> int:
-    """Return how many rows a page has at the most."""
+    """Return the maximum number of rows on a page."""
     for asked in (limit, last):
         if asked is not None and asked > MAX_PAGE:
             raise InvalidArgument(f"at most {MAX_PAGE:,} at once, not {asked:,}: ask for pages")

@@ -1,9 +1,11 @@
-"""Changes as server-sent events: one request that is answered for as long as the client stays."""
+"""Changes as server-sent events: one request, answered for as long as the client stays connected."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -23,89 +25,119 @@ from .telemetry.metrics import Metrics
 log = logging.getLogger("botwire.server")
 
 HEARTBEAT = 15.0
-"""Seconds after which a client is told that nothing has changed, for it to know that the connection is good, and for us to see
-whether he may still read."""
+"""Seconds without a change after which the server sends an empty event. It shows the client that the connection works, and
+the server checks whether the client may still read."""
 ENDING = "botwire.ending"
-"""Where a stream puts into its scope the event that asks it to end, for `protocol.Protocol`."""
+"""The key in a stream's ASGI scope of the event that asks it to end, for `protocol.Protocol`."""
 _HEADERS = [
     (b"content-type", events.MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
-    (b"x-accel-buffering", b"no"),  # nginx would keep them until there are many
+    (b"x-accel-buffering", b"no"),  # or nginx collects events before it passes them on
 ]
 
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "changes, for as long as the client stays",
+        "description": "changes, for as long as the client stays connected",
         "content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}},
     }
 }
 
 
-def add_watch(app: FastAPI, most: int) -> None:
+def add_watch(app: FastAPI, max_watchers: int, metrics: Metrics) -> None:
     """Add the route.
 
     Args:
         app: the app.
-        most: how many watchers it has at once, at the most.
+        max_watchers: the number of watchers at once; further ones get 503.
+        metrics: where watchers are counted.
     """
-    watchers: set[EventStream] = set()
+    watchers = Watchers(max_watchers, metrics)
 
     @app.get("/watch/{namespace}", tags=["watch"], response_class=Response, responses=_RESPONSES)
     async def watch(
         request: Request,
         namespace: Annotated[str, "the namespace"],
         after: Annotated[
-            int | None, Query(ge=0, lt=2**63, description="go on behind this version; not given: from now on")
+            int | None, Query(ge=0, lt=2**63, description="only changes after this version; by default, from now on")
         ] = None,
-        prefix: Annotated[str, Query(description="only changes of keys that begin with it")] = "",
+        prefix: Annotated[str, Query(description="only changes of keys with this prefix")] = "",
         session: Annotated[str | None, Query(description="only changes of this session")] = None,
     ) -> Response:
-        """Tell of changes as server-sent events, each with a version for its id; `Last-Event-ID` goes on behind one."""
+        """Stream changes as server-sent events, each with its version as id; `Last-Event-ID` resumes after one."""
         last = number(header(request, b"last-event-id") or None, "Last-Event-ID")
         query = watch_query(prefix, session=session, after=after if last is None else last)
-        if len(watchers) >= most:
-            raise Unavailable(f"the server has as many watchers as it takes ({most}); try again later")
         gate: Gate = app.state.gate
-        feed = gate.store.changes_for(request.scope["store"], check_namespace(namespace), query)
-        await feed.begin()
-        return EventStream(watchers, feed, await feed.next(0))
+        return EventStream(watchers, gate.store.changes_for(request.scope["store"], check_namespace(namespace), query))
+
+
+class Watchers:
+    """Counts the watchers and limits their number.
+
+    Args:
+        limit: watchers at once.
+        metrics: where they are counted.
+    """
+
+    def __init__(self, limit: int, metrics: Metrics) -> None:
+        self._limit = limit
+        self._metrics = metrics
+        self._count = 0
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Count a watcher inside the block, or raise `Unavailable`. Nothing is awaited between the check and the count."""
+        if self._count >= self._limit:
+            raise Unavailable(f"the server has its maximum of {self._limit} watchers; try again later")
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, by: int) -> None:
+        self._count += by
+        self._metrics.watched(self._count)
 
 
 class EventStream(Response):
-    """An answer that goes on until the client goes, an error ends it, or the server stops."""
+    """An answer that lasts until the client disconnects, an error ends it, or the server stops.
 
-    def __init__(self, watchers: set[EventStream], feed: AsyncFeed, first: Any) -> None:
+    An error before its first event is answered as for any other request.
+    """
+
+    def __init__(self, watchers: Watchers, feed: AsyncFeed) -> None:
         super().__init__()
         self._watchers = watchers
         self._feed = feed
-        self._first = first
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
-        self._watchers.add(self)
-        metrics: Metrics = scope["app"].state.metrics
-        metrics.watched(len(self._watchers))
-        ending = scope[ENDING] = asyncio.Event()
-        tasks = [asyncio.ensure_future(work) for work in (self._tell(send), _gone(receive), ending.wait())]
+        """ASGI entry point."""
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with self._watchers.one_more():
+                await self._feed.begin()
+                await self._stream(await self._feed.next(0), scope, receive, send)
         finally:
-            self._watchers.discard(self)
-            metrics.watched(len(self._watchers))
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             await self._feed.close()
         await send({"type": "http.response.body", "body": b""})
 
-    async def _tell(self, send: Send) -> None:
+    async def _stream(self, first: Any, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events until one of three ends the stream: an error, the client, or the server."""
+        ending = scope[ENDING] = asyncio.Event()
+        tasks = [asyncio.ensure_future(work) for work in (self._send(first, send), _gone(receive), ending.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send(self, found: Any, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        found = self._first
         while True:
             await send({"type": "http.response.body", "body": events.encode_changes(found), "more_body": True})
             try:
-                # After changes at once whether there are more: the client is told when there are none.
+                # After changes, ask at once for more: the client learns when it has received all of them.
                 found = await self._feed.next(0 if found.changes else HEARTBEAT)
             except BotWireError as error:
                 end = error

@@ -1,4 +1,4 @@
-"""The console at /: a page, its scripts and its style, served as they are in this folder."""
+"""The console at /: a page, its scripts and its style sheet, served unchanged from this folder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MEDIA_TYPES = {
     "svg": "image/svg+xml",
 }
 _HEADERS = {
-    # Scripts and styles come from these files only, requests go to this server only, and no text can become HTML: every way
-    # to make it so wants a trusted type, and there is none (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/).
+    # Scripts and styles come from these files only, and requests go to this server only. No text can become HTML: that
+    # needs a trusted type, and there is none (https://www.w3.org/TR/CSP3/, https://www.w3.org/TR/trusted-types/).
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
         "form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

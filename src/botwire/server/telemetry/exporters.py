@@ -1,7 +1,7 @@
-"""Where a server's traces go: by its option, or by the variables of OpenTelemetry's specification, or nowhere.
+"""Where a server sends its traces: by its option, or by the environment variables of OpenTelemetry, or nowhere.
 
-https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/: what the specification makes the default,
-an exporter to port 4317 of this machine, is none here. Nothing leaves for a place that nobody has named.
+https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/: the default of the specification, an
+exporter to port 4317 of this machine, does not apply here. A server sends traces only where its operator asks for it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
 def exporters_of(option: str | None) -> list[str] | None:
-    """Return the names of the exporters that an operator has asked for, as they are installed; None: nobody has said anything.
+    """Return the installed names of the exporters that an operator asks for; None: the operator asks for none.
 
     Args:
-        option: what was said for this server, in the words of ``OTEL_TRACES_EXPORTER``; None: nothing.
+        option: of this server, with the values of ``OTEL_TRACES_EXPORTER``; None: not given.
 
     Raises:
-        InvalidArgument: the option names one that is not there.
+        InvalidArgument: the option names an exporter that is not installed.
     """
     if is_disabled():
         return []
@@ -51,7 +51,7 @@ def exporters_of(option: str | None) -> list[str] | None:
 
 
 def begin(exporters: Sequence[str] | None) -> Tracing | None:
-    """Set up OpenTelemetry for this process, unless somebody already has; None: nothing is to be traced."""
+    """Set up OpenTelemetry for this process unless that is done; return None when nothing is traced."""
     if exporters is not None and not exporters:
         return None
     exporters = exporters or []
@@ -92,7 +92,7 @@ def _set_provider(points: list[EntryPoint]) -> None:
 
 
 def _known(name: str) -> str:
-    """Return the name that an exporter is installed by."""
+    """Return the name under which an exporter is installed."""
     if name != "otlp":
         return name
     protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _variable("OTEL_EXPORTER_OTLP_PROTOCOL")

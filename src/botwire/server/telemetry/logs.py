@@ -1,4 +1,4 @@
-"""Logs as JSON lines. They name what happened and where, never a key, a value or a token."""
+"""Logs as JSON lines. They never contain a key, a value or a token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: time, level, logger, event, and what was passed as ``extra``."""
+    """One JSON object per record: time, level, logger, event, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as a line."""

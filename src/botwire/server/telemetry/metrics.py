@@ -38,7 +38,7 @@ class RouteMetrics:
     """The metrics of one route.
 
     Looking up labels in ``prometheus_client`` costs more than counting, so each pair of labels is looked up once. A series
-    appears with its first request: Prometheus gets no zeros for routes that nobody uses.
+    appears with its first request: Prometheus gets no zeros for unused routes.
     """
 
     def __init__(self, requests: Counter, seconds: Histogram, method: str, route: str) -> None:

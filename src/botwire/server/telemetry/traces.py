@@ -1,7 +1,7 @@
-"""Traces of OpenTelemetry: a span for each request, by its conventions for servers of HTTP, in the trace of whoever asks.
+"""OpenTelemetry traces: a span for each request, by the conventions for HTTP servers, in the trace of the client.
 
-The path of a URL has names and keys in it, so the route, ``/memory/{namespace}/{name}``, stands in its place. FastAPI's own
-telemetry and OpenTelemetry's for ASGI put down whole URLs, and see nothing of what takes the shortcut.
+The path of a URL contains names and keys, so spans have the route, ``/memory/{namespace}/{name}``, instead. The telemetry of
+FastAPI and of OpenTelemetry for ASGI records whole URLs, and does not see requests that take the shortcut.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
 """
 
@@ -21,9 +21,9 @@ from ..routes import Shortcut
 from .metrics import ROUTE
 
 PROBES = frozenset({"/health", "/metrics"})
-"""What machines ask for every few seconds, which nobody wants to see."""
+"""Paths that monitoring requests every few seconds; they are not traced."""
 FLUSH_SECONDS = 3.0
-"""How long a server that stops waits for its last spans to be taken."""
+"""Seconds that a stopping server waits for its last spans to be sent."""
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"})
 
 
@@ -32,7 +32,7 @@ class Traced(Shortcut):
 
     Args:
         tracing: makes the spans.
-        given: as for `Shortcut`.
+        given: the arguments of `Shortcut`.
     """
 
     def __init__(self, tracing: Tracing, *given: Any) -> None:
@@ -40,7 +40,7 @@ class Traced(Shortcut):
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI has it."""
+        """ASGI entry point."""
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, _flushed(send))
             return
@@ -66,14 +66,14 @@ class Traced(Shortcut):
 
 
 def _carried(scope: Scope) -> dict[str, str]:
-    """Return the header fields that say which trace a request is part of, and none of the others."""
+    """Return only the header fields that name the trace of a request."""
     fields = propagate.get_global_textmap().fields
     given = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return {name: value for name, value in given if name in fields}
 
 
 def _describe(span: Span, name: str, route: str | None, status: int) -> None:
-    """Put down which route it was, and how it is answered."""
+    """Record the route and the status."""
     if route:
         path = route.replace(":path", "")
         span.update_name(f"{name} {path}")
@@ -85,7 +85,7 @@ def _describe(span: Span, name: str, route: str | None, status: int) -> None:
 
 
 def _flushed(send: Send) -> Send:
-    """Return what answers when the server has stopped, and waits for the last spans to be gone first."""
+    """Return a `send` that sends the last spans before it reports that the server has stopped."""
 
     async def answer(message: Message) -> None:
         if message["type"] == "lifespan.shutdown.complete":
@@ -96,14 +96,14 @@ def _flushed(send: Send) -> Send:
 
 
 async def _flush() -> None:
-    """Send what is left, as far as whoever takes it is there: a signal ends the process before anything else would."""
+    """Send the remaining spans, if the collector accepts them in time: a signal ends the process before anything else could."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def work() -> None:
         flush = getattr(trace.get_tracer_provider(), "force_flush", None)
         if flush is not None:
             flush()
-        with contextlib.suppress(RuntimeError):  # nobody waits any more
+        with contextlib.suppress(RuntimeError):  # the wait has timed out
             loop.call_soon_threadsafe(done.set)
 
     threading.Thread(target=work, daemon=True).start()

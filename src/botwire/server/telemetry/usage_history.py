@@ -1,7 +1,7 @@
-"""What namespaces have used, over time: an entry an hour beside the rules of access.
+"""Usage history: how much each namespace held and wrote, one entry an hour, stored beside the access rules.
 
-A server puts it down for the namespaces that were written to there, and for those whose usage somebody has looked at, which
-programs may write to that have the file or the database open themselves.
+A server records the namespaces that were written to through it. It also records those whose usage a client has asked for,
+because other programs may write to the file or database directly.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ...timestamps import now
 log = logging.getLogger("botwire.server")
 
 EVERY = 300.0
-"""Seconds after which what is going on in this hour is put down."""
+"""Seconds between two recordings. A later one in the same hour replaces the earlier one."""
 KEPT_DAYS = 90
 _HOUR = 3_600_000_000
 _BATCH = 500
-_MOST_ASKED = 1_000
-"""Namespaces that are looked at although nothing was written there; whoever was asked for first is forgotten first."""
+_MAX_ASKED = 1_000
+"""Namespaces that are recorded without a write; beyond it, the one that was asked for first is dropped."""
 
 
 _decode = msgspec.json.Decoder(Sample).decode
 
 
 class Recorder:
-    """Puts down what the namespaces use that are written to.
+    """Records the usage of namespaces.
 
     Args:
         store: where the namespaces are.
@@ -43,39 +43,50 @@ class Recorder:
     def __init__(self, store: GuardedStore) -> None:
         self._store = store
         self.written: set[str] = set()
-        """Namespaces that were written to and not put down since."""
+        """Namespaces that were written to since they were last recorded."""
         self._asked: dict[str, tuple[int, int]] = {}
-        """Namespaces that somebody looks at, and what was put down of them last."""
+        """Namespaces whose usage a client asked for, and the writes and bytes last recorded."""
 
     async def run(self) -> None:
-        """Put it down again and again, until it is cancelled."""
+        """Record again and again, until cancelled. No error ends it: the next round records what this one could not."""
         while True:
             await asyncio.sleep(EVERY)
             try:
                 await self.record()
             except BotWireError as error:
                 log.warning("usage was not recorded", extra={"code": error.code, "reason": error.message})
+            except Exception:
+                log.exception("usage was not recorded")
 
     async def record(self) -> None:
-        """Put it down now. Nothing is written when nothing was."""
-        written, self.written = self.written, set()
-        names = sorted(written | self._asked.keys())
+        """Record the usage of each namespace that changed. When it fails, the namespaces it missed stay due."""
+        names = sorted(self.written | self._asked.keys())
         for start in range(0, len(names), _BATCH):
-            samples = {name: await self._sample(name) for name in names[start : start + _BATCH]}
-            puts = [
-                _put(name, sample)
-                for name, sample in samples.items()
-                if name in written or self._asked.get(name) != (sample.writes, sample.bytes)
-            ]
-            if puts:
-                await self._store.write(ACCESS, puts)
-            self._asked |= {name: (item.writes, item.bytes) for name, item in samples.items() if name in self._asked}
+            batch = names[start : start + _BATCH]
+            written = self.written.intersection(batch)
+            self.written -= written  # before reading usage: a write from now on is for the next round
+            try:
+                await self._record(batch, written)
+            except BaseException:
+                self.written |= written
+                raise
+
+    async def _record(self, names: list[str], written: set[str]) -> None:
+        samples = {name: await self._sample(name) for name in names}
+        puts = [
+            _put(name, sample)
+            for name, sample in samples.items()
+            if name in written or self._asked.get(name) != (sample.writes, sample.bytes)
+        ]
+        if puts:
+            await self._store.write(ACCESS, puts)
+        self._asked |= {name: (item.writes, item.bytes) for name, item in samples.items() if name in self._asked}
 
     async def history(self, namespace: str, days: int) -> list[Sample]:
-        """Return what is known of a namespace, the oldest first, and put it down from now on, whoever writes there."""
+        """Return the recorded samples of a namespace, oldest first. From now on it is recorded without a write, too."""
         if namespace not in self._asked:
             self._asked[namespace] = (0, 0)
-            if len(self._asked) > _MOST_ASKED:
+            if len(self._asked) > _MAX_ASKED:
                 del self._asked[next(iter(self._asked))]
         since = now() // _HOUR - 24 * days
         entries = await self._store.read(ACCESS, ListEntries(_prefix(namespace), _key(namespace, since), 24 * days + 1))
@@ -92,7 +103,7 @@ def _put(namespace: str, sample: Sample) -> Put:
 
 
 def _prefix(namespace: str) -> str:
-    return f"usage/{namespace}/"  # no namespace has a slash
+    return f"usage/{namespace}/"  # no namespace contains a slash
 
 
 def _key(namespace: str, hour: int) -> str:
