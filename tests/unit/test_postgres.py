@@ -502,7 +502,7 @@ def test_a_pooler_that_knows_no_prepared_statements(store, postgres):
     for number in range(20):
         store.write("n", [Put("k", str(number))])
         assert value(store, "k") == number
-    idle = list(store._connections._idle)
+    idle = list(store._connections.idle)
     assert idle
     for connection in idle:
         connection.pgconn.exec_(b"DEALLOCATE ALL")
