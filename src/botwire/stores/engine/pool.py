@@ -1,8 +1,11 @@
-"""Connections to one SQLite database, lent to whoever needs one, and closed while the process forks.
+"""A pool of connections to one database. Connections to a SQLite file are closed while the process forks.
 
 SQLite must not be carried through a fork: the child would inherit locks in memory that the kernel never gave it
 (https://www.sqlite.org/howtocorrupt.html, section 2.6). So every idle connection is closed before a fork, and parent and
 child open new ones when they next need them.
+
+A signal handler, or a finalizer that the garbage collector runs, may interrupt any of these methods to use the same pool on the
+same thread. So the lock of the pool is reentrant, and no method waits for something that only its own thread can release.
 """
 
 from __future__ import annotations
@@ -15,14 +18,25 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from ...errors import StoreError
+from ...errors import StoreError, Unavailable
 
 _FORK_WAIT = 5.0
 """Seconds that a fork waits for connections in use by other threads."""
+_REENTRY_WAIT = 0.5
+"""Seconds that a thread waits for a connection that it has borrowed itself.
+
+An event loop may begin a commit that another thread ends, so its thread may ask again and need not wait for long. A signal
+handler that interrupted the borrower waits for itself.
+"""
+_CLOSED = "the store is closed; open a new one"
+_REENTERED = (
+    "this thread is already using the store in memory: a signal handler or a finalizer interrupted it to use the store too, and "
+    "would wait for itself; nothing was read or written. Use the store from another thread"
+)
 
 
 class Closable(Protocol):
-    """All that a pool has to know of a connection."""
+    """What the pool requires of a connection."""
 
     def close(self) -> None:
         """Close it."""
@@ -33,133 +47,238 @@ C = TypeVar("C", bound=Closable)
 
 
 class Connections(Generic[C]):
-    """A pool that grows to as many connections as are ever in use at once.
+    """A pool that grows to the number of connections in use at once.
 
     Args:
         connect: opens a connection.
-        private: the database is in memory, so that there is one connection for all, kept through a fork.
-        on_fork: called in a child that was forked. The parent goes on with what it has: to begin anew there too would
-            leave those who wait in one queue, let others begin a second, and both lead.
+        private: the database is in memory. Then all threads share one connection, which is kept through a fork.
+        on_fork: called in a forked child. The parent keeps its state: to reset it there too would leave its waiting threads in
+            one queue while others start a second, and both queues would have a leader.
     """
 
     def __init__(self, connect: Callable[[], C], *, private: bool, on_fork: Callable[[], None]) -> None:
         self._connect = connect
-        self._private = private
         self._on_fork = on_fork
         self.idle: deque[C] = deque()
         """The connections that are not in use. While `is_simple`, a hot path may pop from and append to it directly."""
         self.is_simple = not private
         self._open = 0
         self._gate = threading.RLock()
-        self._waiting: deque[_Waiter[C]] = deque()
         self._closed = False
-        self.give(self._new())
+        self._turns = _Turns(connect()) if private else None
+        if not private:
+            self.give(self._new())
         _ALL.add(self)
 
     def take(self) -> C:
-        """Borrow a connection."""
-        if self._private:
-            return self._take_turn()
+        """Borrow a connection.
+
+        Raises:
+            StoreError: the pool is closed, or no connection can be opened.
+            Unavailable: the store is in memory, and this call interrupted another one of its thread.
+        """
+        if self._turns is not None:
+            return self._turns.take()
         try:
             return self.idle.pop()
         except IndexError:
             return self._new()
 
     def give(self, connection: C) -> None:
-        """Give a connection back."""
-        if self._private:
-            self._hand_on(connection)
-        else:
-            self.idle.append(connection)
+        """Return a connection."""
+        if self._turns is not None:
+            self._turns.give(connection)
+            return
+        self.idle.append(connection)
         if self._closed:
             self._close_idle()
 
     def drop(self, connection: C) -> None:
-        """Close a connection that is good for nothing any more."""
+        """Close a borrowed connection that is of no more use. The only one of a store in memory is kept."""
+        if self._turns is not None:
+            self._turns.give(connection)
+            return
         with self._gate:
             connection.close()
             self._open -= 1
 
     def close(self) -> None:
-        """Close what is idle now, and the others when they come back."""
+        """Close the idle connections now, and the others when they are returned."""
+        self.is_simple = False
         with self._gate:
             self._closed = True
             self._close_idle()
-            while self._waiting:
-                self._waiting.popleft().called.release()
+        if self._turns is not None:
+            self._turns.close()
 
     def _new(self) -> C:
         with self._gate:
-            self._check_open()
+            if self._closed:
+                raise StoreError(_CLOSED)
             connection = self._connect()
             self._open += 1
             return connection
 
-    def _take_turn(self) -> C:
-        """Take the only connection, first come, first served: else a thread that reads in a loop starves one that writes."""
-        with self._gate:
-            self._check_open()
-            if self.idle:
-                return self.idle.pop()
-            waiter: _Waiter[C] = _Waiter()
-            self._waiting.append(waiter)
-        waiter.called.acquire()
-        if waiter.connection is None:
-            self._check_open()
-        assert waiter.connection is not None
-        return waiter.connection
-
-    def _hand_on(self, connection: C) -> None:
-        with self._gate:
-            if self._waiting:
-                waiter = self._waiting.popleft()
-                waiter.connection = connection
-                waiter.called.release()
-            else:
-                self.idle.append(connection)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError("the store is closed; open a new one")
-
     def _close_idle(self) -> None:
         with self._gate:
             while self.idle:
-                self.idle.pop().close()
+                try:
+                    connection = self.idle.pop()
+                except IndexError:  # another thread took it
+                    return
+                connection.close()
                 self._open -= 1
 
     # A fork
 
     def before_fork(self) -> None:
-        """Shut the gate and close everything."""
-        self._gate.acquire()
-        if self._private:
+        """Wait until no connection is in use, and let no thread open one."""
+        if self._turns is not None:
+            self._turns.before_fork()
             return
+        self._gate.acquire()
         deadline = time.monotonic() + _FORK_WAIT
         self._close_idle()
         while self._open and time.monotonic() < deadline:
             time.sleep(0.001)
             self._close_idle()
+        if self._open:
+            _warn(f"{self._open} connection{'s'[: self._open > 1]} to the store")
 
     def after_fork(self) -> None:
-        """Open the gate again."""
-        self._gate.release()
+        """Let threads open connections again."""
+        if self._turns is not None:
+            self._turns.after_fork()
+        else:
+            self._gate.release()
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: whoever held a connection or waited for one is not in this process."""
+        """Start again: the threads that borrowed a connection, or waited for one, do not exist in this process."""
         self._gate = threading.RLock()
-        self._waiting = deque()
-        if not self._private:
+        if self._turns is not None:
+            self._turns.after_fork_in_child()
+        else:
             self.idle = deque()
             self._open = 0
         self._on_fork()
 
 
+class _Turns(Generic[C]):
+    """One connection for all threads, first come, first served: otherwise a thread that reads in a loop starves a writer."""
+
+    def __init__(self, connection: C) -> None:
+        self._idle: C | None = connection
+        self._mutex = threading.RLock()
+        self._waiting: deque[_Waiter[C]] = deque()
+        self._holder: int | None = None
+        self._forking: C | None = None
+        self._closed = False
+
+    def take(self, timeout: float = -1) -> C:
+        """Borrow the connection; raises `Unavailable` after `timeout` seconds (-1: never), or if the thread waits for itself."""
+        me = threading.get_ident()
+        with self._mutex:
+            connection = self._idle
+            if connection is not None and not self._closed:
+                self._idle, self._holder = None, me
+                return connection
+        waiter: _Waiter[C] = _Waiter(me)
+        try:
+            return self._wait(waiter, timeout)
+        except BaseException:
+            self._leave(waiter)
+            raise
+
+    def _wait(self, waiter: _Waiter[C], timeout: float) -> C:
+        with self._mutex:
+            if waiter.thread == self._holder or any(waiter.thread == other.thread for other in self._waiting):
+                timeout = _REENTRY_WAIT
+            self._waiting.append(waiter)
+            self._serve_next()
+        waiter.called.acquire(timeout=timeout)
+        if waiter.connection is None:
+            raise StoreError(_CLOSED) if self._closed else Unavailable(_REENTERED)
+        return waiter.connection
+
+    def give(self, connection: C) -> None:
+        with self._mutex:
+            self._idle, self._holder = connection, None
+            self._serve_next()
+
+    def close(self) -> None:
+        with self._mutex:
+            self._closed = True
+            self._serve_next()
+
+    def before_fork(self) -> None:
+        """Borrow the connection, so that the child gets it between two statements."""
+        try:
+            self._forking = self.take(_FORK_WAIT)
+        except Unavailable:
+            _warn("the connection to the store in memory")
+        except StoreError:
+            pass  # closed
+        self._mutex.acquire()
+
+    def after_fork(self) -> None:
+        self._mutex.release()
+        connection, self._forking = self._forking, None
+        if connection is not None:
+            self.give(connection)
+
+    def after_fork_in_child(self) -> None:
+        self._mutex = threading.RLock()
+        self._waiting = deque()
+        connection, self._forking = self._forking, None
+        if connection is not None:
+            self.give(connection)
+        elif self._idle is None and self._holder != threading.get_ident():
+            self._closed = True  # a thread that does not exist here is in the middle of a statement
+
+    def _serve_next(self) -> None:
+        """Lend the connection to the next in line if it is idle; once closed, close it and end every wait."""
+        with self._mutex:
+            connection = self._idle
+            if self._closed:
+                self._idle = None
+                if connection is not None:
+                    connection.close()
+                while self._waiting:
+                    self._waiting.popleft().called.release()
+            elif connection is not None and self._waiting:
+                waiter = self._waiting.popleft()
+                self._idle, self._holder = None, waiter.thread
+                waiter.connection = connection
+                waiter.called.release()
+
+    def _leave(self, waiter: _Waiter[C]) -> None:
+        """Stop waiting, and pass on the connection if it was lent at the last moment, as when Ctrl-C ends the wait."""
+        with self._mutex:
+            connection, waiter.connection = waiter.connection, None
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
+            if connection is not None:
+                self.give(connection)
+
+
 class _Waiter(Generic[C]):
-    def __init__(self) -> None:
+    """A thread in line."""
+
+    def __init__(self, thread: int) -> None:
+        self.thread = thread
         self.called = threading.Lock()
         self.called.acquire()
         self.connection: C | None = None
+
+
+def _warn(what: str) -> None:
+    import logging  # which takes a while to import, and is hardly ever needed
+
+    logging.getLogger("botwire").warning(
+        "%s stayed in use for %g s while the process wanted to fork. The child may fail: fork while no thread uses a store",
+        what,
+        _FORK_WAIT,
+    )
 
 
 _ALL: weakref.WeakSet[Connections[Any]] = weakref.WeakSet()

@@ -26,7 +26,7 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
 
     def __init__(self, store: SqliteStore) -> None:
         super().__init__(store)
-        self._poller = Poller(self, peek_version=store.glance)
+        self._poller = Poller(self, peek_version=store.peek_version)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `GuardedStore.read`."""

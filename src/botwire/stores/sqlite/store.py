@@ -91,7 +91,7 @@ class SqliteStore(Indexed):
         if isinstance(query, Search):
             self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
         moment = self._now()
-        connection = self._idle.pop() if self._idle else self._connections.take()
+        connection = self._borrow()
         try:
             result = self._answer(connection, namespace, query, moment)
             if guard is not None and not connection.holds(guard, moment):
@@ -134,7 +134,7 @@ class SqliteStore(Indexed):
         """As `Store.changes`."""
         return Feed(self, namespace, query)
 
-    def glance(self, namespace: str) -> tuple[Progress, object]:
+    def peek_version(self, namespace: str) -> tuple[Progress, object]:
         """Return the progress of a namespace, and a mark that changes with each commit, in whatever namespace.
 
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
@@ -183,6 +183,12 @@ class SqliteStore(Indexed):
         return self.commits.run(lambda deadline: self._transact(in_transaction, deadline), deadline)
 
     # Connections
+
+    def _borrow(self) -> Connection:
+        try:  # a hot path: a call of the pool's costs as much as a read
+            return self._idle.pop()
+        except IndexError:
+            return self._connections.take()
 
     def _connect(self) -> Connection:
         try:
@@ -283,7 +289,7 @@ class SqliteStore(Indexed):
 
     def _transact(self, change: Callable[[SqliteTables], T], deadline: float) -> T:
         """Run a change in a transaction, and return when it is on disk."""
-        connection = self._idle.pop() if self._idle else self._connections.take()
+        connection = self._borrow()
         try:  # one block, so that Ctrl-C leaves nothing held wherever it strikes
             self._begin(connection, deadline)
             result = change(connection.tables)
