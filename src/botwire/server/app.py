@@ -32,7 +32,7 @@ from .access.rules import Forbidden, Mode, Unauthorized
 from .admin import add_administration
 from .console import add_console
 from .docs_page import add_page
-from .openapi import SEARCH_BODY, describe
+from .openapi import describe
 from .question_embedder import By, Meaning
 from .routes import ROUTES, Guard, JsonResponse, Shortcut, failure, messages_of, page_size, read_body, write
 from .telemetry.metrics import MEDIA_TYPE, Metrics
@@ -219,7 +219,7 @@ def _add_operations(app: FastAPI) -> None:
         check_namespace(namespace)
         return JsonResponse(wire.encode_hits(await store.read(namespace, await app.state.meaning.given(asked, by))))
 
-    @app.post("/search/{namespace}", tags=["search"], openapi_extra=SEARCH_BODY)
+    @app.post("/search/{namespace}", tags=["search"])
     async def search_long(request: Request, store: Let, namespace: Namespace) -> Response:
         """Find the entries and messages that answer a question best. It changes nothing."""
         asked = wire.decode_search(await read_body(request))
