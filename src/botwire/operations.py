@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from .records import Message
 from .values import Stored
+
+Values: TypeAlias = Literal["none", "sealed", "computed", "plain"]
+"""What an encrypted store does with an operation's values. none: it has none. sealed: they are encrypted. computed: the client
+computes and writes them. plain: the store must read them, so the operation is refused.
+
+Each operation also has ``reveals``: whether its result shows stored data, so that it needs read permission."""
 
 
 class Put(msgspec.Struct, frozen=True):
@@ -18,6 +24,9 @@ class Put(msgspec.Struct, frozen=True):
     ``keep_ttl``: let the entry expire when it would have, instead of at ``ttl`` seconds from now.
     ``times``: created, updated and expires of an entry that is copied, which is no write of the day. Not over HTTP.
     """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
 
     key: str
     stored: Stored
@@ -30,11 +39,17 @@ class Put(msgspec.Struct, frozen=True):
 class Delete(msgspec.Struct, frozen=True):
     """Remove a key. Result: whether it was there (bool)."""
 
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
+
     key: str
 
 
 class Increment(msgspec.Struct, frozen=True):
     """Add to a number; a missing key counts as 0, a time to live goes on. Result: the new number."""
+
+    reveals: ClassVar[bool] = True
+    values: ClassVar[Values] = "computed"
 
     key: str
     by: int | float = 1
@@ -54,6 +69,9 @@ class NewMessage(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True):
     """Add messages to a session, skipping ids it holds already. Result: the seq of each message (list of int)."""
 
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
+
     session: str
     messages: tuple[NewMessage, ...]
 
@@ -61,11 +79,17 @@ class Append(msgspec.Struct, frozen=True):
 class Clear(msgspec.Struct, frozen=True):
     """Remove every key that begins with the prefix. Result: how many there were (int)."""
 
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
+
     prefix: str = ""
 
 
 class Forget(msgspec.Struct, frozen=True):
     """Remove a session and its messages. Result: how many messages there were (int)."""
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
 
     session: str
 
@@ -77,6 +101,9 @@ class Pop(msgspec.Struct, frozen=True):
     ``if_ids``: only if these are the ids of the messages that would be removed, else `Conflict`.
     """
 
+    reveals: ClassVar[bool] = True
+    values: ClassVar[Values] = "none"
+
     session: str
     count: int = 1
     if_ids: tuple[str, ...] | None = None
@@ -84,6 +111,9 @@ class Pop(msgspec.Struct, frozen=True):
 
 class Expire(msgspec.Struct, frozen=True):
     """Remove some of what has expired, which other writes do by the way. Result: whether there is more (bool)."""
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
 
 
 class Vector(msgspec.Struct, frozen=True):
@@ -102,6 +132,9 @@ class SetVectors(msgspec.Struct, frozen=True):
     A text has one vector: that of another model is replaced. It goes with the text. It is no write of the day, but its bytes
     count.
     """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "plain"
 
     model: str
     vectors: tuple[Vector, ...]

@@ -12,7 +12,6 @@ from .. import wire
 from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_PAGE, check_name, check_namespace
 from ..queries import ListTexts
 from ..search.arguments import KINDS, search_query
-from .openapi import SEARCH_BODY
 from .question_embedder import By
 from .routes import CallersStore, JsonResponse, Namespace, read_body
 
@@ -86,5 +85,5 @@ def add_search_routes(app: FastAPI) -> None:
     """Add these routes to the app."""
     path = "/search/{namespace}"
     app.add_api_route(path, search, methods=["GET"], tags=["search"])
-    app.add_api_route(path, search_long, methods=["POST"], tags=["search"], openapi_extra=SEARCH_BODY)
+    app.add_api_route(path, search_long, methods=["POST"], tags=["search"])
     app.add_api_route("/texts/{namespace}", texts_without_vectors, methods=["GET"], tags=["search"])

@@ -1,24 +1,22 @@
 """Changes ⇄ server-sent events. Pure, and shared by the client and the server.
 
-https://html.spec.whatwg.org/multipage/server-sent-events.html: the id of an event is the version up to which everything has
-been told. A change is an event whose data are JSON; an event with an id alone says that nothing more is there for the moment;
-one named ``problem`` says why the stream ends.
+https://html.spec.whatwg.org/multipage/server-sent-events.html. The id of an event is a version: the client has every change up
+to it. A change is an event with JSON data. An event with only an id says that there are no more changes now. An event named
+``problem`` says why the stream ends.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-import msgspec
-
 from ..errors import StoreError
 from ..limits import MAX_WRITE_BYTES
 from ..records import Change, Changes
-from .responses import change_document, decode_change
+from .responses import decode_change, encode_change
 
 MEDIA_TYPE = "text/event-stream"
 MAX_EVENT_BYTES = 2 * MAX_WRITE_BYTES
-"""The longest event that is taken, far more than any value needs."""
+"""The longest event that a client accepts, far more than any value needs."""
 PROBLEM = "problem"
 
 
@@ -31,12 +29,12 @@ class Event(NamedTuple):
 
 
 def encode_changes(found: Changes) -> bytes:
-    """Return changes as events; when there are none, that there are none."""
+    """Return changes as events. No changes: an event with only an id."""
     if not found.changes:
         return b"id: %d\n\n" % found.version
     *others, last = found.changes
     events = [_event(change.version, change) for change in others]
-    # What was left out behind the last one is told with it.
+    # A filter may leave out changes after the last one. Its id covers them, so that a client does not read them again.
     return b"".join([*events, _event(found.version, last)])
 
 
@@ -46,8 +44,8 @@ def encode_end(problem: bytes) -> bytes:
 
 
 def _event(version: int, change: Change) -> bytes:
-    data = msgspec.json.encode(change_document(change))
-    if b"\n" in data or b"\r" in data:  # between the tokens of a value that came so
+    data = encode_change(change)
+    if b"\n" in data or b"\r" in data:  # whitespace between the tokens of a stored value
         data = b"\ndata: ".join(data.splitlines())
     return b"id: %d\ndata: %b\n\n" % (version, data)
 
@@ -67,10 +65,10 @@ class Parser:
         self._has_id = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes; return the events that are whole now.
+        """Take bytes and return the events that they complete.
 
         Raises:
-            StoreError: an event is too long to be one.
+            StoreError: an event is longer than `MAX_EVENT_BYTES`.
         """
         if b"\n" not in data:
             self._rest += data
@@ -102,16 +100,20 @@ class Parser:
 
     def _check(self, length: int) -> None:
         if length > MAX_EVENT_BYTES:
-            raise StoreError("an event is longer than any that botwire knows: is it a botwire server?")
+            raise StoreError(
+                f"an event is longer than {MAX_EVENT_BYTES:,} bytes, which no botwire server sends. Check the URL"
+            )
 
 
 def version_of(event: Event) -> int:
     """Return the version in the id of an event."""
     if not event.id.isdigit() or len(event.id) > 19:
-        raise StoreError("an event has no version for its id: is it a botwire server?")
+        raise StoreError(
+            f"the id of an event is {event.id!r:.40} and not a version, which no botwire server sends. Check the URL"
+        )
     return int(event.id)
 
 
 def change_of(event: Event) -> Change:
-    """Return the change that an event tells of."""
+    """Return the change in an event."""
     return decode_change(event.data)

@@ -11,7 +11,7 @@ from .values import _json
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 PROBLEM_TYPE = "urn:botwire:error:"
-"""With an error's code behind it, the ``type`` of its problem document (RFC 9457, section 3.1.1)."""
+"""The ``type`` of a problem document begins with this, and the error's code follows (RFC 9457, section 3.1.1)."""
 
 
 def encode_problem(error: BotWireError) -> bytes:
@@ -22,7 +22,7 @@ def encode_problem(error: BotWireError) -> bytes:
 
 
 def decode_problem(status: int, body: bytes) -> BotWireError | None:
-    """Return the error in a problem document as the class it was raised as; None when the body is not one of ours."""
+    """Return the error in a problem document, in the class in which the server raised it. None: the body is not one of ours."""
     try:
         document = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -1,13 +1,13 @@
-"""Request bodies: operations and searches as JSON."""
+"""Request bodies: operations and searches as JSON. The OpenAPI document is generated from these types."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import operations, queries, timestamps
 from ..errors import InvalidArgument
@@ -16,22 +16,34 @@ from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
 from ..values import Stored, check_json
-from .values import _decoded, _given, _json, _stored, _value
+from .values import _decoded, _json, _stored, _value
 
 
-class _Valued(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+def _described(text: str, **schema: Any) -> Meta:
+    """Return a description for the OpenAPI document. `limits` checks the value, because its errors name what is allowed."""
+    return Meta(description=text, extra_json_schema=schema)
+
+
+_Ttl = Annotated[float | None, _described("Seconds until the entry expires; null: never.")]
+_IfVersion = Annotated[int | None, _described("Write only if the entry has this version; 0: only if there is none.")]
+
+
+class ValueFields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A value: JSON in value, or bytes in value_base64."""
+
     value: Raw | UnsetType = UNSET
     value_base64: bytes | UnsetType = UNSET
 
     def stored(self) -> Stored:
+        """Return the stored form, checked."""
         return _stored(self.value, self.value_base64)
 
 
-class PutBody(_Valued):
-    """The body of ``PUT /memory/{namespace}/{key}``."""
+class PutBody(ValueFields):
+    """The body of PUT /memory/{namespace}/{key}: JSON in value, or bytes in value_base64."""
 
-    ttl: float | None = None
-    if_version: int | None = None
+    ttl: _Ttl = None
+    if_version: _IfVersion = None
 
     def operation(self, key: str) -> operations.Put:
         """Return the checked operation."""
@@ -40,42 +52,69 @@ class PutBody(_Valued):
         )
 
 
-class _Put(PutBody, tag_field="op", tag="put", kw_only=True):
+class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
+    """Set a key. The result is the new version."""
+
     key: str
-    keep_ttl: bool = False
+    keep_ttl: Annotated[bool, _described("Keep the time at which the stored entry expires, and ignore ttl.")] = False
+
+    @classmethod
+    def of(cls, op: operations.Put) -> PutOperation:
+        """Return the JSON form."""
+        return cls(key=op.key, **_value(op.stored), ttl=op.ttl, if_version=op.if_version, keep_ttl=op.keep_ttl)
 
     def checked(self) -> Operation:
+        """Return the checked operation; so do the other operations."""
         return msgspec.structs.replace(self.operation(self.key), keep_ttl=self.keep_ttl)
 
 
-class _Delete(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+class DeleteOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+    """Delete a key. The result says whether it existed."""
+
     key: str
 
+    @classmethod
+    def of(cls, op: operations.Delete) -> DeleteOperation:
+        """Return the JSON form."""
+        return cls(op.key)
+
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return operations.Delete(check_name(self.key))
 
 
-class _Increment(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="increment"):
+class IncrementOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="increment"):
+    """Add to a number. The result is the new number."""
+
     key: str
     by: int | float = 1
 
+    @classmethod
+    def of(cls, op: operations.Increment) -> IncrementOperation:
+        """Return the JSON form."""
+        return cls(op.key, op.by)
+
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return operations.Increment(check_name(self.key), self.by)
 
 
-class _NewMessage(msgspec.Struct, forbid_unknown_fields=True):
+class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A message to append. A session stores an id once; without an id the server chooses one."""
+
     data: Raw
-    id: str | UnsetType = UNSET
+    id: Annotated[str, _described("", minLength=1)] | UnsetType = UNSET
 
     def checked(self) -> operations.NewMessage:
+        """Return the checked message."""
         name = timestamps.new_id() if isinstance(self.id, UnsetType) else check_name(self.id, "message id")
         return operations.NewMessage(name, check_json(self.data))
 
 
 class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of ``POST /sessions/{namespace}/{session}``."""
+    """The body of POST /sessions/{namespace}/{session}."""
 
-    messages: list[_NewMessage]
+    messages: list[NewMessage]
 
     def operation(self, session: str) -> operations.Append:
         """Return the checked operation."""
@@ -83,38 +122,75 @@ class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
         return operations.Append(check_name(session, "session name"), messages)
 
 
-class _Append(AppendBody, tag_field="op", tag="append"):
-    session: str = ""
+class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
+    """Append messages to a session. The result is the seq of each message."""
+
+    session: str
+
+    @classmethod
+    def of(cls, op: operations.Append) -> AppendOperation:
+        """Return the JSON form."""
+        messages = [NewMessage(Raw(message.stored.encode()), message.id) for message in op.messages]
+        return cls(messages, session=op.session)
 
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return self.operation(self.session)
 
 
-class _Clear(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="clear"):
+class ClearOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="clear"):
+    """Delete every key with a prefix. The result is their number."""
+
     prefix: str = ""
 
+    @classmethod
+    def of(cls, op: operations.Clear) -> ClearOperation:
+        """Return the JSON form."""
+        return cls(op.prefix)
+
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return operations.Clear(check_prefix(self.prefix))
 
 
-class _Forget(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="forget"):
+class ForgetOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="forget"):
+    """Delete a session and its messages. The result is the number of messages."""
+
     session: str
 
+    @classmethod
+    def of(cls, op: operations.Forget) -> ForgetOperation:
+        """Return the JSON form."""
+        return cls(op.session)
+
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return operations.Forget(check_name(self.session, "session name"))
 
 
-class _Pop(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="pop"):
+class PopOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="pop"):
+    """Delete the last messages of a session. The result is those messages."""
+
     session: str
     count: int = 1
-    if_ids: tuple[str, ...] | None = None
+    if_ids: Annotated[
+        tuple[str, ...] | None, _described("Delete only if these are the ids of the messages that would be deleted.")
+    ] = None
+
+    @classmethod
+    def of(cls, op: operations.Pop) -> PopOperation:
+        """Return the JSON form."""
+        return cls(op.session, op.count, op.if_ids)
 
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         ids = None if self.if_ids is None else tuple(check_name(name, "message id") for name in self.if_ids)
         return operations.Pop(check_name(self.session, "session name"), check_pop(self.count), ids)
 
 
-class _Vector(msgspec.Struct, forbid_unknown_fields=True):
+class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """The vector of a text: float32 numbers, little-endian. The other fields are those of the text."""
+
     vector: bytes
     key: str | None = None
     version: int = 0
@@ -122,6 +198,7 @@ class _Vector(msgspec.Struct, forbid_unknown_fields=True):
     id: str | None = None
 
     def checked(self) -> operations.Vector:
+        """Return the checked vector."""
         if self.key is None:
             names = {"session": check_name(self.session, "session name"), "id": check_name(self.id, "message id")}
         else:
@@ -129,18 +206,38 @@ class _Vector(msgspec.Struct, forbid_unknown_fields=True):
         return operations.Vector(check_vector(self.vector), version=self.version, **names)
 
 
-class _SetVectors(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="set_vectors"):
+class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="set_vectors"):
+    """Store vectors of a model for texts that have not changed. The result is the number of stored vectors."""
+
     model: str
-    vectors: list[_Vector]
+    vectors: list[TextVector]
+
+    @classmethod
+    def of(cls, op: operations.SetVectors) -> SetVectorsOperation:
+        """Return the JSON form."""
+        return cls(op.model, [TextVector(**msgspec.structs.asdict(vector)) for vector in op.vectors])
 
     def checked(self) -> Operation:
+        """As `PutOperation.checked`."""
         return operations.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
 
 
-class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of ``POST /memory/{namespace}``."""
+WireOperation: TypeAlias = (
+    PutOperation
+    | DeleteOperation
+    | IncrementOperation
+    | AppendOperation
+    | ClearOperation
+    | ForgetOperation
+    | PopOperation
+    | SetVectorsOperation
+)
 
-    operations: list[_Put | _Delete | _Increment | _Append | _Clear | _Forget | _Pop | _SetVectors]
+
+class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /memory/{namespace}: operations that are all applied or none."""
+
+    operations: list[WireOperation]
 
     def checked(self) -> tuple[Operation, ...]:
         """Return the checked operations."""
@@ -162,9 +259,25 @@ _PUT_BODY = msgspec.json.Decoder(PutBody)
 _APPEND_BODY = msgspec.json.Decoder(AppendBody)
 _WRITE_BODY = msgspec.json.Decoder(WriteBody)
 
+_WIRE: Mapping[type, Any] = {
+    operations.Put: PutOperation.of,
+    operations.Delete: DeleteOperation.of,
+    operations.Increment: IncrementOperation.of,
+    operations.Append: AppendOperation.of,
+    operations.Clear: ClearOperation.of,
+    operations.Forget: ForgetOperation.of,
+    operations.Pop: PopOperation.of,
+    operations.SetVectors: SetVectorsOperation.of,
+}
+"""The JSON form of each operation. `Expire` has none: a server removes expired entries itself."""
+
 
 def decode_put(key: str, body: bytes) -> operations.Put:
-    """Return the operation in the body of a PUT, checked."""
+    """Return the operation in the body of a PUT, checked.
+
+    Raises:
+        InvalidArgument: the body is not the JSON of this request; so do the other decoders of this module.
+    """
     return _decoded(_PUT_BODY, body).operation(key)
 
 
@@ -179,56 +292,25 @@ def decode_write(body: bytes) -> tuple[Operation, ...]:
 
 
 def encode_write(operations: Sequence[Operation]) -> bytes:
-    """Return the body of a POST to a namespace."""
-    return _json({"operations": [_OPERATION[type(operation)](operation) for operation in operations]})
-
-
-def _put(op: operations.Put) -> dict[str, Any]:
-    optional = {"ttl": op.ttl, "if_version": op.if_version, "keep_ttl": op.keep_ttl or None}
-    return {"op": "put", "key": op.key, **_value(op.stored), **{k: v for k, v in optional.items() if v is not None}}
-
-
-def _append(op: operations.Append) -> dict[str, Any]:
-    messages = [{"id": message.id, "data": Raw(message.stored.encode())} for message in op.messages]
-    return {"op": "append", "session": op.session, "messages": messages}
-
-
-def _pop(op: operations.Pop) -> dict[str, Any]:
-    condition = {} if op.if_ids is None else {"if_ids": op.if_ids}
-    return {"op": "pop", "session": op.session, "count": op.count, **condition}
-
-
-_OPERATION: Mapping[type, Any] = {
-    operations.Put: _put,
-    operations.Delete: lambda op: {"op": "delete", "key": op.key},
-    operations.Increment: lambda op: {"op": "increment", "key": op.key, "by": op.by},
-    operations.Append: _append,
-    operations.Clear: lambda op: {"op": "clear", "prefix": op.prefix},
-    operations.Forget: lambda op: {"op": "forget", "session": op.session},
-    operations.Pop: _pop,
-    operations.SetVectors: lambda op: {
-        "op": "set_vectors",
-        "model": op.model,
-        "vectors": [_given(v) for v in op.vectors],
-    },
-}
+    """Return the body of a POST to a namespace. Our client sends every write so, also a single put."""
+    return _json(WriteBody([_WIRE[type(operation)](operation) for operation in operations]))
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """The body of ``POST /search/{namespace}``, and the parameters of a GET."""
+    """The body of POST /search/{namespace}."""
 
-    q: str
+    q: Annotated[str, _described("A question, or words.")]
     limit: int = 10
-    kinds: list[str] | None = None
+    kinds: Annotated[list[str] | None, _described("What to search: messages, entries or both; null: both.")] = None
     session: str | None = None
     prefix: str = ""
-    where: dict[str, Any] | None = None
+    where: Annotated[dict[str, Any] | None, _described("Paths into the values, and what they must equal.")] = None
     since: datetime | None = None
     until: datetime | None = None
     neighbours: int = 2
-    half_life: float | None = None
-    words: bool = True
-    vector: bytes | None = None
+    half_life: Annotated[float | None, _described("Seconds after which a hit counts half.")] = None
+    words: Annotated[bool, _described("Search by words too; false: only by the vector.")] = True
+    vector: Annotated[bytes | None, _described("The question as a vector: float32 numbers, little-endian.")] = None
     model: str = ""
 
     def query(self) -> queries.Search:
@@ -250,11 +332,11 @@ def decode_search(body: bytes) -> queries.Search:
 
 
 def decode_where(text: str) -> dict[str, Any]:
-    """Return the filter in a parameter of a GET."""
+    """Return the filter in the query parameter of a GET."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise InvalidArgument(f"where is a JSON object of paths and values: {error}") from error
+        raise InvalidArgument(f"where must be a JSON object of paths and values: {error}") from error
 
 
 def encode_search(query: queries.Search) -> bytes:

@@ -1,4 +1,8 @@
-"""Values in bodies: JSON is spliced in as stored, bytes travel as base64."""
+"""Values in bodies: the stored JSON text becomes part of the body, bytes are base64.
+
+A server checks each JSON value that it receives: it decodes the value and stores its compact form. What it sends, and what the
+client receives, is the stored text; neither decodes it.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"the body is not what this request takes: {error}") from error
+        raise InvalidArgument(f"invalid request body: {error}") from error
 
 
 def _given(record: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from starlette.types import Scope as Connection
 
 from ...errors import InvalidArgument, InvalidName, Unavailable
 from ...limits import ACCESS, check_namespace
-from ...operations import Guard, Increment, Operation, Pop, Result
+from ...operations import Guard, Operation, Result
 from ...queries import Query
 from ...store import GuardedStore, GuardFailed
 from ...timestamps import now
@@ -45,8 +45,6 @@ KEPT = 10_000
 KEPT_SECONDS = 60.0
 """How long a decision is kept: it still holds after that, but to see that takes longer when others have been changed."""
 _ATTEMPTS = 50
-_TELLING = frozenset({Increment, Pop})
-"""Operations whose results tell what was there: they need read as well as write."""
 _TOO_FAST = "tokens and claims change faster than they can be looked at; try again"
 
 
@@ -193,7 +191,7 @@ class Admitted:
         self._check(namespace)
         if self.scope == "read":
             raise Forbidden(NOT_ALLOWED, "write")
-        if not _TELLING.isdisjoint(map(type, operations)):
+        if any(operation.reveals for operation in operations):  # this needs read as well as write
             await self._gate.admit(self.caller, namespace, "read")
         if self._claims:
             await self._gate.tokens.claim(namespace, self.caller.secret)
