@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...aio import AsyncMemory
 from ...bridge import awaiting, blocking
-from ...errors import Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
+from ...errors import Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
 from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...memory import Memory
 from ...namespace import Namespace
@@ -37,7 +37,7 @@ from .checkpoints import (
     to_wrote_of,
     versions_of,
 )
-from .joint import MOMENT, Guest, Joint
+from .joint import LONGEST, MOMENT, Guest, Joint
 from .keys import mirrored, part
 
 Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
@@ -45,6 +45,8 @@ Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
 _FEW = 8
 """Entries in the first page: a checkpoint, and what a few tasks wrote at it."""
 _PAGE = 1000
+_REFUSED = (Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded)
+"""Errors that depend on what a write contains, and after which nothing is written."""
 
 
 class Threads:
@@ -77,16 +79,16 @@ class Threads:
         parent = config["configurable"].get("checkpoint_id")
         puts, tips = to_puts(serde, place, parent, checkpoint, metadata, new, self._known.of(place))
         guests = self._joint.take()
-        taken = False
+        stored = False
         try:
             await self._memory._write(*puts, *[guest.operation for guest in guests])
-            taken = True
-        except (Conflict, QuotaExceeded, StorageExceeded):
+            stored = True
+        except _REFUSED:
             if not guests:
                 raise
         finally:
-            self._joint.bring(guests, arrived=taken)
-        if not taken:
+            self._joint.bring(guests, arrived=stored)
+        if not stored:  # perhaps because of a guest: a checkpoint must not fail for what it takes along
             await self._memory._write(*puts)
         self._known.learn(place, tips)
         return place.config(checkpoint["id"])
@@ -100,7 +102,7 @@ class Threads:
         task: str,
         path: str,
     ) -> None:
-        """Store what a task wrote; see `joint` for what it waits for."""
+        """Store what a task wrote, in one write with the next checkpoint if that comes at once (see `joint`)."""
         if not writes:
             return
         key, wrote = to_wrote_of(serde, Place.of(config), config["configurable"]["checkpoint_id"], writes, task, path)
@@ -119,12 +121,23 @@ class Threads:
                 return
 
     async def _taken(self, guest: Guest) -> bool:
-        while True:
-            try:
-                return guest.taken.result(MOMENT)
-            except NotYet:
-                if not self._joint.is_worth_waiting:
-                    return not self._joint.leave(guest) and guest.taken.result()
+        """Wait for a host; returns whether one has stored the guest."""
+        try:
+            while (stored := await self._stored(guest, MOMENT)) is None and self._joint.is_worth_waiting:
+                pass
+            if stored is None and not self._joint.leave(guest):
+                stored = await self._stored(guest, LONGEST)  # a host is writing it right now
+        except BaseException:  # cancelled, or Ctrl-C: no host should take along what no caller waits for
+            self._joint.leave(guest)
+            raise
+        return bool(stored)
+
+    async def _stored(self, guest: Guest, seconds: float) -> bool | None:
+        """Wait for what a host reports; None when it reports nothing in that time."""
+        try:
+            return guest.taken.result(seconds)
+        except NotYet:
+            return None
 
     # Reading
 
@@ -331,16 +344,13 @@ class Threads:
 class AsyncThreads(Threads):
     """`Threads` for an event loop."""
 
-    async def _taken(self, guest: Guest) -> bool:
+    async def _stored(self, guest: Guest, seconds: float) -> bool | None:
         waiting = asyncio.wrap_future(guest.taken)
         try:
-            while not (await asyncio.wait([waiting], timeout=MOMENT))[0]:
-                if not self._joint.is_worth_waiting:
-                    return not self._joint.leave(guest) and await waiting
-            return waiting.result()
-        except asyncio.CancelledError:
-            self._joint.leave(guest)
-            raise
+            await asyncio.wait([waiting], timeout=seconds)
+            return waiting.result() if waiting.done() else None
+        finally:
+            waiting.cancel()  # so that a report that comes later does not meet a closed loop
 
     put = awaiting(Threads.put)  # type: ignore[assignment]
     put_writes = awaiting(Threads.put_writes)  # type: ignore[assignment]
