@@ -81,7 +81,7 @@ class Threads:
         guests = self._joint.take()
         stored = False
         try:
-            await self._memory._write(*puts, *[guest.operation for guest in guests])
+            await self._memory.bridge.write(*puts, *[guest.operation for guest in guests])
             stored = True
         except _REFUSED:
             if not guests:
@@ -89,7 +89,7 @@ class Threads:
         finally:
             self._joint.bring(guests, arrived=stored)
         if not stored:  # perhaps because of a guest: a checkpoint must not fail for what it takes along
-            await self._memory._write(*puts)
+            await self._memory.bridge.write(*puts)
         self._known.learn(place, tips)
         return place.config(checkpoint["id"])
 
@@ -112,9 +112,9 @@ class Threads:
             return
         while True:
             try:
-                await self._memory._write(put)
+                await self._memory.bridge.write(put)
             except Conflict:
-                entry = await self._memory._read(GetEntry(key))
+                entry = await self._memory.bridge.read(GetEntry(key))
                 both = merged(to_wrote(entry.stored), wrote) if entry else wrote
                 put = Put(key, to_stored(both), if_version=entry.version if entry else 0)
             else:
@@ -176,7 +176,7 @@ class Threads:
         """Return the keys of all checkpoints with a prefix, in whatever places they are, the newest first."""
         keys: set[str] = set()
         after = ""
-        while page := await self._memory._read(ListKeys(prefix, after, _PAGE)):
+        while page := await self._memory.bridge.read(ListKeys(prefix, after, _PAGE)):
             keys.update(key for key in page if checkpoint_key(key) == key)
             after = page[-1]
         return sorted(keys, key=lambda key: key.split("/", 3)[3])
@@ -185,7 +185,7 @@ class Threads:
         """Return the next checkpoints, whole, at the most so many but one at least, and the key to go on after, or None."""
         entries: list[Entry] = []
         while True:
-            page = await self._memory._read(ListEntries(prefix, entries[-1].key if entries else after, count))
+            page = await self._memory.bridge.read(ListEntries(prefix, entries[-1].key if entries else after, count))
             entries += page
             found = list(grouped(entries))
             if len(page) < count:
@@ -228,7 +228,7 @@ class Threads:
         if not lacking:
             return found
         keys = {place.channel(channel) + (start or version): channel for channel, (version, start) in lacking.items()}
-        for entry in await self._memory._read(GetEntries(tuple(keys))):
+        for entry in await self._memory.bridge.read(GetEntries(tuple(keys))):
             _keep(pieces[place, keys[entry.key]], entry)
         for channel, (version, start) in lacking.items():
             if start:
@@ -238,7 +238,7 @@ class Threads:
     async def _load_chain(self, prefix: str, version: str, start: str, pieces: dict[str, Piece]) -> None:
         after, count = prefix + start, 50
         while after < prefix + version:
-            page = await self._memory._read(ListEntries(prefix, after, count))
+            page = await self._memory.bridge.read(ListEntries(prefix, after, count))
             for entry in page:
                 _keep(pieces, entry)
             if len(page) < count:
@@ -254,7 +254,7 @@ class Threads:
         names = {str(thread) for thread in threads}
         self._known.forget(lambda place: place.thread in names)
         if operations:
-            await self._memory._write(*operations)
+            await self._memory.bridge.write(*operations)
 
     @blocking
     async def delete_runs(self, serde: SerializerProtocol, runs: Iterable[str]) -> None:
@@ -321,7 +321,7 @@ class Threads:
     async def _all(self, prefix: str) -> list[Entry]:
         entries: list[Entry] = []
         while True:
-            page = await self._memory._read(ListEntries(prefix, entries[-1].key if entries else "", _PAGE))
+            page = await self._memory.bridge.read(ListEntries(prefix, entries[-1].key if entries else "", _PAGE))
             entries += page
             if len(page) < _PAGE:
                 return entries
@@ -333,12 +333,12 @@ class Threads:
         for operation in operations:
             length = size(operation.stored) if isinstance(operation, Put) else 0
             if batch and (len(batch) == MAX_OPERATIONS or room < length):
-                await self._memory._write(*batch)
+                await self._memory.bridge.write(*batch)
                 batch, room = [], MAX_WRITE_BYTES // 2
             batch.append(operation)
             room -= length
         if batch:
-            await self._memory._write(*batch)
+            await self._memory.bridge.write(*batch)
 
 
 class AsyncThreads(Threads):
