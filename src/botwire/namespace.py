@@ -104,17 +104,6 @@ class Namespace(ABC):
                 # An operator may raise the plan or grant the right later. Until then an attempt costs an embedding.
                 self._catch_up_from = time.monotonic() + REFUSED_SECONDS
 
-    # The adapters of this package still call these names; they are removed with the last such call.
-
-    async def _read(self, query: Query[T]) -> T:
-        return await self.bridge.read(query)
-
-    async def _write(self, *operations: Operation) -> list[Result]:
-        return await self.bridge.write(*operations)
-
-    async def _sleep(self, seconds: float) -> None:
-        await self.bridge.sleep(seconds)
-
     async def _embed(self, limit: int | None, batch: int) -> int:
         """Make and store vectors for texts that have none."""
         if self._embedding is None:

@@ -222,7 +222,7 @@ class BotWireMemoryStore(AsyncDBChatStore):
     async def count_messages(self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE) -> int:
         """Return how many messages under a key have a status (None: any)."""
         statuses = _STATUSES if status is None else (status,)
-        return sum([await self._memory._read(CountMessages(_log(key, each))) for each in statuses])
+        return sum([await self._memory.bridge.read(CountMessages(_log(key, each))) for each in statuses])
 
     async def add_message(self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE) -> None:
         """Add a message at the end; it is on disk when this returns."""
@@ -247,7 +247,7 @@ class BotWireMemoryStore(AsyncDBChatStore):
     async def delete_messages(self, key: str, status: MessageStatus | None = None) -> None:
         """Delete the messages under a key that have a status (None: any)."""
         statuses = _STATUSES if status is None else (status,)
-        await self._memory._write(*[Forget(_log(key, each)) for each in statuses])
+        await self._memory.bridge.write(*[Forget(_log(key, each)) for each in statuses])
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
         """Delete the oldest active messages under a key, at the most n, and return them."""
@@ -295,20 +295,20 @@ def _log(key: str, status: MessageStatus) -> str:
 
 
 async def _get(memory: Namespace, session: str, after: int = 0, limit: int | None = None) -> list[ChatMessage]:
-    messages = await memory._read(ListMessages(check_name(session), after, limit))
+    messages = await memory.bridge.read(ListMessages(check_name(session), after, limit))
     return _restored(messages)
 
 
 async def _set(memory: Namespace, old: Sequence[str], session: str, messages: Sequence[ChatMessage]) -> None:
     append = Append(check_name(session), _stored(messages))
-    await memory._write(*_limited([*(Forget(check_name(name)) for name in old), append]))
+    await memory.bridge.write(*_limited([*(Forget(check_name(name)) for name in old), append]))
 
 
 async def _add(memory: Namespace, session: str, messages: Sequence[ChatMessage], idx: int | None) -> None:
     new = _stored(messages)
     if idx is None:
         if new:
-            await memory._write(*_limited([Append(check_name(session), new)]))
+            await memory.bridge.write(*_limited([Append(check_name(session), new)]))
         return
     place = _index(idx)
 
@@ -320,8 +320,8 @@ async def _add(memory: Namespace, session: str, messages: Sequence[ChatMessage],
 
 
 async def _delete_all(memory: Namespace, session: str) -> list[ChatMessage] | None:
-    count = await memory._read(CountMessages(check_name(session)))
-    pops = await memory._write(*[Pop(session, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
+    count = await memory.bridge.read(CountMessages(check_name(session)))
+    pops = await memory.bridge.write(*[Pop(session, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
     return _restored([message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
 
 
@@ -337,7 +337,7 @@ async def _delete(memory: Namespace, session: str, idx: int) -> ChatMessage | No
 
 
 async def _delete_last(memory: Namespace, session: str) -> ChatMessage | None:
-    (popped,) = await memory._write(Pop(check_name(session)))
+    (popped,) = await memory.bridge.write(Pop(check_name(session)))
     gone = _restored(cast("list[Message]", popped))
     return gone[0] if gone else None
 
@@ -354,7 +354,7 @@ async def _cut(memory: Namespace, session: str, count: int, to: str | None) -> l
 
 
 async def _keys(memory: Namespace) -> list[str]:
-    sessions = await memory._read(ListSessions())
+    sessions = await memory.bridge.read(ListSessions())
     return [session.name for session in reversed(sessions)]
 
 
@@ -369,7 +369,7 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
     """
     check_name(session)
     for attempt in range(MAX_ATTEMPTS):
-        there = await memory._read(ListMessages(session))
+        there = await memory.bridge.read(ListMessages(session))
         decided = change(there)
         if decided is None:
             return []
@@ -377,9 +377,9 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
         gone = there[start:]
         pop = Pop(session, len(gone), tuple(message.id for message in gone))
         try:
-            await memory._write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
+            await memory.bridge.write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
         except Conflict:
-            await memory._sleep(pause_after(attempt))
+            await memory.bridge.sleep(pause_after(attempt))
         else:
             return gone
     raise Conflict(f"the messages were changed by others {MAX_ATTEMPTS} times in a row; nothing was written")

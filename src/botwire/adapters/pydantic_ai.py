@@ -180,7 +180,7 @@ class BotWireConversationStore(ConversationStore):
 
     async def read_record(self, conversation_id: str) -> ConversationRecord | None:
         """Return the record of a conversation, or None."""
-        entry = await self._memory._read(GetEntry(_record_key(conversation_id)))
+        entry = await self._memory.bridge.read(GetEntry(_record_key(conversation_id)))
         return None if entry is None else _record(entry)
 
     async def read_records(self, *, scope: str | None = None, limit: int | None = None) -> list[ConversationRecord]:
@@ -210,7 +210,7 @@ class BotWireConversationStore(ConversationStore):
             for entry, item in zip(new_entries, _written(_ENTRIES, new_entries), strict=True)
         )
         while True:
-            found = {entry.key: entry for entry in await self._memory._read(GetEntries((key, _FORKS, *heads)))}
+            found = {entry.key: entry for entry in await self._memory.bridge.read(GetEntries((key, _FORKS, *heads)))}
             _check(record.conversation_id, found.get(key), expected_revision)
             if any(place not in found for place in heads):
                 raise ConversationConflict(record.conversation_id)
@@ -232,7 +232,7 @@ class BotWireConversationStore(ConversationStore):
         """
         key = _record_key(conversation_id)
         while True:
-            found = {entry.key: entry for entry in await self._memory._read(GetEntries((key, _FORKS)))}
+            found = {entry.key: entry for entry in await self._memory.bridge.read(GetEntries((key, _FORKS)))}
             _check(conversation_id, found.get(key), expected_revision)
             unused = await self._unused_without(_record(found[key]))
             operations: list[Operation] = [
@@ -245,7 +245,7 @@ class BotWireConversationStore(ConversationStore):
             room = MAX_OPERATIONS - len(operations)
             if await self._written([*operations, *places[:room]], key, conversation_id):
                 for start in range(room, len(places), MAX_OPERATIONS):
-                    await self._memory._write(*places[start : start + MAX_OPERATIONS])
+                    await self._memory.bridge.write(*places[start : start + MAX_OPERATIONS])
                 return
 
     async def read_entry(self, entry_id: str) -> ConversationEntry:
@@ -271,14 +271,14 @@ class BotWireConversationStore(ConversationStore):
         """Yield sessions, and the messages of each that lead to an entry, the last first, until there are enough."""
         count, entry_id = 0, head_id
         while entry_id is not None and (most is None or count < most):
-            place = await self._memory._read(GetEntry(_place_key(entry_id)))
+            place = await self._memory.bridge.read(GetEntry(_place_key(entry_id)))
             if place is None:
                 raise KeyError(entry_id)
             window = None if most is None else most - count
-            messages = await self._memory._read(ListMessages(place.value, last=window))
+            messages = await self._memory.bridge.read(ListMessages(place.value, last=window))
             line = _line(messages, entry_id)
             if window is not None and (not line or (len(line) < window and _parent(line[-1]) is not None)):
-                messages = await self._memory._read(ListMessages(place.value))
+                messages = await self._memory.bridge.read(ListMessages(place.value))
                 line = _line(messages, entry_id)
             if not line:
                 raise KeyError(entry_id)
@@ -292,7 +292,8 @@ class BotWireConversationStore(ConversationStore):
         for other in others:
             unused -= {other.conversation_id, *await self._sessions_of(other)}
         return {
-            session: [message.id for message in await self._memory._read(ListMessages(session))] for session in unused
+            session: [message.id for message in await self._memory.bridge.read(ListMessages(session))]
+            for session in unused
         }
 
     async def _sessions_of(self, record: ConversationRecord) -> set[str]:
@@ -302,12 +303,12 @@ class BotWireConversationStore(ConversationStore):
         return {session for head in (record.head_id, *record.branches) async for session, _ in self._lines(head, None)}
 
     async def _all_records(self) -> list[ConversationRecord]:
-        return [_record(entry) for entry in await self._memory._read(ListEntries(_RECORD))]
+        return [_record(entry) for entry in await self._memory.bridge.read(ListEntries(_RECORD))]
 
     async def _written(self, operations: Sequence[Operation], key: str, conversation_id: str) -> bool:
         """Write; False when a fork or a delete came first, so that it has to be decided anew."""
         try:
-            await self._memory._write(*operations)
+            await self._memory.bridge.write(*operations)
         except Conflict as conflict:
             if conflict.details.get("key") == key:
                 raise ConversationConflict(conversation_id) from conflict

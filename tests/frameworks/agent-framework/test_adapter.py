@@ -31,7 +31,7 @@ from orders import Customer, Order, Point, Shop, Size
 
 from botwire import InvalidName, InvalidValue, Memory
 from botwire.adapters.agent_framework import BotWireCheckpointStorage, BotWireHistoryProvider
-from botwire.adapters.agent_framework.codec import _Codec
+from botwire.adapters.agent_framework.codec import Codec
 
 OLD = not hasattr(agent_framework, "FileHistoryProvider")
 """1.0 has no file provider, and its file storage unpickles whatever there is."""
@@ -152,7 +152,7 @@ def test_a_storage_answers_as_the_file_storage_does(steps: list, tmp_path_factor
 @given(value=nested(keys) | st.just(Any))
 @settings(max_examples=60, deadline=None)
 def test_values_of_every_kind_come_back(value: Any) -> None:
-    codec = _Codec(ALLOWED)
+    codec = Codec(ALLOWED)
     back = codec.loads(codec.dumps(value))
     assert back == value
     assert type(back) is type(value)

@@ -499,6 +499,70 @@ def test_what_a_task_wrote_waits_while_a_checkpoint_is_under_way_and_goes_with_t
     assert saver.get_tuple(config).pending_writes == [("task", "c", 1)]
 
 
+def test_a_cancelled_task_changes_nothing_for_the_checkpoint_and_the_others() -> None:
+    """Neither while it waits for a checkpoint, nor once a checkpoint has taken it along."""
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    config = saver.put(at(""), empty_checkpoint(), {}, {})
+    joint = saver._threads._joint
+
+    async def cancelled(*tasks: asyncio.Task[None]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def main() -> list[str]:
+        under_way = joint.take()
+        names = ["kept", "early", "late", "other"]
+        tasks = {name: asyncio.create_task(saver.aput_writes(config, [("c", name)], name)) for name in names}
+        while len(joint._waiting) < len(names):
+            await asyncio.sleep(0.001)
+        await cancelled(tasks["early"])
+        assert len(joint._waiting) == 3
+        guests = joint.take()
+        await cancelled(tasks["late"])
+        joint.bring(guests, arrived=False)
+        joint.bring(under_way, arrived=True)
+        await asyncio.wait_for(asyncio.gather(tasks["kept"], tasks["other"]), 10)
+        return names
+
+    asyncio.run(main())
+    assert sorted(write[2] for write in saver.get_tuple(config).pending_writes) == ["kept", "other"]
+
+
+def test_a_task_does_not_wait_for_ever_for_a_checkpoint_that_never_ends() -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    config = saver.put(at(""), empty_checkpoint(), {}, {})
+    joint = saver._threads._joint
+    joint.take()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(saver.put_writes, config, [("c", 1)], "task")
+        while not joint._waiting and not writing.done():
+            time.sleep(0.001)
+        assert len(joint.take()) == 1  # and its thread ends here, as in a fork
+        writing.result(30)
+    assert saver.get_tuple(config).pending_writes == [("task", "c", 1)]
+
+
+def test_a_checkpoint_does_not_fail_for_what_it_takes_along() -> None:
+    """Together they are larger than one write may be."""
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    config = saver.put(at(""), empty_checkpoint(), {}, {})
+    joint = saver._threads._joint
+    under_way = joint.take()
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(saver.put_writes, config, [("c", bytes(3 * 1024**2))], "task")
+        while not joint._waiting and not writing.done():
+            time.sleep(0.001)
+        versions = {"a": 1, "b": 1}
+        values = {name: bytes(15 * 1024**2) for name in versions}
+        large = {**empty_checkpoint(), "channel_values": values, "channel_versions": versions}
+        stored = saver.put(config, large, {}, versions)
+        joint.bring(under_way, arrived=True)
+        writing.result(30)
+    assert saver.get_tuple(stored).checkpoint["channel_values"] == values
+    assert len(saver.get_tuple(config).pending_writes) == 1
+
+
 def test_an_interrupt_waits_for_its_answer(address: str) -> None:
     name = str(uuid.uuid4())
     ask = lambda _: {"messages": [AIMessage("You said " + interrupt("What?"))]}  # noqa: E731

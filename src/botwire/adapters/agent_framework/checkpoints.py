@@ -14,7 +14,7 @@ from ...limits import check_name
 from ...memory import Memory, Options
 from ...operations import Delete, Operation, Put
 from ...values import encode
-from .codec import _Codec
+from .codec import Codec
 
 _log = logging.getLogger(__name__)
 _ID, _CHECKPOINT = "id:", "checkpoint:"
@@ -59,7 +59,7 @@ class BotWireCheckpointStorage:
     ) -> None:
         self._memory = Memory(namespace, url, **options)
         self._twin = AsyncMemory.of(self._memory)
-        self._codec = _Codec(allowed_checkpoint_types or ())
+        self._codec = Codec(allowed_checkpoint_types or ())
 
     async def save(self, checkpoint: WorkflowCheckpoint) -> str:
         """Store a checkpoint and return its id; one with the same id is replaced.
@@ -73,7 +73,7 @@ class BotWireCheckpointStorage:
         before = await self._twin.get(id_key)
         moved: list[Operation] = [] if before is None or before["place"] == place else [Delete(before["place"])]
         about = {"place": place, "timestamp": checkpoint.timestamp}
-        await self._twin._write(*moved, Put(id_key, encode(about)), Put(place, encode(text)))
+        await self._twin.bridge.write(*moved, Put(id_key, encode(about)), Put(place, encode(text)))
         return str(checkpoint.checkpoint_id)
 
     async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:

@@ -23,12 +23,12 @@ from agent_framework import Message, WorkflowCheckpointException
 from agent_framework._workflows import _checkpoint_encoding as encoding
 from pydantic import BaseModel
 
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 _FIELDS = frozenset(signature(Message).parameters) | {"type"}
-_TYPE: str = Message("user").to_dict()["type"]
+TYPE: str = Message("user").to_dict()["type"]
 
 
-def _made(item: Any) -> Message:
+def message_from(item: Any) -> Message:
     """Return a message, with the fields of somebody's subclass, or of a newer release, as attributes."""
     message = Message.from_dict({name: value for name, value in item.items() if name in _FIELDS})
     for name in item.keys() - _FIELDS:
@@ -50,11 +50,11 @@ _MADE = _by_key(
     *(OrderedDict, defaultdict, deque, Counter),
 )
 """Values of Python that their constructors make."""
-_VALUES = _MADE | _by_key(bool, int, float, str, bytes, list, tuple, dict, object, type(None), UUID)
+VALUES = _MADE | _by_key(bool, int, float, str, bytes, list, tuple, dict, object, type(None), UUID)
 _FRAMEWORK = ("agent_framework.", "agent_framework_orchestrations.")
 
 
-class _Codec:
+class Codec:
     """Writes objects as JSON, and makes only what is allowed when it reads it.
 
     JSON values stand for themselves. Everything else is a dict with ``$`` in it, whose kind is one of ``float`` (not finite),
@@ -67,6 +67,7 @@ class _Codec:
         self._allowed = frozenset(allowed)
 
     def dumps(self, value: Any) -> str:
+        """Return an object as JSON text."""
         try:
             return msgspec.json.encode(self._plain(value)).decode()
         except RecursionError as error:
@@ -75,6 +76,7 @@ class _Codec:
             raise WorkflowCheckpointException(f"the checkpoint cannot be stored: {error}") from error
 
     def loads(self, text: str) -> Any:
+        """Return the object that a JSON text describes."""
         try:
             return self._made(msgspec.json.decode(text))
         except WorkflowCheckpointException:
@@ -188,8 +190,8 @@ class _Codec:
 
     def _class(self, key: str) -> Any:
         """Return the class of a name, if it is allowed."""
-        if key in _VALUES:
-            return _VALUES[key]
+        if key in VALUES:
+            return VALUES[key]
         module, _, name = key.partition(":")
         if key in self._named():
             return _found(import_module(module), name)

@@ -16,7 +16,7 @@ from agent_framework import HistoryProvider, Message
 from ...aio import AsyncMemory
 from ...errors import InvalidValue
 from ...memory import Memory, Options
-from .codec import _TYPE, _UNREADABLE, _VALUES, _made
+from .codec import TYPE, UNREADABLE, VALUES, message_from
 
 
 class BotWireHistoryProvider(HistoryProvider):
@@ -128,24 +128,24 @@ def _message_to_item(message: Message) -> dict[str, Any]:
     if not isinstance(message, Message):
         raise InvalidValue(f"a history of Agent Framework holds messages, not {type(message).__name__}")
     item: dict[str, Any] = message.to_dict()
-    if item["type"] != _TYPE:
-        item = item | {"type": _TYPE, "original_type": item["type"]}
+    if item["type"] != TYPE:
+        item = item | {"type": TYPE, "original_type": item["type"]}
     try:
-        _made(item)
-    except _UNREADABLE as error:
+        message_from(item)
+    except UNREADABLE as error:
         raise InvalidValue(f"the {type(message).__name__} would not come back: {error}") from error
     return item
 
 
 def _item_to_message(item: Any, seq: int) -> Message:
     try:
-        return _made(item)
-    except _UNREADABLE as error:
+        return message_from(item)
+    except UNREADABLE as error:
         raise InvalidValue(f"message {seq} of the session is not one of Agent Framework: {error}") from error
 
 
 # Objects ⇄ JSON
 
 
-_VALUES["typing:Any"] = Any
+VALUES["typing:Any"] = Any
 """What any checkpoint may hold, and refer to as a class."""

@@ -23,7 +23,8 @@ class PlaceConfig(BaseModel):
     encryption_key: list[SecretStr | SecretBytes] | None = None
 
 
-def _place(memory: Memory, url: str | None, options: Options) -> dict[str, Any]:
+def place_of(memory: Memory, url: str | None, options: Options) -> dict[str, Any]:
+    """Return the fields of a component's config that say where its memory is, without secrets in the clear."""
     keys = options.get("encryption_key")
     return {
         "namespace": memory.namespace,
@@ -34,7 +35,8 @@ def _place(memory: Memory, url: str | None, options: Options) -> dict[str, Any]:
     }
 
 
-def _arguments(config: PlaceConfig) -> dict[str, Any]:
+def arguments_of(config: PlaceConfig) -> dict[str, Any]:
+    """Return the arguments that reopen the memory of a config."""
     place = {name: getattr(config, name) for name in PlaceConfig.model_fields}
     if config.token is not None:
         place["token"] = _revealed(config.token)

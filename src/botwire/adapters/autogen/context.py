@@ -30,7 +30,7 @@ from ...memory import Memory, Options
 from ...operations import Append, Forget, NewMessage
 from ...timestamps import new_id
 from ...values import encode_json
-from .config import PlaceConfig, _arguments, _place
+from .config import PlaceConfig, arguments_of, place_of
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
@@ -105,7 +105,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._twin = AsyncMemory.of(self._memory)
         self._history: AsyncHistory = self._twin.history(session_id)
         self._begun = False
-        self._place = _place(self._memory, url, options)
+        self._place = place_of(self._memory, url, options)
 
     @property
     def session_id(self) -> str:
@@ -155,7 +155,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         if len(found) > MAX_OPERATIONS:
             raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
         new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
-        await self._twin._write(Forget(self.session_id), Append(self.session_id, new))
+        await self._twin.bridge.write(Forget(self.session_id), Append(self.session_id, new))
         self._begun = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:
@@ -201,7 +201,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             token_limit=config.token_limit,
             tool_schema=config.tool_schema,
             initial_messages=config.initial_messages,
-            **_arguments(config),
+            **arguments_of(config),
         )
 
 

@@ -26,7 +26,7 @@ from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import check_count
 from ...memory import Memory, Options
-from .config import PlaceConfig, _arguments, _place
+from .config import PlaceConfig, arguments_of, place_of
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         self._memory = Memory(namespace, url, **options)
         self._history = AsyncMemory.of(self._memory).history(name)
         self._limit, self._k = check_count(limit, "limit", least=1), check_count(k, "k", least=1)
-        self._place = _place(self._memory, url, options)
+        self._place = place_of(self._memory, url, options)
 
     @property
     def name(self) -> str:
@@ -152,7 +152,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
     @classmethod
     def _from_config(cls, config: BotWireMemoryConfig) -> Self:
-        return cls(name=config.name, limit=config.limit, k=config.k, **_arguments(config))
+        return cls(name=config.name, limit=config.limit, k=config.k, **arguments_of(config))
 
 
 async def _cancellable(work: Coroutine[Any, Any, T], token: CancellationToken | None) -> T:

@@ -37,22 +37,23 @@ class _OpenRecord(MemoryRecord, extra="allow"):  # type: ignore[call-arg]
     """A record with the fields of somebody's subclass."""
 
 
-class _Records:
+class Records:
     """The logic of `BotWireStorage`, for a memory and for its event loop's side."""
 
     def __init__(self, memory: Namespace) -> None:
         self._memory = memory
 
     async def save(self, records: Sequence[MemoryRecord]) -> None:
+        """Store records with their embeddings, all or none."""
         new = {stored.place_key: stored for stored in map(_Stored, records)}
         for batch in _batches(list(new.values())):
             for attempt in range(MAX_ATTEMPTS):
                 try:
-                    await self._memory._write(*await self._puts(batch))
+                    await self._memory.bridge.write(*await self._puts(batch))
                 except Conflict:
                     if attempt == MAX_ATTEMPTS - 1:
                         raise
-                    await self._memory._sleep(pause_after(attempt))
+                    await self._memory.bridge.sleep(pause_after(attempt))
                 else:
                     break
 
@@ -84,6 +85,7 @@ class _Records:
         limit: int,
         min_score: float,
     ) -> list[Match]:
+        """Return the records nearest to an embedding, the best first."""
         if limit <= 0:
             return []
         query = np.asarray(query_embedding, _FLOAT)
@@ -115,6 +117,7 @@ class _Records:
         older_than: datetime | None,
         metadata_filter: dict[str, Any] | None,
     ) -> int:
+        """Delete the records that match; returns how many there were."""
         if record_ids is not None:
             found = await self._entries([_place_key(record_id) for record_id in record_ids])
             places = [entry.value for entry in found.values() if _in_scope(entry.value, scope_prefix)]
@@ -135,13 +138,15 @@ class _Records:
         deletes: list[Operation] = [Delete(_RECORD + place) for place in places]
         deletes += [Delete(_VECTOR + place) for place in places]
         deletes += [Delete(_PLACE + name) for name in ids]
-        return sum(map(bool, (await self._memory._write(*deletes))[: len(places)]))
+        return sum(map(bool, (await self._memory.bridge.write(*deletes))[: len(places)]))
 
     async def get(self, record_id: str) -> MemoryRecord | None:
-        entry = await self._memory._read(GetEntry(_place_key(record_id)))
+        """Return a record, or None."""
+        entry = await self._memory.bridge.read(GetEntry(_place_key(record_id)))
         return None if entry is None else (await self._with_embeddings([entry.value])).get(entry.value)
 
     async def newest(self, scope: str | None, limit: int, offset: int) -> list[MemoryRecord]:
+        """Return the newest records of a scope."""
         if limit <= 0 or offset < 0:
             return []
         records = [pair async for page in self._pages(_RECORD, scope) for pair in _restored(page).items()]
@@ -151,6 +156,7 @@ class _Records:
         return [found[place] for place in chosen if place in found]
 
     async def scope_info(self, scope: str) -> ScopeInfo:
+        """Return what a scope contains."""
         path = scope.rstrip("/") or "/"
         found = [record async for page in self._pages(_RECORD, path) for record in _restored(page).values()]
         if not found:
@@ -166,12 +172,14 @@ class _Records:
         )
 
     async def scopes(self, parent: str) -> list[str]:
+        """Return the scopes directly below a scope."""
         inside = f"{_path(parent)}/"
-        keys = await self._memory._read(ListKeys(check_name(_RECORD + inside)))
+        keys = await self._memory.bridge.read(ListKeys(check_name(_RECORD + inside)))
         names = {key.removeprefix(_RECORD + inside).split("/")[0].split("#")[0] for key in keys}
         return sorted(unquote(inside + name) for name in names if name)
 
     async def categories(self, scope: str | None) -> dict[str, int]:
+        """Return how many records of a scope each category has."""
         counts: dict[str, int] = {}
         async for page in self._pages(_RECORD, scope):
             for record in _restored(page).values():
@@ -180,21 +188,24 @@ class _Records:
         return counts
 
     async def count(self, scope: str | None) -> int:
-        return sum([await self._memory._read(CountEntries(prefix)) for prefix in _prefixes(_RECORD, scope)])
+        """Return how many records a scope has."""
+        return sum([await self._memory.bridge.read(CountEntries(prefix)) for prefix in _prefixes(_RECORD, scope)])
 
     async def reset(self, scope: str | None) -> None:
+        """Delete the records of a scope; None: of all scopes."""
         if _path(scope):
             await self.delete(scope, None, None, None, None)
         else:
-            await self._memory._write(Clear(_RECORD), Clear(_VECTOR), Clear(_PLACE), Delete(_DIMENSIONS))
+            await self._memory.bridge.write(Clear(_RECORD), Clear(_VECTOR), Clear(_PLACE), Delete(_DIMENSIONS))
 
     async def touch(self, record_ids: Iterable[str]) -> None:
+        """Set the time of last access of records to now."""
         now = datetime.now(UTC).replace(tzinfo=None)  # as CrewAI has its times
         places = [entry.value for entry in (await self._entries(map(_place_key, record_ids))).values()]
         for key, entry in (await self._entries([_RECORD + place for place in places])).items():
             data = encode(entry.value | {"last_accessed": now.isoformat()})
             try:
-                await self._memory._write(Put(key, data, if_version=entry.version))
+                await self._memory.bridge.write(Put(key, data, if_version=entry.version))
             except Conflict:  # somebody else has used or changed it just now
                 continue
 
@@ -207,19 +218,19 @@ class _Records:
         return records
 
     async def _all_places(self, scope: str | None) -> list[str]:
-        lists = [await self._memory._read(ListKeys(prefix)) for prefix in _prefixes(_RECORD, scope)]
+        lists = [await self._memory.bridge.read(ListKeys(prefix)) for prefix in _prefixes(_RECORD, scope)]
         return [key.removeprefix(_RECORD) for keys in lists for key in keys]
 
     async def _entries(self, keys: Iterable[str]) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         for some in _slices(list(keys), _PAGE):
-            found |= {entry.key: entry for entry in await self._memory._read(GetEntries(tuple(some)))}
+            found |= {entry.key: entry for entry in await self._memory.bridge.read(GetEntries(tuple(some)))}
         return found
 
     async def _pages(self, kind: str, scope: str | None) -> AsyncIterator[list[Entry]]:
         for prefix in _prefixes(kind, scope):
             after = ""
-            while page := await self._memory._read(ListEntries(prefix, after, _PAGE)):
+            while page := await self._memory.bridge.read(ListEntries(prefix, after, _PAGE)):
                 yield page
                 after = page[-1].key
 

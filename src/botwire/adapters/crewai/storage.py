@@ -14,7 +14,7 @@ from crewai.memory.types import MemoryRecord, ScopeInfo
 from ...aio import AsyncMemory
 from ...bridge import blocking
 from ...memory import Memory, Options
-from .records import Match, _Records
+from .records import Match, Records
 
 
 class BotWireStorage:
@@ -48,8 +48,8 @@ class BotWireStorage:
 
     def __init__(self, namespace: str = "crewai-memory", url: str | None = None, **options: Unpack[Options]) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._records = _Records(self._memory)
-        self._async_records = _Records(AsyncMemory.of(self._memory))
+        self._records = Records(self._memory)
+        self._async_records = Records(AsyncMemory.of(self._memory))
 
     def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a crew shares its storage."""

@@ -66,11 +66,7 @@ class BotWireByteStore(BaseStore[str, bytes]):
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes under each key, or None."""
         names = _names(keys)
-        entries = {
-            entry.key: entry
-            for part in _parts(names)
-            for entry in self._memory._store.read(self._memory.namespace, GetEntries(tuple(part)))
-        }
+        entries = {entry.key: entry for part in _parts(names) for entry in self._memory.read(GetEntries(tuple(part)))}
         return [_bytes(entries.get(name)) for name in names]
 
     def mset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
@@ -80,12 +76,12 @@ class BotWireByteStore(BaseStore[str, bytes]):
             InvalidValue: a value is not bytes, or larger than 16 MiB; nothing was written.
         """
         for part in _parts(self._puts(key_value_pairs)):
-            self._memory._store.write(self._memory.namespace, part)
+            self._memory.write(*part)
 
     def mdelete(self, keys: Sequence[str]) -> None:
         """Remove keys; those that are not there are left out."""
         for part in _parts(_names(keys)):
-            self._memory._store.write(self._memory.namespace, [Delete(name) for name in part])
+            self._memory.write(*[Delete(name) for name in part])
 
     def yield_keys(self, *, prefix: str | None = None) -> Iterator[str]:
         """Yield the keys that begin with a prefix, in the order of their UTF-8 bytes, read in pages as they are needed."""
@@ -99,18 +95,20 @@ class BotWireByteStore(BaseStore[str, bytes]):
         names = _names(keys)
         entries: dict[str, Entry] = {}
         for part in _parts(names):
-            entries.update((entry.key, entry) for entry in await self._async_memory._read(GetEntries(tuple(part))))
+            entries.update(
+                (entry.key, entry) for entry in await self._async_memory.bridge.read(GetEntries(tuple(part)))
+            )
         return [_bytes(entries.get(name)) for name in names]
 
     async def amset(self, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
         """As `mset`."""
         for part in _parts(self._puts(key_value_pairs)):
-            await self._async_memory._write(*part)
+            await self._async_memory.bridge.write(*part)
 
     async def amdelete(self, keys: Sequence[str]) -> None:
         """As `mdelete`."""
         for part in _parts(_names(keys)):
-            await self._async_memory._write(*[Delete(name) for name in part])
+            await self._async_memory.bridge.write(*[Delete(name) for name in part])
 
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
         """As `yield_keys`."""

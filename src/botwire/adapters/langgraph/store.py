@@ -142,7 +142,7 @@ class Items:
         if read:
             await self._renew([item for item in read.values() if item.place not in puts])
         if puts:
-            await self._memory._write(*await self._operations(puts))
+            await self._memory.bridge.write(*await self._operations(puts))
         return results
 
     # Writing
@@ -189,7 +189,7 @@ class Items:
                         puts[put.key].append(Put(vector.key, vector.stored, put.ttl, if_version=vector.version))
         while puts:
             try:
-                await self._memory._write(*[put for group in puts.values() for put in group][:MAX_OPERATIONS])
+                await self._memory.bridge.write(*[put for group in puts.values() for put in group][:MAX_OPERATIONS])
             except Conflict as conflict:
                 puts = {
                     key: group
@@ -203,16 +203,16 @@ class Items:
 
     async def _get(self, op: GetOp) -> Item | None:
         read: dict[str, Stored] = {}
-        item = _got(op, await self._memory._read(GetEntry(Place.of(op.namespace, op.key).item)), read)
+        item = _got(op, await self._memory.bridge.read(GetEntry(Place.of(op.namespace, op.key).item)), read)
         if read:
             await self._renew(list(read.values()))
         return item
 
     async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
         if len(keys) < 2:
-            entries = [await self._memory._read(GetEntry(key)) for key in keys]
+            entries = [await self._memory.bridge.read(GetEntry(key)) for key in keys]
             return {entry.key: entry for entry in entries if entry is not None}
-        return {entry.key: entry for entry in await self._memory._read(GetEntries(tuple(dict.fromkeys(keys))))}
+        return {entry.key: entry for entry in await self._memory.bridge.read(GetEntries(tuple(dict.fromkeys(keys))))}
 
     async def _search(self, op: SearchOp) -> list[tuple[Stored, float | None]]:
         prefix = joined(op.namespace_prefix)
@@ -238,7 +238,7 @@ class Items:
         if most is not None:
             count = min(_PAGE, max(4 * most, _FIRST) if op.filter else most)
         while most is None or len(items) < most:
-            page = await self._memory._read(ListEntries(ITEM + prefix, after, count))
+            page = await self._memory.bridge.read(ListEntries(ITEM + prefix, after, count))
             items += [item for item in map(Stored.of, page) if fits(item.value)]
             if len(page) < count:
                 break
@@ -249,7 +249,7 @@ class Items:
         wanted = {item.place.vector: item.entry.key for item in items}
         vectors: dict[str, bytes] = {}
         after = ""
-        while page := await self._memory._read(ListEntries(VECTOR + prefix, after, _PAGE)):
+        while page := await self._memory.bridge.read(ListEntries(VECTOR + prefix, after, _PAGE)):
             vectors.update(
                 (wanted[entry.key], entry.stored)
                 for entry in page
@@ -266,7 +266,7 @@ class Items:
         try:
             hits = await _find(self._memory, op.query, limit=MAX_HITS, kinds="entries", prefix=ITEM + prefix)
         except (InvalidArgument, Unavailable):
-            if self._memory._embedding is not None:
+            if self._memory.embedding_model is not None:
                 raise
             items = await self._all(prefix, op)
             scores = ranking.by_words(op.query, [ranking.text_of(item.value) for item in items])
@@ -284,7 +284,7 @@ class Items:
         prefix = ITEM + max((_fixed(condition) for condition in conditions), key=len, default="")
         namespaces: set[str] = set()
         after, count = "", _FIRST
-        while page := await self._memory._read(ListKeys(prefix, after, count)):
+        while page := await self._memory.bridge.read(ListKeys(prefix, after, count)):
             own = set(map(namespace_of, page))
             namespaces |= own
             if len(page) < count:

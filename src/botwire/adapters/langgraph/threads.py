@@ -12,7 +12,7 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...aio import AsyncMemory
 from ...bridge import awaiting, blocking
-from ...errors import Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
+from ...errors import Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
 from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...memory import Memory
 from ...namespace import Namespace
@@ -37,7 +37,7 @@ from .checkpoints import (
     to_wrote_of,
     versions_of,
 )
-from .joint import MOMENT, Guest, Joint
+from .joint import LONGEST, MOMENT, Guest, Joint
 from .keys import mirrored, part
 
 Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
@@ -45,6 +45,8 @@ Pieces: TypeAlias = dict[tuple[Place, str], dict[str, Piece]]
 _FEW = 8
 """Entries in the first page: a checkpoint, and what a few tasks wrote at it."""
 _PAGE = 1000
+_REFUSED = (Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded)
+"""Errors that depend on what a write contains, and after which nothing is written."""
 
 
 class Threads:
@@ -77,17 +79,17 @@ class Threads:
         parent = config["configurable"].get("checkpoint_id")
         puts, tips = to_puts(serde, place, parent, checkpoint, metadata, new, self._known.of(place))
         guests = self._joint.take()
-        taken = False
+        stored = False
         try:
-            await self._memory._write(*puts, *[guest.operation for guest in guests])
-            taken = True
-        except (Conflict, QuotaExceeded, StorageExceeded):
+            await self._memory.bridge.write(*puts, *[guest.operation for guest in guests])
+            stored = True
+        except _REFUSED:
             if not guests:
                 raise
         finally:
-            self._joint.bring(guests, arrived=taken)
-        if not taken:
-            await self._memory._write(*puts)
+            self._joint.bring(guests, arrived=stored)
+        if not stored:  # perhaps because of a guest: a checkpoint must not fail for what it takes along
+            await self._memory.bridge.write(*puts)
         self._known.learn(place, tips)
         return place.config(checkpoint["id"])
 
@@ -100,7 +102,7 @@ class Threads:
         task: str,
         path: str,
     ) -> None:
-        """Store what a task wrote; see `joint` for what it waits for."""
+        """Store what a task wrote, in one write with the next checkpoint if that comes at once (see `joint`)."""
         if not writes:
             return
         key, wrote = to_wrote_of(serde, Place.of(config), config["configurable"]["checkpoint_id"], writes, task, path)
@@ -110,21 +112,32 @@ class Threads:
             return
         while True:
             try:
-                await self._memory._write(put)
+                await self._memory.bridge.write(put)
             except Conflict:
-                entry = await self._memory._read(GetEntry(key))
+                entry = await self._memory.bridge.read(GetEntry(key))
                 both = merged(to_wrote(entry.stored), wrote) if entry else wrote
                 put = Put(key, to_stored(both), if_version=entry.version if entry else 0)
             else:
                 return
 
     async def _taken(self, guest: Guest) -> bool:
-        while True:
-            try:
-                return guest.taken.result(MOMENT)
-            except NotYet:
-                if not self._joint.is_worth_waiting:
-                    return not self._joint.leave(guest) and guest.taken.result()
+        """Wait for a host; returns whether one has stored the guest."""
+        try:
+            while (stored := await self._stored(guest, MOMENT)) is None and self._joint.is_worth_waiting:
+                pass
+            if stored is None and not self._joint.leave(guest):
+                stored = await self._stored(guest, LONGEST)  # a host is writing it right now
+        except BaseException:  # cancelled, or Ctrl-C: no host should take along what no caller waits for
+            self._joint.leave(guest)
+            raise
+        return bool(stored)
+
+    async def _stored(self, guest: Guest, seconds: float) -> bool | None:
+        """Wait for what a host reports; None when it reports nothing in that time."""
+        try:
+            return guest.taken.result(seconds)
+        except NotYet:
+            return None
 
     # Reading
 
@@ -163,7 +176,7 @@ class Threads:
         """Return the keys of all checkpoints with a prefix, in whatever places they are, the newest first."""
         keys: set[str] = set()
         after = ""
-        while page := await self._memory._read(ListKeys(prefix, after, _PAGE)):
+        while page := await self._memory.bridge.read(ListKeys(prefix, after, _PAGE)):
             keys.update(key for key in page if checkpoint_key(key) == key)
             after = page[-1]
         return sorted(keys, key=lambda key: key.split("/", 3)[3])
@@ -172,7 +185,7 @@ class Threads:
         """Return the next checkpoints, whole, at the most so many but one at least, and the key to go on after, or None."""
         entries: list[Entry] = []
         while True:
-            page = await self._memory._read(ListEntries(prefix, entries[-1].key if entries else after, count))
+            page = await self._memory.bridge.read(ListEntries(prefix, entries[-1].key if entries else after, count))
             entries += page
             found = list(grouped(entries))
             if len(page) < count:
@@ -215,7 +228,7 @@ class Threads:
         if not lacking:
             return found
         keys = {place.channel(channel) + (start or version): channel for channel, (version, start) in lacking.items()}
-        for entry in await self._memory._read(GetEntries(tuple(keys))):
+        for entry in await self._memory.bridge.read(GetEntries(tuple(keys))):
             _keep(pieces[place, keys[entry.key]], entry)
         for channel, (version, start) in lacking.items():
             if start:
@@ -225,7 +238,7 @@ class Threads:
     async def _load_chain(self, prefix: str, version: str, start: str, pieces: dict[str, Piece]) -> None:
         after, count = prefix + start, 50
         while after < prefix + version:
-            page = await self._memory._read(ListEntries(prefix, after, count))
+            page = await self._memory.bridge.read(ListEntries(prefix, after, count))
             for entry in page:
                 _keep(pieces, entry)
             if len(page) < count:
@@ -241,7 +254,7 @@ class Threads:
         names = {str(thread) for thread in threads}
         self._known.forget(lambda place: place.thread in names)
         if operations:
-            await self._memory._write(*operations)
+            await self._memory.bridge.write(*operations)
 
     @blocking
     async def delete_runs(self, serde: SerializerProtocol, runs: Iterable[str]) -> None:
@@ -308,7 +321,7 @@ class Threads:
     async def _all(self, prefix: str) -> list[Entry]:
         entries: list[Entry] = []
         while True:
-            page = await self._memory._read(ListEntries(prefix, entries[-1].key if entries else "", _PAGE))
+            page = await self._memory.bridge.read(ListEntries(prefix, entries[-1].key if entries else "", _PAGE))
             entries += page
             if len(page) < _PAGE:
                 return entries
@@ -320,27 +333,24 @@ class Threads:
         for operation in operations:
             length = size(operation.stored) if isinstance(operation, Put) else 0
             if batch and (len(batch) == MAX_OPERATIONS or room < length):
-                await self._memory._write(*batch)
+                await self._memory.bridge.write(*batch)
                 batch, room = [], MAX_WRITE_BYTES // 2
             batch.append(operation)
             room -= length
         if batch:
-            await self._memory._write(*batch)
+            await self._memory.bridge.write(*batch)
 
 
 class AsyncThreads(Threads):
     """`Threads` for an event loop."""
 
-    async def _taken(self, guest: Guest) -> bool:
+    async def _stored(self, guest: Guest, seconds: float) -> bool | None:
         waiting = asyncio.wrap_future(guest.taken)
         try:
-            while not (await asyncio.wait([waiting], timeout=MOMENT))[0]:
-                if not self._joint.is_worth_waiting:
-                    return not self._joint.leave(guest) and await waiting
-            return waiting.result()
-        except asyncio.CancelledError:
-            self._joint.leave(guest)
-            raise
+            await asyncio.wait([waiting], timeout=seconds)
+            return waiting.result() if waiting.done() else None
+        finally:
+            waiting.cancel()  # so that a report that comes later does not meet a closed loop
 
     put = awaiting(Threads.put)  # type: ignore[assignment]
     put_writes = awaiting(Threads.put_writes)  # type: ignore[assignment]
