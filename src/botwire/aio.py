@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import weakref
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .bridge import awaiting
 from .history import History, SessionHistory
@@ -15,11 +15,14 @@ from .memory import Memory, limited
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
-from .records import Message
+from .records import Changes, Message
 from .search.embedding import Embedder, embedding_of
-from .store import AsyncFeed, AsyncStore
-from .stores import EncryptionKey, async_store, encrypted_store, lease_async_store
+from .store import AsyncFeed, AsyncStore, Store
+from .stores import EncryptionKey, Lease
 from .watch import AsyncWatch, watch_query
+
+if TYPE_CHECKING:
+    from .stores.wrappers.encrypted import AsyncEncryptedStore
 
 T = TypeVar("T")
 
@@ -30,7 +33,12 @@ class AsyncMemory(Namespace):
     ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` stand for ``in``, ``len`` and
     iteration. A call that is cancelled leaves no lock held; its write happens whole or not at all. `update` takes
     functions and coroutine functions.
+
+    Making one never blocks the event loop: the store is opened, in a thread, when it is first used. So `StoreError` and
+    `Unavailable` for a store that cannot be opened come from the first awaited call.
     """
+
+    _memory: Memory | None = None
 
     def __init__(
         self,
@@ -42,13 +50,14 @@ class AsyncMemory(Namespace):
         encryption_key: EncryptionKey | None = None,
         embedder: Embedder | None = None,
         embedding_model: str | None = None,
+        store: Store | None = None,
     ) -> None:
         self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
         self._namespace = check_namespace(namespace)
-        self._store: AsyncStore
-        self._store, release = lease_async_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
-        self.bridge = _Awaiting(self._store, self._namespace)
-        self._release: Callable[[], object] = weakref.finalize(self, release)
+        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
+        _ = self._lease.address  # which is refused now if it is not valid
+        self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
+        self.bridge: _Awaiting = _Awaiting(self._lease, self._namespace)
 
     @classmethod
     def of(cls, memory: Memory) -> Self:
@@ -56,26 +65,27 @@ class AsyncMemory(Namespace):
         twin = cls.__new__(cls)
         twin._namespace = memory._namespace
         twin._embedding = memory._embedding
-        twin._store = async_store(memory._store)
-        twin.bridge = _Awaiting(twin._store, twin._namespace)
-        twin._release = lambda: memory  # which lives, and keeps the store open, for as long as this
+        twin._lease = memory._lease
+        twin._memory = memory  # which lives, and keeps the store open, for as long as this
+        twin._release = None
+        twin.bridge = _Awaiting(twin._lease, twin._namespace)
         return twin
 
     @property
     def address(self) -> str:
         """Where the memory is, without secrets."""
-        return self._store.address
+        return self._lease.address
 
     async def read(self, query: Query[T]) -> T:
         """As `Memory.read`."""
-        return await self._store.read(self._namespace, query)
+        return await self.bridge.read(query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
         """As `Memory.write`."""
-        return await self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
+        return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
 
     def _changes(self, query: ListChanges) -> AsyncFeed:
-        return self._store.changes(self._namespace, query)
+        return _OpeningFeed(self.bridge, query)
 
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
@@ -98,7 +108,9 @@ class AsyncMemory(Namespace):
 
     async def reencrypt(self, *, plain: bool = False) -> int:
         """As `Memory.reencrypt`."""
-        return int(await encrypted_store(self._store).reencrypt(self._namespace, plain=plain))
+        self._lease.encrypted_or_raise()
+        store = cast("AsyncEncryptedStore", await self.bridge.store())
+        return await store.reencrypt(self._namespace, plain=plain)
 
     async def contains(self, key: str) -> bool:
         """Whether there is such a key."""
@@ -119,8 +131,10 @@ class AsyncMemory(Namespace):
         return AsyncHistory(self, session_id)
 
     async def close(self) -> None:
-        """As `Memory.close`."""
-        self._release()
+        """As `Memory.close`. A memory made by `of` closes nothing."""
+        if self._release is not None:
+            self._release.detach()
+            await asyncio.to_thread(self._lease.release)
 
     async def __aenter__(self) -> Self:
         return self
@@ -132,15 +146,28 @@ class AsyncMemory(Namespace):
 class _Awaiting(Bridge):
     """The bridge of an `AsyncMemory`: every call is awaited."""
 
-    def __init__(self, store: AsyncStore, namespace: str) -> None:
-        self._store = store
+    def __init__(self, lease: Lease, namespace: str) -> None:
+        self._lease = lease
         self._namespace = namespace
+        self._store: AsyncStore | None = None
+
+    async def store(self) -> AsyncStore:
+        """Return the store for event loops, opened in a thread if it is not open yet."""
+        if self._store is None:
+            store = self._lease.store() if self._lease.is_open else await asyncio.to_thread(self._lease.store)
+            self._store = self._store or store.to_async()
+        return self._store
+
+    def changes(self, store: AsyncStore, query: ListChanges) -> AsyncFeed:
+        """Return a feed of the namespace."""
+        return store.changes(self._namespace, query)
 
     async def read(self, query: Query[T]) -> T:
-        return await self._store.read(self._namespace, query)
+        return await (self._store or await self.store()).read(self._namespace, query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        return await self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
+        store = self._store or await self.store()
+        return await store.write(self._namespace, operations, idempotency_key=idempotency_key)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -151,6 +178,31 @@ class _Awaiting(Bridge):
 
     async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
         return await asyncio.to_thread(fn, value)
+
+
+class _OpeningFeed(AsyncFeed):
+    """The feed of a memory whose store may not be open yet."""
+
+    def __init__(self, bridge: _Awaiting, query: ListChanges) -> None:
+        self._bridge = bridge
+        self._query = query
+        self._feed: AsyncFeed | None = None
+
+    async def _opened(self) -> AsyncFeed:
+        if self._feed is None:
+            store = await self._bridge.store()
+            self._feed = self._feed or self._bridge.changes(store, self._query)
+        return self._feed
+
+    async def begin(self) -> int:
+        return await (await self._opened()).begin()
+
+    async def next(self, seconds: float | None) -> Changes:
+        return await (await self._opened()).next(seconds)
+
+    async def close(self) -> None:
+        if self._feed is not None:
+            await self._feed.close()
 
 
 class AsyncHistory(SessionHistory):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Self, TypedDict, TypeVar
 
 from .backoff import MAX_ATTEMPTS, pause_after
@@ -30,7 +32,7 @@ from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
 from .search.embedding import Embedder, embedding_of
 from .store import Feed, Store
-from .stores import EncryptionKey, encrypted_store, lease_store
+from .stores import EncryptionKey, Lease
 from .values import encode
 from .watch import Watch, watch_query
 
@@ -46,6 +48,7 @@ class Options(TypedDict, total=False):
     encryption_key: EncryptionKey | None
     embedder: Embedder | None
     embedding_model: str | None
+    store: Store | None
 
 
 class Memory(Namespace):
@@ -75,6 +78,10 @@ class Memory(Namespace):
             also when the memory is on a server; see `embed`. Not with an `encryption_key`: vectors tell what a text says.
         embedding_model: what its vectors are known by, since those of different models cannot be compared; None: what the
             embedder calls itself.
+        store: a `botwire.store.Store` of your own in place of `url` and `token`. You close it; several memories may share it.
+
+    On a thread that runs an event loop, the file is opened or the database is reached when the memory is first used, so
+    that making a memory never blocks the loop. Everywhere else it happens at once.
 
     Raises:
         InvalidName: the namespace is not allowed.
@@ -97,18 +104,28 @@ class Memory(Namespace):
         encryption_key: EncryptionKey | None = None,
         embedder: Embedder | None = None,
         embedding_model: str | None = None,
+        store: Store | None = None,
     ) -> None:
         self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
         self._namespace = check_namespace(namespace)
-        self._store: Store
-        self._store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
-        self.bridge = _Blocking(self._store, self._namespace)
-        self._release = weakref.finalize(self, release)
+        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
+        self._release = weakref.finalize(self, self._lease.drop)
+        self.bridge = _Blocking(self._lease, self._namespace)
+        if (
+            asyncio._get_running_loop() is None
+        ):  # on an event loop, opening waits until an awaited call can do it in a thread
+            self._lease.store()
+        else:
+            _ = self._lease.address  # which is refused now if it is not valid
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._lease.store()
 
     @property
     def address(self) -> str:
         """Where the memory is, without secrets."""
-        return self._store.address
+        return self._lease.address
 
     def read(self, query: Query[T]) -> T:
         """Answer a query of `botwire.queries`: the verb under every method that reads.
@@ -431,11 +448,15 @@ class Memory(Namespace):
             InvalidArgument: the memory has no encryption key.
             DecryptionError: a value is under none of the keys; those before it are done.
         """
-        return int(encrypted_store(self._store).reencrypt(self._namespace, plain=plain))
+        return self._lease.encrypted().reencrypt(self._namespace, plain=plain)
 
     def close(self) -> None:
-        """Let go of the store. Nothing is pending: writes are on disk when they return."""
-        self._release()
+        """Close the memory, and its store if no other memory uses it. Nothing is pending: a write that returned is on disk.
+
+        A store that was passed as ``store=`` stays open.
+        """
+        self._release.detach()
+        self._lease.release()
 
     def __enter__(self) -> Self:
         return self
@@ -477,9 +498,13 @@ class Memory(Namespace):
 class _Blocking(Bridge):
     """The bridge of a `Memory`: every call returns when its work is done."""
 
-    def __init__(self, store: Store, namespace: str) -> None:
-        self._store = store
+    def __init__(self, lease: Lease, namespace: str) -> None:
+        self._lease = lease
         self._namespace = namespace
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._lease.store()
 
     async def read(self, query: Query[T]) -> T:
         return self._store.read(self._namespace, query)

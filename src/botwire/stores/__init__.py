@@ -1,33 +1,51 @@
-"""Addresses → stores, opened once a process and shared by everybody who names the same one."""
+"""Addresses → stores. `SCHEMES` is the table: a new database is one package and one line in it."""
 
 from __future__ import annotations
 
-import os
+import atexit
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeAlias
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, TypeAlias, cast
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, StoreError
+from ..forks import ForkAware, register
 from ..limits import check_timeout
 from ..plans import Plans
 from ..store import AsyncStore, GuardedStore, OperatedStore, Store
-from .address import _checked, default_path, default_token, is_postgres, make_default_folder, sqlite_path
-from .sqlite.store import SqliteStore
+from .address import _checked, default_path, default_token, is_postgres, scheme_of, sqlite_path
+
+if TYPE_CHECKING:
+    from .wrappers.encrypted import EncryptedStore
 
 EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
 """A key, or several: the first encrypts, all of them decrypt."""
 
+SCHEMES = {
+    "sqlite": "botwire.stores.sqlite",
+    "postgresql": "botwire.stores.postgres",
+    "postgres": "botwire.stores.postgres",
+    "http": "botwire.stores.http",
+    "https": "botwire.stores.http",
+}
+"""The package for each scheme of an address, imported when it is first used.
+
+It has a function ``open_store(address, *, token, timeout)`` that returns a `Store`, and ``check_address(address)``, which
+returns the address without secrets or raises `InvalidArgument`, and waits for nothing. A database that ``botwire serve``
+can serve also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`.
+"""
+
 __all__ = [
+    "SCHEMES",
     "EncryptionKey",
+    "Lease",
     "async_store",
-    "default_address",
-    "encrypted_store",
+    "default_path",
     "guarded_store",
     "is_postgres",
-    "lease_async_store",
-    "lease_store",
     "open_store",
     "open_to_serve",
     "sqlite_path",
@@ -35,61 +53,142 @@ __all__ = [
 
 
 def open_store(url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> Store:
-    """Open a store of its own, which its caller closes.
+    """Open a store that is shared with no one. Its caller closes it.
 
     Args:
         url: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://user@host/database``, ``http://host`` or
-            ``https://host``; None: `default_address`.
-        token: for a server that asks for one; None: `default_token` if `url` is None too.
-        timeout: seconds that a call may take in all.
+            ``https://host``; None: ``$BOTWIRE_URL`` or else the default file.
+        token: for a server that requires one; None: ``$BOTWIRE_TOKEN`` if `url` is None too.
+        timeout: seconds that a call may take, waiting and retries included.
 
     Raises:
-        InvalidArgument: not such an address.
+        InvalidArgument: the address, the token or the timeout is not valid.
         StoreError: the file cannot be opened.
     """
     token = default_token() if token is None and url is None else token
-    address = _checked(url, token)
-    if address.startswith("sqlite:"):
-        path = sqlite_path(address)
-        if path == str(default_path()):
-            make_default_folder()
-        return SqliteStore(path, timeout=timeout)
-    if is_postgres(address):
-        from .postgres.store import PostgresStore
-
-        return PostgresStore(address, timeout=timeout)
-    from .http.store import HttpStore
-
-    return HttpStore(address, token=token, timeout=timeout)
+    address = _checked(url, token, SCHEMES)
+    package = import_module(SCHEMES[scheme_of(address)])
+    return cast("Store", package.open_store(address, token=token, timeout=timeout))
 
 
 def open_to_serve(address: str, plans: Plans) -> OperatedStore:
-    """Open the store of an operator, who decides on plans, at ``sqlite:///path`` or ``postgresql://…``.
+    """Open a database for its operator, who decides on plans: ``sqlite:///path`` or ``postgresql://…``.
 
     Raises:
-        InvalidArgument: not such an address.
+        InvalidArgument: not the address of a database.
         StoreError, Unavailable: it cannot be opened.
     """
-    if not is_postgres(address):
-        return SqliteStore(sqlite_path(address), plans=plans)
-    from .postgres.store import PostgresStore
+    package = import_module(SCHEMES.get(scheme_of(address), SCHEMES["sqlite"]))
+    if not hasattr(package, "open_to_serve"):
+        package = import_module(SCHEMES["sqlite"])  # whose error says what an address of a file looks like
+    return cast("OperatedStore", package.open_to_serve(address, plans))
 
-    return PostgresStore(address, plans=plans)
+
+def async_store(store: Store) -> AsyncStore:
+    """Return the event loop's side of a store, which closes it."""
+    return store.to_async()
 
 
-def lease_store(
-    url: str | None, *, token: str | None, timeout: float, encryption_key: EncryptionKey | None = None
-) -> tuple[Store, Callable[[], None]]:
-    """Return a store shared by all who name the same address, and what to call when done with it."""
-    if encryption_key is None:
-        store, release = _SHARED.lease(url, token, timeout)
-        return _traced(store), release
+def guarded_store(store: OperatedStore) -> GuardedStore:
+    """Return the event loop's side of an operator's store, for a server that authorizes its callers."""
+    return store.to_async()
+
+
+class Lease:
+    """One user's share in a store: checked at once, opened when first used, shared by all that name the same address.
+
+    Args:
+        url: as for `open_store`.
+        token: as for `open_store`.
+        timeout: as for `open_store`.
+        encryption_key: for values to be encrypted before they reach the store.
+        store: a store that the caller opened and closes, in place of an address.
+    """
+
+    def __init__(
+        self,
+        url: str | None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        encryption_key: EncryptionKey | None = None,
+        store: Store | None = None,
+    ) -> None:
+        if store is not None and (url is not None or token is not None):
+            raise InvalidArgument("pass either store= or url= and token=: a store has its address and token already")
+        self._token = default_token() if token is None and url is None else token
+        self._url = "" if store is not None else _checked(url, self._token, SCHEMES)
+        self._timeout = check_timeout(timeout)
+        self._given = store
+        self._wrap: Callable[[Store], Store] = _traced if encryption_key is None else _encrypting(encryption_key)
+        self.is_encrypted = encryption_key is not None
+        self._mutex = threading.Lock()
+        self._share: _Share | None = None
+        self._store: Store | None = None
+        self._released = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `store` returns at once."""
+        return self._store is not None
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`; opens nothing.
+
+        Raises:
+            InvalidArgument: the address is not valid.
+        """
+        if self._given is not None:
+            return self._given.address
+        return cast("str", import_module(SCHEMES[scheme_of(self._url)]).check_address(self._url))
+
+    def store(self) -> Store:
+        """Return the store, and open it if it is not open yet: this may wait for a disk or a network.
+
+        Raises:
+            StoreError, Unavailable: it cannot be opened, or the lease was released before it was.
+        """
+        if self._store is None:
+            with self._mutex:
+                if self._store is None:
+                    if self._released:
+                        raise StoreError("the store is closed; open a new one")
+                    if self._given is None:
+                        self._share = _SHARED.take(self._url, self._token, self._timeout)
+                        self._given = self._share.store
+                    assert self._given is not None
+                    self._store = self._wrap(self._given)
+        return self._store
+
+    def encrypted_or_raise(self) -> None:
+        """Raise `InvalidArgument` unless the store encrypts values."""
+        if not self.is_encrypted:
+            raise InvalidArgument("this memory has no encryption_key")
+
+    def encrypted(self) -> EncryptedStore:
+        """Return the store if it encrypts values, or raise `InvalidArgument`."""
+        self.encrypted_or_raise()
+        return cast("EncryptedStore", self.store())
+
+    def release(self) -> None:
+        """Give the share back. The last one closes the store, which waits for its threads. A second time does nothing."""
+        with self._mutex:
+            share, self._share, self._released = self._share, None, True
+        if share is not None:
+            _SHARED.give_back(share)
+
+    def drop(self) -> None:
+        """Give the share back later, in another thread: for a finalizer, which may run anywhere and must not wait."""
+        _SHARED.dropped.put(self)
+
+
+def _encrypting(key: EncryptionKey) -> Callable[[Store], Store]:
     from .wrappers.cipher import Cipher
     from .wrappers.encrypted import EncryptedStore
 
-    cipher = Cipher(encryption_key)
-    store, release = _SHARED.lease(url, token, timeout)
-    return EncryptedStore(_traced(store), cipher), release
+    cipher = Cipher(key)
+    return lambda store: EncryptedStore(_traced(store), cipher)
 
 
 def _traced(store: Store) -> Store:
@@ -100,107 +199,119 @@ def _traced(store: Store) -> Store:
 
     if not is_wanted():
         return store
-    from .http.store import HttpStore
     from .wrappers import tracing
 
-    if isinstance(store, HttpStore):
-        store.context = tracing.context_fields
+    store.propagate(tracing.context_fields)
     return TracedStore(store, tracing.Tracing())
 
 
-def lease_async_store(
-    url: str | None, *, token: str | None, timeout: float, encryption_key: EncryptionKey | None = None
-) -> tuple[AsyncStore, Callable[[], None]]:
-    """As `lease_store`, for an event loop. The store beneath is the same one."""
-    store, release = lease_store(url, token=token, timeout=timeout, encryption_key=encryption_key)
-    return async_store(store), release
+class _Share:
+    """A store that leases share, and how many of them do."""
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.users = 0
+        self.opening = threading.Lock()
+        self.store: Store | None = None
 
 
-def async_store(store: Store) -> AsyncStore:
-    """Return the event loop's side of a store, which closes it."""
-    if isinstance(store, SqliteStore):
-        from .sqlite.async_store import AsyncSqliteStore
+class _Shared(ForkAware):
+    """The stores in use. A file is identified by its inode, so that another file under the same path is another store.
 
-        return AsyncSqliteStore(store)
-    from .http.store import AsyncHttpStore, HttpStore
-
-    if isinstance(store, HttpStore):
-        return AsyncHttpStore(store)
-    from .wrappers.traced import TracedStore
-
-    if isinstance(store, TracedStore):
-        return store.over(async_store(store.store))
-    from .wrappers.encrypted import AsyncEncryptedStore, EncryptedStore
-
-    if not isinstance(store, EncryptedStore):
-        from .postgres.async_store import AsyncPostgresStore, PostgresStore
-
-        assert isinstance(store, PostgresStore)
-        return AsyncPostgresStore(store)
-    return AsyncEncryptedStore(async_store(store.store), store.cipher)
-
-
-def guarded_store(store: OperatedStore) -> GuardedStore:
-    """Return the event loop's side of an operator's store, for a server that lets callers in by permits."""
-    if isinstance(store, SqliteStore):
-        from .sqlite.async_store import AsyncSqliteStore
-
-        return AsyncSqliteStore(store)
-    from .postgres.async_store import AsyncPostgresStore, PostgresStore
-
-    assert isinstance(store, PostgresStore)
-    return AsyncPostgresStore(store)
-
-
-def encrypted_store(store: Any) -> Any:
-    """Return a store if its values are encrypted, or raise `InvalidArgument`."""
-    if not hasattr(store, "reencrypt"):
-        raise InvalidArgument("this memory has no encryption_key")
-    return store
-
-
-class _Shared:
-    """Stores in use and by how many. A file is known by its inode, so that one put in its place is another store."""
+    `_mutex` is held for bookkeeping only, never while a store opens or closes. A finalizer takes no lock: it puts its lease
+    into `dropped`, and a thread of this object releases it.
+    """
 
     def __init__(self) -> None:
-        self._mutex = threading.RLock()
-        self._stores: dict[Any, tuple[Store, int]] = {}
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew_mutex)
+        self._mutex = threading.Lock()
+        self._stores: dict[Hashable, _Share] = {}
+        self._closer: threading.Thread | None = None
+        self.dropped: SimpleQueue[Lease | None] = (
+            SimpleQueue()
+        )  # the one queue that a finalizer may use (its `put` never waits)
+        register(self)
 
-    def lease(self, url: str | None, token: str | None, timeout: float) -> tuple[Store, Callable[[], None]]:
-        token = default_token() if token is None and url is None else token
-        address = _checked(url, token)
+    def take(self, address: str, token: str | None, timeout: float) -> _Share:
+        """Return the share for an address, with its store open."""
+        key = _identity(address, token, timeout)
         with self._mutex:
-            key = _identity(address, token, check_timeout(timeout))
-            store, users = self._stores.get(key, (None, 0)) if key else (None, 0)
-            if store is None:
-                store = open_store(url, token=token, timeout=timeout)
-                key = _identity(address, token, timeout) or object()
-            self._stores[key] = (store, users + 1)
-        return store, lambda: self._release(key)
+            self._start_closer()
+            share = self._stores.setdefault(key, _Share(key))
+            share.users += 1
+        try:
+            with share.opening:
+                if share.store is None:
+                    share.store = open_store(address, token=token, timeout=timeout)
+                    self._rename(share, _identity(address, token, timeout))
+        except BaseException:
+            self.give_back(share)
+            raise
+        return share
 
-    def _release(self, key: Any) -> None:
+    def give_back(self, share: _Share) -> None:
+        """Count one user less, and close the store after the last."""
         with self._mutex:
-            store, users = self._stores.pop(key)
-            if users > 1:
-                self._stores[key] = (store, users - 1)
+            share.users -= 1
+            if share.users:
                 return
-        store.close()
+            if self._stores.get(share.key) is share:
+                del self._stores[share.key]
+        if share.store is not None:
+            share.store.close()
 
-    def _renew_mutex(self) -> None:
-        self._mutex = threading.RLock()
+    def _rename(self, share: _Share, key: Hashable) -> None:
+        """Enter a file that has just been created under its inode. Another path to it may have been quicker."""
+        with self._mutex:
+            if key not in self._stores and self._stores.get(share.key) is share:
+                del self._stores[share.key]
+                share.key = key
+                self._stores[key] = share
+
+    def _start_closer(self) -> None:
+        if self._closer is None:
+            self._closer = threading.Thread(target=self._close_dropped, name="botwire-close", daemon=True)
+            self._closer.start()
+
+    def _close_dropped(self) -> None:
+        while (lease := self.dropped.get()) is not None:
+            lease.release()
+
+    def finish(self) -> None:
+        """Release what was dropped, at the end of the process, when its other threads have ended."""
+        while not self.dropped.empty():
+            lease = self.dropped.get()
+            if lease is not None:
+                lease.release()
+
+    def before_fork(self) -> None:
+        """Let no thread be inside the bookkeeping."""
+        self._mutex.acquire()
+
+    def after_fork(self) -> None:
+        """Resume."""
+        self._mutex.release()
+
+    def after_fork_in_child(self) -> None:
+        """Forget the thread, which stays in the parent, and what another thread was opening."""
+        self._mutex = threading.Lock()
+        self._closer = None
+        self.dropped = SimpleQueue()
+        self._stores = {key: share for key, share in self._stores.items() if share.store is not None}
 
 
-def _identity(address: str, token: str | None, timeout: float) -> Any:
-    """Return what tells one store from another; None for one that does not exist yet or is nobody else's."""
-    if not address.startswith("sqlite:"):
+def _identity(address: str, token: str | None, timeout: float) -> Hashable:
+    """Return what distinguishes one store from another. A database in memory belongs to its opener alone."""
+    if scheme_of(address) != "sqlite":
         return address, token, timeout
+    path = sqlite_path(address)
+    if path == ":memory:":
+        return object()
     try:
-        facts = Path(sqlite_path(address)).stat()
-    except OSError:
-        return None
+        facts = Path(path).stat()
+    except OSError:  # it does not exist yet
+        return str(Path(path).absolute()), timeout
     return facts.st_dev, facts.st_ino, timeout
 
 
 _SHARED = _Shared()
+atexit.register(_SHARED.finish)

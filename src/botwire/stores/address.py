@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Container
 from pathlib import Path
 
 from ..errors import InvalidArgument, StoreError
@@ -35,13 +36,18 @@ def sqlite_path(address: str) -> str:
     return address.removeprefix(prefix)
 
 
-def _checked(url: str | None, token: str | None) -> str:
+def scheme_of(address: str) -> str:
+    """Return what an address has before its first colon, in lower case."""
+    return address.partition(":")[0].lower()
+
+
+def _checked(url: str | None, token: str | None, schemes: Container[str]) -> str:
     check_token(token)
     address = default_address() if url is None else url
     if not isinstance(address, str):
         raise InvalidArgument(f"url is a str, not {type(address).__name__}")
-    scheme = address.partition(":")[0].lower()
-    if scheme in {"sqlite", "http", "https"} or is_postgres(address):
+    scheme = scheme_of(address)
+    if ":" in address and scheme in schemes and (scheme not in {"postgres", "postgresql"} or is_postgres(address)):
         return address
     raise InvalidArgument(
         f"{address!r} is not an address: use sqlite:///path, sqlite:///:memory:, http(s)://host or "

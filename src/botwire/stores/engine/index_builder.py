@@ -107,6 +107,10 @@ class Indexed(ABC):
     def _index_cursor(self, namespace: str) -> str | None:
         """Return `Account.index_cursor`; None: everything is indexed."""
 
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        """As `Store.propagate`: a database gets no header fields."""
+        del fields
+
     def set_index(self, namespace: str, *, on: bool) -> None:
         """Let a namespace be searched or not. Without an index, writes are faster and searches are refused. For operators.
 

@@ -106,6 +106,14 @@ class HttpStore(_HttpLogic):
         """As `Store.changes`. A feed has a connection of its own."""
         return HttpFeed(self.origin, namespace, query, self.timeout)
 
+    def to_async(self) -> AsyncHttpStore:
+        """As `Store.to_async`."""
+        return AsyncHttpStore(self)
+
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        """As `Store.propagate`."""
+        self.context = fields
+
     read = blocking(_HttpLogic._read)
     write = blocking(_HttpLogic._write)
     ask = blocking(_HttpLogic._ask)

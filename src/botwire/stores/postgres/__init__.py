@@ -1,5 +1,9 @@
 """The store in a PostgreSQL database."""
 
+from __future__ import annotations
+
+from ...plans import Plans
+
 try:
     import psycopg  # noqa: F401
 except ImportError as error:
@@ -7,3 +11,21 @@ except ImportError as error:
         raise
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
+
+from .store import PostgresStore, without_password
+
+
+def open_store(address: str, *, token: str | None, timeout: float) -> PostgresStore:
+    """Open the store in a database; see `botwire.stores.open_store`."""
+    del token  # the address has the password
+    return PostgresStore(address, timeout=timeout)
+
+
+def check_address(address: str) -> str:
+    """Return the address without its password; see `botwire.stores.SCHEMES`."""
+    return without_password(address)
+
+
+def open_to_serve(address: str, plans: Plans) -> PostgresStore:
+    """Open the database of a server; see `botwire.stores.open_to_serve`."""
+    return PostgresStore(address, plans=plans)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -41,6 +41,9 @@ from .schema import begin_vectors, migrate
 from .server_clock import ServerClock
 from .tables import GuardedRun, PostgresReads, run_on
 from .unit_of_work import NotAlone, Unit
+
+if TYPE_CHECKING:
+    from .async_store import AsyncPostgresStore
 
 T = TypeVar("T")
 
@@ -144,6 +147,12 @@ class PostgresStore(Indexed):
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         """As `Store.changes`."""
         return Feed(self, namespace, query, self.listener)
+
+    def to_async(self) -> AsyncPostgresStore:
+        """As `OperatedStore.to_async`."""
+        from .async_store import AsyncPostgresStore
+
+        return AsyncPostgresStore(self)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """As `OperatedStore.set_plan`."""

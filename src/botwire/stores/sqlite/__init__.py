@@ -1,1 +1,29 @@
-"""The store in one SQLite file."""
+"""A store in one SQLite file, or in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...plans import Plans
+from ..address import default_path, make_default_folder, sqlite_path
+from .store import SqliteStore
+
+
+def open_store(address: str, *, token: str | None, timeout: float) -> SqliteStore:
+    """Open the store at ``sqlite:///path``; see `botwire.stores.open_store`."""
+    del token  # a file has none
+    path = sqlite_path(address)
+    if path == str(default_path()):
+        make_default_folder()
+    return SqliteStore(path, timeout=timeout)
+
+
+def check_address(address: str) -> str:
+    """Return the address with an absolute path; see `botwire.stores.SCHEMES`."""
+    path = sqlite_path(address)
+    return address if path == ":memory:" else f"sqlite:///{Path(path).absolute()}"
+
+
+def open_to_serve(address: str, plans: Plans) -> SqliteStore:
+    """Open the file of a server; see `botwire.stores.open_to_serve`."""
+    return SqliteStore(sqlite_path(address), plans=plans)

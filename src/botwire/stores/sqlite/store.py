@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import apsw
 
@@ -30,6 +30,9 @@ from ..engine.transaction import Transaction
 from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
 from .lock import FileLock
 from .tables import SqliteTables
+
+if TYPE_CHECKING:
+    from .async_store import AsyncSqliteStore
 
 T = TypeVar("T")
 
@@ -133,6 +136,12 @@ class SqliteStore(Indexed):
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         """As `Store.changes`."""
         return Feed(self, namespace, query)
+
+    def to_async(self) -> AsyncSqliteStore:
+        """As `OperatedStore.to_async`."""
+        from .async_store import AsyncSqliteStore
+
+        return AsyncSqliteStore(self)
 
     def peek_version(self, namespace: str) -> tuple[Progress, object]:
         """Return the progress of a namespace, and a mark that changes with each commit, in whatever namespace.

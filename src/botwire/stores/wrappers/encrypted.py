@@ -255,6 +255,14 @@ class EncryptedStore(_Sealed):
         """As `Store.changes`."""
         return SealedFeed(self, namespace, self.store.changes(namespace, query))
 
+    def to_async(self) -> AsyncEncryptedStore:
+        """As `Store.to_async`."""
+        return AsyncEncryptedStore(self.store.to_async(), self.cipher)
+
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        """As `Store.propagate`."""
+        self.store.propagate(fields)
+
     read = blocking(_Sealed._read)
     write = blocking(_Sealed._write)
     reencrypt = blocking(_Sealed._reencrypt)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -88,9 +88,13 @@ class TracedStore(_Traced):
         """As `Store.changes`; watching is no call, and has no span."""
         return self.store.changes(namespace, query)
 
-    def over(self, store: AsyncStore) -> AsyncTracedStore:
-        """Return the same for event loops."""
-        return AsyncTracedStore(store, self._tracing)
+    def to_async(self) -> AsyncTracedStore:
+        """As `Store.to_async`."""
+        return AsyncTracedStore(self.store.to_async(), self._tracing)
+
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        """As `Store.propagate`."""
+        self.store.propagate(fields)
 
     def close(self) -> None:
         """As `Store.close`."""

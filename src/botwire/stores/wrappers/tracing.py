@@ -80,12 +80,15 @@ def context_fields() -> tuple[tuple[str, str], ...]:
 # The conventions for clients of databases: https://opentelemetry.io/docs/specs/semconv/database/database-spans/
 
 
+_SYSTEMS = {"http": "botwire", "https": "botwire", "postgres": "postgresql"}
+
+
 def place_attributes(address: str) -> dict[str, str | int]:
     """Return what kind of store is at an address, and which machine it is on."""
     scheme = address.partition(":")[0].lower()
     if scheme == "sqlite":
         return {"db.system.name": "sqlite"}
-    attributes: dict[str, str | int] = {"db.system.name": "botwire" if scheme in {"http", "https"} else "postgresql"}
+    attributes: dict[str, str | int] = {"db.system.name": _SYSTEMS.get(scheme, scheme)}
     try:
         host, port = urlsplit(address).hostname, urlsplit(address).port
     except ValueError:  # several hosts
