@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
@@ -33,10 +32,10 @@ Open = Annotated[
     ),
 ]
 Certificate = Annotated[
-    Path | None, typer.Option("--tls-cert", help="The certificate chain, in PEM. The server then speaks https.")
+    str | None, typer.Option("--tls-cert", metavar="<path>", help="The certificate chain, in PEM, to serve https.")
 ]
 Key = Annotated[
-    Path | None, typer.Option("--tls-key", help="The key of the certificate, in PEM and without a password.")
+    str | None, typer.Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, without a password.")
 ]
 Workers = Annotated[int, typer.Option(help="The number of worker processes.", min=1, max=64)]
 MaxConnections = Annotated[
@@ -88,14 +87,10 @@ def serve(
     from ..server.serve import serve as run_server
     from ..server.settings import LiveSettings, Settings
 
+    live = LiveSettings(plans=plans_of(plans, plan), tls_cert=tls_cert, tls_key=tls_key, log_level=log_level)
     settings = Settings(
         db=address_of(db),
-        live=LiveSettings(
-            plans=plans_of(plans, plan),
-            tls_cert=None if tls_cert is None else str(tls_cert),
-            tls_key=None if tls_key is None else str(tls_key),
-            log_level=log_level,
-        ),
+        live=live,
         host=host,
         port=port,
         auth=auth,
