@@ -1,11 +1,12 @@
 """One piece of logic for callers that wait in place and for callers on an event loop.
 
-The logic is written once, as coroutines. Over a `Store` nothing in them ever has to wait for an event loop, so that
-`blocking` can run them to their end on the spot; over an `AsyncStore` they are awaited as they stand.
+The logic is written once, as coroutines. Over a `Store` nothing in them waits for an event loop, so `blocking` runs them to
+their end at once. Over an `AsyncStore` they are awaited.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -35,3 +36,15 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
 def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
     """Return the coroutine method behind one made by `blocking`, for the class of the event loop's side."""
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]
+
+
+def is_on_event_loop() -> bool:
+    """Whether this thread runs an event loop now. Does not import asyncio, which takes longer than the rest of botwire."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

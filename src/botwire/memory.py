@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -11,11 +9,11 @@ from functools import cached_property
 from typing import Any, Self, TypedDict, TypeVar
 
 from .backoff import MAX_ATTEMPTS, pause_after
-from .bridge import blocking
+from .bridge import blocking, is_on_event_loop
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
-from .namespace import Bridge, Namespace
+from .namespace import BlockingBridge, Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
 from .queries import (
     CountEntries,
@@ -110,13 +108,11 @@ class Memory(Namespace):
         self._namespace = check_namespace(namespace)
         self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
         self._release = weakref.finalize(self, self._lease.drop)
-        self.bridge = _Blocking(self._lease, self._namespace)
-        if (
-            asyncio._get_running_loop() is None
-        ):  # on an event loop, opening waits until an awaited call can do it in a thread
-            self._lease.store()
+        self.bridge = BlockingBridge(self._lease, self._namespace)
+        if is_on_event_loop():  # opening a store takes time; the first call opens it
+            _ = self._lease.address  # raises now if it is not valid
         else:
-            _ = self._lease.address  # which is refused now if it is not valid
+            self._lease.store()
 
     @cached_property
     def _store(self) -> Store:
@@ -493,33 +489,6 @@ class Memory(Namespace):
     def __bool__(self) -> bool:
         """A memory is always true, so that ``memory or …`` asks no server and means the object, not what is in it."""
         return True
-
-
-class _Blocking(Bridge):
-    """The bridge of a `Memory`: every call returns when its work is done."""
-
-    def __init__(self, lease: Lease, namespace: str) -> None:
-        self._lease = lease
-        self._namespace = namespace
-
-    @cached_property
-    def _store(self) -> Store:
-        return self._lease.store()
-
-    async def read(self, query: Query[T]) -> T:
-        return self._store.read(self._namespace, query)
-
-    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        return self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
-
-    async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        return fn(value)
-
-    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        return fn(value)
 
 
 def _after(key: str | None) -> str:

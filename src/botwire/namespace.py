@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,8 @@ from .queries import ListChanges, ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
 from .search.embedding import Embedding
+from .store import Store
+from .stores import Lease
 
 T = TypeVar("T")
 
@@ -129,3 +132,35 @@ class Namespace(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._namespace!r}, {self.address!r})"
+
+
+class BlockingBridge(Bridge):
+    """The bridge of a `Memory`: every call returns when its work is done."""
+
+    def __init__(self, lease: Lease, namespace: str) -> None:
+        self._lease = lease
+        self._namespace = namespace
+
+    @cached_property
+    def _store(self) -> Store:
+        return self._lease.store()
+
+    async def read(self, query: Query[T]) -> T:
+        """As `Bridge.read`."""
+        return self._store.read(self._namespace, query)
+
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        """As `Bridge.write`."""
+        return self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
+
+    async def sleep(self, seconds: float) -> None:
+        """As `Bridge.sleep`."""
+        time.sleep(seconds)
+
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        """As `Bridge.call`."""
+        return fn(value)
+
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        """As `Bridge.compute`."""
+        return fn(value)

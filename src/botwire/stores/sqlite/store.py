@@ -109,7 +109,7 @@ class SqliteStore(Indexed):
         finally:
             if connection.in_transaction:
                 connection.roll_back()
-            self._connections.give(connection)
+            self._return(connection)
 
     def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
         if not isinstance(query, Search):
@@ -198,6 +198,12 @@ class SqliteStore(Indexed):
             return self._idle.pop()
         except IndexError:
             return self._connections.take()
+
+    def _return(self, connection: Connection) -> None:
+        if self._connections.is_simple:
+            self._idle.append(connection)
+        else:
+            self._connections.give(connection)
 
     def _connect(self) -> Connection:
         try:
@@ -367,10 +373,7 @@ class SqliteStore(Indexed):
         """After a commit: give the connection back, and let the clock follow if the file did."""
         if self._turns is not None:
             self._clock.go_back(self._turns)
-        if self._connections.is_simple:
-            self._idle.append(connection)
-        else:
-            self._connections.give(connection)
+        self._return(connection)
 
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, release everything, and raise an error of the database as one of ours."""
