@@ -1,4 +1,4 @@
-"""Operations: what a write is made of."""
+"""Operations: the parts of a write."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Put(msgspec.Struct, frozen=True):
 
     ``if_version``: only if the entry is at this version now (0: only if there is none), else `Conflict`.
     ``keep_ttl``: let the entry expire when it would have, instead of at ``ttl`` seconds from now.
-    ``times``: created, updated and expires of an entry that is copied, which is no write of the day. Not over HTTP.
+    ``times``: created, updated and expires of a copied entry. It does not count toward the daily quota. Not over HTTP.
     """
 
     reveals: ClassVar[bool] = False
@@ -37,7 +37,7 @@ class Put(msgspec.Struct, frozen=True):
 
 
 class Delete(msgspec.Struct, frozen=True):
-    """Remove a key. Result: whether it was there (bool)."""
+    """Delete a key. Result: whether it existed (bool)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -46,7 +46,7 @@ class Delete(msgspec.Struct, frozen=True):
 
 
 class Increment(msgspec.Struct, frozen=True):
-    """Add to a number; a missing key counts as 0, a time to live goes on. Result: the new number."""
+    """Add to a number. A missing key counts as 0, and the time to live stays. Result: the new number."""
 
     reveals: ClassVar[bool] = True
     values: ClassVar[Values] = "computed"
@@ -56,9 +56,9 @@ class Increment(msgspec.Struct, frozen=True):
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A message on its way in: its id, chosen by whoever appends, and the JSON text of its data.
+    """A message to append: its id, chosen by the caller, and the JSON text of its data.
 
-    ``created``: when a message that is copied was stored, which is no write of the day. Not over HTTP.
+    ``created``: when a copied message was first stored. It does not count toward the daily quota. Not over HTTP.
     """
 
     id: str
@@ -67,7 +67,7 @@ class NewMessage(msgspec.Struct, frozen=True):
 
 
 class Append(msgspec.Struct, frozen=True):
-    """Add messages to a session, skipping ids it holds already. Result: the seq of each message (list of int)."""
+    """Append messages to a session, skipping ids that it has. Result: the seq of each message (list of int)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "sealed"
@@ -77,7 +77,7 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """Remove every key that begins with the prefix. Result: how many there were (int)."""
+    """Delete every key that begins with the prefix. Result: their number (int)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -86,7 +86,7 @@ class Clear(msgspec.Struct, frozen=True):
 
 
 class Forget(msgspec.Struct, frozen=True):
-    """Remove a session and its messages. Result: how many messages there were (int)."""
+    """Delete a session and its messages. Result: the number of messages (int)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -95,10 +95,10 @@ class Forget(msgspec.Struct, frozen=True):
 
 
 class Pop(msgspec.Struct, frozen=True):
-    """Remove the last messages of a session, at the most `count`. Result: those messages, in order (list of `Message`).
+    """Delete the last messages of a session, at most `count`. Result: those messages, in order (list of `Message`).
 
-    The next message gets the seq of the first one that was removed; without any messages left, the session is gone.
-    ``if_ids``: only if these are the ids of the messages that would be removed, else `Conflict`.
+    The next message gets the seq of the first deleted one. A session without messages is deleted too.
+    ``if_ids``: only if these are the ids of the messages that would be deleted, else `Conflict`.
     """
 
     reveals: ClassVar[bool] = True
@@ -110,14 +110,14 @@ class Pop(msgspec.Struct, frozen=True):
 
 
 class Expire(msgspec.Struct, frozen=True):
-    """Remove some of what has expired, which other writes do by the way. Result: whether there is more (bool)."""
+    """Delete some expired entries; other writes do this too. Result: whether there are more (bool)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
 
 
 class Vector(msgspec.Struct, frozen=True):
-    """The vector of a `Text`, told by the same fields: float32 numbers, little-endian."""
+    """The vector of a `Text`: float32 numbers, little-endian. The other fields are those of the text."""
 
     vector: bytes
     key: str | None = None
@@ -127,10 +127,10 @@ class Vector(msgspec.Struct, frozen=True):
 
 
 class SetVectors(msgspec.Struct, frozen=True):
-    """Keep vectors of a model, of those texts that are still as they were. Result: of how many (int).
+    """Store vectors of a model, for texts that have not changed. Result: the number of stored vectors (int).
 
-    A text has one vector: that of another model is replaced. It goes with the text. It is no write of the day, but its bytes
-    count.
+    A text has one vector; a new one replaces that of another model, and deleting the text deletes it. It does not count toward
+    the daily quota, but its bytes count.
     """
 
     reveals: ClassVar[bool] = False
