@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .bridge import awaiting
 from .history import History, SessionHistory
-from .limits import check_namespace
+from .limits import check_name, check_namespace
 from .memory import Memory, limited
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
@@ -114,7 +114,7 @@ class AsyncMemory(Namespace):
 
     async def contains(self, key: str) -> bool:
         """Whether there is such a key."""
-        return await self.entry(key) is not None
+        return await self.list_keys(check_name(key), limit=1) == [key]  # reads no value, which may be large
 
     async def __aiter__(self) -> AsyncIterator[str]:
         for key in await self.list_keys():

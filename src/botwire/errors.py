@@ -80,7 +80,7 @@ class QuotaExceeded(BotWireError):
     """The namespace has used up the writes of its plan for this UTC day; nothing was written.
 
     ``details["limit"]`` is the plan's limit and ``details["retry_after"]`` the seconds until it resets.
-    Reads and deletes go on working.
+    Reads and deletes still work.
     """
 
     code = "quota_exceeded"
@@ -90,7 +90,7 @@ class QuotaExceeded(BotWireError):
 class StorageExceeded(BotWireError):
     """The namespace would hold more bytes than its plan allows; nothing was written.
 
-    ``details["limit"]`` is the plan's limit in bytes. Reads and deletes go on working.
+    ``details["limit"]`` is the plan's limit in bytes. Reads and deletes still work.
     """
 
     code = "storage_exceeded"

@@ -36,9 +36,9 @@ class SessionHistory:
 
 
 class History(SessionHistory):
-    """An ordered chat log, appended to at its end, made by `Memory.history`.
+    """An ordered chat log that grows and shrinks at its end. `Memory.history` returns it.
 
-    Safe with any number of writers in any number of processes: every message gets its own place, without holes.
+    Any number of writers in any number of processes may append. Messages are numbered 1, 2, 3, … without holes.
     """
 
     @blocking
@@ -46,9 +46,9 @@ class History(SessionHistory):
         """Add messages at the end, all or none, and return the seq of each when they are on disk.
 
         Args:
-            messages: a list of JSON values, at the most 10,000 (anything but a list or a tuple is one message).
-            ids: an id for each, to be able to append again without fear: a message whose id the session already
-                holds changes nothing and answers with the seq it has. None: new ids.
+            messages: a list of JSON values, at most 10,000. Anything but a list or a tuple is one message.
+            ids: an id for each, so that an append can be repeated safely: a message whose id the session already has is not
+                added, and its seq is returned. None: new ids.
 
         Raises:
             InvalidValue: a message is not a JSON value; nothing was written.
@@ -67,12 +67,12 @@ class History(SessionHistory):
         """Return messages in order, each with its seq, id, data and created_at.
 
         Args:
-            last: only the last so many.
-            after: only those behind this seq, to go on where another page ended.
-            limit: how many at the most. Not together with `last`.
+            last: only this many, from the end.
+            after: only messages after this seq: the last seq of the page before.
+            limit: at most this many. Not together with `last`.
         """
         if last is not None and limit is not None:
-            raise InvalidArgument("pass last (so many from the end) or limit (so many from the start), not both")
+            raise InvalidArgument("pass last (messages from the end) or limit (messages from the start), not both")
         query = ListMessages(
             self._session, check_count(after, "after") or 0, check_count(limit, "limit"), check_count(last, "last")
         )
@@ -80,13 +80,13 @@ class History(SessionHistory):
 
     @blocking
     async def pop(self, count: int = 1) -> list[Message]:
-        """Remove the last messages and return them, in order; they are gone for good when it returns.
+        """Remove the last messages and return them, in order. The removal is on disk when it returns.
 
-        However many callers pop and append at once, each message is popped by one of them. The next message that is appended
+        When several callers pop and append at once, each message is popped by one of them. The next message that is appended
         gets the seq of the first one that was removed.
 
         Args:
-            count: how many at the most, up to 10,000. There may be fewer, or none.
+            count: at most this many, up to 10,000. There may be fewer, or none.
         """
         (popped,) = await self._memory.bridge.write(Pop(self._session, check_pop(count)))
         return cast("list[Message]", popped)
@@ -119,7 +119,7 @@ class History(SessionHistory):
 
     @blocking
     async def clear(self) -> int:
-        """Forget the session and its messages; returns how many there were. The next message is number 1 again."""
+        """Delete the session and its messages; returns how many there were. The next message gets seq 1."""
         (count,) = await self._memory.bridge.write(Forget(self._session))
         assert isinstance(count, int)
         return count
@@ -130,7 +130,7 @@ class History(SessionHistory):
         return await self._memory.bridge.read(CountMessages(self._session))
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> Watch:
-        """Return what changes in the session from now on, message by message, as `Memory.watch` does."""
+        """Return the changes of the session from now on, message by message, as `Memory.watch` does."""
         return Watch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
 
     def __iter__(self) -> Iterator[Message]:

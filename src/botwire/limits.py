@@ -20,13 +20,13 @@ MAX_WRITE_BYTES = 32 * 1024 * 1024
 MAX_OPERATIONS = 10_000
 """How many operations, counting every message, one write may hold."""
 MAX_PAGE = 10_000
-"""How many rows one read over HTTP returns at the most; callers of ``Memory`` never see this limit."""
+"""The most rows that one read over HTTP returns. Callers of ``Memory`` never see this limit."""
 MAX_HITS = 1_000
-"""How many hits one search returns at the most."""
+"""The most hits that one search returns."""
 MAX_DIMENSIONS = 4096
-"""How many numbers a vector has at the most."""
+"""The most numbers that a vector has."""
 MAX_NEIGHBOURS = 10
-"""How far the score of a message reaches at the most."""
+"""The most messages before and after a message that gain from its score."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400
 
 ACCESS = "\x01access"

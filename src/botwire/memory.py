@@ -61,35 +61,37 @@ class Memory(Namespace):
     after a fork.
 
     Args:
-        namespace: whose memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
-        url: where it is: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None: the
+        namespace: the name of the memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
+        url: the address: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None: the
             environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
-        token: what lets the caller in at a server: one that its operator made, or, to claim the namespace on an open server,
-            one of your own of at least 16 characters. It goes to the host of `url` and nowhere else. None: the
-            environment variable ``BOTWIRE_TOKEN``, if `url` is None too.
-        timeout: seconds that a call may take in all, waiting and retries included.
-        encryption_key: what `generate_key` made, or 32 bytes, for values and messages to be encrypted before they leave this
-            process (AES-256-GCM), so that neither a server nor a file holds them readable; or a list of such keys, of which
-            the first encrypts and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
+        token: authorizes the caller at a server. Its operator issues it. To claim a namespace on an open server, choose one
+            of at least 16 characters. It is sent to the host of `url` only. None: the environment variable
+            ``BOTWIRE_TOKEN``, if `url` is None too.
+        timeout: seconds that a call may take in all, including waiting and retries.
+        encryption_key: a key from `generate_key`, or 32 bytes. Values and messages are encrypted with it before they leave
+            this process (AES-256-GCM), so no server and no file holds them readable. Of a list of keys, the first encrypts
+            and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
         embedder: for search by meaning: a callable that takes a list of texts and returns a vector for each (lists of floats,
-            all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.search.minilm.MiniLM`. It runs in this process,
-            also when the memory is on a server; see `embed`. Not with an `encryption_key`: vectors tell what a text says.
-        embedding_model: what its vectors are known by, since those of different models cannot be compared; None: what the
-            embedder calls itself.
+            all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.search.minilm.MiniLM`. It runs in this
+            process, also when the memory is on a server; see `embed`. Not with an `encryption_key`: a vector reveals what its
+            text says.
+        embedding_model: the name of the embedder's model. Vectors of different models are never compared. None: the name
+            that the embedder has.
         store: a `botwire.store.Store` of your own in place of `url` and `token`. You close it; several memories may share it.
 
-    On a thread that runs an event loop, the file is opened or the database is reached when the memory is first used, so
-    that making a memory never blocks the loop. Everywhere else it happens at once.
+    Creating a memory opens its file or connects to its database. On a thread that runs an event loop, the first use does
+    that instead, so the loop is never blocked.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address, the timeout, the encryption key or the embedder is not one.
+        InvalidArgument: the address, the timeout, the encryption key or the embedder is not valid.
         ImportError: an encryption key was given, and the package `cryptography` is not installed.
         StoreError: the file cannot be opened.
 
-    Every method may raise the errors that `botwire.errors` lists for the store behind it: `StoreError`, `Unavailable`,
-    `Timeout`, `AuthError`; with an encryption key, reads also `DecryptionError`; writes also `QuotaExceeded` and `StorageExceeded`. A write that raises has changed nothing,
-    but for `Timeout` and `Unavailable` over HTTP, where it may have happened, whole, and its answer was lost.
+    Every method may raise the errors of its store: `StoreError`, `Unavailable`, `Timeout`, `AuthError`. With an encryption
+    key, reads may raise `DecryptionError`. Writes may raise `QuotaExceeded` and `StorageExceeded`. A write that raises has
+    changed nothing. There is one exception: after `Timeout` and `Unavailable` over HTTP the whole write may have happened,
+    because only the answer was lost.
     """
 
     def __init__(
@@ -175,7 +177,7 @@ class Memory(Namespace):
             key: 1 to 512 bytes of UTF-8 without control characters.
             value: a JSON value (None, bool, int, finite float, str, list, dict with str keys, up to 100 deep) or bytes; up to
                 16 MiB as stored. It comes back exactly as it went in.
-            ttl: seconds until the entry is gone; None: never.
+            ttl: seconds until the entry expires; None: never.
             if_version: store only if the entry is at this version (0: only if there is none).
 
         Returns:
@@ -203,7 +205,7 @@ class Memory(Namespace):
 
     @blocking
     async def delete(self, key: str) -> bool:
-        """Remove a key; whether it was there."""
+        """Remove a key; returns whether it existed. On disk when it returns."""
         (was_there,) = await self.bridge.write(Delete(check_name(key)))
         return bool(was_there)
 
@@ -212,9 +214,9 @@ class Memory(Namespace):
         """Return the keys that begin with a prefix, in the order of their UTF-8 bytes.
 
         Args:
-            prefix: what they begin with.
-            limit: how many at the most; None: all.
-            after: only keys behind this one, to go on where another page ended.
+            prefix: what the keys begin with.
+            limit: at most this many; None: all.
+            after: only keys after this one: the last key of the page before.
         """
         return await self.bridge.read(ListKeys(check_prefix(prefix), _after(after), check_count(limit, "limit")))
 
@@ -230,13 +232,13 @@ class Memory(Namespace):
 
     @blocking
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return those of these keys that exist, with their values."""
+        """Return the values of those keys that exist, by key."""
         entries = await self.bridge.read(GetEntries(_names(keys)))
         return {entry.key: entry.value for entry in entries}
 
     @blocking
     async def set_many(self, values: Mapping[str, Any], *, ttl: float | timedelta | None = None) -> dict[str, int]:
-        """Store several values, all or none; at the most 10,000 at once.
+        """Store several values in one transaction: all or none. At most 10,000 at once.
 
         Returns:
             The new version of each.
@@ -248,18 +250,18 @@ class Memory(Namespace):
 
     @blocking
     async def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove several keys, all in one write; returns how many were there."""
+        """Remove several keys in one transaction; returns how many existed."""
         deletes = [Delete(key) for key in _names(keys)]
         return sum(map(bool, await self.bridge.write(*deletes))) if deletes else 0
 
     @blocking
     async def increment(self, key: str, by: float = 1) -> int | float:
-        """Add to the number under a key and return the sum; a missing key counts as 0, a time to live goes on.
+        """Add to the number under a key and return the sum. A missing key counts as 0. A time to live is kept.
 
-        However many writers there are, no increment is lost.
+        No increment is lost, however many writers there are.
 
         Raises:
-            InvalidValue: there is something else than a number under the key, or the sum is not finite.
+            InvalidValue: the value is not a number, or the sum is not finite; nothing was written.
         """
         if type(by) not in {int, float}:
             raise InvalidArgument(f"an increment is an int or a float, not {type(by).__name__}")
@@ -270,10 +272,11 @@ class Memory(Namespace):
 
     @blocking
     async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None) -> Any:
-        """Replace a value by what a function makes of it, without losing what others write meanwhile.
+        """Replace a value by the result of a function, without losing what others write at the same time.
 
-        The value is read, passed to the function, and stored if the entry is still at the version that was read; if
-        not, all over again, up to 100 times. So the function may be called several times. A time to live goes on.
+        The value is read and passed to the function. The result is stored if the entry is still at the version that was
+        read. If not, the update is repeated, up to 100 times. So the function may be called several times. A time to live
+        is kept.
 
         Args:
             key: the key.
@@ -284,7 +287,7 @@ class Memory(Namespace):
             The new value.
 
         Raises:
-            Conflict: others were faster every time.
+            Conflict: other writers changed the key each time; nothing was written.
         """
         check_name(key)
         for attempt in range(MAX_ATTEMPTS):
@@ -301,7 +304,7 @@ class Memory(Namespace):
 
     @blocking
     async def clear(self, prefix: str = "") -> int:
-        """Remove every key, or every key with a prefix; returns how many there were. Sessions stay."""
+        """Remove all keys, or those with a prefix; returns how many there were. Sessions stay."""
         (count,) = await self.bridge.write(Clear(check_prefix(prefix)))
         assert isinstance(count, int)
         return count
@@ -316,8 +319,8 @@ class Memory(Namespace):
         """Return the chat sessions of the namespace, the newest first.
 
         Args:
-            limit: how many at the most; None: all.
-            before: only sessions older than the one at this `Session.place`, to go on where another page ended.
+            limit: at most this many; None: all.
+            before: only sessions older than this `Session.place`: that of the last session of the page before.
         """
         return await self.bridge.read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
 
@@ -339,23 +342,22 @@ class Memory(Namespace):
     ) -> list[Hit]:
         """Return the entries and messages that answer a question best, the best first.
 
-        They are found by their words, wherever these stand in a value: upper and lower case, diacritics and English endings
-        make no difference, rare words count for more, and question words for nothing. Whatever the text says, it is a
-        question and never a command.
+        Words are found anywhere in a value. Case, diacritics and English endings make no difference. Rare words count more,
+        and question words count nothing. The text is only a question; it has no operators.
 
         Args:
-            query: a question or some words, as anybody would put it.
-            limit: how many hits at the most, up to 1,000.
+            query: a question or some words.
+            limit: at most this many hits, up to 1,000.
             kinds: what to search: "messages", "entries", or both.
             session: only messages of this session.
             prefix: only entries whose key begins with it.
-            where: paths into a value or a message's data, with dots between (``"data.type"``), and the JSON values that must
-                be there.
-            since: only what was stored then or later; entries by their last change.
-            until: only what was stored before.
-            neighbours: how far the score of a message reaches: an answer often lies next to the words that were asked for.
-                Half of it goes to the messages beside it, a quarter to the next. 0: only what has the words itself.
-            half_life: seconds after which a hit counts half; None: old is as good as new.
+            where: JSON values by their paths in a value or in a message's data, with dots between names: ``{"data.type":
+                "ai"}``. Only what has these values is found.
+            since: only what was stored at this time or later. An entry counts by its last change.
+            until: only what was stored before this time.
+            neighbours: how many messages before and after a message gain from its score, because an answer is often next to
+                the words of the question. The next messages gain half of it, those after them a quarter. 0: none.
+            half_life: seconds after which a hit counts half; None: age does not matter.
             by: "words", "meaning", or both, whose rankings are fused. None: both if the memory has an `embedder`, else words.
 
         Returns:
@@ -363,7 +365,7 @@ class Memory(Namespace):
 
         Raises:
             InvalidArgument: an argument is wrong, or the namespace's index is off, or its values are encrypted.
-            Unavailable: a file from before there was an index is being indexed, which each search goes on with.
+            Unavailable: the index is not complete yet. Each search continues building it.
         """
         asked = search_query(
             query,
@@ -381,15 +383,15 @@ class Memory(Namespace):
 
     @blocking
     async def embed(self, *, limit: int | None = None, batch: int = 64) -> int:
-        """Give vectors to texts that have none of the embedder's model yet; returns how many got one.
+        """Store vectors of texts that have none of the embedder's model yet; returns how many were stored.
 
-        A write never waits for an embedder. A search embeds first what is missing, but no more than 32 texts; for more, call this
-        whenever there is time: after an import, in a thread of its own, from cron. Each batch is kept as soon as it is made, so
-        it can be stopped at any time and goes on from there. Until then texts are found by their words.
+        A write never waits for an embedder. A search embeds at most 32 missing texts first. For more, call this when there is
+        time: after an import, in a thread, or from cron. Each batch is stored at once, so the call can be stopped at any time
+        and continues the next time. Texts without a vector are found by their words.
 
         Args:
-            limit: how many texts at the most; None: all.
-            batch: how many the embedder gets at once, up to 500.
+            limit: at most this many texts; None: all.
+            batch: how many texts the embedder gets at once, up to 500.
 
         Raises:
             InvalidArgument: the memory has no embedder, or the embedder's vectors are wrong.
@@ -400,49 +402,48 @@ class Memory(Namespace):
     def watch(
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> Watch:
-        """Return what changes from now on, by whomever, as an iterator that waits for each change.
+        """Return the changes from now on as an iterator, made by any client. It waits for each change.
 
         ::
 
             for change in memory.watch("user/"):
                 print(change.kind, change.key, change.value)
 
-        A change is told of some milliseconds after it is on disk, once, in order, and with what is stored by then: a key that
-        was set ten times meanwhile is told of once, with its last value. Whoever makes every change that is told in a copy
-        holds exactly what the memory holds, whenever nothing more is told. To begin such a copy: make the watch, read
-        everything, then iterate. A connection that is cut is made anew and nothing is missed; an error is raised
-        when that fails for as long as the memory's timeout.
+        A change is delivered some milliseconds after it is on disk: once, in order, and with the value that is stored by then.
+        So a key that was set ten times in between is delivered once, with its last value. Applying every change to a copy
+        keeps the copy identical. To start a copy, create the watch, read everything, then iterate. A lost connection is
+        opened again and nothing is missed. If that fails for as long as the memory's timeout, an error is raised.
 
         Args:
-            prefix: only changes of keys that begin with it; with nothing else given, all changes, those of sessions too.
-            after: go on behind this version, one of a change or of a watch; None: from now on; 0: from the beginning, if all
-                is kept. Some 40,000 changes of a namespace are kept, 1 MB of keys and names.
+            prefix: only changes of keys that begin with it. Without any argument: all changes, those of sessions too.
+            after: continue after this version, that of a change or of a watch. None: from now on. 0: from the beginning, if
+                all changes are kept. Some 40,000 changes of a namespace are kept, or 1 MB of keys and names.
             session: only changes of this session.
-            wait: the iteration is over when there was no change for so many seconds (0: when all that is there is told); it
-                can be iterated again. None: never.
+            wait: end the iteration when there was no change for this many seconds (0: after the changes that exist). It can be
+                iterated again. None: never end.
 
         Raises:
-            ChangesLost: when iterated: the changes since then are not all kept any more; read everything again.
+            ChangesLost: when iterated: some changes after `after` are no longer kept; read everything again.
         """
         return Watch(self._changes(watch_query(prefix, session=session, after=after)), wait)
 
     def history(self, session_id: str) -> History:
-        """Return the chat history of a session; it does not have to exist yet."""
+        """Return the chat history of a session, which need not exist yet."""
         return History(self, session_id)
 
     def reencrypt(self, *, plain: bool = False) -> int:
-        """Encrypt anew what is not under the first of the encryption keys; returns how many values that were.
+        """Encrypt again the values that are not encrypted with the first key; returns how many there were.
 
-        Each is replaced only if nobody has changed it meanwhile, and keeps its time to live. Messages cannot be replaced:
-        keep the old keys in the list for as long as you keep the sessions that were written with them.
+        A value that another client changes at the same time is left to that client. Times to live are kept. Messages cannot
+        be replaced: keep the old keys in the list for as long as you keep sessions that were written with them.
 
         Args:
-            plain: also encrypt values that are not encrypted at all, which are otherwise refused. Only for a store that
-                nobody else could write to until now: whatever is there is taken for yours.
+            plain: also encrypt values that are not encrypted at all, which are refused otherwise. Only for a store that no one
+                else could write to: every value in it is treated as yours.
 
         Raises:
             InvalidArgument: the memory has no encryption key.
-            DecryptionError: a value is under none of the keys; those before it are done.
+            DecryptionError: a value is encrypted with none of the keys. The values before it are done.
         """
         return self._lease.encrypted().reencrypt(self._namespace, plain=plain)
 
@@ -476,7 +477,8 @@ class Memory(Namespace):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self.entry(key) is not None
+        # A key is the first of those that begin with it. This reads no value, which may be large.
+        return isinstance(key, str) and self.list_keys(key, limit=1) == [key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.list_keys())

@@ -26,7 +26,7 @@ class GetEntries(Query[list[Entry]], frozen=True):
 
 
 class ListKeys(Query[list[str]], frozen=True):
-    """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at the most `limit`."""
+    """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at most `limit`."""
 
     prefix: str = ""
     after: str = ""
@@ -48,7 +48,7 @@ class CountEntries(Query[int], frozen=True):
 
 
 class ListMessages(Query[list[Message]], frozen=True):
-    """Messages of a session in order: those after seq `after`, at the most `limit`; or the `last` ones."""
+    """Messages of a session in order: those after seq `after`, at most `limit`; or the `last` ones."""
 
     session: str
     after: int = 0
@@ -63,7 +63,7 @@ class CountMessages(Query[int], frozen=True):
 
 
 class ListSessions(Query[list[Session]], frozen=True):
-    """Sessions, the newest first: those before `before` (a session's `place`), at the most `limit`."""
+    """Sessions, the newest first: those before `before` (a session's `place`), at most `limit`."""
 
     before: int | None = None
     limit: int | None = None
@@ -96,7 +96,7 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
 
 
 class ListTexts(Query[list[Text]], frozen=True):
-    """Texts that have no vector of a model, after a `Text.place`, at the most `limit`."""
+    """Texts that have no vector of a model, after a `Text.place`, at most `limit`."""
 
     model: str
     after: str = ""
@@ -104,11 +104,11 @@ class ListTexts(Query[list[Text]], frozen=True):
 
 
 class ListChanges(Query[Changes], frozen=True):
-    """What has changed after the version `after`, in order: about `limit` changes at the most. None: only the version now.
+    """What has changed after the version `after`, in order: about `limit` changes at most. None: only the current version.
 
-    With a prefix alone only changes of entries whose key begins with it; with a session alone only changes of its messages.
-    A key that was set several times is told of once, with what is under it now; a message that is gone already, not at all.
-    Raises `ChangesLost` when they are not all kept any more.
+    With a prefix alone: only changes of entries whose key begins with it. With a session alone: only changes of its messages.
+    A key that was set several times appears once, with its current value. A message that was removed since does not appear.
+    Raises `ChangesLost` when some of the changes are no longer kept.
     """
 
     after: int | None = None
@@ -131,9 +131,9 @@ class GetProgress(Query[Progress], frozen=True):
 
 
 class ListNamespaces(Query[list[str]], frozen=True):
-    """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at the most `limit`.
+    """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at most `limit`.
 
-    Asked of no namespace in particular; a namespace is there from its first write on.
+    The namespace of the read does not matter. A namespace exists from its first write on.
     """
 
     after: str = ""

@@ -85,7 +85,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session as a list shows it. ``place`` orders sessions by age and is where the next page goes on."""
+    """A session as a list shows it. ``place`` orders sessions by age, and is the cursor for the next page."""
 
     name: str
     place: int
@@ -132,15 +132,15 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of a namespace, as a watcher is told of it.
+    """A change of a namespace, as a watch delivers it.
 
-    ``version`` is its place in the order of the namespace's changes, and where to go on. ``kind`` says what happened:
+    ``version`` orders the changes of a namespace, and is the cursor to continue after. ``kind`` says what happened:
 
-    - ``set``: the entry is what is under its key now;
-    - ``delete``, ``expire``: there is nothing under the key any more;
-    - ``clear``: nothing under any key that begins with the prefix;
-    - ``append``: the message is at its seq in the session now;
-    - ``pop``: the session has no messages after the first `left` any more; with 0 left it is gone.
+    - ``set``: the key has this entry now;
+    - ``delete``, ``expire``: the key has no entry any more;
+    - ``clear``: no key that begins with the prefix has an entry any more;
+    - ``append``: the session has this message now, at its seq;
+    - ``pop``: the session has only its first `left` messages; with 0 left it is deleted.
     """
 
     version: int
@@ -187,7 +187,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text without a vector: of an entry or of a message of a session. ``place`` is where a list goes on.
+    """A text without a vector: of an entry or of a message of a session. ``place`` is the cursor for the next page.
 
     ``version`` is the entry's, or of a message when it was stored: whether the text is still the one that was read.
     """

@@ -1,7 +1,7 @@
-"""The contract of every place that keeps namespaces. `botwire.testing.StoreContract` is its proof.
+"""The contract of a store. `botwire.testing.StoreContract` proves that a store keeps it.
 
-A store handles stored forms only (see `botwire.values`) and has two verbs. There is one protocol for callers that
-wait in place and one for callers on an event loop; the operations, queries, results and errors are the same.
+A store handles stored forms only (see `botwire.values`) and has two verbs, read and write. There is one protocol for blocking
+callers and one for event loops, with the same operations, queries, results and errors.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ T = TypeVar("T")
 
 
 class Feed(Protocol):
-    """Changes of a namespace, asked for again and again. For one caller at a time; after an error it goes on where it was."""
+    """Changes of a namespace, read in steps. For one caller at a time. After an error it continues where it was."""
 
     def begin(self) -> int:
-        """Return the version after which it tells of changes; it is fixed from now on."""
+        """Return the version after which it returns changes. From now on that is fixed."""
         ...
 
     def next(self, seconds: float | None) -> Changes:
-        """Return the next changes; when there are none within so many seconds (None: for ever), none.
+        """Return the next changes, or none if there are none within this many seconds (None: wait for ever).
 
         Raises:
-            ChangesLost: they are not all kept any more.
+            ChangesLost: some of them are no longer kept.
             StoreError, Unavailable, Timeout, AuthError: as their names say.
         """
         ...
 
     def close(self) -> None:
-        """Let go of it; a call under way returns soon."""
+        """Release everything. A call under way returns soon."""
         ...
 
 
@@ -52,7 +52,7 @@ class Store(Protocol):
         ...
 
     def read(self, namespace: str, query: Query[T]) -> T:
-        """Answer a query from what was committed when it began. An expired entry is as if it were not there.
+        """Answer a query from what was committed when it began. An expired entry counts as missing.
 
         Raises:
             StoreError, Unavailable, Timeout, AuthError: as their names say.
@@ -68,10 +68,10 @@ class Store(Protocol):
         its plan is enforced in the same transaction.
 
         Args:
-            namespace: where.
-            operations: what; each sees the effect of those before it.
-            idempotency_key: the same write a second time under the key in the same namespace changes nothing and
-                returns what the first one returned. Remembered for ten minutes at least.
+            namespace: the namespace.
+            operations: what to do. Each sees the effect of those before it.
+            idempotency_key: a second write under the same key in the same namespace changes nothing and returns what the
+                first one returned. Kept for at least ten minutes.
 
         Returns:
             A result for each operation, in order.
@@ -86,7 +86,7 @@ class Store(Protocol):
         ...
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
-        """Return a feed of what changes, by whomever; it asks for nothing before it is asked."""
+        """Return a feed of changes, made by any client. It reads nothing before its first call."""
         ...
 
     def to_async(self) -> AsyncStore:
@@ -105,11 +105,11 @@ class Store(Protocol):
 
 
 class OperatedStore(Store, Protocol):
-    """A store that keeps plans itself, which its operator decides on."""
+    """A store that has plans and an index, on which its operator decides."""
 
     @property
     def plans(self) -> Plans:
-        """The plans there are, and the one for namespaces that were put on no other."""
+        """All plans, and the default plan for namespaces that have none."""
         ...
 
     def to_async(self) -> GuardedStore:
@@ -117,7 +117,7 @@ class OperatedStore(Store, Protocol):
         ...
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
-        """Put a namespace on a plan from now on; None: on the default of whoever writes.
+        """Set the plan of a namespace; None: the default plan of each writer.
 
         Raises:
             InvalidArgument: there is no such plan.
@@ -125,16 +125,16 @@ class OperatedStore(Store, Protocol):
         ...
 
     def set_index(self, namespace: str, *, on: bool) -> None:
-        """Let a namespace be searched or not; without its index, writes are faster and search is refused."""
+        """Let a namespace be searched or not. Without an index, writes are faster and searches are refused."""
         ...
 
     def index(self, namespace: str, *, timeout: float) -> bool:
-        """Index what a namespace holds and is not in its index yet; whether all of it is there within so many seconds."""
+        """Index what is missing in the index of a namespace, for at most this many seconds; returns whether it is complete."""
         ...
 
 
 class AsyncFeed(Protocol):
-    """`Feed` for callers on an event loop. A call that is cancelled has told nothing; the next one tells it."""
+    """`Feed` for callers on an event loop. A call that is cancelled loses no change; the next one returns it."""
 
     async def begin(self) -> int:
         """As `Feed.begin`."""
@@ -226,5 +226,5 @@ class GuardedStore(AsyncStore, Protocol):
         ...
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `AsyncStore.changes`, read by somebody who was let in: what he may not read is not told."""
+        """As `AsyncStore.changes`, read through `reader`, which leaves out what its caller may not read."""
         ...

@@ -59,7 +59,7 @@ def decode(stored: Stored) -> Any:
     try:
         return stored if type(stored) is bytes else _decode(stored)
     except (msgspec.DecodeError, RecursionError, TypeError) as error:
-        raise StoreError(f"the stored value is damaged: {error}. Restore a backup, or set it anew") from error
+        raise StoreError(f"the stored value is damaged: {error}. Restore a backup, or set the value again") from error
 
 
 def check_json(text: bytes | msgspec.Raw) -> str:

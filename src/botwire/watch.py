@@ -64,7 +64,7 @@ class Watch(_Watching, Iterator[Change]):
     """The changes of a namespace, as they come, made by `Memory.watch` and `History.watch`. For one thread at a time.
 
     It begins where it was made: what is written from then on is not missed, whenever it is iterated. An error ends
-    the loop but not the watch: iterate it again, and it goes on where it was.
+    the loop but not the watch: iterate it again, and it continues where it was.
     """
 
     def __init__(self, feed: Feed, wait: float | None) -> None:
@@ -74,7 +74,7 @@ class Watch(_Watching, Iterator[Change]):
 
     @property
     def version(self) -> int:
-        """Where it is: pass it as ``after`` to another watch, in another process, to go on behind the last change."""
+        """The version of the last change. Pass it as ``after`` to continue in another watch, in any process."""
         assert self._version is not None
         return self._version
 
@@ -90,7 +90,7 @@ class Watch(_Watching, Iterator[Change]):
         return change
 
     def close(self) -> None:
-        """Let go of it; another thread that waits for it is at its end soon."""
+        """Release everything. Another thread that waits for a change stops soon."""
         self._closed = True
         self._feed.close()
 
@@ -126,7 +126,7 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
         return change
 
     async def close(self) -> None:
-        """Let go of it."""
+        """Release everything."""
         self._closed = True
         await self._feed.close()
 

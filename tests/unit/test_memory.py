@@ -686,3 +686,14 @@ def test_the_two_verbs(tmp_path):
             assert await memory.bridge.read(ListKeys()) == []
 
     asyncio.run(awaited())
+
+
+def test_a_key_is_in_the_memory_and_not_only_the_beginning_of_one(memory):
+    memory["ab"] = "x"
+    memory.set("old", 1, ttl=0.01)
+    time.sleep(0.05)
+    assert "ab" in memory
+    assert "a" not in memory
+    assert "abc" not in memory
+    assert "old" not in memory
+    assert 7 not in memory

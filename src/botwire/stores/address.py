@@ -27,7 +27,7 @@ def default_token() -> str | None:
 
 
 def sqlite_path(address: str) -> str:
-    """Return the path in ``sqlite:///path``: what follows the three slashes, as it stands."""
+    """Return the path in ``sqlite:///path``: what follows the three slashes, unchanged."""
     prefix = "sqlite:///"
     if not address.startswith(prefix) or address == prefix:
         raise InvalidArgument(
