@@ -88,7 +88,10 @@ def test_the_reference_names_every_method_with_its_parameters(cls):
         parameters = list(inspect.signature(member).parameters.values())[1:]
         shown = []
         for parameter in parameters:
-            if parameter.kind is parameter.KEYWORD_ONLY and "*" not in shown:
+            if parameter.kind is parameter.VAR_POSITIONAL:
+                shown.append(f"*{parameter.name}")
+                continue
+            if parameter.kind is parameter.KEYWORD_ONLY and not any(name.startswith("*") for name in shown):
                 shown.append("*")
             default = "" if parameter.default is parameter.empty else f"={parameter.default!r}".replace("''", '""')
             shown.append(parameter.name + default)

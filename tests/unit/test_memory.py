@@ -688,7 +688,8 @@ def test_the_two_verbs(tmp_path):
     asyncio.run(awaited())
 
 
-def test_a_key_is_in_the_memory_and_not_only_the_beginning_of_one(memory):
+def test_a_key_is_in_the_memory_and_not_only_the_beginning_of_one(tmp_path):
+    memory = Memory("n", f"sqlite:///{tmp_path}/a.db")
     memory["ab"] = "x"
     memory.set("old", 1, ttl=0.01)
     time.sleep(0.05)
