@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 ROOT = Path(__file__).parent.parent
+FIXTURES = "tests.adapters.isolated.fixtures"
 
 
 def environment(name: str, *requirements: str, with_botwire: bool = True, extra: str = "") -> Path:
@@ -42,26 +43,40 @@ def environment(name: str, *requirements: str, with_botwire: bool = True, extra:
 
 
 def run_tests(
-    name: str, *requirements: str, timeout: float = 240, only: Sequence[str] = (), extra: str = "server"
+    name: str,
+    *requirements: str,
+    timeout: float = 240,
+    only: Sequence[str] = (),
+    extra: str = "server",
+    within: str = "adapters",
 ) -> Path:
-    """Run the tests of a framework, ``tests/frameworks/{name}``, with these releases of it, in an environment of their own.
+    """Run the tests in ``tests/{within}/{name}/isolated`` in an environment of their own.
 
-    The examples of its page, ``docs/{name}.md``, run with them, unless ``only`` names the files, or the tests, to run. They
-    have no part in the environment of the other tests, so nothing there may import from it but ``tests.servers``,
-    ``tests.environments`` and ``tests.examples``. What they print is shown when they fail. Returns the Python of the
-    environment.
+    The tests of the other environment leave out every folder ``isolated``. A test in one may import only ``tests.servers``,
+    ``tests.environments`` and ``tests.examples`` from here. The examples of the page ``docs/{name}.md`` run too, unless
+    `only` is given. The output is shown when a test fails.
+
+    Args:
+        name: the framework, as its page is called.
+        requirements: the releases of it, as pip takes them.
+        timeout: seconds for all tests together.
+        only: names of test files or tests in that folder; none: all of them.
+        extra: the extras of botwire to install, separated by commas.
+        within: the folder in ``tests`` that has the folder of this name.
+
+    Returns:
+        The Python of the environment.
     """
     tools = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
     python = environment(name, *tools, *requirements, extra=extra)
-    folder = ROOT / "tests" / "frameworks" / name
+    shared = ROOT / "tests" / "adapters" / "isolated"
+    folder = ROOT / "tests" / within / name / "isolated"
     document = ROOT / "docs" / f"{name}.md"
-    tests = [folder / test for test in only] or [
-        folder,
-        *([folder.parent / "test_page.py"] if document.exists() else []),
-    ]
+    page = [shared / "test_page.py"] if document.exists() else []
+    tests = [folder / test for test in only] or [folder, *page]
     # A folder may be called as its framework is, so modules are named from the root.
-    here = ["-c", folder.parent / "pytest.ini", "--rootdir", ROOT, "--confcutdir", folder.parent]
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *here, *tests]
+    here = ["-c", shared / "pytest.ini", "--rootdir", ROOT, "--confcutdir", folder]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", FIXTURES, *here, *tests]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(document)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # large frameworks take twice as long to import without
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=variables)

@@ -14,7 +14,7 @@ def blocks(document: Path, language: str) -> list[str]:
 
 def has_environment(document: Path) -> bool:
     """Whether a document is about a framework whose tests, and whose page's examples, run in an environment of their own."""
-    return (ROOT / "tests" / "frameworks" / document.stem).is_dir()
+    return any((ROOT / "tests" / within / document.stem / "isolated").is_dir() for within in ("adapters", "server"))
 
 
 def run_examples(document: Path, server: str, capsys) -> None:

@@ -1,4 +1,4 @@
-"""Holes that were found in the memories of others, tried against ours. LangGraph's are in ``tests/frameworks/langgraph``."""
+"""Holes that were found in the memories of others, tried against ours. LangGraph's are in ``tests/adapters/langgraph``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ A label is never empty, so that ``//`` ends a namespace, and all that is within 
 from __future__ import annotations
 
 import operator
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -83,6 +84,16 @@ def namespace_of(key: str) -> str:
     """Return the namespace in the key of an entry, as `joined` has it."""
     start = key.index("/") + 1
     return key[start : key.index("//", start) + 1]
+
+
+def namespaces_in(keys: Sequence[str]) -> list[str]:
+    """Return the namespaces of the keys of items, which are in order, so that most of them need no look."""
+    found: list[str] = []
+    start = 0
+    while start < len(keys):
+        found.append(namespace_of(keys[start]))
+        start = bisect_left(keys, f"{ITEM}{found[-1]}/{LAST}", start + 1)
+    return found
 
 
 @lru_cache(4096)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, Unpack
 
 from langgraph.store.base import (
@@ -34,17 +34,19 @@ from ...timestamps import now
 from ...values import encode
 from .._base import OverMemory
 from . import ranking
-from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespace_of
+from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespaces_in
 
 Vector: TypeAlias = Sequence[float]
 
 _FIRST, _PAGE = 32, 1000
-"""How much is read at once: at first, and when it goes on."""
+"""Items that a search reads at once: in the first page at least, and in any page at most."""
+_FEW = 12
+"""Keys that a listing of namespaces reads at once while each namespace has many items."""
 _find = awaiting(Memory.search)
 
 
 class BotWireStore(OverMemory, BaseStore):
-    """A store for LangGraph whose items outlive the process.
+    """A store for LangGraph that keeps its items after the process ends.
 
     ::
 
@@ -52,33 +54,33 @@ class BotWireStore(OverMemory, BaseStore):
         store.put(("users", "42"), "food", {"likes": "pizza"})
         graph = builder.compile(store=store)
 
-    What a call puts or deletes is on disk when it returns, and all that is in one batch in one write. Any number of
-    threads, processes and event loops may use one store, or one file, at once. As in LangGraph's own stores, what a
-    batch reads is what was there before it, and of two puts of one key the last counts.
+    When a call returns, what it put or deleted is on disk. A batch is one write: all of it is stored, or nothing. Threads,
+    processes and event loops may share a store or a file. As in LangGraph's own stores, a batch reads the state before its
+    own writes, and the last of two puts of one key wins.
 
-    Search filters by the values of fields, ``{"age": {"$gte": 18}}``, and orders by a question in words: with an `index` by
-    the likeness of embeddings, else as `Memory.search` does, by the words that stand in an item, and with an ``embedder`` by
-    meaning too. What does not answer comes last, without a score; without
-    a question items come in the order of their namespaces and keys.
+    A search filters by the values of fields, such as ``{"age": {"$gte": 18}}``, and ranks by a query in words. With an
+    `index` it compares embeddings. Without one it ranks as `Memory.search` does: by words, and with an ``embedder`` also by
+    meaning. Items that do not match the query come last, without a score. Without a query, items are ordered by
+    namespace and key.
 
     Args:
-        namespace: the namespace of botwire that everything is in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        index: LangGraph's `IndexConfig`: ``embed``, ``dims`` and ``fields``. The vectors are stored beside the items; a search
-            compares with all of them that are in its namespaces.
-        ttl: LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``. An item that has expired is gone at
-            once, for reads and listings too, whatever ``omit_expired`` says, and no sweeping is needed. A read that renews writes
-            only when a hundredth of the item's time to live has passed since the last time.
+        namespace: botwire's namespace, which contains all items.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        index: LangGraph's `IndexConfig`: ``embed``, ``dims`` and ``fields``. A search compares the query
+            with every vector in its namespaces.
+        ttl: LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``. Reads and listings
+            never return an expired item, whatever ``omit_expired`` says, and no sweep is needed. A read that refreshes an item
+            writes only after a hundredth of its time to live has passed since the last refresh.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
-    Labels and keys are any text, but labels are not empty and hold no period and no NUL, as LangGraph has it, and those of a
-    namespace have 400 bytes of UTF-8 together. Values are dicts of JSON values, up to 16 MiB. Every method may also
-    raise the errors that `Memory` names, and LangGraph's `InvalidNamespaceError`.
+    Labels and keys are any text. As in LangGraph, a label is not empty and contains no period and no NUL. The labels of a
+    namespace have at most 400 bytes of UTF-8 together. Values are dicts of JSON values, up to 16 MiB. Every method may
+    also raise the errors that `Memory` names, and LangGraph's `InvalidNamespaceError`.
     """
 
     supports_ttl = True
@@ -100,7 +102,7 @@ class BotWireStore(OverMemory, BaseStore):
         self._async_items = AsyncItems(AsyncMemory.of(self._memory), index, self.embeddings)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Carry out operations and return the result of each; what they write is on disk, all or none, when this returns."""
+        """Apply operations and return the result of each. When this returns, all their writes are on disk; if it raises, none."""
         return self._items.batch(tuple(ops))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
@@ -109,7 +111,7 @@ class BotWireStore(OverMemory, BaseStore):
 
 
 class Items:
-    """What a store does, for callers that wait in place."""
+    """The logic of `BotWireStore`, for blocking callers."""
 
     def __init__(self, memory: Memory | AsyncMemory, index: IndexConfig | None, embeddings: Any) -> None:
         self._memory: Namespace = memory
@@ -120,64 +122,63 @@ class Items:
     @blocking
     async def batch(self, ops: Sequence[Op]) -> list[Result]:
         """As `BotWireStore.batch`."""
-        if len(ops) == 1 and isinstance(ops[0], GetOp):  # as in most calls, and worth a shorter way
+        if len(ops) == 1 and isinstance(ops[0], GetOp):  # most calls are one get: a shorter way for them
             return [await self._get(ops[0])]
-        results: list[Result] = [None] * len(ops)
-        read: dict[str, Stored] = {}
-        gets = {number: Place.of(op.namespace, op.key) for number, op in enumerate(ops) if isinstance(op, GetOp)}
         puts = {Place.of(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}
-        found = await self._entries([place.item for place in gets.values()])
-        for number, op in enumerate(ops):
-            if number in gets:
-                results[number] = _got(op, found.get(gets[number].item), read)
-            elif isinstance(op, SearchOp):
-                hits = await self._search(op)
-                results[number] = [item.found(score) for item, score in hits]
-                if op.refresh_ttl:
-                    read.update((item.entry.key, item) for item, _ in hits if item.is_mortal)
-            elif isinstance(op, ListNamespacesOp):
-                results[number] = await self._namespaces(op)
-            elif not isinstance(op, PutOp):
-                raise InvalidArgument(f"an operation is a GetOp, SearchOp, PutOp or ListNamespacesOp, not {op!r:.60}")
-        if read:
-            await self._renew([item for item in read.values() if item.place not in puts])
+        results = [None] * len(ops) if len(puts) == len(ops) else await self._results(ops, puts)
         if puts:
             await self._memory.bridge.write(*await self._operations(puts))
         return results
 
+    async def _results(self, ops: Sequence[Op], puts: Container[Place]) -> list[Result]:
+        """Return what operations read, and renew the items that they read and that no put replaces."""
+        keys = [Place.of(op.namespace, op.key).item for op in ops if isinstance(op, GetOp)]
+        found = await self._entries(keys)
+        read: dict[str, Stored] = {}
+        results = [await self._result(op, found, read) for op in ops]
+        if read:
+            await self._renew([item for item in read.values() if item.place not in puts])
+        return results
+
+    async def _result(self, op: Op, found: Mapping[str, Entry], read: dict[str, Stored]) -> Result:
+        if isinstance(op, GetOp):
+            return _got(op, found.get(Place.of(op.namespace, op.key).item), read)
+        if isinstance(op, SearchOp):
+            hits = await self._search(op)
+            if op.refresh_ttl:
+                read.update((item.entry.key, item) for item, _ in hits if item.is_mortal)
+            return [item.found(score) for item, score in hits]
+        if isinstance(op, ListNamespacesOp):
+            return await self._namespaces(op)
+        if isinstance(op, PutOp):
+            return None
+        raise InvalidArgument(f"an operation is a GetOp, SearchOp, PutOp or ListNamespacesOp, not {op!r:.60}")
+
     # Writing
 
-    async def _operations(self, puts: dict[Place, PutOp]) -> list[Operation]:
-        operations: list[Operation] = []
-        texts: dict[Place, list[str]] = {}
-        for place, op in puts.items():
-            if op.value is None:
-                operations.append(Delete(place.item))
-            else:
-                life = check_ttl(None if op.ttl is None else op.ttl * 60)
-                operations.append(Put(place.item, content(str(op.key), op.value, op.ttl), life))
-                texts[place] = self._texts(op)
+    async def _operations(self, puts: Mapping[Place, PutOp]) -> list[Operation]:
+        operations = [_operation(place, op) for place, op in puts.items()]
         if self._embeddings is None:
             return operations
+        texts = {place: self._texts(op) for place, op in puts.items()}
         unique = list(dict.fromkeys(text for own in texts.values() for text in own))
         vectors = dict(zip(unique, await self._embed(unique), strict=True)) if unique else {}
         for place, op in puts.items():
-            if own := [vectors[text] for text in texts.get(place, ())]:
-                life = check_ttl(None if op.ttl is None else op.ttl * 60)
-                operations.append(Put(place.vector, encode(ranking.packed(own, self._dims)), life))
+            if own := [vectors[text] for text in texts[place]]:
+                operations.append(Put(place.vector, encode(ranking.packed(own, self._dims)), _seconds(op.ttl)))
             else:
                 operations.append(Delete(place.vector))
         return operations
 
     def _texts(self, op: PutOp) -> list[str]:
-        """Return what is to be embedded of an item."""
-        if self._embeddings is None or op.index is False:
+        """Return the texts of an item that are embedded."""
+        if op.value is None or op.index is False:
             return []
         fields = self._fields if op.index is None else [_path(field) for field in op.index]
         return [text for field in fields for text in get_text_at_path(op.value, field) if text]
 
     async def _renew(self, items: Sequence[Stored]) -> None:
-        """Let items live on. If somebody else writes one meanwhile, that write decides how long it lives."""
+        """Restart the time to live of items. If another client writes an item in the meantime, its write wins."""
         instant = now()
         puts: dict[str, list[Put]] = {}
         for item in items:
@@ -231,7 +232,7 @@ class Items:
         return [*scored, *others][op.offset : op.offset + op.limit]
 
     async def _all(self, prefix: str, op: SearchOp, most: int | None = None) -> list[Stored]:
-        """Return the items in namespaces with a prefix that a filter lets through, at the most so many."""
+        """Return the items with a prefix that pass the filter, at most `most` of them."""
         fits = filtering(op.filter)
         items: list[Stored] = []
         after, count = "", _PAGE
@@ -260,7 +261,7 @@ class Items:
         return dict(zip(vectors, scores, strict=True))
 
     async def _by_words(self, op: SearchOp, prefix: str) -> tuple[list[Stored], dict[str, float]]:
-        """Return items and the scores of those that answer: by the index of words, or where there is none, by looking."""
+        """Return items and the scores of those that match: by the index of words, or without one by reading every item."""
         assert op.query is not None
         most = op.offset + op.limit
         try:
@@ -283,14 +284,15 @@ class Items:
         conditions = op.match_conditions or ()
         prefix = ITEM + max((_fixed(condition) for condition in conditions), key=len, default="")
         namespaces: set[str] = set()
-        after, count = "", _FIRST
+        after, count = "", _FEW
         while page := await self._memory.bridge.read(ListKeys(prefix, after, count)):
-            own = set(map(namespace_of, page))
-            namespaces |= own
+            own = namespaces_in(page)
+            namespaces.update(own)
             if len(page) < count:
                 break
-            after = f"{ITEM}{namespace_of(page[-1])}/{LAST}"
-            count = min(4 * count, _PAGE) if len(own) > count // 4 else _FIRST
+            # Skip the rest of the last namespace. Larger pages pay only where most namespaces have few items.
+            after = f"{ITEM}{own[-1]}/{LAST}"
+            count = min(4 * count, _PAGE) if len(own) > count // 4 else _FEW
         labels = [found for found in map(labels_of, namespaces) if all(matches(one, found) for one in conditions)]
         shown = sorted({found[: op.max_depth] for found in labels})
         return shown[op.offset : op.offset + op.limit]
@@ -319,7 +321,7 @@ class AsyncItems(Items):
 
 
 def _got(op: GetOp, entry: Entry | None, read: dict[str, Stored]) -> Item | None:
-    """Return the item of an entry, and add it to those read if the operation lets it live on."""
+    """Return the item of an entry. Adds it to `read` if the operation refreshes its time to live."""
     if entry is None:
         return None
     stored = Stored.of(entry)
@@ -328,12 +330,23 @@ def _got(op: GetOp, entry: Entry | None, read: dict[str, Stored]) -> Item | None
     return stored.item(tuple(op.namespace), str(op.key))
 
 
+def _operation(place: Place, op: PutOp) -> Operation:
+    if op.value is None:
+        return Delete(place.item)
+    seconds = _seconds(op.ttl)
+    return Put(place.item, content(str(op.key), op.value, op.ttl), seconds)
+
+
+def _seconds(minutes: float | None) -> float | None:
+    return None if minutes is None else check_ttl(minutes * 60)
+
+
 def _path(field: str) -> Any:
     return field if field == "$" else tokenize_path(field)
 
 
 def _fixed(condition: Any) -> str:
-    """Return the beginning of all namespaces that fit a condition, as far as it has no wildcard."""
+    """Return what every namespace that matches a condition begins with, up to the first wildcard."""
     if condition.match_type != "prefix":
         return ""
     path = tuple(condition.path)

@@ -10,7 +10,7 @@ from mcp import Client
 
 from botwire import InvalidArgument, InvalidName, Memory
 from botwire.adapters.mcp import create_server
-from tests.frameworks.mcp.running import call, client, refused
+from tests.adapters.mcp.isolated.running import call, client, refused
 from tests.servers import Server
 
 

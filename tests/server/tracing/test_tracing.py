@@ -6,4 +6,4 @@ from tests.environments import run_tests
 
 
 def test_with_the_newest_release() -> None:
-    run_tests("tracing", only=["test_tracing.py"], extra="server,otel,encryption")
+    run_tests("tracing", only=["test_tracing.py"], within="server", extra="server,otel,encryption")

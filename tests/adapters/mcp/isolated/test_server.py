@@ -16,7 +16,7 @@ from mcp import Client
 
 from botwire import InvalidArgument, Memory
 from botwire.adapters.mcp import create_server, serve_http
-from tests.frameworks.mcp.running import COMMAND, call, refused, served
+from tests.adapters.mcp.isolated.running import COMMAND, call, refused, served
 
 
 async def test_it_remembers_after_being_killed(address: str) -> None:
