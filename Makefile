@@ -15,6 +15,7 @@ DOCS_READY := $(DOCS)/.ready
 RECALL := .cache/recall/venv
 RECALL_READY := $(RECALL)/.ready
 ARGS ?=
+unexport PYTHONDONTWRITEBYTECODE  # without .pyc files, each server in the tests takes up to twice as long to start
 
 $(READY): requirements/dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and not found" >&2; exit 1; }

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Raw, UnsetType
 
 from ..errors import InvalidArgument, InvalidValue
+from ..limits import MAX_DEPTH
 from ..values import Stored, check_json, encode
 
 MEDIA_TYPE = "application/json"
@@ -36,7 +37,10 @@ B = TypeVar("B")
 def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
     try:
         return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except RecursionError as error:
+        # How deep the parser goes depends on the version of Python; the limit for a value does not.
+        raise InvalidValue(f"a value may be nested {MAX_DEPTH} deep, this one is nested deeper") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid request body: {error}") from error
 
 
