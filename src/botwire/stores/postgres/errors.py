@@ -33,18 +33,21 @@ def mapped(address: str, error: Exception) -> BotWireError:
     assert isinstance(error, psycopg.Error)
     # The details of an error can hold values, its first line does not.
     said = error.diag.message_primary or str(error).strip().partition("\n")[0]
+    if isinstance(error, Late):  # not from the server, so it has no state
+        return Timeout(f"{address}: {_LATE} ({said})")
     state = error.sqlstate or ""
     for states, cls, text in _MAPPED:
-        if isinstance(error, Late) or state.startswith(states):
+        if state.startswith(states):
             return cls(f"{address}: {text} ({said})")
     if not state or is_passing(error):
         return Unavailable(f"{address} cannot be reached: {said}. Is the server running, and is the address right?")
     return StoreError(f"{address}: PostgreSQL failed: {said}")
 
 
+_LATE = "no answer in time; nothing was written, try again"
 _MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
-    (("55P03", "57014", "25P03", "25P04"), Timeout, "no answer in time; nothing was written, try again"),
-    (("53100",), StoreError, "the server's disk is full; nothing was written. Make room, then go on"),
+    (("55P03", "57014", "25P03", "25P04"), Timeout, _LATE),
+    (("53100",), StoreError, "the server's disk is full; nothing was written. Free some space, then try again"),
     (("53",), Unavailable, "the server has no room for more; nothing was written"),
     (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
     (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),

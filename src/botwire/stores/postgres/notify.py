@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from ...backoff import Backoff
 from ...errors import BotWireError
 from ..engine.poller import ChangeSignal, adaptive_pause
 from .connection import Connection
@@ -164,14 +165,15 @@ class Listener(ChangeSignal):
                 self._thread.start()
 
     def _run(self) -> None:
-        pause = PAUSES[0]
+        backoff = Backoff(PAUSES[0], _LONGEST_PAUSE)
         while self._is_wanted():
             with contextlib.suppress(BotWireError, psycopg.Error, OSError), contextlib.closing(self._connect()) as it:
                 self._listen(it)
-            pause = min(pause * 2, _LONGEST_PAUSE) if self._since is None else PAUSES[0]
+            if self._since is not None:
+                backoff.restart()
             self._since = None
             self._wake()
-            self._closing.wait(pause)
+            self._closing.wait(backoff.next())
 
     def _is_wanted(self) -> bool:
         """Whether to go on; if not, this was the end of the thread."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import weakref
@@ -16,6 +15,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from ...backoff import Backoff
+from ...deadline import Deadline
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, Write
@@ -322,18 +323,19 @@ class PostgresStore(Indexed):
 
     def _persist(self, attempt: Callable[[Connection], T], deadline: float) -> T:
         """Repeat what may be repeated until it succeeds, or until a deadline."""
-        pauses = _pauses()
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(deadline))
         while True:
             try:
                 with self._connection(deadline) as connection:
                     return attempt(connection)
             except (psycopg.Error, Unavailable) as error:
-                if not self._may_pass(error, deadline, next(pauses)):
+                if not self._may_retry(error, backoff):
                     raise mapped(self.address, error) from error
 
-    def _may_pass(self, error: Exception, deadline: float, pause: float) -> bool:
-        """Whether to try again, after a pause that this has made."""
-        if not is_passing(error) or time.monotonic() + pause >= deadline:
+    def _may_retry(self, error: Exception, backoff: Backoff) -> bool:
+        """Return whether to try again. If so, the pause before it is over."""
+        pause = backoff.next() if is_passing(error) else None
+        if pause is None:
             return False
         if isinstance(error, psycopg.errors.InvalidSqlStatementName | psycopg.errors.DuplicatePreparedStatement):
             self._prepares = False  # a pooler that lends another connection to each transaction is between
@@ -353,7 +355,7 @@ class PostgresStore(Indexed):
         """Commit writes in one transaction, and if its answer is lost find out whether it happened."""
         mark = None if all(write.idempotency_key for write in writes) else "\x01" + new_id()
         told: list[Outcome] | None = None
-        pauses = _pauses()
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(deadline))
         new_ids = may_turn = True
         self._now()
         while True:
@@ -375,7 +377,7 @@ class PostgresStore(Indexed):
                 failure = error
             told = attempt.outcomes or told
             new_ids = False
-            if not self._may_pass(failure, deadline, next(pauses)):
+            if not self._may_retry(failure, backoff):
                 return [self._failure(failure, uncertain=told is not None)] * len(writes)
 
     def _failure(self, error: Exception, *, uncertain: bool) -> BotWireError:
@@ -446,11 +448,3 @@ def without_password(url: str) -> str:
     query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
     shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
     return f"{shown}?{query}" if query else shown
-
-
-def _pauses() -> Iterator[float]:
-    pause = _FIRST_PAUSE
-    while True:
-        # Drawn at random, so that those who were cut off together do not come back together.
-        yield pause * random.uniform(0.5, 1.0)  # noqa: S311
-        pause = min(pause * 2, _LONGEST_PAUSE)

@@ -332,13 +332,13 @@ def test_a_write_happens_once_when_its_commit_is_lost(cutter, postgres, how):
 def test_an_append_whose_commit_was_lost_does_not_bring_back_what_was_removed(cutter, postgres, monkeypatch, remove):
     store, other = PostgresStore(cutter.address(postgres)), PostgresStore(postgres)
     store.write("n", [Append("t", (NewMessage("i", "1"),))])
-    may_pass = store._may_pass
+    may_retry = store._may_retry
 
     def removed_meanwhile(*arguments):
         other.write("n", [remove])
-        return may_pass(*arguments)
+        return may_retry(*arguments)
 
-    monkeypatch.setattr(store, "_may_pass", removed_meanwhile)
+    monkeypatch.setattr(store, "_may_retry", removed_meanwhile)
     cutter.plan = ["cut after"]
     assert store.write("n", [Append("s", (NewMessage(new_id(), "1"),))]) == [[1]]
     assert store.read("n", CountMessages("s")) == 0
