@@ -5,22 +5,26 @@ from __future__ import annotations
 import contextlib
 import math
 import select
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
-from ...errors import StoreError
+from ...errors import InvalidArgument, StoreError
 from .statements import SQL, Row, Statement
 
 OLDEST_POSTGRES = 140_000
-
-
 _LONGEST_WAIT = 3_600.0
-"""Seconds in one wait, since an operating system's may be limited."""
+"""Seconds in one wait, because operating systems limit it."""
+_SETTLE = 0.25
+"""Seconds to cancel a statement, or to roll back, after the deadline of a call. A slower connection is closed instead."""
 
 
 class Late(psycopg.OperationalError):
@@ -127,6 +131,26 @@ class Connection:
                 return found
             self.pgconn.consume_input()
 
+    @contextlib.contextmanager
+    def raw_until_deadline(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend psycopg's connection, which waits without a limit. At the deadline it is cut off, which ends the wait."""
+        timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield self.raw
+        finally:
+            timer.cancel()
+            timer.join()  # so that it never cuts off another connection that gets the same file descriptor
+
+    def hang_up(self) -> None:
+        """End the connection while another thread waits for it. To close it would free memory that the other thread uses."""
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(self.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as it,
+        ):
+            it.shutdown(socket.SHUT_RDWR)
+
     def settle(self) -> bool:
         """Roll back what is open, end what is running; whether the connection is good for more."""
         if self.raw.closed:
@@ -134,9 +158,9 @@ class Connection:
         status = self.pgconn.transaction_status
         if status == TransactionStatus.ACTIVE and not self.committing:
             with contextlib.suppress(psycopg.Error):
-                self.raw.cancel_safe(timeout=1)
+                self.raw.cancel_safe(timeout=_SETTLE)
         if status in {TransactionStatus.INERROR, TransactionStatus.INTRANS}:
-            self.deadline = time.monotonic() + 1
+            self.deadline = time.monotonic() + _SETTLE
             with contextlib.suppress(psycopg.Error):
                 self.run_all([("rollback", ())])
         return not self.raw.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
@@ -162,6 +186,50 @@ def connect(address: str, timeout: float) -> Connection:
     connection = Connection(raw)
     raw.add_notice_handler(lambda notice: _noticed(connection, notice))
     return connection
+
+
+def connect_by(deadline: float, address: str, timeout: float) -> Connection:
+    """As `connect`, but raises `psycopg.errors.ConnectionTimeout` at a deadline on `time.monotonic`.
+
+    libpq waits for at least two seconds, for each address that a host has, and as long as it takes to look up its name. So a
+    thread connects. At the deadline it is abandoned, and closes the connection if that is established later.
+    """
+    opening: Future[Connection] = Future()
+    threading.Thread(target=_open, args=(opening, address, timeout), name="botwire-connect", daemon=True).start()
+    try:
+        wait([opening], max(deadline - time.monotonic(), 0))
+    finally:
+        is_abandoned = opening.cancel()  # also after Ctrl-C
+    if is_abandoned:
+        raise psycopg.errors.ConnectionTimeout("the server did not answer in time")
+    return opening.result()
+
+
+def _open(opening: Future[Connection], address: str, timeout: float) -> None:
+    try:
+        connection = connect(address, timeout)
+    except BaseException as error:  # noqa: BLE001 - for the thread that waits
+        if opening.set_running_or_notify_cancel():
+            opening.set_exception(error)
+        return
+    if opening.set_running_or_notify_cancel():
+        opening.set_result(connection)
+    else:
+        connection.close()
+
+
+def without_password(url: str) -> str:
+    """Return an address without its password, or raise `InvalidArgument` if it is not an address."""
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+        parts = urlsplit(url)
+    except (psycopg.Error, ValueError):
+        # Not "from": that message could hold the password.
+        raise InvalidArgument("not an address: write postgresql://user:password@host:5432/database") from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    return f"{shown}?{query}" if query else shown
 
 
 def _unfit(connection: psycopg.Connection[Row]) -> str | None:

@@ -20,8 +20,8 @@ message that is there already."""
 
 def is_passing(error: Exception) -> bool:
     """Whether an error may go away, so that a retry makes sense."""
-    if isinstance(error, Unavailable):
-        return True
+    if isinstance(error, BotWireError):
+        return isinstance(error, Unavailable)
     assert isinstance(error, psycopg.Error)
     return is_lost(error) or error.sqlstate in _PASSING or (error.sqlstate or "")[:2] == "40"
 

@@ -36,7 +36,7 @@ def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
     return int(version)
 
 
-def begin_vectors(connection: psycopg.Connection[Row], address: str, timeout: float) -> None:
+def create_vectors(connection: psycopg.Connection[Row], address: str, timeout: float) -> None:
     """Make the tables for vectors if they are not there, and before them the extension that they take.
 
     Args:
@@ -53,10 +53,10 @@ def begin_vectors(connection: psycopg.Connection[Row], address: str, timeout: fl
         connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(max(1, int(timeout * 1000))),))
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         if not _has(connection, "entry_vectors"):
-            connection.execute(_VECTORS.replace("{pgvector}", _begin_pgvector(connection, address)).encode())
+            connection.execute(_VECTORS.replace("{pgvector}", _create_pgvector(connection, address)).encode())
 
 
-def _begin_pgvector(connection: psycopg.Connection[Row], address: str) -> str:
+def _create_pgvector(connection: psycopg.Connection[Row], address: str) -> str:
     """Return the schema of the extension, as SQL names it."""
     try:
         connection.execute("CREATE EXTENSION IF NOT EXISTS vector")

@@ -48,7 +48,7 @@ TEXTS = _queries() | {
     "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
     # How a word is best followed depends on how many texts its namespace has.
     # And many vectors are compared faster at once than workers and a compiler of plans take to begin.
-    "plan_anew": "SELECT "
+    "plan_custom": "SELECT "
     + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", max_parallel_workers_per_gather="0", jit="off"),
     # And no planning anew for each value: there is one good plan for each of our statements. It never reads a whole table, which
     # looks cheap while the table is small, and is done again and again by a plan that is kept while it grows.
@@ -68,7 +68,7 @@ TEXTS = _queries() | {
     "rollback": "ROLLBACK",
     "server_process": "SELECT pg_backend_pid()",
     "listen": "LISTEN botwire",
-    "be_noticed": f"SELECT pg_advisory_lock_shared({LISTENERS})",
+    "register_listener": f"SELECT pg_advisory_lock_shared({LISTENERS})",
     "notify": "SELECT pg_notify('botwire', $1)",
 }
 SQL = {name: text.encode() for name, text in TEXTS.items()}
