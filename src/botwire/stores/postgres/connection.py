@@ -28,24 +28,24 @@ _SETTLE = 0.25
 
 
 class Late(psycopg.OperationalError):
-    """The deadline has passed while the server was at work."""
+    """The deadline passed before the server answered."""
 
 
 class Connection:
-    """A connection with which nobody waits for longer than until its deadline (on `time.monotonic`).
+    """A connection on which no call waits longer than until its deadline (on `time.monotonic`).
 
-    It speaks to libpq itself: psycopg's own pipeline sends each statement when it is given, and looks for answers each time,
-    which took 0.5 ms of processor time for the ten statements of a write; sent together they take a fifth of that.
+    It uses libpq directly. psycopg's own pipeline sends each statement by itself, and polls for results each time. That took
+    0.5 ms of processor time for the ten statements of a write. Sent together, they take a fifth of that.
     """
 
     deadline = math.inf
     prepares = True
-    """Whether the server keeps prepared statements from one transaction to the next: not so behind some poolers."""
+    """Whether the server keeps prepared statements from one transaction to the next. Through some poolers it does not."""
     committing = False
     asked = 0.0
     """When the last statements were sent, on `time.monotonic`."""
     unreplicated = False
-    """Whether a commit was told to be on the primary alone, although a replica should have it too."""
+    """Whether the server reported that a commit is on the primary alone, although a replica should have it too."""
 
     def __init__(self, raw: psycopg.Connection[Row]) -> None:
         self.raw = raw
@@ -58,7 +58,7 @@ class Connection:
         self.raw.close()
 
     def is_alive(self) -> bool:
-        """Whether the server has not hung up since it was last heard of; it says nothing else to an idle client."""
+        """Whether the server has not closed the connection. It sends nothing else to an idle client."""
         return not self.raw.closed and not _ready(self.pgconn.socket, 0)
 
     def run(self, name: str, *values: object) -> list[Row]:
@@ -92,7 +92,7 @@ class Connection:
         return answers
 
     def _ask(self, name: str, values: Sequence[object]) -> Iterator[tuple[str, bool]]:
-        """Send a statement, prepared first if need be; yields what will be answered, and whether it is the preparation."""
+        """Send a statement, and before it its preparation if needed. Yields its name, and whether it is the preparation, for each."""
         data = [None if value is None else str(value).encode() for value in values]
         if not self.prepares:
             self.pgconn.send_query_params(SQL[name], data, result_format=Format.BINARY)
@@ -122,7 +122,7 @@ class Connection:
         self.pgconn.consume_input()
 
     def notifications(self, seconds: float) -> list[str]:
-        """Return what notifications say, as soon as there are any, or nothing after so many seconds."""
+        """Return the payloads of notifications as soon as there are any, or nothing after `seconds`."""
         while True:
             found = []
             while (notification := self.pgconn.notifies()) is not None:
@@ -152,7 +152,7 @@ class Connection:
             it.shutdown(socket.SHUT_RDWR)
 
     def settle(self) -> bool:
-        """Roll back what is open, end what is running; whether the connection is good for more."""
+        """Roll back an open transaction and cancel a running statement. Returns whether the connection can be used again."""
         if self.raw.closed:
             return False
         status = self.pgconn.transaction_status
@@ -167,7 +167,7 @@ class Connection:
 
 
 def connect(address: str, timeout: float) -> Connection:
-    """Open a connection; what the address does not say is set so that a dead server is noticed within the timeout."""
+    """Open a connection. Options that the address lacks are set so that a dead server is noticed within the timeout."""
     given = psycopg.conninfo.conninfo_to_dict(address)
     defaults: dict[str, Any] = {
         "application_name": "botwire",
@@ -234,20 +234,20 @@ def without_password(url: str) -> str:
 
 def _unfit(connection: psycopg.Connection[Row]) -> str | None:
     if connection.info.server_version < OLDEST_POSTGRES:
-        return f"PostgreSQL {connection.info.server_version // 10_000} is too old: 14 or newer is needed"
+        return f"PostgreSQL {connection.info.server_version // 10_000} is too old; botwire needs 14 or newer"
     if connection.info.parameter_status("server_encoding") != "UTF8":
-        return "the database is not in UTF-8: make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        return "the database is not in UTF-8; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     return None
 
 
 def _ready(file: int, seconds: float, *, writing: bool = False) -> bool:
-    """Whether there is something to read, or to be written, within so many seconds."""
+    """Whether there is something to read, or room to write, within `seconds`."""
     poll = select.poll()
     poll.register(file, select.POLLIN | (select.POLLOUT if writing else 0))
     return bool(poll.poll(max(seconds, 0) * 1000))
 
 
 def _noticed(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:
-    # Its wording is translated, its place in PostgreSQL's source is not.
+    # The wording of a notice is translated. The function in PostgreSQL's source is not.
     if notice.source_function == "SyncRepWaitForLSN":
         connection.unreplicated = True

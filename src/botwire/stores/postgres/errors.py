@@ -1,4 +1,4 @@
-"""Map psycopg errors to botwire errors, and tell which ones are worth a retry."""
+"""Map psycopg errors to botwire errors, and decide which ones are worth a retry."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .connection import Late
 
 
 def is_lost(error: psycopg.Error) -> bool:
-    """Whether an error leaves open what has become of a commit."""
+    """Whether the connection was lost, so that a commit may have happened."""
     return error.sqlstate is None or error.sqlstate[:2] == "08" or error.sqlstate[:3] == "57P"
 
 
 _PASSING = frozenset({"25006", "25P03", "25P04", "26000", "42P05", "53300", "55P03", "23505"})
-"""A standby, an idle transaction ended, a pooler in between, too many connections, a lock; two who began one namespace, or a
-message that is there already."""
+"""A standby, an idle transaction that was ended, a pooler, too many connections, a lock. And a unique violation: two clients
+created the same namespace, or a message is stored already."""
 
 
 def is_passing(error: Exception) -> bool:
@@ -48,7 +48,7 @@ _LATE = "no answer in time; nothing was written, try again"
 _MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
     (("55P03", "57014", "25P03", "25P04"), Timeout, _LATE),
     (("53100",), StoreError, "the server's disk is full; nothing was written. Free some space, then try again"),
-    (("53",), Unavailable, "the server has no room for more; nothing was written"),
-    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to make it"),
+    (("53",), Unavailable, "the server has no memory or connections left; nothing was written"),
+    (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to create it"),
     (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
 )
