@@ -58,7 +58,7 @@ def try_pooler(cluster: Cluster) -> None:
             time.sleep(0.3)  # it is known by now that nobody would be heard here, and he looks himself
             stores[1].write("watched", [Increment("k")])
             assert waiting.result().changes
-            assert not stores[0].listener.is_hearing
+            assert not stores[0].listener.is_listening
         for store in stores:
             store.close()
         print(

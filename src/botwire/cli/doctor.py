@@ -90,7 +90,7 @@ def _installed(extra: str, packages: tuple[str, ...]) -> str:
 def _shown(address: str) -> str:
     if not is_postgres(address):
         return address
-    from ..stores.postgres.store import without_password
+    from ..stores.postgres.connection import without_password
 
     return without_password(address)
 

@@ -84,6 +84,15 @@ class Connections(Generic[C]):
         except IndexError:
             return self._new()
 
+    def adopt(self, connection: C) -> C:
+        """Take over a connection that the caller opened, as if borrowed. `take` opens only one at a time, because of forks."""
+        with self._gate:
+            if self._closed:
+                connection.close()
+                raise StoreError(_CLOSED)
+            self._open += 1
+            return connection
+
     def give(self, connection: C) -> None:
         """Return a connection."""
         if self._turns is not None:

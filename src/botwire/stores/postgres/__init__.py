@@ -12,7 +12,8 @@ except ImportError as error:
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
 
-from .store import PostgresStore, without_password
+from .connection import without_password
+from .store import PostgresStore
 
 
 def open_store(address: str, *, token: str | None, timeout: float) -> PostgresStore:

@@ -46,6 +46,6 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
         self.store.check_open()
         deadline = time.monotonic() + self.store.timeout
         if needs_vectors(operations):
-            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.begin_vectors, deadline)
+            await asyncio.get_running_loop().run_in_executor(self.store.threads, self.store.create_vectors, deadline)
         write = Write(namespace, tuple(operations), idempotency_key, guard)
         return await self.store.queue(namespace).write_async(write, deadline)

@@ -5,43 +5,47 @@ from __future__ import annotations
 import contextlib
 import math
 import select
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus, Format, TransactionStatus
 
-from ...errors import StoreError
+from ...errors import InvalidArgument, StoreError
 from .statements import SQL, Row, Statement
 
 OLDEST_POSTGRES = 140_000
-
-
 _LONGEST_WAIT = 3_600.0
-"""Seconds in one wait, since an operating system's may be limited."""
+"""Seconds in one wait, because operating systems limit it."""
+_SETTLE = 0.25
+"""Seconds to cancel a statement, or to roll back, after the deadline of a call. A slower connection is closed instead."""
 
 
 class Late(psycopg.OperationalError):
-    """The deadline has passed while the server was at work."""
+    """The deadline passed before the server answered."""
 
 
 class Connection:
-    """A connection with which nobody waits for longer than until its deadline (on `time.monotonic`).
+    """A connection on which no call waits longer than until its deadline (on `time.monotonic`).
 
-    It speaks to libpq itself: psycopg's own pipeline sends each statement when it is given, and looks for answers each time,
-    which took 0.5 ms of processor time for the ten statements of a write; sent together they take a fifth of that.
+    It uses libpq directly. psycopg's own pipeline sends each statement by itself, and polls for results each time. That took
+    0.5 ms of processor time for the ten statements of a write. Sent together, they take a fifth of that.
     """
 
     deadline = math.inf
     prepares = True
-    """Whether the server keeps prepared statements from one transaction to the next: not so behind some poolers."""
+    """Whether the server keeps prepared statements from one transaction to the next. Through some poolers it does not."""
     committing = False
     asked = 0.0
     """When the last statements were sent, on `time.monotonic`."""
     unreplicated = False
-    """Whether a commit was told to be on the primary alone, although a replica should have it too."""
+    """Whether the server reported that a commit is on the primary alone, although a replica should have it too."""
 
     def __init__(self, raw: psycopg.Connection[Row]) -> None:
         self.raw = raw
@@ -54,7 +58,7 @@ class Connection:
         self.raw.close()
 
     def is_alive(self) -> bool:
-        """Whether the server has not hung up since it was last heard of; it says nothing else to an idle client."""
+        """Whether the server has not closed the connection. It sends nothing else to an idle client."""
         return not self.raw.closed and not _ready(self.pgconn.socket, 0)
 
     def run(self, name: str, *values: object) -> list[Row]:
@@ -88,7 +92,7 @@ class Connection:
         return answers
 
     def _ask(self, name: str, values: Sequence[object]) -> Iterator[tuple[str, bool]]:
-        """Send a statement, prepared first if need be; yields what will be answered, and whether it is the preparation."""
+        """Send a statement, and before it its preparation if needed. Yields its name, and whether it is the preparation, for each."""
         data = [None if value is None else str(value).encode() for value in values]
         if not self.prepares:
             self.pgconn.send_query_params(SQL[name], data, result_format=Format.BINARY)
@@ -118,7 +122,7 @@ class Connection:
         self.pgconn.consume_input()
 
     def notifications(self, seconds: float) -> list[str]:
-        """Return what notifications say, as soon as there are any, or nothing after so many seconds."""
+        """Return the payloads of notifications as soon as there are any, or nothing after `seconds`."""
         while True:
             found = []
             while (notification := self.pgconn.notifies()) is not None:
@@ -127,23 +131,43 @@ class Connection:
                 return found
             self.pgconn.consume_input()
 
+    @contextlib.contextmanager
+    def raw_until_deadline(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend psycopg's connection, which waits without a limit. At the deadline it is cut off, which ends the wait."""
+        timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self.hang_up)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield self.raw
+        finally:
+            timer.cancel()
+            timer.join()  # so that it never cuts off another connection that gets the same file descriptor
+
+    def hang_up(self) -> None:
+        """End the connection while another thread waits for it. To close it would free memory that the other thread uses."""
+        with (
+            contextlib.suppress(OSError),
+            socket.fromfd(self.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as it,
+        ):
+            it.shutdown(socket.SHUT_RDWR)
+
     def settle(self) -> bool:
-        """Roll back what is open, end what is running; whether the connection is good for more."""
+        """Roll back an open transaction and cancel a running statement. Returns whether the connection can be used again."""
         if self.raw.closed:
             return False
         status = self.pgconn.transaction_status
         if status == TransactionStatus.ACTIVE and not self.committing:
             with contextlib.suppress(psycopg.Error):
-                self.raw.cancel_safe(timeout=1)
+                self.raw.cancel_safe(timeout=_SETTLE)
         if status in {TransactionStatus.INERROR, TransactionStatus.INTRANS}:
-            self.deadline = time.monotonic() + 1
+            self.deadline = time.monotonic() + _SETTLE
             with contextlib.suppress(psycopg.Error):
                 self.run_all([("rollback", ())])
         return not self.raw.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
 
 
 def connect(address: str, timeout: float) -> Connection:
-    """Open a connection; what the address does not say is set so that a dead server is noticed within the timeout."""
+    """Open a connection. Options that the address lacks are set so that a dead server is noticed within the timeout."""
     given = psycopg.conninfo.conninfo_to_dict(address)
     defaults: dict[str, Any] = {
         "application_name": "botwire",
@@ -164,22 +188,66 @@ def connect(address: str, timeout: float) -> Connection:
     return connection
 
 
+def connect_by(deadline: float, address: str, timeout: float) -> Connection:
+    """As `connect`, but raises `psycopg.errors.ConnectionTimeout` at a deadline on `time.monotonic`.
+
+    libpq waits for at least two seconds, for each address that a host has, and as long as it takes to look up its name. So a
+    thread connects. At the deadline it is abandoned, and closes the connection if that is established later.
+    """
+    opening: Future[Connection] = Future()
+    threading.Thread(target=_open, args=(opening, address, timeout), name="botwire-connect", daemon=True).start()
+    try:
+        wait([opening], max(deadline - time.monotonic(), 0))
+    finally:
+        is_abandoned = opening.cancel()  # also after Ctrl-C
+    if is_abandoned:
+        raise psycopg.errors.ConnectionTimeout("the server did not answer in time")
+    return opening.result()
+
+
+def _open(opening: Future[Connection], address: str, timeout: float) -> None:
+    try:
+        connection = connect(address, timeout)
+    except BaseException as error:  # noqa: BLE001 - for the thread that waits
+        if opening.set_running_or_notify_cancel():
+            opening.set_exception(error)
+        return
+    if opening.set_running_or_notify_cancel():
+        opening.set_result(connection)
+    else:
+        connection.close()
+
+
+def without_password(url: str) -> str:
+    """Return an address without its password, or raise `InvalidArgument` if it is not an address."""
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+        parts = urlsplit(url)
+    except (psycopg.Error, ValueError):
+        # Not "from": that message could hold the password.
+        raise InvalidArgument("not an address: write postgresql://user:password@host:5432/database") from None
+    user, at, hosts = parts.netloc.rpartition("@")
+    query = "&".join(item for item in parts.query.split("&") if not item.startswith(("password=", "sslpassword=")))
+    shown = f"postgresql://{user.partition(':')[0]}{at}{hosts}{parts.path}"
+    return f"{shown}?{query}" if query else shown
+
+
 def _unfit(connection: psycopg.Connection[Row]) -> str | None:
     if connection.info.server_version < OLDEST_POSTGRES:
-        return f"PostgreSQL {connection.info.server_version // 10_000} is too old: 14 or newer is needed"
+        return f"PostgreSQL {connection.info.server_version // 10_000} is too old; botwire needs 14 or newer"
     if connection.info.parameter_status("server_encoding") != "UTF8":
-        return "the database is not in UTF-8: make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        return "the database is not in UTF-8; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     return None
 
 
 def _ready(file: int, seconds: float, *, writing: bool = False) -> bool:
-    """Whether there is something to read, or to be written, within so many seconds."""
+    """Whether there is something to read, or room to write, within `seconds`."""
     poll = select.poll()
     poll.register(file, select.POLLIN | (select.POLLOUT if writing else 0))
     return bool(poll.poll(max(seconds, 0) * 1000))
 
 
 def _noticed(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:
-    # Its wording is translated, its place in PostgreSQL's source is not.
+    # The wording of a notice is translated. The function in PostgreSQL's source is not.
     if notice.source_function == "SyncRepWaitForLSN":
         connection.unreplicated = True

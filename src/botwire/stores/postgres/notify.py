@@ -1,20 +1,19 @@
-"""Who writes to PostgreSQL tells those who watch, in other processes too, by NOTIFY.
+"""Notify watchers in all processes of writes, by NOTIFY of PostgreSQL.
 
-Commits that notify take turns in the whole server (``PreCommit_Notify`` in its ``async.c``). So nobody notifies in the
-transaction of a write, nobody who is not heard by anybody, and nobody more often than every few milliseconds: who listens holds
-a lock in shared mode, each write tries to get it alone in a round trip that it makes anyway, and when that fails, a
-thread tells after the commit what has changed, all at once.
+Commits that notify take turns in the whole server (``PreCommit_Notify`` in its ``async.c``). So no transaction of a write
+notifies. Every listener holds a lock in shared mode. Each write tries to get that lock alone, in a round trip that it makes
+anyway. If that fails, a thread notifies after the commit, at most once in a few milliseconds, of everything that has changed.
 
-A notification is a wake-up, nothing more: what has changed is in the journal. One that is lost, or never sent because the
-writer died between its commit and telling, costs a second, until the next look.
+A notification only wakes a watcher, which reads the journal. A notification may be lost, or never sent because the writer died
+after its commit. Then the watcher finds the change a second later, when it polls.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,32 +21,36 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 
+from ...backoff import Backoff
 from ...errors import BotWireError
 from ..engine.poller import ChangeSignal, adaptive_pause
 from .connection import Connection
 
 PAUSES = 0.02, 0.1
-"""Seconds between two looks when nobody tells: the shortest and the longest time."""
+"""Shortest and longest seconds between two polls without notifications."""
 LONGEST = 1.0
-"""Seconds between two looks while others tell of what they write."""
-TURN = 0.02
-"""Seconds in which a store tells once, at the most."""
+"""Longest seconds between two polls with notifications."""
+INTERVAL = 0.02
+"""Seconds in which a store notifies at most once."""
 LINGER = 10.0
-"""Seconds for which the connection is kept when nobody watches any more."""
+"""Seconds for which the connection is kept after the last watcher has left."""
 _AT_ONCE = 400
-"""Namespaces in one notification, whose text may have 8,000 bytes."""
+"""Namespaces in one notification, whose payload may have 8,000 bytes."""
 _PATIENCE = 5.0
 """Seconds that it may take to begin to listen."""
+_CLOSE_WAIT = 1.0
+"""Seconds that `Listener.close` waits for its thread."""
 _LONGEST_PAUSE = 10.0
+"""Seconds between two attempts to listen."""
 
 
-def mark_of(namespace: str) -> str:
-    """Return what stands for a namespace in a notification, which everybody in the database may listen to."""
+def channel_of(namespace: str) -> str:
+    """Return a hash for a namespace in notifications, because every role of the database can listen to them."""
     return hashlib.blake2b(namespace.encode(), digest_size=8).hexdigest()
 
 
-class Teller:
-    """Tells of namespaces that were written to, soon after and outside of any commit.
+class Notifier:
+    """Notifies of namespaces that were written to, soon after the commit and outside of it.
 
     Args:
         send: sends a notification.
@@ -55,58 +58,60 @@ class Teller:
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
-        """At the beginning, and in a forked child."""
+    def restart(self) -> None:
+        """Start, also in a forked child."""
         self._mutex = threading.Lock()
-        self._marks: set[str] = set()
-        self._telling = False
+        self._pending: set[str] = set()
+        self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-notify")
 
-    def tell(self, namespace: str) -> None:
-        """Have those who watch a namespace told."""
+    def notify(self, namespace: str) -> None:
+        """Wake the watchers of a namespace soon, in all processes."""
         with self._mutex:
-            self._marks.add(mark_of(namespace))
-            if self._telling:
+            self._pending.add(channel_of(namespace))
+            if self._is_running:
                 return
-            self._telling = True
-        with contextlib.suppress(RuntimeError):  # closed meanwhile
-            self._thread.submit(self._tell_all)
+            self._is_running = True
+        with contextlib.suppress(RuntimeError):  # closed since
+            self._thread.submit(self._run)
 
     def close(self) -> None:
-        """Tell what is to be told, and end."""
+        """Send what is pending, and end."""
         self._thread.shutdown()
 
-    def _tell_all(self) -> None:
-        while marks := self._take():
-            for start in range(0, len(marks), _AT_ONCE):
-                with contextlib.suppress(BotWireError, psycopg.Error):  # they will look themselves
-                    self._send(" ".join(marks[start : start + _AT_ONCE]))
-            time.sleep(TURN)
+    def _run(self) -> None:
+        while channels := self._take():
+            for start in range(0, len(channels), _AT_ONCE):
+                with contextlib.suppress(BotWireError, psycopg.Error):  # the watchers poll
+                    self._send(" ".join(channels[start : start + _AT_ONCE]))
+            time.sleep(INTERVAL)
 
     def _take(self) -> list[str]:
         with self._mutex:
-            marks, self._marks = list(self._marks), set()
-            self._telling = bool(marks)
-            return marks
+            channels, self._pending = list(self._pending), set()
+            self._is_running = bool(channels)
+            return channels
 
 
 class Listener(ChangeSignal):
-    """Wakes those who follow a namespace when they are told of it: over a connection of its own, which is there while they wait.
+    """Wakes the watchers of a namespace when it is notified. It has a connection of its own while there are watchers.
 
     Args:
         connect: opens a connection.
+        address: its name in the log.
     """
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], Connection], address: str) -> None:
         self._connect = connect
+        self._address = address
         self._connection: Connection | None = None
         self._is_pooled = False
-        self.begin_anew()
+        self.restart()
 
-    def begin_anew(self) -> None:
-        """At the beginning, and in a forked child."""
+    def restart(self) -> None:
+        """Start, also in a forked child."""
         if self._connection is not None:
             _leave_to_parent(self._connection)
         self._connection = None
@@ -118,63 +123,71 @@ class Listener(ChangeSignal):
         self._left = time.monotonic()
 
     @property
-    def is_hearing(self) -> bool:
-        """Whether it is told what others write."""
+    def is_listening(self) -> bool:
+        """Whether it is notified of what other processes write."""
         return self._since is not None
 
     def pause(self, idle: float) -> float:
-        """As `ChangeSignal.pause`; and begin to listen, since somebody is about to wait."""
+        """As `ChangeSignal.pause`. Starts to listen, because the caller is about to wait."""
         since = self._since
         if since is None:
-            self._begin()
+            self._start()
             return adaptive_pause(idle, *PAUSES)
-        # Those who were writing when this began to listen may not have noticed.
+        # Writers that committed while this began to listen may not have noticed it, so the first polls are frequent.
         return min(LONGEST, max(PAUSES[0], time.monotonic() - since))
 
     @contextlib.contextmanager
     def waiting(self, namespace: str, wake: Callable[[], object]) -> Iterator[None]:
         """As `ChangeSignal.waiting`."""
-        mark = mark_of(namespace)
+        channel = channel_of(namespace)
         with self._mutex:
-            self._waiting.setdefault(mark, []).append(wake)
+            self._waiting.setdefault(channel, []).append(wake)
         try:
             yield
         finally:
             with self._mutex:
-                wakes = self._waiting[mark]
+                wakes = self._waiting[channel]
                 wakes.remove(wake)
                 if not wakes:
-                    del self._waiting[mark]
+                    del self._waiting[channel]
                 self._left = time.monotonic()
 
     def close(self) -> None:
-        """End it."""
-        self._closing.set()
+        """Close the connection and end the thread. If that takes longer than a second, as while it connects, it is logged."""
         with self._mutex:
+            self._closing.set()
             thread = self._thread
             if self._connection is not None:
-                _hang_up(self._connection)
-        if thread is not None:
-            thread.join(1)  # if it is trying to reach the server, it ends later
+                self._connection.hang_up()
+        if thread is None:
+            return
+        thread.join(_CLOSE_WAIT)
+        if thread.is_alive():
+            logging.getLogger("botwire").warning(
+                "%s: the thread that listens for changes is still connecting after the store was closed; it closes its "
+                "connection and ends as soon as the server answers",
+                self._address,
+            )
 
-    def _begin(self) -> None:
+    def _start(self) -> None:
         with self._mutex:
             if self._thread is None and self._is_possible():
                 self._thread = threading.Thread(target=self._run, name="botwire-listen", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
-        pause = PAUSES[0]
+        backoff = Backoff(PAUSES[0], _LONGEST_PAUSE)
         while self._is_wanted():
             with contextlib.suppress(BotWireError, psycopg.Error, OSError), contextlib.closing(self._connect()) as it:
                 self._listen(it)
-            pause = min(pause * 2, _LONGEST_PAUSE) if self._since is None else PAUSES[0]
+            if self._since is not None:
+                backoff.restart()
             self._since = None
             self._wake()
-            self._closing.wait(pause)
+            self._closing.wait(backoff.next())
 
     def _is_wanted(self) -> bool:
-        """Whether to go on; if not, this was the end of the thread."""
+        """Whether to continue. If not, the thread ends and a later watcher starts another one."""
         with self._mutex:
             if self._is_possible() and self._is_used():
                 return True
@@ -188,45 +201,40 @@ class Listener(ChangeSignal):
         return bool(self._waiting) or time.monotonic() - self._left < LINGER
 
     def _listen(self, connection: Connection) -> None:
-        connection.deadline = time.monotonic() + _PATIENCE
-        ((process,),) = connection.run("server_process")
-        if process != connection.pgconn.backend_pid:  # a pooler, which lends another connection to each transaction
-            self._is_pooled = True
-            return
-        connection.run_all([("listen", ()), ("be_noticed", ())])
         with self._mutex:
+            if self._closing.is_set():  # `close` did not see this connection, which the caller closes
+                return
             self._connection = connection
         try:
+            connection.deadline = time.monotonic() + _PATIENCE
+            ((process,),) = connection.run("server_process")
+            if process != connection.pgconn.backend_pid:  # a pooler, which lends each transaction another connection
+                self._is_pooled = True
+                return
+            connection.run_all([("listen", ()), ("register_listener", ())])
             self._since = time.monotonic()
             self._wake()
             while self._is_used() and self._is_possible():
-                told = connection.notifications(LINGER)
-                self._wake([mark for text in told for mark in text.split()])
+                payloads = connection.notifications(LINGER)
+                self._wake([channel for payload in payloads for channel in payload.split()])
         finally:
             with self._mutex:
                 self._connection = None
 
-    def _wake(self, marks: Sequence[str] | None = None) -> None:
-        """Wake those who wait for these namespaces; None: everybody."""
+    def _wake(self, channels: Sequence[str] | None = None) -> None:
+        """Wake the watchers of some namespaces; None: of all."""
         with self._mutex:
             wakes = [
-                wake for mark in (self._waiting if marks is None else marks) for wake in self._waiting.get(mark, ())
+                wake
+                for channel in (self._waiting if channels is None else channels)
+                for wake in self._waiting.get(channel, ())
             ]
         for wake in wakes:
             wake()
 
 
-def _hang_up(connection: Connection) -> None:
-    """End a connection that another thread waits for."""
-    with (
-        contextlib.suppress(OSError),
-        socket.fromfd(connection.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as it,
-    ):
-        it.shutdown(socket.SHUT_RDWR)
-
-
 def _leave_to_parent(connection: Connection) -> None:
-    """Close a connection in a forked child, without a word to the server."""
+    """Close a connection in a forked child without ending the session of the parent, as a normal close does."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, connection.pgconn.socket)
     os.close(nothing)

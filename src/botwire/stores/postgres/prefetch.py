@@ -22,7 +22,7 @@ class Prefetch:
 
     Args:
         writes: the writes.
-        new_ids: no message of the writes exists yet, so none is looked for.
+        new_ids: no message of the writes exists yet, so none is fetched.
     """
 
     def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:

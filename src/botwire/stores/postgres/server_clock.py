@@ -7,40 +7,42 @@ import time
 
 
 class ServerClock:
-    """The server's time in microseconds since 1970: one clock for all who use the database, whatever their own ones say.
+    """The server's time in microseconds since 1970: one clock for all clients of the database, whatever their own clocks show.
 
-    It goes on by the monotonic clock of this machine from when the server was asked. So it may be ahead of the server's by what the
-    question took to arrive, but never behind. That the server's clock has jumped is known when it is heard of next.
+    Between two reports it advances with the monotonic clock of this machine, from the moment in which the server was asked. So
+    it may be ahead of the server by the duration of the request, but is never late. A jump of the server's clock shows in the
+    next report.
     """
 
     def __init__(self) -> None:
-        self._heard = 0
-        self._asked = -_HEARD_FOR
+        self._reported = 0
+        self._asked = -_FRESH_FOR
         self._took = math.inf
 
     def __call__(self) -> int:
         """Return the time."""
-        return self._heard + int((time.monotonic() - self._asked) * 1_000_000)
+        return self._reported + int((time.monotonic() - self._asked) * 1_000_000)
 
     @property
     def is_old(self) -> bool:
-        """Whether the server was not heard of for long."""
-        return time.monotonic() - self._asked > _HEARD_FOR
+        """Whether the last report that was used is too old."""
+        return time.monotonic() - self._asked > _FRESH_FOR
 
-    def hear(self, time_there: int, asked: float) -> None:
-        """Go on from what the server said, if that tells more than what it said before, or something else.
+    def update(self, reported: int, asked: float) -> None:
+        """Take over a report, if it is more exact than the last one, or contradicts it.
 
         Args:
-            time_there: what it said.
-            asked: when it was asked, by `time.monotonic`.
+            reported: the server's time, in microseconds.
+            asked: when the server was asked, on `time.monotonic`.
         """
         took = time.monotonic() - asked
-        off = (self() - time_there) / 1_000_000
+        off = (self() - reported) / 1_000_000
+        # A report is as inexact as its request took: one that waited for a lock is worth less than an earlier, quick one.
         if took <= self._took or self.is_old or not -_DRIFT <= off <= took + self._took + _DRIFT:
-            self._heard, self._asked, self._took = time_there, asked, took
+            self._reported, self._asked, self._took = reported, asked, took
 
 
-_HEARD_FOR = 10.0
-"""Seconds for which what the server said in a moment is worth more than what it says after a wait."""
+_FRESH_FOR = 10.0
+"""Seconds for which a quick report is preferred to a later, slow one."""
 _DRIFT = 0.01
-"""Seconds by which clocks that go right may differ after that time."""
+"""Seconds by which two correct clocks may differ after that time."""

@@ -16,7 +16,7 @@ _TIME = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 LOCK = 0x424F5457
 """The first number of our advisory locks (``BOTW``), as it is in queries.sql."""
 LISTENERS = f"{LOCK}, 2"
-"""The lock that everybody who listens holds."""
+"""The lock that every listener holds."""
 
 
 def _set(**options: str) -> str:
@@ -46,29 +46,30 @@ def _queries() -> dict[str, str]:
 TEXTS = _queries() | {
     "begin": "BEGIN",
     "begin_snapshot": "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    # How a word is best followed depends on how many texts its namespace has.
-    # And many vectors are compared faster at once than workers and a compiler of plans take to begin.
-    "plan_anew": "SELECT "
+    # For a search: the best plan for a term depends on how many texts its namespace has. Parallel workers and the JIT compiler
+    # take longer to start than it takes to compare the vectors.
+    "plan_custom": "SELECT "
     + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", max_parallel_workers_per_gather="0", jit="off"),
-    # And no planning anew for each value: there is one good plan for each of our statements. It never reads a whole table, which
-    # looks cheap while the table is small, and is done again and again by a plan that is kept while it grows.
+    # One generic plan is good for all values of each statement, so it is not planned again. It never scans a whole table: that
+    # looks cheap while the table is small, and the plan is kept while the table grows.
     "limit_times": "SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $1, true),"
     f" set_config('idle_in_transaction_session_timeout', $1, true), {_GENERIC}, {_TIME}",
-    # For a read, in whose round trip it goes: else each would be planned anew, for all partitions.
+    # For a read, in the same round trip. Otherwise each read would be planned again, for all partitions.
     "plan_once": f"SELECT {_GENERIC}",
-    # For what walks two tables in the same order: one pass over both, whatever they were when somebody last counted them.
+    # For a statement that walks two tables in the same order: one pass over both, even if the statistics are old.
     "plan_merge": "SELECT "
     + _set(plan_cache_mode="force_custom_plan", enable_seqscan="off", enable_nestloop="off", enable_hashjoin="off"),
     "time": "SELECT " + _TIME,
-    # A COMMIT that is cancelled while it waits for its replica says that it has succeeded. And whether anybody listens: then the
-    # lock cannot be had alone. It is given back at once, or those who write at the same time would be taken for listeners.
+    # Without a timeout: a COMMIT that is cancelled while it waits for its replica reports success. Also returns whether any
+    # process listens: then the exclusive lock is not granted. It is released at once, because another writer would treat this
+    # one as a listener.
     "get_ready_to_commit": f"SELECT {_set(statement_timeout='0')},"
     f" CASE WHEN pg_try_advisory_lock({LISTENERS}) THEN NOT pg_advisory_unlock({LISTENERS}) ELSE true END",
     "commit": "COMMIT",
     "rollback": "ROLLBACK",
     "server_process": "SELECT pg_backend_pid()",
     "listen": "LISTEN botwire",
-    "be_noticed": f"SELECT pg_advisory_lock_shared({LISTENERS})",
+    "register_listener": f"SELECT pg_advisory_lock_shared({LISTENERS})",
     "notify": "SELECT pg_notify('botwire', $1)",
 }
 SQL = {name: text.encode() for name, text in TEXTS.items()}

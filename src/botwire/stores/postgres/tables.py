@@ -19,7 +19,7 @@ from .connection import Connection
 from .statements import PLAN_MERGE, PLAN_ONCE, Row, Statement
 
 _EVERYTHING = -1
-"""What the statements take for no limit."""
+"""What the statements treat as no limit."""
 
 
 class Run(Protocol):
@@ -238,7 +238,7 @@ def run_on(connection: Connection, *, in_transaction: bool = False) -> Run:
 
 
 class GuardedRun:
-    """As `run_on`, for a read that has a guard: each statement brings the version of the guard's namespace along."""
+    """As `run_on`, for a read that has a guard: each statement also returns the version of the guard's namespace."""
 
     def __init__(self, connection: Connection, guard: Guard) -> None:
         self._connection = connection

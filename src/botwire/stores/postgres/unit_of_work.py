@@ -28,7 +28,7 @@ _MISSING: Any = object()
 
 
 class NotAlone(Exception):
-    """A write among others needs the database itself, which could not undo that write alone."""
+    """A write of a group must run a statement in the database, which cannot undo that write alone. It needs its own transaction."""
 
 
 class Unit(PostgresReads):
@@ -77,12 +77,12 @@ class Unit(PostgresReads):
         self._new_texts: dict[int, dict[str, Any] | None] = {}
         self._new_blocks: list[dict[str, Any]] = []
 
-    def begin(self, seconds: float, mark: str | None = None) -> bool:
-        """Begin the transaction and lock the namespace. Returns whether a transaction that left this mark was committed.
+    def begin(self, seconds: float, key: str | None = None) -> bool:
+        """Begin the transaction and lock the namespace. Returns whether a transaction with this key was committed.
 
         Args:
             seconds: how long a statement may take.
-            mark: what `save_response` of an earlier attempt was called with.
+            key: the key with which an earlier attempt called `save_response`.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (str(max(1, int(seconds * 1000))),))]
         # Guards first: a transaction that holds an account must not wait for them.
@@ -92,12 +92,12 @@ class Unit(PostgresReads):
             begin.append(("rely_on_guards", ()))
             begin += [("get_version", (namespace,)) for namespace in self._guarded]
         begin.append(("lock_account", (self._namespace,)))
-        if mark is not None:
-            begin.append(("fetch_responses", (self._namespace, as_json([mark]))))
+        if key is not None:
+            begin.append(("fetch_responses", (self._namespace, as_json([key]))))
         fetches = self._wanted.statements(self._namespace)
         rows = self._connection.run_all([*begin, *fetches])
         self.asked = self._connection.asked
-        marked = False
+        is_committed = False
         for (name, values), found in zip(begin, rows, strict=False):
             if name == "limit_times":
                 self.time = found[0][-1]
@@ -108,9 +108,9 @@ class Unit(PostgresReads):
                 self._account = Account(*account)
                 self._has_vectors = self._account.vectors > 0
             elif name == "fetch_responses":
-                marked = bool(found)
+                is_committed = bool(found)
         self._take_in(fetches, rows[len(begin) :])
-        return marked
+        return is_committed
 
     def commit(self) -> bool:
         """Write everything; it is on disk when this returns. Returns whether any process listens for changes."""
@@ -118,7 +118,7 @@ class Unit(PostgresReads):
         account = self._changed_account
         if account is not None:
             name = "add_account" if self._account is None else "set_account"
-            # First, so that of two that create a namespace the second fails before it has waited for anything else.
+            # First: if two clients create a namespace, the second fails before it waits for anything else.
             statements.insert(0, (name, self._account_row(account)))
         self._connection.committing = True
         *_, ready, _ = self._connection.run_all([*statements, ("get_ready_to_commit", ()), ("commit", ())])
@@ -186,7 +186,7 @@ class Unit(PostgresReads):
         self._responses.update((key, response) for key, response in rows)
 
     def _changes(self) -> list[Statement]:
-        """Return the statements that write the changes so far, which are forgotten."""
+        """Return the statements that write the changes so far, and clear these."""
         puts = [row for row in self._new_entries.values() if row is not None]
         drops = [key for key, row in self._new_entries.items() if row is None]
         changes: list[tuple[str, list[Any]]] = [

@@ -16,7 +16,7 @@ import pytest
 from botwire.operations import Increment, Put
 from botwire.queries import ListChanges
 from botwire.stores import async_store
-from botwire.stores.postgres.notify import Listener, mark_of
+from botwire.stores.postgres.notify import Listener, channel_of
 from botwire.stores.postgres.store import PostgresStore
 from tests.cutter import Cutter
 
@@ -41,7 +41,7 @@ def stores(postgres):
 def seldom(monkeypatch):
     """So seldom does anybody look who hears that what is seen sooner was told of."""
     pause = Listener.pause
-    monkeypatch.setattr(Listener, "pause", lambda self, idle: 30.0 if self.is_hearing else pause(self, idle))
+    monkeypatch.setattr(Listener, "pause", lambda self, idle: 30.0 if self.is_listening else pause(self, idle))
 
 
 def until(condition, what):
@@ -53,7 +53,7 @@ def until(condition, what):
 
 def hearing(store):
     """Wait until somebody waits in a store and hears, and what it does at the beginning is over."""
-    until(lambda: store.listener.is_hearing, "nobody listens")
+    until(lambda: store.listener.is_listening, "nobody listens")
     time.sleep(0.1)
 
 
@@ -148,7 +148,7 @@ def test_nobody_is_told_when_nobody_listens(stores, admin):
         took = time.monotonic() - begun
         marks = told(0.2)
         assert 1 <= len(marks) <= took / 0.02 + 2
-        assert {mark for some in marks for mark in some} == {mark_of(f"n{number}") for number in range(5)}
+        assert {mark for some in marks for mark in some} == {channel_of(f"n{number}") for number in range(5)}
         feed.close()
         waiting.result(1)
 
@@ -182,7 +182,7 @@ def test_a_listener_that_is_thrown_out_again_and_again_misses_nothing(stores, ad
 
 def test_a_notification_that_is_lost_costs_a_second(stores, monkeypatch):
     writer, watcher = stores
-    monkeypatch.setattr(writer._teller, "_send", lambda _: None)
+    monkeypatch.setattr(writer._notifier, "_send", lambda _: None)
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
         hearing(watcher)
@@ -222,7 +222,7 @@ def test_a_connection_that_is_there_while_somebody_watches(stores, admin, monkey
     writer, watcher = stores
     with closing(watcher.changes("n", ListChanges(0))) as feed:
         assert feed.next(0).changes == []
-        assert not watcher.listener.is_hearing  # who does not wait needs none
+        assert not watcher.listener.is_listening  # who does not wait needs none
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(feed.next, None)
             hearing(watcher)

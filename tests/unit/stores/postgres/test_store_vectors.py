@@ -53,7 +53,7 @@ def test_a_server_without_pgvector():
             memory["k"] = "blue"
             memory.history("s").append(["so blue"])
             assert len(memory.search("blue", by="words")) == 2
-            with pytest.raises(InvalidArgument, match=r"has no pgvector: install it there .*/pgvector#installation"):
+            with pytest.raises(InvalidArgument, match=r"has no pgvector. Install it there .*/pgvector#installation"):
                 memory.search("blue")
             connection.execute(f"ALTER DATABASE {connection.info.dbname} RESET extension_control_path")
         store.close()

@@ -71,11 +71,11 @@ SELECT version FROM botwire.namespaces WHERE name = $1;
 SELECT version FROM botwire.entries WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
 
 -- rely_on_guards
--- Hold up changes to the rules of access until this transaction ends.
+-- Block changes to the access rules until this transaction ends.
 SELECT pg_advisory_xact_lock_shared(1112495191, 1);
 
 -- change_guarded
--- Change the rules of access when no transaction rests on them, and let none begin to.
+-- Wait until no transaction relies on the access rules, and block new ones that do.
 SELECT pg_advisory_xact_lock(1112495191, 1);
 
 -- get_progress
@@ -91,7 +91,7 @@ SELECT name, version, recent FROM botwire.namespaces WHERE name = $1;
 SELECT since, records FROM botwire.changes WHERE namespace = $1 AND version > $2 ORDER BY version LIMIT $3;
 
 -- add_blocks
--- Add the blocks in a JSON list to a journal, those that are not there, and drop of the oldest what is more than so many.
+-- Add the missing blocks of a JSON list to a journal, and delete the oldest blocks beyond a number.
 WITH last AS (
     SELECT coalesce((SELECT number FROM botwire.changes WHERE namespace = $1 ORDER BY version DESC LIMIT 1), 0) AS number
 ), added AS (
@@ -119,7 +119,7 @@ FROM botwire.namespaces
 WHERE name = $1;
 
 -- lock_account
--- A namespace's plan and account, for the one who writes next. A database that was restored without pgvector has no vectors.
+-- Lock and read a namespace's plan and account. A database that was restored without pgvector has no vectors.
 SELECT
     name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words,
     CASE WHEN vectors > 0 AND to_regclass('botwire.entry_vectors') IS NOT NULL THEN vectors ELSE 0 END,
@@ -129,14 +129,14 @@ WHERE name = $1
 FOR NO KEY UPDATE;
 
 -- add_account
--- Begin a namespace. That somebody else began it meanwhile is an error: what this transaction knows of it is wrong.
+-- Create a namespace. Fails if another client has created it since: what this transaction has read is wrong then.
 INSERT INTO botwire.namespaces (
     name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- set_account
--- Put down what a transaction did to a namespace.
+-- Write the account of a namespace.
 UPDATE botwire.namespaces
 SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, recent = $7, pending = $8, behind = $9, texts = $10,
     words = $11, sessions = $12, entry_texts = $13
@@ -147,7 +147,7 @@ WHERE name = $1;
 UPDATE botwire.namespaces SET plan = $2 WHERE name = $1;
 
 -- fetch_entries
--- What a transaction must know of the entries in a JSON list before it replaces them, expired or not.
+-- What a transaction needs of the entries in a JSON list before it replaces them, expired or not.
 SELECT key, version, created, expires, coalesce(octet_length(text), octet_length(bytes))
 FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
@@ -159,7 +159,7 @@ FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- put_entries
--- Set the entries in a JSON list, whether they are there or not.
+-- Insert or replace the entries in a JSON list.
 INSERT INTO botwire.entries (namespace, key, version, created, updated, expires, text, bytes)
 SELECT $1, key, version, created, updated, expires, text, decode(bytes, 'base64')
 FROM json_to_recordset($2::json)
@@ -198,13 +198,13 @@ LIMIT nullif($3::bigint, -1);
 SELECT min(expires) FROM botwire.entries WHERE namespace = $1 AND expires IS NOT NULL;
 
 -- fetch_sessions
--- What a transaction must know of the sessions in a JSON list.
+-- What a transaction needs of the sessions in a JSON list.
 SELECT name, id, last_seq, bytes
 FROM botwire.sessions
 WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- put_sessions
--- Set the sessions in a JSON list, whether they are there or not.
+-- Insert or replace the sessions in a JSON list.
 INSERT INTO botwire.sessions (namespace, name, id, last_seq, bytes, created, updated)
 SELECT $1, name, id, last_seq, bytes, updated, updated
 FROM json_to_recordset($2::json) AS given (name text, id bigint, last_seq bigint, bytes bigint, updated bigint)
@@ -216,7 +216,7 @@ ON CONFLICT (namespace, name) DO UPDATE SET
 DELETE FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
 -- fetch_messages
--- Which of the messages in a JSON list of sessions and ids there are, and where.
+-- Which messages of a JSON list of sessions and ids exist, and their places.
 SELECT held.session, held.id, held.place & 4294967295
 FROM json_to_recordset($2::json) AS wanted (name text, id text)
 CROSS JOIN LATERAL (
@@ -237,26 +237,26 @@ FROM json_to_recordset($2::json) AS given (place bigint, id text, created bigint
 DELETE FROM botwire.messages WHERE namespace = $1 AND place > $2 AND place <= $3;
 
 -- fetch_responses
--- What was answered under the idempotency keys in a JSON list.
+-- The stored responses for the idempotency keys in a JSON list.
 SELECT idempotency_key, results
 FROM botwire.answers
 WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- add_responses
--- Remember the answers in a JSON list.
+-- Save the responses in a JSON list.
 INSERT INTO botwire.answers (namespace, idempotency_key, created, results)
 SELECT $1, idempotency_key, created, results
 FROM json_to_recordset($2::json) AS given (idempotency_key text, created bigint, results text);
 
 -- purge_responses
--- Drop a few of the oldest answers of a namespace, as far as they are old enough.
+-- Delete some of the oldest responses of a namespace that are old enough.
 DELETE FROM botwire.answers
 WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(
     SELECT idempotency_key FROM botwire.answers WHERE namespace = $1 AND created < $2 ORDER BY created LIMIT $3
 ));
 
 -- peek_session
--- What a search must know of a session.
+-- What a search needs of a session.
 SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name = $2;
 
 -- expiring
@@ -264,5 +264,5 @@ SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name =
 SELECT name FROM botwire.namespaces WHERE expires <= $1 AND name > $2 ORDER BY name LIMIT $3;
 
 -- redate_responses
--- Let no answer be from the future.
+-- Date responses from the future to now.
 UPDATE botwire.answers SET created = $1 WHERE created > $1;

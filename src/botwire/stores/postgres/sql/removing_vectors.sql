@@ -1,10 +1,10 @@
--- What a statement of queries.sql that removes vectors is put into. It returns the bytes of each that it removes, and these are
--- taken from what the namespace has. How many vectors they were.
-WITH gone AS (
+-- Wraps a statement that removes vectors and returns the bytes of each. Subtracts these from the namespace's bytes of vectors, and
+-- returns the number of vectors.
+WITH removed AS (
 {removal}
 ), counted AS (
     UPDATE botwire.namespaces
-    SET vectors = vectors - (SELECT sum(bytes) FROM gone)
-    WHERE name = $1 AND EXISTS (SELECT FROM gone)
+    SET vectors = vectors - (SELECT sum(bytes) FROM removed)
+    WHERE name = $1 AND EXISTS (SELECT FROM removed)
 )
-SELECT count(*) FROM gone;
+SELECT count(*) FROM removed;

@@ -8,41 +8,41 @@ FROM json_to_recordset($2::json) AS given (id bigint, key text, version bigint, 
 ON CONFLICT (namespace, id) DO UPDATE SET version = excluded.version, terms = excluded.terms;
 
 -- drop_texts
--- Take the texts of the ids in a JSON list out of the index.
+-- Remove the texts with the ids in a JSON list from the index.
 DELETE FROM botwire.texts
 WHERE namespace = $1 AND id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
 
 -- delete_texts
--- Take the texts of a range of ids out of the index; how many they were.
-WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 RETURNING id)
-SELECT count(*) FROM gone;
+-- Remove the texts in a range of ids from the index. Returns their number.
+WITH removed AS (DELETE FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 RETURNING id)
+SELECT count(*) FROM removed;
 
 -- delete_some_texts
--- Take some of the texts of a range of ids out of the index; how many they were.
-WITH gone AS (
+-- Remove some texts in a range of ids from the index. Returns their number.
+WITH removed AS (
     DELETE FROM botwire.texts
     WHERE namespace = $1 AND id = ANY (ARRAY(
         SELECT id FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $2 AND $3 LIMIT $4
     ))
     RETURNING id
 )
-SELECT count(*) FROM gone;
+SELECT count(*) FROM removed;
 
 -- delete_texts_of_entries
--- Take the entries from a prefix to the end of its range out of the index; how many they were.
-WITH gone AS (DELETE FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 RETURNING id)
-SELECT count(*) FROM gone;
+-- Remove the entries from a prefix to the end of its range from the index. Returns their number.
+WITH removed AS (DELETE FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 RETURNING id)
+SELECT count(*) FROM removed;
 
 -- delete_some_texts_of_entries
--- Take some of the entries of a namespace out of the index; how many they were.
-WITH gone AS (
+-- Remove some entries of a namespace from the index. Returns their number.
+WITH removed AS (
     DELETE FROM botwire.texts
     WHERE namespace = $1 AND id = ANY (ARRAY(
         SELECT id FROM botwire.texts WHERE namespace = $1 AND id < 4294967296 LIMIT $2
     ))
     RETURNING id
 )
-SELECT count(*) FROM gone;
+SELECT count(*) FROM removed;
 
 -- entries_to_index
 -- For the keys in a JSON list, what is in the index and what is stored.
@@ -72,8 +72,8 @@ SELECT key FROM botwire.entries WHERE namespace = $1 AND key > $2 ORDER BY key L
 SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND id >= $2 ORDER BY id LIMIT $3;
 
 -- count_texts
--- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out. More than 10,000 are
--- not counted, but told from the share that they have of the newest 1,000.
+-- How many texts of a namespace contain each term of a JSON list, if any. More than 10,000 are not counted, but estimated from
+-- their share of the newest 1,000 texts.
 SELECT place - 1, CASE WHEN held.texts <= 10000 THEN held.texts ELSE greatest(held.texts, (
     SELECT count(*) FILTER (WHERE held.term = ANY (newest.terms)) * (SELECT texts FROM botwire.namespaces WHERE name = $1)
         / greatest(count(*), 1)

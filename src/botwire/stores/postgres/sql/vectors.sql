@@ -1,9 +1,9 @@
--- The vectors of texts, for search by meaning: of the messages, side by side and in order as these are, and of the entries. Not
--- a migration, because it takes the extension pgvector, which is not everywhere: made when somebody first asks for vectors.
--- {pgvector} is the schema in which the extension is.
+-- The vectors of texts, for search by meaning: of the messages, in their order, and of the entries. Not a migration, because not
+-- every server has the extension pgvector. Created by the first call that needs vectors.
+-- {pgvector} is the schema of the extension.
 --
--- A vector is of its text as that was at "version": that of the entry, or when the message was stored. Whoever writes removes
--- the vectors of what he removes or replaces; a process of an older botwire, which does not know of them, makes them void.
+-- "version" is that of the text: the version of the entry, or the time at which the message was stored. A write removes the
+-- vectors of what it removes or replaces. An older botwire leaves them, but then their version does not match any more.
 CREATE TABLE botwire.message_vectors (
     namespace text COLLATE "C" NOT NULL,
     place bigint NOT NULL,
@@ -24,7 +24,7 @@ CREATE TABLE botwire.entry_vectors (
     PRIMARY KEY (namespace, key) INCLUDE (model, version)
 ) PARTITION BY HASH (namespace);
 
--- Vectors of up to 1,000 numbers lie in their rows, and not in pieces beside them, from where it takes longer to read them.
+-- Vectors of up to 1,000 numbers are stored in their rows, because reading them from the TOAST table takes longer.
 DO $$
 BEGIN
     FOR n IN 0..15 LOOP
@@ -34,11 +34,11 @@ BEGIN
 END
 $$;
 
--- Which vectors are frequent is of no use to anybody.
+-- Statistics on vectors are useless.
 ALTER TABLE botwire.message_vectors ALTER COLUMN vector SET STATISTICS 0;
 ALTER TABLE botwire.entry_vectors ALTER COLUMN vector SET STATISTICS 0;
 
--- How far two vectors are apart: 1 less the cosine of the angle between them. NULL when one is of zeros, or of another length.
+-- The cosine distance of two vectors. NULL if one is all zeros, or their lengths differ.
 CREATE FUNCTION botwire.distance(one {pgvector}.vector, other {pgvector}.vector) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -46,5 +46,5 @@ RETURN CASE
     THEN nullif(one OPERATOR({pgvector}.<=>) other, 'NaN')
 END;
 
--- What a database that was restored without these tables had counted.
+-- A database that was restored without these tables may still have counted vectors.
 UPDATE botwire.namespaces SET vectors = 0 WHERE vectors <> 0;

@@ -1,5 +1,5 @@
--- Everything of a namespace is found by its name, which leads every key, and nothing spans two namespaces: so the tables can be
--- split by namespace, here into partitions, elsewhere over servers. Text sorts by its UTF-8 bytes.
+-- Every key begins with the name of the namespace, and nothing spans two namespaces. So the tables can be split by namespace:
+-- here into partitions, elsewhere over servers. Text sorts by its UTF-8 bytes.
 CREATE SCHEMA IF NOT EXISTS botwire;
 
 CREATE TABLE botwire.schema (version integer NOT NULL);
@@ -58,7 +58,7 @@ CREATE TABLE botwire.messages (
     UNIQUE (namespace, session, id)
 ) PARTITION BY HASH (namespace);
 
--- What was answered to writes that carried an idempotency key.
+-- The responses to writes with an idempotency key.
 CREATE TABLE botwire.answers (
     namespace text COLLATE "C" NOT NULL,
     idempotency_key text COLLATE "C" NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE botwire.answers (
 
 CREATE INDEX answers_by_age ON botwire.answers (namespace, created);
 
--- Rows that are written over and over get room beside them, so that their indexes stay as they are (HOT updates).
+-- Rows that are often updated get free space in their page, so that their indexes need no update (HOT updates).
 DO $$
 BEGIN
     FOR n IN 0..15 LOOP

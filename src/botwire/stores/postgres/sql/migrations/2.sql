@@ -1,6 +1,6 @@
 -- The words of what is stored, for search. The id of a message's text is its place; the ids of entries' texts are below 2^32,
--- where no place is, and say which key at which version they are of. A term is the hash of the namespace and the word, so that
--- no namespace's search meets the postings of another: 8 bytes instead of a word, and whatever is found is read anyway.
+-- where no place is. Their rows have the key and version of the entry. A term is the hash of the namespace and the word, so that
+-- no namespace's search meets the postings of another. It takes 8 bytes, and a collision is found when the text is read.
 CREATE TABLE botwire.texts (
     namespace text COLLATE "C" NOT NULL,
     id bigint NOT NULL,
@@ -18,15 +18,15 @@ BEGIN
 END
 $$;
 
--- Which hashes are frequent is of no use to anybody, and took ANALYZE a second.
+-- Statistics on hashes are useless, and took ANALYZE a second.
 ALTER TABLE botwire.texts ALTER COLUMN terms SET STATISTICS 0;
 
 CREATE UNIQUE INDEX texts_by_key ON botwire.texts (namespace, key) WHERE key IS NOT NULL;
--- New texts wait in a list of a megabyte at the most, which a search looks through, and go into the index together.
+-- New texts wait in a list of at most a megabyte, which a search scans, and enter the index together.
 CREATE INDEX texts_by_term ON botwire.texts USING gin (terms) WITH (gin_pending_list_limit = 1024);
 
--- As in SQLite, and "entry_texts": how many ids were given to texts of entries. The default is for namespaces that are there
--- already, so that none of their rows has to be written.
+-- As in SQLite, and "entry_texts": how many ids were given to texts of entries. The default is for existing
+-- namespaces, so that their rows need not be written.
 ALTER TABLE botwire.namespaces
     ADD COLUMN pending text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN behind text COLLATE "C" DEFAULT 'entries ',

@@ -1,7 +1,7 @@
 -- The newest lines of the journal.
 ALTER TABLE botwire.namespaces ADD COLUMN recent text COLLATE "C" NOT NULL DEFAULT '';
 
--- Blocks of older lines of the journals, for those who watch; "since": the version before the first line, "version": that of
+-- Blocks of older lines of the journals, for watchers; "since": the version before the first line, "version": that of
 -- the last, "number": 1, 2, 3, ….
 CREATE TABLE botwire.changes (
     namespace text COLLATE "C" NOT NULL,

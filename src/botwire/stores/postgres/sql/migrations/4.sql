@@ -1,2 +1,2 @@
--- The bytes of a namespace's vectors, which lie in tables of their own (vectors.sql) once there are some.
+-- The bytes of a namespace's vectors, which have tables of their own (vectors.sql).
 ALTER TABLE botwire.namespaces ADD COLUMN vectors bigint NOT NULL DEFAULT 0;

@@ -1,0 +1,156 @@
+"""The connections of a store to PostgreSQL: lent until a deadline, with retries after a lost connection or a conflict."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import psycopg
+
+from ...backoff import Backoff
+from ...deadline import Deadline
+from ...errors import StoreError, Timeout, Unavailable
+from ..engine.group_commit import TOO_LATE
+from ..engine.pool import Connections
+from .connection import Connection, connect_by
+from .errors import is_passing, mapped
+from .schema import migrate
+from .server_clock import ServerClock
+
+T = TypeVar("T")
+
+CONNECTIONS = 8
+"""Connections of one store at once. PostgreSQL allows 100 in all by default, and is not faster with many more than cores."""
+CLOSED = "the store is closed; open a new one"
+_GRACE = 0.25
+"""Seconds after the deadline in which the server can report itself that a statement took too long."""
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+
+
+class ConnectionPool:
+    """At most `CONNECTIONS` connections to a database. The first one brings its schema up to date.
+
+    Args:
+        url: the address of the database.
+        address: the same without its password, for errors.
+        timeout: seconds for the first connection, and after which a dead server is noticed.
+        on_fork: called in a forked child.
+    """
+
+    def __init__(self, url: str, address: str, timeout: float, *, on_fork: Callable[[], None]) -> None:
+        self.address = address
+        self.clock = ServerClock()
+        self.prepares = True
+        """Whether prepared statements work. Some poolers lend each transaction another connection, which lacks them."""
+        self._url = url
+        self._timeout = timeout
+        self._migrated = False
+        self._closed = False
+        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._on_fork = on_fork
+        self.connections: Connections[Connection] = Connections(
+            lambda: self._open(time.monotonic() + timeout), private=False, on_fork=self._restart
+        )
+
+    @contextmanager
+    def lend(self, deadline: float) -> Iterator[Connection]:
+        """Lend a connection until a deadline on `time.monotonic`.
+
+        Raises:
+            Timeout: the others are in use until then.
+            Unavailable: the server cannot be reached until then.
+            StoreError: the store is closed.
+        """
+        if self._closed:
+            raise StoreError(CLOSED)
+        if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise Timeout(TOO_LATE)
+        try:
+            connection = self._take(deadline)
+            connection.deadline = deadline + _GRACE
+            connection.prepares = self.prepares
+            try:
+                yield connection
+            finally:
+                if connection.settle():
+                    self.connections.give(connection)
+                else:
+                    self.connections.drop(connection)
+        finally:
+            self._slots.release()
+
+    def run(self, attempt: Callable[[Connection], T], deadline: float) -> T:
+        """Run something that can be repeated, until it succeeds or the deadline passes."""
+        backoff = self.backoff(deadline)
+        while True:
+            try:
+                with self.lend(deadline) as connection:
+                    return attempt(connection)
+            except (psycopg.Error, Unavailable) as error:
+                if not self.may_retry(error, backoff):
+                    raise mapped(self.address, error) from error
+
+    def backoff(self, deadline: float) -> Backoff:
+        """Return the pauses between attempts."""
+        return Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(deadline))
+
+    def may_retry(self, error: Exception, backoff: Backoff) -> bool:
+        """Return whether to try again. If so, the pause before it is over."""
+        pause = backoff.next() if is_passing(error) else None
+        if pause is None:
+            return False
+        if isinstance(error, psycopg.errors.InvalidSqlStatementName | psycopg.errors.DuplicatePreparedStatement):
+            self.prepares = False
+        time.sleep(pause)
+        return True
+
+    def ask_time(self, connection: Connection) -> None:
+        """Set the clock by the server's."""
+        ((there,),) = connection.run("time")
+        self.clock.update(there, connection.asked)
+
+    def close(self) -> None:
+        """Close the idle connections now, and the others when they are returned."""
+        self._closed = True
+        self.connections.close()
+
+    def _restart(self) -> None:
+        self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._on_fork()
+
+    def _take(self, deadline: float) -> Connection:
+        """Return an idle connection that the server has not closed, or a new one."""
+        while True:
+            try:
+                connection = self.connections.idle.pop()
+            except IndexError:
+                # Not by `Connections.take`, where each thread would wait for the others' attempts to connect.
+                return self.connections.adopt(self._open(deadline))
+            if connection.is_alive():
+                return connection
+            self.connections.drop(connection)
+
+    def _open(self, deadline: float) -> Connection:
+        try:
+            connection = connect_by(deadline, self._url, self._timeout)
+        except psycopg.Error as error:
+            raise mapped(self.address, error) from error
+        try:
+            connection.deadline = deadline + _GRACE
+            connection.prepares = False  # an error here would not show whether a pooler is in between
+            self.ask_time(connection)
+            if not self._migrated:
+                # Without a deadline: a migration that ends half-way would have to start again.
+                migrate(connection.raw, self.address)
+                self._migrated = True
+        except psycopg.Error as error:
+            connection.close()
+            raise mapped(self.address, error) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
