@@ -187,7 +187,7 @@ def test_every_command_tells_of_itself_and_takes_json():
         text = botwire(*command.split(), "--help")
         assert "Usage:" in text
         assert "--json" in text, command
-    assert "all that is printed is the protocol's" in botwire("mcp", "--json", exit_code=1)
+    assert "standard output belongs to the protocol" in botwire("mcp", "--json", exit_code=1)
 
 
 def test_the_doctor(tmp_path, monkeypatch):

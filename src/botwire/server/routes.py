@@ -254,7 +254,10 @@ def header(request: Request, name: bytes) -> str:
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
     """Return messages of a session, or their number."""
     store, given = _store(request), request.query_params
-    if given.get("count") == "true":
+    count = given.get("count", "false")
+    if count not in {"true", "false"}:
+        raise InvalidArgument(f"count is true or false, not {count!r}")
+    if count == "true":
         return JsonResponse(wire.encode_count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)

@@ -62,7 +62,7 @@ def test_a_watch_that_is_used_on_a_second_loop(shared_server):
     assert asyncio.run(use(watch, 1)) == 1
     assert asyncio.run(use(watch, 2)) == 2
     asyncio.run(watch.close())
-    assert watch._feed._stream is None
+    assert watch._feed._feed._stream is None
     del watch
     gc.collect()
 
@@ -74,7 +74,7 @@ def test_connections_are_kept_while_the_loop_lives(shared_server):
         for _ in range(3):
             await memory.set("k", 1)
             gc.collect()
-        pool = memory._store._store.async_transport._pools[asyncio.get_running_loop()]()
+        pool = memory.bridge._store._store.async_transport._pools[asyncio.get_running_loop()]()
         return len(pool._idle)
 
     for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
