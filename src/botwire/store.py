@@ -7,13 +7,16 @@ callers and one for event loops, with the same operations, queries, results and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from .errors import BotWireError
 from .operations import Guard, Operation, Result
 from .plans import Plans
 from .queries import ListChanges, Query
 from .records import Changes
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -91,8 +94,6 @@ class Store(Protocol):
 
     def to_async(self) -> AsyncStore:
         """Return this store's side for event loops, which closes this store. By default its calls run in threads."""
-        from .threaded import ThreadedStore
-
         return ThreadedStore(self)
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
@@ -185,6 +186,79 @@ class AsyncStore(Protocol):
     async def close(self) -> None:
         """As `Store.close`."""
         ...
+
+
+class ThreadedStore(AsyncStore):
+    """The side for event loops of a store that has none: each call runs in a worker thread of the event loop."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @property
+    def address(self) -> str:
+        """As `Store.address`."""
+        return self._store.address
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`."""
+        return await _to_thread(self._store.read, namespace, query)
+
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
+        """As `Store.write`."""
+        return await _to_thread(self._store.write, namespace, operations, idempotency_key=idempotency_key)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        """As `Store.changes`."""
+        return ThreadedFeed(self._store.changes(namespace, query))
+
+    async def close(self) -> None:
+        """As `Store.close`."""
+        await _to_thread(self._store.close)
+
+
+class ThreadedFeed(AsyncFeed):
+    """An `AsyncFeed` whose calls run in a worker thread, for at most `SLICE` seconds each."""
+
+    SLICE = 0.5
+    """How long a thread stays occupied after its caller was cancelled."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._asked: asyncio.Future[Changes] | None = None
+
+    async def begin(self) -> int:
+        """As `Feed.begin`."""
+        return await _to_thread(self._feed.begin)
+
+    async def next(self, seconds: float | None) -> Changes:
+        """As `Feed.next`."""
+        import asyncio
+
+        left = float("inf") if seconds is None else seconds
+        while True:
+            step = min(left, self.SLICE)
+            # A call that was cancelled leaves its question here: the feed has moved past what it answers.
+            asked = self._asked = self._asked or asyncio.ensure_future(_to_thread(self._feed.next, step))
+            try:
+                found = await asyncio.shield(asked)
+            finally:
+                if asked.done():
+                    self._asked = None
+            left -= step
+            if found.changes or left <= 0:
+                return found
+
+    async def close(self) -> None:
+        """As `Feed.close`."""
+        await _to_thread(self._feed.close)
+
+
+async def _to_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    import asyncio  # takes longer to import than botwire, and many programs need neither an event loop nor this
+
+    return await asyncio.to_thread(fn, *args, **kwargs)
 
 
 GUARD_FAILED = "a precondition no longer holds; try again"
