@@ -134,7 +134,7 @@ def test_sqlite(tmp_path, where):
 def test_postgres(postgres):
     store, connection = PostgresStore(postgres, plans=TIGHT), psycopg.connect(postgres, autocommit=True)
     with closing(store), closing(connection):
-        store.begin_vectors()
+        store.create_vectors()
         check(store, lambda name: connection.execute(IN_POSTGRES, (name,)).fetchall(), 12, groups=True, vectors=True)
 
 
