@@ -1,4 +1,4 @@
-"""What a saver and a store have in common: the memory that they are over, and how it is let go."""
+"""What adapters share: the memory that they use, and how it is closed."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ..memory import Memory
 
 
 class OverMemory:
-    """Something over a memory of its own, which can be closed and used in a ``with`` and an ``async with``."""
+    """An object with a memory of its own. It can be closed, and used in a ``with`` and an ``async with``."""
 
     _memory: Memory
 
     def close(self) -> None:
-        """Let go of the store. Nothing is pending: writes are on disk when they return."""
+        """Close the memory. Nothing is pending: writes are on disk when they return."""
         self._memory.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""BotWireChatStore and BotWireMemoryStore: LlamaIndex's chat stores, which outlive the process.
+"""BotWireChatStore and BotWireMemoryStore: persistent chat stores for LlamaIndex.
 
 A message is stored as its own `model_dump` writes it in JSON, and rebuilt as a `ChatMessage` and nothing else.
 """
@@ -24,7 +24,7 @@ from ..values import encode_json
 
 try:
     from llama_index.core.base.llms.types import ChatMessage
-    from llama_index.core.bridge.pydantic import Field, PrivateAttr
+    from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
     from llama_index.core.storage.chat_store.base import BaseChatStore
     from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
     from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
@@ -40,8 +40,28 @@ Change: TypeAlias = Callable[[list[Message]], tuple[int, Sequence[NewMessage], l
 """From the messages of a session to where its new end begins, the new end, and what else is to be written; None: nothing."""
 
 
-class BotWireChatStore(BaseChatStore):
-    """A chat store for LlamaIndex that outlives the process.
+class _Reopened(BaseModel):
+    """The fields of a store, from which a copy or a workflow opens it again."""
+
+    namespace: str = Field(description="The namespace that the messages are in")
+    url: str | None = Field(
+        default=None, repr=False, description="The address, without secrets; None: the default address"
+    )
+    encrypted: bool = Field(
+        default=False, repr=False, description="Whether it needs its encryption key to be opened again"
+    )
+
+    def __deepcopy__(self, memo: object = None) -> Self:
+        """A copy of a memory has the same messages."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # LlamaIndex drops what it cannot pickle from a stored workflow, and would continue in memory.
+        return _reopen, (type(self), self.model_dump())
+
+
+class BotWireChatStore(_Reopened, BaseChatStore):
+    """A persistent chat store for LlamaIndex.
 
     ::
 
@@ -55,24 +75,16 @@ class BotWireChatStore(BaseChatStore):
 
     Args:
         namespace: the namespace that the messages are in. A key is a session of it.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
     """
-
-    namespace: str = Field(description="The namespace that the messages are in")
-    url: str | None = Field(
-        default=None, repr=False, description="Where it is, without secrets; None: the default address"
-    )
-    encrypted: bool = Field(
-        default=False, repr=False, description="Whether it needs its encryption key to be made again"
-    )
 
     _memory: Memory = PrivateAttr()
     _async_memory: AsyncMemory = PrivateAttr()
@@ -85,20 +97,13 @@ class BotWireChatStore(BaseChatStore):
         super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
         self._memory, self._async_memory = memory, AsyncMemory.of(memory)
 
-    def __deepcopy__(self, memo: object = None) -> Self:
-        """A copy of a memory has its messages in the same place."""
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _again_made, (type(self), self.model_dump())
-
     @classmethod
     def class_name(cls) -> str:
-        """As LlamaIndex has it."""
+        """Return the name under which LlamaIndex stores the class."""
         return "BotWireChatStore"
 
     def set_messages(self, key: str, messages: list[ChatMessage]) -> None:
-        """Put these messages in place of those under a key, at the most 9,999."""
+        """Replace the messages under a key by these, at most 9,999."""
         blocking(_set)(self._memory, (key,), key, messages)
 
     def get_messages(self, key: str) -> list[ChatMessage]:
@@ -116,7 +121,7 @@ class BotWireChatStore(BaseChatStore):
     def delete_message(self, key: str, idx: int) -> ChatMessage | None:
         """Delete the message at a place, as a list counts, and return it; None when there is none.
 
-        Those behind it are written anew and count as writes of the plan.
+        The messages after it are written again and count as writes of the plan.
         """
         return blocking(_delete)(self._memory, key, idx)
 
@@ -157,23 +162,15 @@ class BotWireChatStore(BaseChatStore):
         return await _keys(self._async_memory)
 
 
-class BotWireMemoryStore(AsyncDBChatStore):
-    """The store of a LlamaIndex `Memory`, with its active and its archived messages, that outlives the process.
+class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
+    """The store of a LlamaIndex `Memory`, with its active and its archived messages, stored persistently.
 
     ::
 
         memory = Memory.from_defaults(session_id="user-42", chat_store=BotWireMemoryStore())
 
-    As `BotWireChatStore`, but for event loops only, as LlamaIndex has it, and with keys of at the most 500 bytes.
+    As `BotWireChatStore`, but only for event loops, as in LlamaIndex, and with keys of at most 500 bytes.
     """
-
-    namespace: str = Field(description="The namespace that the messages are in")
-    url: str | None = Field(
-        default=None, repr=False, description="Where it is, without secrets; None: the default address"
-    )
-    encrypted: bool = Field(
-        default=False, repr=False, description="Whether it needs its encryption key to be made again"
-    )
 
     _memory: AsyncMemory = PrivateAttr()
 
@@ -185,17 +182,9 @@ class BotWireMemoryStore(AsyncDBChatStore):
         super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
         self._memory = memory
 
-    def __deepcopy__(self, memo: object = None) -> Self:
-        """A copy of a memory has its messages in the same place."""
-        return self
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # LlamaIndex leaves out of what it stores of a workflow whatever cannot be pickled, and would go on in memory.
-        return _again_made, (type(self), self.model_dump())
-
     @classmethod
     def class_name(cls) -> str:
-        """As LlamaIndex has it."""
+        """Return the name under which LlamaIndex stores the class."""
         return "BotWireMemoryStore"
 
     async def get_messages(
@@ -210,7 +199,7 @@ class BotWireMemoryStore(AsyncDBChatStore):
         Args:
             key: the key.
             status: active or archived; None: the archived ones, and after them the active ones.
-            limit: how many at the most; None: all.
+            limit: the maximum number; None: all.
             offset: how many to leave out at the beginning.
         """
         skip, most = check_count(offset, "offset") or 0, check_count(limit, "limit")
@@ -231,13 +220,13 @@ class BotWireMemoryStore(AsyncDBChatStore):
     async def add_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
-        """Add messages at the end, at the most 10,000, all or none."""
+        """Add messages at the end, at most 10,000, all or none."""
         await _add(self._memory, _log(key, status), messages, None)
 
     async def set_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
-        """Put these messages in place of all those under a key, whatever their status, at the most 9,998."""
+        """Replace all messages under a key by these, whatever their status, at most 9,998."""
         await _set(self._memory, [_log(key, each) for each in _STATUSES], _log(key, status), messages)
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
@@ -250,11 +239,11 @@ class BotWireMemoryStore(AsyncDBChatStore):
         await self._memory.bridge.write(*[Forget(_log(key, each)) for each in statuses])
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Delete the oldest active messages under a key, at the most n, and return them."""
+        """Delete the oldest active messages under a key, at most n, and return them."""
         return await _cut(self._memory, _log(key, MessageStatus.ACTIVE), n, None)
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Archive the oldest active messages under a key, at the most n, and return them: all in one write."""
+        """Archive the oldest active messages under a key, at most n, and return them: all in one write."""
         return await _cut(self._memory, _log(key, MessageStatus.ACTIVE), n, _log(key, MessageStatus.ARCHIVED))
 
     async def get_keys(self) -> list[str]:
@@ -264,7 +253,7 @@ class BotWireMemoryStore(AsyncDBChatStore):
 
 
 RECOGNIZED_CHAT_STORES[BotWireChatStore.class_name()] = BotWireChatStore
-"""Where ``ChatMemoryBuffer.from_dict`` looks for the class that a dict names."""
+"""Where ``ChatMemoryBuffer.from_dict`` finds the class that a dict names."""
 
 _STATUSES = (MessageStatus.ARCHIVED, MessageStatus.ACTIVE)
 
@@ -278,11 +267,11 @@ def _encrypted(options: Options) -> bool:
     given = cast("dict[str, Any]", options)
     given.pop("class_name", None)
     if given.pop("encrypted", False) and not given.get("encryption_key"):
-        raise InvalidArgument("these messages are encrypted: make the store anew, with its encryption_key")
+        raise InvalidArgument("these messages are encrypted: create the store with its encryption_key=")
     return bool(given.get("encryption_key"))
 
 
-def _again_made(cls: type[Any], fields: dict[str, Any]) -> Any:
+def _reopen(cls: type[Any], fields: dict[str, Any]) -> Any:
     return cls(**fields)
 
 

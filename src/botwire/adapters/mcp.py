@@ -31,11 +31,11 @@ MAX_RESULTS = 1000
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Where the SDK refuses requests that another site's page made a browser send (DNS rebinding)."""
 
-_INSTRUCTIONS = """A memory that outlives this conversation, shared with whoever else uses it. Before you answer from nothing, \
+_INSTRUCTIONS = """A memory that persists after this conversation and is shared with its other users. Before you answer from nothing, \
 search it or list its keys. Remember what will matter later, under short keys with slashes, such as user/ada/likes."""
 
 Key = Annotated[str, Field(description="What it is stored under: 1 to 512 bytes, such as user/ada/likes")]
-Limit = Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many at the most")]
+Limit = Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many at most")]
 
 
 class Remembered(BaseModel):
@@ -113,12 +113,12 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
 
     Args:
         namespace: the namespace that the tools read and write, and no other.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
     """
     tools = Tools(AsyncMemory(namespace, url, **options))
@@ -133,8 +133,8 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
         ("list", tools.list_keys, {"read_only_hint": True}),
         ("history", tools.history, {"read_only_hint": True}),
     ):
-        told = {"read_only_hint": False, "open_world_hint": False, **hints}
-        server.add_tool(tool, name=name, title=name.capitalize(), annotations=ToolAnnotations(**told))
+        hint_values = {"read_only_hint": False, "open_world_hint": False, **hints}
+        server.add_tool(tool, name=name, title=name.capitalize(), annotations=ToolAnnotations(**hint_values))
     return server
 
 
@@ -162,8 +162,8 @@ def serve_http(
         server: what to serve.
         host: the interface to listen on.
         port: 0 for any free one.
-        open_to_all: listen on an interface that other machines can reach, although nobody is asked for a token.
-        announce: is told the address when clients may connect; by default it goes to stderr.
+        open_to_all: listen on an interface that other machines can reach, although no token is needed.
+        announce: called with the address when clients may connect; by default it goes to stderr.
 
     Raises:
         InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said.
@@ -172,14 +172,14 @@ def serve_http(
 
     if host not in LOOPBACK and not open_to_all:
         raise InvalidArgument(
-            f"{host} can be reached from other machines, and this server asks nobody for a token: add --open if that is "
-            "what you want, or put it behind something that asks, or listen on 127.0.0.1"
+            f"{host} can be reached from other machines, and this server asks for no token: add --open if that is "
+            "what you want, or put it after a proxy that authenticates, or listen on 127.0.0.1"
         )
-    # Nothing is kept between requests, so that clients go on after a restart without noticing.
+    # No state is kept between requests, so clients continue after a restart without noticing.
     app = server.streamable_http_app(host=host, stateless_http=True, json_response=True)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False, ws="none")
     listening = config.bind_socket()
-    listening.listen(config.backlog)  # so that whoever reads the address may connect
+    listening.listen(config.backlog)  # so that a client that reads the address can connect
     shown = f"[{host}]" if ":" in host else host
     announce(f"http://{shown}:{listening.getsockname()[1]}/mcp")
     uvicorn.Server(config).run(sockets=[listening])
@@ -261,7 +261,7 @@ class Tools:
         prefix: Annotated[str, Field(description="Only keys that begin with this")] = "",
         limit: Limit = 100,
         after: Annotated[
-            str | None, Field(description="Go on behind this key, which the page before ended with")
+            str | None, Field(description="Continue after this key, the last one of the page before")
         ] = None,
     ) -> Keys:
         """List the keys, in the order of their bytes."""
@@ -295,7 +295,7 @@ class Tools:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Tell the model of an error of ours, as it stands."""
+    """Report an error of botwire to the model with its own message."""
     try:
         yield
     except BotWireError as error:

@@ -1,4 +1,4 @@
-"""BotWireSession: a session of the OpenAI Agents SDK that outlives the process."""
+"""BotWireSession: a persistent session for the OpenAI Agents SDK."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["BotWireSession"]
 
 
 class BotWireSession:
-    """A `Session` of the OpenAI Agents SDK that outlives the process.
+    """A persistent `Session` for the OpenAI Agents SDK.
 
     ::
 
@@ -41,9 +41,9 @@ class BotWireSession:
     Args:
         session_id: whose items: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is how many items `get_items` returns
-            when it is not told.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is the default of
+            `get_items`.
         options: as for `Memory`.
 
     Raises:
@@ -72,10 +72,10 @@ class BotWireSession:
         self.session_settings = _settings(session_settings)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Return the items in order, or only the last so many.
+        """Return the items in order, or only the last `limit`.
 
         Args:
-            limit: how many at the most. None: as many as ``session_settings.limit`` says, or all. Less than 0: all.
+            limit: the maximum number. None: as many as ``session_settings.limit`` says, or all. Less than 0: all.
         """
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
@@ -83,7 +83,7 @@ class BotWireSession:
         return [message.data for message in await self._history.messages(last)]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Add items at the end, at the most 10,000 at once, all or none; they are on disk when this returns.
+        """Add items at the end, at most 10,000 at once, all or none; they are on disk when this returns.
 
         Raises:
             InvalidValue: an item is not JSON; nothing was written.
@@ -97,11 +97,11 @@ class BotWireSession:
         return popped[0].data if popped else None
 
     async def clear_session(self) -> None:
-        """Forget the items of the session."""
+        """Delete the items of the session."""
         await self._history.clear()
 
     def close(self) -> None:
-        """Let go of the store. Nothing is pending: items are on disk when a call that adds them returns."""
+        """Close the memory. Nothing is pending: items are on disk when a call that adds them returns."""
         self._memory.close()
 
     @property

@@ -1,4 +1,4 @@
-"""BotWireConversationStore and BotWireMessageHistory: Pydantic AI's conversations and message histories, which outlive the process.
+"""BotWireConversationStore and BotWireMessageHistory: Pydantic AI's conversations and message histories, stored persistently.
 
 Messages are written and read by pydantic with Pydantic AI's own types, and rebuilt as those and nothing else.
 """
@@ -54,7 +54,7 @@ _FORKS = "forks"
 
 
 class BotWireMessageHistory:
-    """The messages of a session, for whoever passes ``message_history`` to an agent himself.
+    """The messages of a session, for code that passes ``message_history`` to an agent itself.
 
     ::
 
@@ -68,12 +68,12 @@ class BotWireMessageHistory:
     Args:
         session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the session or the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
@@ -95,15 +95,15 @@ class BotWireMessageHistory:
         return self._history.session_id
 
     def load(self, last: int | None = None) -> list[ModelMessage]:
-        """Return the messages in order, or only the last so many.
+        """Return the messages in order, or only the `last` ones.
 
         Raises:
-            InvalidValue: somebody put something into the session that is not a message of Pydantic AI.
+            InvalidValue: the session contains something that is not a message of Pydantic AI.
         """
         return _read(_MESSAGES, self._history.messages(last))
 
     def append(self, messages: Sequence[ModelMessage]) -> None:
-        """Add messages at the end, such as ``result.new_messages()``, at the most 10,000 at once, all or none.
+        """Add messages at the end, such as ``result.new_messages()``, at most 10,000 at once, all or none.
 
         Raises:
             InvalidValue: a message holds something that JSON cannot; nothing was written.
@@ -136,7 +136,7 @@ class BotWireMessageHistory:
 
 
 class BotWireConversationStore(ConversationStore):
-    """A `ConversationStore` of Pydantic AI that outlives the process.
+    """A `ConversationStore` of Pydantic AI that is persistent.
 
     ::
 
@@ -153,14 +153,14 @@ class BotWireConversationStore(ConversationStore):
 
     Args:
         namespace: the namespace that the conversations are in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed; from the methods: a conversation's id is not 1 to 500 bytes of UTF-8
             without control characters.
         ImportError: this Pydantic AI is older than 2.66, and has no conversations.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
@@ -199,7 +199,7 @@ class BotWireConversationStore(ConversationStore):
         """Store a record and its new entries, in one write, if the record is at the revision expected.
 
         Raises:
-            ConversationConflict: it is not, or what it continues is gone; nothing was written.
+            ConversationConflict: it is not, or what it continues is deleted; nothing was written.
         """
         key, session = _record_key(record.conversation_id), record.conversation_id
         head = record.head_id
@@ -258,7 +258,7 @@ class BotWireConversationStore(ConversationStore):
         return entry
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
-        """Return the entries up to one, in order, or only the last so many; a session is read as a whole.
+        """Return the entries up to one, in order, or only the `window` last ones; a session is read as a whole.
 
         Raises:
             KeyError: one of them is not there.
@@ -297,7 +297,7 @@ class BotWireConversationStore(ConversationStore):
         }
 
     async def _sessions_of(self, record: ConversationRecord) -> set[str]:
-        """Return which sessions a fork needs; whoever is none needs only his own."""
+        """Return which sessions a fork needs. A conversation that is no fork needs only its own."""
         if record.forked_from is None:
             return set()
         return {session for head in (record.head_id, *record.branches) async for session, _ in self._lines(head, None)}
@@ -306,7 +306,7 @@ class BotWireConversationStore(ConversationStore):
         return [_record(entry) for entry in await self._memory.bridge.read(ListEntries(_RECORD))]
 
     async def _written(self, operations: Sequence[Operation], key: str, conversation_id: str) -> bool:
-        """Write; False when a fork or a delete came first, so that it has to be decided anew."""
+        """Write; False when a fork or a delete came first, so that the caller has to decide again."""
         try:
             await self._memory.bridge.write(*operations)
         except Conflict as conflict:

@@ -29,7 +29,7 @@ TYPE: str = Message("user").to_dict()["type"]
 
 
 def message_from(item: Any) -> Message:
-    """Return a message, with the fields of somebody's subclass, or of a newer release, as attributes."""
+    """Return a message, with the fields of a subclass, or of a newer release, as attributes."""
     message = Message.from_dict({name: value for name, value in item.items() if name in _FIELDS})
     for name in item.keys() - _FIELDS:
         if name.startswith("_") or hasattr(message, name):
@@ -57,7 +57,7 @@ _FRAMEWORK = ("agent_framework.", "agent_framework_orchestrations.")
 class Codec:
     """Writes objects as JSON, and makes only what is allowed when it reads it.
 
-    JSON values stand for themselves. Everything else is a dict with ``$`` in it, whose kind is one of ``float`` (not finite),
+    JSON values are stored as they are. Everything else is a dict with ``$`` in it, whose kind is one of ``float`` (not finite),
     ``dict``, ``tuple``, ``bytes``, ``class``, ``enum``, ``new`` (made without its constructor, then given its state) and
     ``call`` (made by its constructor). What an object is made of, it says itself, by Python's protocol for copies
     (https://docs.python.org/3/library/pickle.html#object.__reduce_ex__).

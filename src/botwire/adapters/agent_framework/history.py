@@ -28,7 +28,7 @@ class BotWireHistoryProvider(HistoryProvider):
         session = agent.create_session(session_id="user-42")
         await agent.run("My name is Ada.", session=session)
 
-    Messages are on disk when a run is over. Any number of agents, threads, processes and event loops may add to a session
+    Messages are on disk when a run has ended. Any number of agents, threads, processes and event loops may add to a session
     at once. Messages that an agent passes on again are stored once, by the rule of the framework's own providers. A message of a
     subclass comes back as a `Message`, with the subclass's own fields as attributes.
 
@@ -37,7 +37,7 @@ class BotWireHistoryProvider(HistoryProvider):
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         source_id: the name of this provider among those of the agent.
         load_messages: whether the agent gets to see the messages that are stored.
-        store_inputs: whether to store what the agent is told.
+        store_inputs: whether to store the messages to the agent.
         store_context_messages: whether to store what other providers add.
         store_context_from: of which providers. None: of all.
         store_outputs: whether to store what the agent answers.
@@ -86,7 +86,7 @@ class BotWireHistoryProvider(HistoryProvider):
         """Return the messages of a session in order; None is the session ``default``.
 
         Raises:
-            InvalidValue: somebody put something into the session that is not a message of the framework.
+            InvalidValue: the session contains something that is not a message of the framework.
         """
         del state, kwargs
         messages = await self._stored(session_id)
@@ -102,7 +102,7 @@ class BotWireHistoryProvider(HistoryProvider):
         state: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add messages at the end of a session, at the most 10,000, all or none; they are on disk when this returns.
+        """Add messages at the end of a session, at most 10,000, all or none; they are on disk when this returns.
 
         Raises:
             InvalidValue: a message holds something that JSON does not know, or would not come back; nothing was written.
@@ -111,7 +111,7 @@ class BotWireHistoryProvider(HistoryProvider):
         del state, kwargs
         new = list(messages)
         if new and hasattr(sessions, "filter_new_messages"):
-            # It looks for an overlap, which is not longer than what is new, and for all of a session that is shorter.
+            # The framework compares for an overlap, which is no longer than the new messages or the session.
             new = sessions.filter_new_messages(await self._stored(session_id, len(new) + 1), new)
         if new:
             await self._twin.history(session_id or self.DEFAULT_SESSION).append([_message_to_item(one) for one in new])

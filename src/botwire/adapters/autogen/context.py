@@ -63,9 +63,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        buffer_size: show the model the last so many. Not together with `model_client`.
+        buffer_size: show the model the last `buffer_size` messages. Not together with `model_client`.
         model_client: counts the tokens.
-        token_limit: show the model so many tokens at the most. None: as many as `model_client` has room for.
+        token_limit: show the model at most this number of tokens. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
         initial_messages: what a session begins with, as long as it has no messages. They are stored with the first one.
         options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text.
@@ -122,16 +122,16 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         initial: list[LLMMessage] = []
         if self._initial_messages and not self._begun and not await self._history.length():
             initial = self._initial_messages
-        # Whoever else begins the session now does it under the same ids, so that they are there once.
+        # Another client that starts the session now uses the same ids, so each message is stored once.
         ids = [*(f"initial-{number}" for number in range(len(initial))), new_id()]
         await self._history.append([_message_to_item(item) for item in (*initial, message)], ids=ids)
         self._begun = True
 
     async def get_messages(self) -> list[LLMMessage]:
-        """Return the messages that the model is to see, in order, read anew each time.
+        """Return the messages that the model is to see, in order, read again each time.
 
         Raises:
-            InvalidValue: somebody put something into the session that is not a message of AutoGen.
+            InvalidValue: the session contains something that is not a message of AutoGen.
         """
         messages: list[LLMMessage] = await self._view(await self._stored(self._buffer_size)).get_messages()
         return messages
@@ -146,7 +146,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the messages of the session by those of a saved state, at the most 10,000, in one write.
+        """Replace the messages of the session by those of a saved state, at most 10,000, in one write.
 
         Raises:
             InvalidValue: the state holds something that is not a message of AutoGen; nothing was written.

@@ -40,7 +40,7 @@ class BotWireMemoryConfig(PlaceConfig):
 
 
 class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
-    """A memory for AutoGen's agents that outlives the process.
+    """A persistent memory for AutoGen's agents.
 
     ::
 
@@ -49,15 +49,15 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         agent = AssistantAgent("assistant", model_client, memory=[memory])
 
     What is added is on disk when `add` returns, and stays in the order in which it was added, by however many agents, threads
-    and processes. As `ListMemory` does, `query` answers with all of it and `update_context` tells the model all of it; with
+    and processes. As `ListMemory` does, `query` returns all of it and `update_context` adds all of it to the model's context; with
     `k`, only what has to do with the query, or with the last message of the context: it is found as by `botwire.Memory.search`. Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
 
     Args:
         name: which memory: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that it is in.
         url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        limit: tell the model, and answer a query with, the last so many only. None: all.
-        k: only the so many that answer a query best, up to 1,000. Not together with `limit`, nor with an encryption key.
+        limit: use only the last `limit` contents, for the model and for a query. None: all.
+        k: use only the `k` best matches of a query, up to 1,000. Not together with `limit`, nor with an encryption key.
         options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text, and an
             embedder is not in it.
 
@@ -110,7 +110,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         As in `ListMemory`, the query chooses nothing, unless there is a `k`; an empty one never does.
 
         Raises:
-            InvalidValue: somebody put something else into this session of the namespace.
+            InvalidValue: the session of the namespace contains something else.
         """
         del kwargs
         asked = query if isinstance(query, str) else _told(query)
@@ -133,7 +133,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         await self._history.clear()
 
     async def close(self) -> None:
-        """Let go of the store. Nothing is pending; what was added stays."""
+        """Close the memory. Nothing is pending; what was added stays."""
         self._memory.close()
 
     async def _contents(self, query: str) -> list[MemoryContent]:
@@ -172,7 +172,7 @@ async def _cancellable(work: Coroutine[Any, Any, T], token: CancellationToken | 
 
 
 class _OpenContent(MemoryContent, extra="allow"):  # type: ignore[call-arg]
-    """A content with the fields of somebody's subclass."""
+    """A content with the fields of a subclass."""
 
 
 _KINDS: dict[type, str] = {str: "text", dict: "json", bytes: "bytes", Image: "image"}

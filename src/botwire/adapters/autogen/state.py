@@ -20,7 +20,7 @@ class Stateful(Protocol):
         ...
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state."""
+        """Resume from a state."""
         ...
 
 
@@ -52,7 +52,7 @@ async def save_state(
 async def load_state(
     target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
 ) -> bool:
-    """Let an agent or a team go on from the state under a name, and return whether there was one. Arguments as in `save_state`."""
+    """Load the state under a name into an agent or a team. Returns whether there was one. Arguments as in `save_state`."""
     async with AsyncMemory(namespace, url, **options) as memory:
         entry = await memory.entry(name)
     if entry is not None:

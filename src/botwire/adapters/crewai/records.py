@@ -34,7 +34,7 @@ _FLOAT = "<f4"
 
 
 class _OpenRecord(MemoryRecord, extra="allow"):  # type: ignore[call-arg]
-    """A record with the fields of somebody's subclass."""
+    """A record with the fields of a subclass."""
 
 
 class Records:
@@ -58,7 +58,7 @@ class Records:
                     break
 
     async def _puts(self, batch: Sequence[_Stored]) -> list[Operation]:
-        """Return what stores the records, provided that nobody moves one of them or sets the dimensions meanwhile."""
+        """Return what stores the records, unless another client moves one of them or sets the dimensions in the meantime."""
         known = await self._entries([_DIMENSIONS, *(stored.place_key for stored in batch)])
         operations: list[Operation] = []
         dimensions = known[_DIMENSIONS].value if _DIMENSIONS in known else None
@@ -206,7 +206,7 @@ class Records:
             data = encode(entry.value | {"last_accessed": now.isoformat()})
             try:
                 await self._memory.bridge.write(Put(key, data, if_version=entry.version))
-            except Conflict:  # somebody else has used or changed it just now
+            except Conflict:  # another client has used or changed it just now
                 continue
 
     async def _with_embeddings(self, places: Sequence[str]) -> dict[str, MemoryRecord]:

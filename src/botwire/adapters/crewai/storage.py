@@ -18,7 +18,7 @@ from .records import Match, Records
 
 
 class BotWireStorage:
-    """A storage backend for CrewAI's memory that outlives the process and can be shared.
+    """A storage backend for CrewAI's memory that is persistent and can be shared.
 
     ::
 
@@ -84,7 +84,7 @@ class BotWireStorage:
             scope_prefix: only records in this scope and below.
             categories: only records with one of these categories.
             metadata_filter: only records with all of this metadata.
-            limit: how many at the most. The filters come first, so that as many are found as there are.
+            limit: the maximum number. The filters apply before the limit.
             min_score: only those with such a score or a better one.
 
         Raises:
@@ -184,7 +184,7 @@ class BotWireStorage:
         return await self._async_records.delete(scope_prefix, categories, record_ids, older_than, metadata_filter)
 
     def close(self) -> None:
-        """Let go of the store, as `Memory.close` does. Nothing is pending."""
+        """Close the memory, as `Memory.close` does. Nothing is pending."""
         self._memory.close()
 
     def __repr__(self) -> str:

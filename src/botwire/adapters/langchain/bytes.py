@@ -27,7 +27,7 @@ class InvalidKey(InvalidName, InvalidKeyException):
 
 
 class BotWireByteStore(BaseStore[str, bytes]):
-    """A `ByteStore` for LangChain that outlives the process.
+    """A persistent `ByteStore` for LangChain.
 
     ::
 
@@ -39,13 +39,13 @@ class BotWireByteStore(BaseStore[str, bytes]):
 
     Args:
         namespace: the namespace that the keys are in, and nothing else.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        ttl: seconds until what is set is gone; None: never.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        ttl: time to live of what is set in seconds; None: no limit.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
     Keys have 1 to 512 bytes of UTF-8 without control characters; another raises `InvalidKey`, which is LangChain's

@@ -25,7 +25,7 @@ _CHATS = {cls.__name__: cls for cls in (ChatGeneration, ChatGenerationChunk)}
 
 
 class BotWireCache(BaseCache):
-    """A cache for LangChain that outlives the process, and that processes share.
+    """A persistent cache for LangChain that processes can share.
 
     ::
 
@@ -37,13 +37,13 @@ class BotWireCache(BaseCache):
 
     Args:
         namespace: the namespace that the answers are in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        ttl: seconds until an answer is gone; None: never.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        ttl: time to live of an answer in seconds; None: no limit.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one.
+        InvalidArgument: the address or an option is wrong.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
@@ -124,7 +124,7 @@ def _item(generation: Generation) -> dict[str, Any]:
 
 
 def _generations(items: Any) -> list[Generation] | None:
-    """Return generations from what is stored; None, as if nothing were, when somebody put something else there."""
+    """Return generations from what is stored; None, as for a missing answer, when something else is stored there."""
     if not isinstance(items, list):
         return None
     try:

@@ -42,7 +42,7 @@ __all__ = ["BotWireChatHistory"]
 
 
 class BotWireChatHistory(BaseChatMessageHistory):
-    """A chat history for LangChain that outlives the process.
+    """A persistent chat history for LangChain.
 
     ::
 
@@ -63,7 +63,7 @@ class BotWireChatHistory(BaseChatMessageHistory):
     Args:
         session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace that the session is in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
         options: ``token``, ``timeout`` and ``encryption_key``, as for `Memory`.
 
     Raises:
@@ -92,15 +92,15 @@ class BotWireChatHistory(BaseChatMessageHistory):
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        """The messages of the session in order, read anew each time.
+        """The messages of the session in order, read again each time.
 
         Raises:
-            InvalidValue: somebody put something into the session that is not a LangChain message.
+            InvalidValue: the session contains something that is not a LangChain message.
         """
         return _restored(self._history.messages())
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
-        """Add messages at the end, at the most 10,000 at once, all or none; they are on disk when this returns.
+        """Add messages at the end, at most 10,000 at once, all or none; they are on disk when this returns.
 
         Raises:
             InvalidValue: a message holds something that would not come back; nothing was written.
@@ -209,7 +209,7 @@ def to_item(message: BaseMessage) -> dict[str, Any]:
 def _told(data: dict[str, Any]) -> dict[str, Any]:
     """Leave out the fields that say nothing: LangChain takes twice as long to build a message that has all of them.
 
-    Of a message with raw tool calls in it nothing is left out, because LangChain parses those where it is told no others.
+    A message with raw tool calls is stored whole: LangChain parses those when it is given no others.
     """
     if data.get("additional_kwargs") or data.get("tool_call_chunks") or not isinstance(data["content"], str):
         return data

@@ -1,11 +1,10 @@
-"""The values of channels as they are stored: each once, and of a list that grows only what it grew by.
+"""How the values of channels are stored: each value once, and of a list that grows only the new items.
 
-A channel of messages has a longer value at every step. Stored whole each time, a conversation would take the square of
-its length. So the value of a list is a piece that goes on from an earlier version of the same channel: if the items of
-that version are the first items of the new list, only the others are stored. The digest of the items before says whether they
-are, so that nothing has to be read for it. A list that was changed in the middle goes on from the last version before the
-change. When following pieces has come to cost more than the list is worth, it is stored whole again, which happens so seldom
-that the sum stays linear.
+A channel of messages has a longer value at every step. If each step stored the whole list, the space would grow with the
+square of the length. So a list is stored as a piece that continues an earlier version of the channel. If the items of that
+version are the first items of the new list, the piece contains only the others. A digest of the earlier items decides
+this, so nothing has to be read. A list that was changed in the middle continues the last version before the change. When
+reading the pieces costs more than the list itself, the list is stored whole again. This is rare, so the total stays linear.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ OVERHEAD = 200
 DIGEST = 16
 """Bytes of the digest of a list's items."""
 POINTS = 32
-"""How many of the last versions of a list a new one can go on from."""
+"""How many of the last versions of a list a new one can continue."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -56,7 +55,7 @@ _decoder = msgspec.msgpack.Decoder(Piece)
 
 
 class Point(NamedTuple):
-    """A version of a list that another can go on from: how many items it has, what they are, and their bytes."""
+    """A version of a list that another can continue: the number of its items, their digest, and their bytes."""
 
     version: str
     length: int
@@ -68,7 +67,7 @@ _NOTHING = Point("", 0, b"", 0)
 
 
 class Tip(NamedTuple):
-    """What is known of a channel: its version, the value if it is small, and if it is a list, its items and where to go on."""
+    """The cached state of a channel: its version, the value if it is small, and the items and points of a list."""
 
     version: str
     small: Typed | None = None

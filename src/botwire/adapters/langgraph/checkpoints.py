@@ -1,4 +1,4 @@
-"""How checkpoints lie in a namespace, and how they are written and read. Once, for both kinds of callers.
+"""The keys and stored forms of checkpoints, for blocking and for awaiting callers.
 
     checkpoint/{thread}/{ns}/{id, mirrored}            a checkpoint, its metadata and its small values
     checkpoint/{thread}/{ns}/{id, mirrored}/{task}     what a task wrote at it
@@ -219,22 +219,33 @@ def to_puts(
             held[channel] = tip.start if tip.start != version else ""
         else:
             small[channel] = tip.small
-    rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
+    record = _to_record(serde, place, parent, checkpoint, metadata, small, held)
+    puts.append(Put(place.checkpoint(record.id), encode(_pack(record))))
+    # A channel without a value now may be a list again later, and then continue its old items.
+    return puts, {**known, **tips}
+
+
+def _to_record(
+    serde: SerializerProtocol,
+    place: Place,
+    parent: str | None,
+    checkpoint: Checkpoint,
+    metadata: Mapping[str, Any],
+    small: dict[str, Typed],
+    held: dict[str, str],
+) -> Record:
     run = metadata.get("run_id")
-    record = Record(
+    return Record(
         place.thread,
         place.ns,
         checkpoint["id"],
         parent,
         run if isinstance(run, str) else None,
-        serde.dumps_typed(rest),
+        serde.dumps_typed({name: value for name, value in checkpoint.items() if name != "channel_values"}),
         serde.dumps_typed(metadata),
         small,
         held,
     )
-    puts.append(Put(place.checkpoint(record.id), encode(_pack(record))))
-    # A channel without a value now may be a list again later, and then go on from what it was.
-    return puts, {**known, **tips}
 
 
 def to_wrote_of(

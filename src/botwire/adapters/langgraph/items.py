@@ -1,4 +1,4 @@
-"""How the items of a store lie in a namespace: ``item/{label}/{label}//{key}``, and ``vector/…`` beside it.
+"""The keys of a store's items: ``item/{label}/{label}//{key}``, and ``vector/…`` beside it.
 
 A label is never empty, so that ``//`` ends a namespace, and all that is within a namespace has its prefix.
 """
@@ -26,7 +26,7 @@ Test: TypeAlias = Callable[[Any], bool]
 
 ITEM, VECTOR = "item/", "vector/"
 LAST = "\U0010ffff"
-"""Sorts behind every key of an item, because `part` leaves no such character in one."""
+"""Sorts after every key of an item, because `part` leaves no such character in one."""
 _MAX_NAMESPACE_BYTES = MAX_NAME_BYTES - MAX_PART_BYTES - len(VECTOR) - 2
 _REFRESH = 0.01
 """The part of its time to live that may pass before a read renews it: a read then seldom costs a write."""
@@ -87,7 +87,7 @@ def namespace_of(key: str) -> str:
 
 
 def namespaces_in(keys: Sequence[str]) -> list[str]:
-    """Return the namespaces of the keys of items, which are in order, so that most of them need no look."""
+    """Return the namespaces of the keys of items, which must be sorted: most of them are skipped."""
     found: list[str] = []
     start = 0
     while start < len(keys):
@@ -156,7 +156,7 @@ class Stored(NamedTuple):
         return moment_created, moment_created if updated == created else moment(updated)
 
     def renewed(self, now: int) -> Put | None:
-        """Return what lets the item live on from now, unless it has no time to live or was renewed just now."""
+        """Return the write that restarts the item's time to live; None when it has none or was refreshed just now."""
         minutes = self.content.get("ttl")
         if minutes is None or self.entry.expires is None:
             return None
@@ -180,7 +180,7 @@ def content(key: str, value: Mapping[str, Any], ttl: float | None) -> str:
 
 
 def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
-    """Whether a namespace begins or ends as a condition says, where ``*`` stands for any label."""
+    """Whether a namespace begins or ends as a condition says, where ``*`` matches any label."""
     path = tuple(condition.path)
     if condition.match_type not in {"prefix", "suffix"}:
         raise InvalidArgument(f"a namespace is matched by 'prefix' or 'suffix', not {condition.match_type!r}")

@@ -1,4 +1,4 @@
-"""Keys made of names that may be any text: nothing in a name can be taken for the border between two."""
+"""Keys made of names. A name may be any text: no name can contain what separates two names in a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from ...errors import InvalidName
 
 MAX_PART_BYTES = 96
-"""How long a name is within a key. A key has four of them and an id at the most, and 512 bytes in all."""
+"""How long a name is within a key. A key has at most four names and an id, and 512 bytes in all."""
 MAX_ID_BYTES = 130
 
 _UNSAFE = re.compile("[\x00-\x1f%/\x7f-\x9f\ud800-\udfff\U0010ffff]")
@@ -18,7 +18,7 @@ _KEPT = 24
 def part(name: str) -> str:
     """Return a name as a part of a key: without ``/`` and control characters, and another one for every other name.
 
-    What is too long ends in its SHA-256 instead, behind ``%%``, which no other name contains once it is escaped.
+    A name that is too long is cut and ends in ``%%`` and its SHA-256. No escaped name contains ``%%``.
     """
     if name.isalnum() and name.isascii() and len(name) <= MAX_PART_BYTES:
         return name

@@ -1,4 +1,4 @@
-"""In which order items answer a question: by likeness of vectors, or by words."""
+"""Ranks items for a query: by the similarity of vectors, or by words."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def packed(vectors: Sequence[Sequence[float]], dims: int | None) -> bytes:
     """Return the stored form of an item's vectors: their length, and their numbers as 32-bit floats.
 
     Raises:
-        InvalidArgument: they do not have the length that the store was told.
+        InvalidArgument: they do not have the length given by ``dims``.
     """
     length = dims or len(vectors[0])
     wrong = next((len(vector) for vector in vectors if len(vector) != length), None)
@@ -71,7 +71,7 @@ def _cosines(query: Sequence[float], rows: Sequence[array[float]]) -> list[float
 def by_words(query: str, texts: Sequence[str]) -> list[float]:
     """Return how well each text answers a question by the words that they share, of which rare ones count for more.
 
-    For stores that have no index of words, such as encrypted ones; it looks at every text.
+    For stores without a word index, such as encrypted ones. It reads every text.
     """
     asked = set(_words(query))
     owned = [Counter(word for word in _words(text) if word in asked) for text in texts]

@@ -33,30 +33,30 @@ _FORK_BITS = 40
 
 
 class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
-    """A checkpointer for LangGraph whose threads outlive the process.
+    """A persistent checkpointer for LangGraph.
 
     ::
 
         graph = builder.compile(checkpointer=BotWireSaver())
         graph.invoke({"messages": [("user", "I am Ada.")]}, {"configurable": {"thread_id": "user-42"}})
 
-    A checkpoint and its values are on disk when `put` returns, in one write, all or none; so is what a task wrote when
-    `put_writes` returns. Any number of threads, processes and event loops may use one saver, or one file, at once.
+    When `put` returns, the checkpoint and its values are on disk, stored in one write. When `put_writes` returns, the
+    writes of the task are on disk. Threads, processes and event loops may share a saver or a file.
 
-    A value of a channel is stored once, however many checkpoints have it, and of a list that grows, such as messages,
-    each step stores what it added: a conversation takes space in proportion to its length.
+    The value of a channel is stored once, even if many checkpoints have it. Of a list that grows, such as messages, each
+    step stores only the new items. So the space for a conversation is proportional to its length.
 
     Args:
         namespace: the namespace that the threads are in.
-        url: where it is, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        serde: what makes bytes of values. None: LangGraph's own msgpack serializer with its strict list of types: what is
-            not on it comes back as plain data. ``JsonPlusSerializer(allowed_msgpack_modules=[MyState])`` allows more.
+        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        serde: the serializer. None: LangGraph's own msgpack serializer with its strict list of types. Other types
+            come back as plain data. ``JsonPlusSerializer(allowed_msgpack_modules=[MyState])`` allows more.
             Lists share what they have in common with it and with LangGraph's `EncryptedSerializer` around it.
         options: as for `Memory`.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is not one, or the serializer would read pickles, or make any class.
+        InvalidArgument: the address or an option is wrong, or the serializer would read pickles, or make any class.
         StoreError: the file cannot be opened.
 
     Every method may also raise the errors that `Memory` names.
@@ -105,7 +105,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     ) -> None:
         """Store what a task wrote at a checkpoint; it is on disk when this returns.
 
-        That may be up to 3 ms later than it could be, so that it shares a sync to disk with the checkpoint that follows.
+        It may wait 3 ms, or until the checkpoint before it is stored, to share a sync to disk with the next checkpoint.
         """
         self._threads.put_writes(self.serde, config, writes, task_id, task_path)
 
@@ -127,7 +127,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
             config: names the thread and, if they are given, the checkpoint namespace and the checkpoint; None: all threads.
             filter: only those whose metadata has these values.
             before: only those older than the checkpoint that this config names.
-            limit: how many at the most.
+            limit: the maximum number.
         """
         course = _Course(config, filter, before, limit)
         keys = None if course.prefix else self._threads.keys(course.root)
@@ -149,7 +149,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints of a thread, with all that was written at them, to another thread.
 
-        In one write as long as it has at the most 10,000 entries and 16 MiB; of a longer one the values go first.
+        This is one write if the thread has at most 10,000 entries and 16 MiB. Of a longer thread the values go first.
         """
         self._threads.copy(str(source_thread_id), str(target_thread_id))
 
@@ -231,7 +231,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
 
 
 class _Course:
-    """Where a listing is: what was asked, where to go on, and how many are still wanted."""
+    """The state of a listing: its arguments, the key to continue after, and how many checkpoints are still wanted."""
 
     def __init__(
         self,
@@ -249,7 +249,7 @@ class _Course:
         self._id = configurable.get("checkpoint_id")
         self.root = f"checkpoint/{part(str(configurable['thread_id']))}/" if config else "checkpoint/"
         self.prefix = ""
-        """What the keys begin with, if one place is asked for; if not, keys from all places have to be merged."""
+        """The prefix of the keys, if the listing is of one place. Otherwise the keys of all places have to be merged."""
         if config and configurable.get("checkpoint_ns") is not None:
             place = Place.of(config)
             self.prefix = place.checkpoint(self._id) if self._id else place.checkpoints
@@ -257,7 +257,7 @@ class _Course:
                 self.after = after_checkpoint(place, self._before)
 
     def step(self, keys: list[str] | None) -> tuple[str, str, int] | None:
-        """Return what to read next: a prefix, the key to go on after, and how many; None: nothing."""
+        """Return what to read next: a prefix, the key to continue after, and how many; None: nothing."""
         if self._left is not None and self._left <= 0:
             return None
         if keys is None:

@@ -1,4 +1,4 @@
-"""What a saver does, written once for callers that wait in place and for callers on an event loop."""
+"""The logic of a saver, written once for blocking and for awaiting callers."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ _REFUSED = (Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExcee
 
 
 class Threads:
-    """The checkpoints of a namespace, for callers that wait in place.
+    """The checkpoints of a namespace, for blocking callers.
 
     Args:
         memory: the namespace.
-        known: what this process knows already, shared with the event loop's side.
-        joint: where small writes wait for company, shared too.
+        known: the cache of this process, shared with the async side.
+        joint: where small writes wait for a checkpoint, shared too.
     """
 
     def __init__(self, memory: Memory | AsyncMemory, known: Known, joint: Joint) -> None:
@@ -74,7 +74,7 @@ class Threads:
         metadata: Mapping[str, Any],
         new: Mapping[str, Any],
     ) -> dict[str, Any]:
-        """Store a checkpoint and its values in one write, and with it what waits for company."""
+        """Store a checkpoint and its values in one write, together with the small writes that wait for it."""
         place = Place.of(config)
         parent = config["configurable"].get("checkpoint_id")
         puts, tips = to_puts(serde, place, parent, checkpoint, metadata, new, self._known.of(place))
@@ -166,7 +166,7 @@ class Threads:
         pieces: Pieces,
         filter_: Mapping[str, Any],
     ) -> tuple[list[CheckpointTuple], str | None]:
-        """Return the next checkpoints with a prefix whose metadata is as the filter says, and where to go on, if there are more."""
+        """Return the next checkpoints with a prefix whose metadata matches the filter, and the key to continue after, or None."""
         found, after_ = await self._page(prefix, after, wanted + _FEW, most=wanted)
         fitting = [item for item in found if _fits(serial.loaded_dict(serde, item.record.metadata), filter_)]
         return [(await self._tuple(serde, item, None, pieces))[0] for item in fitting], after_
@@ -182,7 +182,7 @@ class Threads:
         return sorted(keys, key=lambda key: key.split("/", 3)[3])
 
     async def _page(self, prefix: str, after: str, count: int, *, most: int) -> tuple[list[Found], str | None]:
-        """Return the next checkpoints, whole, at the most so many but one at least, and the key to go on after, or None."""
+        """Return the next checkpoints, whole, at most `most` but at least one, and the key to continue after, or None."""
         entries: list[Entry] = []
         while True:
             page = await self._memory.bridge.read(ListEntries(prefix, entries[-1].key if entries else after, count))
@@ -218,7 +218,7 @@ class Threads:
     async def _load(
         self, place: Place, wanted: Mapping[str, tuple[str, str]], pieces: Pieces
     ) -> dict[str, dict[str, Piece]]:
-        """Return the stored values of channels, each at a version, with all that it goes on from; read what is missing."""
+        """Return the stored values of channels, each at a version, with the pieces that it continues; reads what is missing."""
         lacking = {
             channel: (version, start)
             for channel, (version, start) in wanted.items()
@@ -288,7 +288,7 @@ class Threads:
         await self._write_all(operations)
 
     async def _unused(self, serde: SerializerProtocol, place: Place, kept: Sequence[Found]) -> list[str]:
-        """Return the keys of the values that none of these checkpoints has, not even as what a list goes on from."""
+        """Return the keys of the values that none of these checkpoints needs, not even as an earlier piece of a list."""
         pieces = {entry.key: channel_values.decoded(entry.stored) for entry in await self._all(place.values)}
         used: set[str] = set()
         for item in kept:
@@ -403,7 +403,7 @@ def _moved(stored: Any, thread: str) -> Any:
 
 
 def after_checkpoint(place: Place, id_: str) -> str:
-    """Return a key behind that of a checkpoint and all that was written at it, and before that of the next older one."""
+    """Return a key after a checkpoint and all its writes, and before the next older checkpoint."""
     return f"{place.checkpoints}{mirrored(id_)}0"  # "0" follows "/"
 
 
