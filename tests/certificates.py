@@ -24,11 +24,37 @@ def write_certificate(folder: Path, kind: str = "ec") -> tuple[Path, Path]:
     alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     built = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), begun)
     built = built.not_valid_after(begun + dt.timedelta(days=1)).add_extension(alternative, critical=False)
-    built = built.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
-        key, hashes.SHA256()
-    )
+    built = as_authority(identified(built, key, key)).sign(key, hashes.SHA256())
     (folder / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
     text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
     (folder / "key.pem").write_bytes(text)
     return folder / "cert.pem", folder / "key.pem"
+
+
+# Python 3.13 verifies certificates strictly: it wants the identifiers of the keys, and what an authority's key is for.
+
+
+def identified(builder, key, signer):
+    """Return the builder of a certificate with the identifiers of its key and of the key that signs it."""
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return builder.add_extension(own, critical=False).add_extension(authority, critical=False)
+
+
+def as_authority(builder):
+    """Return the builder of a certificate that may sign others."""
+    uses = dict.fromkeys(
+        (
+            "content_commitment",
+            "key_encipherment",
+            "data_encipherment",
+            "key_agreement",
+            "encipher_only",
+            "decipher_only",
+        ),
+        False,
+    )
+    usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **uses)
+    constraints = x509.BasicConstraints(ca=True, path_length=None)
+    return builder.add_extension(constraints, critical=True).add_extension(usage, critical=True)

@@ -15,6 +15,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.certificates import as_authority, identified
+
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -155,11 +157,15 @@ class Authority:
         folder.mkdir(exist_ok=True)
         self.file = folder / "ca.pem"
         ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-        ca = _certificate("Test CA", ca_key, ca_key, "Test CA", x509.BasicConstraints(ca=True, path_length=None))
+        ca = as_authority(_certificate("Test CA", ca_key, ca_key, "Test CA")).sign(ca_key, hashes.SHA256())
         names = x509.SubjectAlternativeName(
             [x509.DNSName("localhost"), *(x509.IPAddress(ipaddress.ip_address(ip)) for ip in ("127.0.0.1", "::1"))]
         )
-        server = _certificate("localhost", key, ca_key, "Test CA", names)
+        server = (
+            _certificate("localhost", key, ca_key, "Test CA")
+            .add_extension(names, critical=False)
+            .sign(ca_key, hashes.SHA256())
+        )
         self.file.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
         chain, secret = folder / "cert.pem", folder / "key.pem"
         chain.write_bytes(server.public_bytes(serialization.Encoding.PEM))
@@ -172,7 +178,7 @@ class Authority:
         self.server.load_cert_chain(chain, secret)
 
 
-def _certificate(subject, key, signer, issuer, extension):
+def _certificate(subject, key, signer, issuer):
     def named(name):
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
@@ -185,6 +191,5 @@ def _certificate(subject, key, signer, issuer, extension):
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - dt.timedelta(hours=1))
         .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(extension, critical=False)
     )
-    return builder.sign(signer, hashes.SHA256())
+    return identified(builder, key, signer)
