@@ -33,7 +33,7 @@ class BotWireCheckpointStorage:
     of ``openai.types``, and your own classes that you allow here, or with the framework's `register_checkpoint_type`. Anything
     else is refused when it is saved.
 
-    Loading a checkpoint makes nothing else either, whoever wrote it: nothing is unpickled, and no class is imported
+    Loading a checkpoint creates nothing else either, whatever its source: nothing is unpickled, and no class is imported
     because the data names it.
 
     Args:

@@ -28,7 +28,7 @@ Work: TypeAlias = Callable[[float], Any]
 """A transaction that is no write. Takes the deadline."""
 
 MAX_GROUP = 512
-"""Writes in one commit: enough to make the sync cheap, few enough that nobody waits long for the group."""
+"""Writes in one commit: enough to make the sync cheap, few enough that no writer waits long for the group."""
 GRACE = 0.25
 """Seconds after its deadline for which a write in a commit waits to learn whether it happened."""
 _CLOSE = 0.01
@@ -158,7 +158,7 @@ class CommitQueue:
         return turn.result()
 
     def _join(self, turn: _Turn) -> bool:
-        """Queue up; returns whether nobody leads, so that the turn's owner must."""
+        """Queue up; returns whether the owner of the turn must lead, because no one does."""
         with self._mutex:
             self._waiting.append(turn)
             if self._leader is not None:

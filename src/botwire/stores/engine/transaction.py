@@ -130,7 +130,7 @@ class Transaction:
         account = self.account(namespace)
         if account.id is None:
             account.id = self._tables.new_account(namespace, account.day)
-            # Nobody searches a system namespace, and no plan limits it.
+            # A system namespace is never searched, and no plan limits it.
             account.index_cursor = OFF if is_system(namespace) else NOT_BEGUN
         return account, account.id
 

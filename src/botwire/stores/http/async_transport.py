@@ -45,7 +45,7 @@ class AsyncTransport:
                 has_permit = True
                 if self._closed:
                     raise StoreError(CLOSED)
-                # A kept connection may just be closed by the server. Then nobody knows whether the request arrived.
+                # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
                 wire = (pool.take() if request.may_repeat else None) or await self._connect()
                 try:
                     response, is_reusable = await wire.exchange(data)

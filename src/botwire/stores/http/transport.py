@@ -47,7 +47,7 @@ class Transport:
         try:
             if self._closed:
                 raise StoreError(CLOSED)
-            # A kept connection may just be closed by the server. Then nobody knows whether the request arrived.
+            # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
             connection = (pool.take() if request.may_repeat else None) or connect(self.origin, deadline)
             try:
                 response, is_reusable = self._exchange(connection, data, deadline)

@@ -118,7 +118,7 @@ WHERE name = ?1;
 INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING id;
 
 -- set_account
--- Put down what a transaction did to a namespace.
+-- Write the account of a namespace back.
 UPDATE namespaces
 SET
     day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, recent = ?7, pending = ?8, behind = ?9, texts = ?10,
@@ -126,7 +126,7 @@ SET
 WHERE id = ?1;
 
 -- set_plan
--- Put a namespace on a plan.
+-- Set the plan of a namespace.
 UPDATE namespaces SET plan = ?2 WHERE id = ?1;
 
 -- peek_entry
@@ -179,7 +179,7 @@ SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
 
 -- set_session
--- Put down what a write did to a session.
+-- Set last seq, bytes and time of a session.
 UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
 
 -- delete_session
@@ -221,11 +221,11 @@ WHERE created < ?1 AND id IN (
 SELECT seen, turns FROM clock WHERE id = 1;
 
 -- save_clock
--- Put down the latest time.
+-- Save the latest time.
 UPDATE clock SET seen = max(seen, ?1) WHERE id = 1 RETURNING turns;
 
 -- set_clock
--- Put down an earlier time.
+-- Set an earlier time.
 UPDATE clock SET seen = ?1, turns = ?2 WHERE id = 1;
 
 -- release_expired
