@@ -137,25 +137,17 @@ class OperatedStore(Store, Protocol):
 class AsyncFeed(Protocol):
     """`Feed` for callers on an event loop. A call that is cancelled loses no change; the next one returns it."""
 
-    async def begin(self) -> int:
-        """As `Feed.begin`."""
-        ...
+    async def begin(self) -> int: ...
 
-    async def next(self, seconds: float | None) -> Changes:
-        """As `Feed.next`."""
-        ...
+    async def next(self, seconds: float | None) -> Changes: ...
 
-    async def close(self) -> None:
-        """As `Feed.close`."""
-        ...
+    async def close(self) -> None: ...
 
 
 class Reader(Protocol):
     """What can be read on an event loop."""
 
-    async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
-        ...
+    async def read(self, namespace: str, query: Query[T]) -> T: ...
 
 
 class AsyncStore(Protocol):
@@ -165,27 +157,17 @@ class AsyncStore(Protocol):
     """
 
     @property
-    def address(self) -> str:
-        """As `Store.address`."""
-        ...
+    def address(self) -> str: ...
 
-    async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
-        ...
+    async def read(self, namespace: str, query: Query[T]) -> T: ...
 
     async def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
-    ) -> list[Result]:
-        """As `Store.write`."""
-        ...
+    ) -> list[Result]: ...
 
-    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `Store.changes`."""
-        ...
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed: ...
 
-    async def close(self) -> None:
-        """As `Store.close`."""
-        ...
+    async def close(self) -> None: ...
 
 
 class ThreadedStore(AsyncStore):
@@ -196,25 +178,20 @@ class ThreadedStore(AsyncStore):
 
     @property
     def address(self) -> str:
-        """As `Store.address`."""
         return self._store.address
 
     async def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
         return await _to_thread(self._store.read, namespace, query)
 
     async def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        """As `Store.write`."""
         return await _to_thread(self._store.write, namespace, operations, idempotency_key=idempotency_key)
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `Store.changes`."""
         return ThreadedFeed(self._store.changes(namespace, query))
 
     async def close(self) -> None:
-        """As `Store.close`."""
         await _to_thread(self._store.close)
 
 
@@ -229,11 +206,9 @@ class ThreadedFeed(AsyncFeed):
         self._asked: asyncio.Future[Changes] | None = None
 
     async def begin(self) -> int:
-        """As `Feed.begin`."""
         return await _to_thread(self._feed.begin)
 
     async def next(self, seconds: float | None) -> Changes:
-        """As `Feed.next`."""
         import asyncio
 
         left = float("inf") if seconds is None else seconds
@@ -251,7 +226,6 @@ class ThreadedFeed(AsyncFeed):
                 return found
 
     async def close(self) -> None:
-        """As `Feed.close`."""
         await _to_thread(self._feed.close)
 
 
@@ -276,13 +250,9 @@ class GuardedStore(AsyncStore, Protocol):
     """
 
     @property
-    def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
-        ...
+    def plans(self) -> Plans: ...
 
-    async def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
-        ...
+    async def set_plan(self, namespace: str, plan: str | None) -> None: ...
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `AsyncStore.read`, or raise `GuardFailed`."""

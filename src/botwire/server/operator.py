@@ -57,25 +57,20 @@ class OnStore(Administration):
         self._tokens = Tokens(guarded_store(self._store))
 
     def create(self, *, namespaces: list[str], can: list[str], name: str, expires_in: float | None) -> Facts:
-        """As `Administration.create`."""
         work = self._tokens.create(namespaces=namespaces, can=can, name=name, expires_in=expires_in)
         token, secret = _run(work)
         return {"secret": secret, **shown(token)}
 
     def tokens(self) -> list[Facts]:
-        """As `Administration.tokens`."""
         return [shown(token) for token in _run(self._tokens.listed())]
 
     def revoke(self, identity: str) -> list[str]:
-        """As `Administration.revoke`."""
         return [token.id for token in _run(self._tokens.revoke(identity))]
 
     def namespaces(self) -> list[str]:
-        """As `Administration.namespaces`."""
         return self._store.read("", ListNamespaces())
 
     def audit(self) -> list[Facts]:
-        """As `Administration.audit`."""
         return [{"at": message.created_at, **message.data} for message in _run(self._tokens.audit())]
 
     def record(self, act: str, **facts: Any) -> None:
@@ -83,7 +78,6 @@ class OnStore(Administration):
         _run(self._tokens.record(act, **facts))
 
     def close(self) -> None:
-        """As `Administration.close`."""
         self._store.close()
 
 
@@ -94,24 +88,19 @@ class Remote(Administration):
         self._store = HttpStore(address, token=token)
 
     def create(self, *, namespaces: list[str], can: list[str], name: str, expires_in: float | None) -> Facts:
-        """As `Administration.create`."""
         asked = {"namespaces": namespaces, "can": can, "name": name, "expires_in": expires_in}
         return self._ask("POST", "/tokens", wire.encode_document(asked))
 
     def tokens(self) -> list[Facts]:
-        """As `Administration.tokens`."""
         return list(self._ask("GET", "/tokens")["tokens"])
 
     def revoke(self, identity: str) -> list[str]:
-        """As `Administration.revoke`."""
         return list(self._ask("DELETE", wire.namespace_path("tokens", identity))["revoked"])
 
     def namespaces(self) -> list[str]:
-        """As `Administration.namespaces`."""
         return self._store.read("", ListNamespaces())
 
     def audit(self) -> list[Facts]:
-        """As `Administration.audit`."""
         found: list[Facts] = []
         after: int | None = 0
         while after is not None:
@@ -122,7 +111,6 @@ class Remote(Administration):
         return found
 
     def close(self) -> None:
-        """As `Administration.close`."""
         self._store.close()
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Facts:

@@ -34,6 +34,7 @@ class ClockContract:
     """
 
     def assert_missing(self, store: Store, key: str) -> None:
+        """Fail unless the entry has expired."""
         assert store.read("n", GetEntry(key)) is None
         assert store.read("n", GetEntries((key,))) == []
         assert key not in store.read("n", ListKeys())

@@ -79,7 +79,6 @@ class DeleteOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"
         return cls(op.key)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return operations.Delete(check_name(self.key))
 
 
@@ -95,7 +94,6 @@ class IncrementOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="
         return cls(op.key, op.by)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return operations.Increment(check_name(self.key), self.by)
 
 
@@ -134,7 +132,6 @@ class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
         return cls(messages, session=op.session)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return self.operation(self.session)
 
 
@@ -149,7 +146,6 @@ class ClearOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op",
         return cls(op.prefix)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return operations.Clear(check_prefix(self.prefix))
 
 
@@ -164,7 +160,6 @@ class ForgetOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"
         return cls(op.session)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return operations.Forget(check_name(self.session, "session name"))
 
 
@@ -183,7 +178,6 @@ class PopOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", t
         return cls(op.session, op.count, op.if_ids)
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         ids = None if self.if_ids is None else tuple(check_name(name, "message id") for name in self.if_ids)
         return operations.Pop(check_name(self.session, "session name"), check_pop(self.count), ids)
 
@@ -218,7 +212,6 @@ class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field=
         return cls(op.model, [TextVector(**msgspec.structs.asdict(vector)) for vector in op.vectors])
 
     def checked(self) -> Operation:
-        """As `PutOperation.checked`."""
         return operations.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
 
 

@@ -28,12 +28,10 @@ class AwaitedStore(ABC, Generic[S]):
 
     @property
     def address(self) -> str:
-        """As `Store.address`."""
         return self.store.address
 
     @property
     def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
         return self.store.plans
 
     @abstractmethod
@@ -52,17 +50,13 @@ class AwaitedStore(ABC, Generic[S]):
         """As `GuardedStore.write`."""
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
         await asyncio.to_thread(self.store.set_plan, namespace, plan)
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `AsyncStore.changes`."""
         return self.changes_for(self, namespace, query)
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `GuardedStore.changes_for`."""
         return AsyncFeed(reader, self._poller, namespace, query)
 
     async def close(self) -> None:
-        """As `Store.close`."""
         await asyncio.to_thread(self.store.close)

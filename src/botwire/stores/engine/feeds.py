@@ -121,7 +121,6 @@ class Feed(_FeedLogic[threading.Event]):
     next = blocking(_FeedLogic._next)
 
     def close(self) -> None:
-        """As `Feed.close`."""
         self._closed = True
         self._woken.set()
 

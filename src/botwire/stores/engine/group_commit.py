@@ -330,7 +330,6 @@ class ThreadExecutor:
         self._mutex = threading.Lock()
 
     def lead(self, queue: CommitQueue, leader: object, _: object) -> None:
-        """As `Executor.lead`."""
         if self._shared is not None:
             self._shared.submit(queue.lead_for_tasks, leader)
             return

@@ -110,7 +110,6 @@ class _LoopPoller:
         self._changed_at = self._full_poll_at = 0.0
 
     async def wait(self, namespace: str, version: int, seconds: float, done: asyncio.Future[None]) -> None:
-        """As `Poller.wait`."""
         if done.done():
             return
         waiter = version, done

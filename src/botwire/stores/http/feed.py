@@ -179,7 +179,6 @@ class HttpFeed(_FeedLogic):
     next = blocking(_FeedLogic._next)
 
     def close(self) -> None:
-        """As `Feed.close`."""
         self._closed = True
         if self._stream is not None:
             self._stream.close()
@@ -202,7 +201,6 @@ class AsyncHttpFeed(_FeedLogic):
     next = _FeedLogic._next
 
     async def close(self) -> None:
-        """As `AsyncFeed.close`."""
         self._closed = True
         self._hang_up()
 

@@ -107,11 +107,9 @@ class HttpStore(_HttpLogic):
         return HttpFeed(self.origin, namespace, query, self.timeout)
 
     def to_async(self) -> AsyncHttpStore:
-        """As `Store.to_async`."""
         return AsyncHttpStore(self)
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
-        """As `Store.propagate`."""
         self.context = fields
 
     read = blocking(_HttpLogic._read)
@@ -119,7 +117,6 @@ class HttpStore(_HttpLogic):
     ask = blocking(_HttpLogic._ask)
 
     def close(self) -> None:
-        """As `Store.close`."""
         self._transport.close()
         self.async_transport.close()
 
@@ -147,5 +144,4 @@ class AsyncHttpStore(_HttpLogic):
     write = _HttpLogic._write
 
     async def close(self) -> None:
-        """As `Store.close`."""
         self._store.close()

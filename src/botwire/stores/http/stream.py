@@ -126,7 +126,6 @@ class AsyncStream:
             self.response = await self._receive()
 
     async def read(self, deadline: Deadline) -> bytes:
-        """As `Stream.read`."""
         async with asyncio.timeout(deadline.left()):
             while not (data := self._exchange.take()) and self.response is None:
                 self.response = await self._receive()

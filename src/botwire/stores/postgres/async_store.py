@@ -28,7 +28,6 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
         self._poller = Poller(self, signal=store.listener)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        """As `GuardedStore.read`."""
         self.store.check_open()
         loop = asyncio.get_running_loop()
         read = partial(self.store.read, namespace, query, guard=guard)

@@ -138,7 +138,6 @@ class Listener(ChangeSignal):
 
     @contextlib.contextmanager
     def waiting(self, namespace: str, wake: Callable[[], object]) -> Iterator[None]:
-        """As `ChangeSignal.waiting`."""
         channel = channel_of(namespace)
         with self._mutex:
             self._waiting.setdefault(channel, []).append(wake)

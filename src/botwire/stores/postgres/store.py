@@ -82,7 +82,6 @@ class PostgresStore(Indexed):
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        """As `GuardedStore.read`."""
         deadline = time.monotonic() + self.timeout
         if needs_vectors(query):
             self.create_vectors(deadline)
@@ -123,7 +122,6 @@ class PostgresStore(Indexed):
         idempotency_key: str | None = None,
         guard: Guard | None = None,
     ) -> list[Result]:
-        """As `GuardedStore.write`."""
         deadline = time.monotonic() + self.timeout
         if needs_vectors(operations):
             self.create_vectors(deadline)
@@ -132,21 +130,17 @@ class PostgresStore(Indexed):
 
     @property
     def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
         return self._plans
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
-        """As `Store.changes`."""
         return Feed(self, namespace, query, self.listener)
 
     def to_async(self) -> AsyncPostgresStore:
-        """As `OperatedStore.to_async`."""
         from .async_store import AsyncPostgresStore
 
         return AsyncPostgresStore(self)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
         if plan is not None:
             self._plans.check(plan)
         self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
@@ -190,7 +184,6 @@ class PostgresStore(Indexed):
         self._has_vectors = True
 
     def close(self) -> None:
-        """As `Store.close`."""
         self._closed = True
         self.threads.shutdown()
         self._notifier.close()

@@ -45,32 +45,26 @@ class PostgresReads:
     # Entries
 
     def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
-        """As `ReadTables.get_entry`."""
         for row in self._run("get_entry", namespace, key, now):
             return _entry(row)
         return None
 
     def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
-        """As `ReadTables.get_entries`."""
         return [_entry(row) for row in self._run("get_entries", namespace, as_json(keys), now)]
 
     def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
-        """As `ReadTables.list_keys`."""
         rows = self._run("list_keys", namespace, prefix, end_of(prefix), after, now, limit_of(limit))
         return [key for (key,) in rows]
 
     def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
-        """As `ReadTables.list_entries`."""
         rows = self._run("list_entries", namespace, prefix, end_of(prefix), after, now, limit_of(limit))
         return [_entry(row) for row in rows]
 
     def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        """As `ReadTables.count_entries`."""
         ((count,),) = self._run("count_entries", namespace, prefix, end_of(prefix), now)
         return cast("int", count)
 
     def entry_version(self, namespace: str, key: str, now: int) -> int:
-        """As `ReadTables.entry_version`."""
         for (version,) in self._run("entry_version", namespace, key, now):
             return cast("int", version)
         return 0
@@ -78,118 +72,97 @@ class PostgresReads:
     # Sessions
 
     def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
-        """As `ReadTables.find_session`."""
         for row in self._run("find_session", namespace, name):
             return cast("tuple[int, int]", row)
         return None
 
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        """As `SearchTables.peek_session`."""
         for row in self._run("peek_session", namespace, name):
             return cast("SessionHead", row)
         return None
 
     def session_name(self, session: int) -> str | None:
-        """As `ReadTables.session_name`."""
         for (name,) in self._run("session_name", self._namespace, session):
             return cast("str", name)
         return None
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
-        """As `ReadTables.list_messages`."""
         start = session << SEQ_BITS
         rows = self._run("messages_between", self._namespace, start + after, start + last, limit_of(limit))
         return [Message(*row) for row in rows]
 
     def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
-        """As `ReadTables.list_sessions`."""
         return [Session(*row) for row in self._run("list_sessions", namespace, before, limit_of(limit))]
 
     # Namespaces
 
     def list_namespaces(self, after: str, limit: int | None) -> list[str]:
-        """As `ReadTables.list_namespaces`."""
         return [name for (name,) in self._run("list_namespaces", after, limit_of(limit))]
 
     def get_account(self, namespace: str) -> Account | None:
-        """As `ReadTables.get_account`."""
         for row in self._run("get_account", namespace):
             return Account(*row)
         return None
 
     def get_version(self, namespace: str) -> int:
-        """As `ReadTables.get_version`."""
         for (version,) in self._run("get_version", namespace):
             return cast("int", version)
         return 0
 
     def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
-        """As `ReadTables.get_progress`."""
         for row in self._run("get_progress", namespace):
             return cast("tuple[int, int | None]", row)
         return None
 
     def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
-        """As `ReadTables.get_journal`."""
         for row in self._run("get_journal", namespace):
             return cast("tuple[NamespaceId, int, str]", row)
         return None
 
     def journal_blocks(self, namespace: NamespaceId, after: int, limit: int) -> list[tuple[int, str]]:
-        """As `ReadTables.journal_blocks`."""
         return cast("list[tuple[int, str]]", self._run("journal_blocks", namespace, after, limit))
 
     # Search
 
     def count_texts(self, namespace: NamespaceId, terms: Sequence[str]) -> list[tuple[int, int]]:
-        """As `SearchTables.count_texts`."""
         return cast("list[tuple[int, int]]", self._run("count_texts", namespace, as_json(terms)))
 
     def texts_with_each(
         self, namespace: NamespaceId, terms: Sequence[str], low: int, high: int
     ) -> list[tuple[int, int]]:
-        """As `SearchTables.texts_with_each`."""
         return cast("list[tuple[int, int]]", self._run("texts_with_each", namespace, as_json(terms), low, high))
 
     def newest_texts_with(self, namespace: NamespaceId, term: str, low: int, high: int, limit: int) -> list[int]:
-        """As `SearchTables.newest_texts_with`."""
         return [text for (text,) in self._run("newest_texts_with", namespace, term, low, high, limit)]
 
     def newest_texts_with_both(
         self, namespace: NamespaceId, term: str, others: Sequence[str], low: int, high: int, limit: int
     ) -> list[int]:
-        """As `SearchTables.newest_texts_with_both`."""
         rows = self._run("newest_texts_with_both", namespace, term, as_json(others), low, high, limit)
         return [text for (text,) in rows]
 
     def texts_of_entries(self, namespace: NamespaceId, prefix: str, limit: int) -> list[int]:
-        """As `SearchTables.texts_of_entries`."""
         return [text for (text,) in self._run("texts_of_entries", namespace, prefix, end_of(prefix), limit)]
 
     def messages_at(self, namespace: NamespaceId, places: Sequence[int]) -> list[tuple[int, str, Message]]:
-        """As `SearchTables.messages_at`."""
         rows = self._run("messages_at", namespace, as_json(places))
         return [(place, session, Message(*row)) for place, session, *row in rows]
 
     def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int) -> list[tuple[int, Entry]]:
-        """As `SearchTables.entries_at`."""
         return [(text, Entry(*row)) for text, *row in self._run("entries_at", namespace, as_json(texts), now)]
 
     def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int) -> list[Entry]:
-        """As `SearchTables.entries_named`."""
         return [_entry(row) for row in self._run("entries_named", namespace, as_json(keys), now)]
 
     def nearest_messages(
         self, namespace: NamespaceId, first: int, last: int, model: str, vector: bytes, limit: int
     ) -> list[tuple[int, float | None]]:
-        """As `SearchTables.nearest_messages`."""
         rows = self._run("nearest_messages", namespace, first, last, model, f"[{numbers_of(vector)}]", limit)
         return cast("list[tuple[int, float | None]]", rows)
 
     def nearest_entries(
         self, namespace: NamespaceId, prefix: str, model: str, vector: bytes, limit: int, now: int
     ) -> list[tuple[str, float | None]]:
-        """As `SearchTables.nearest_entries`."""
         numbers = f"[{numbers_of(vector)}]"
         rows = self._run("nearest_entries", namespace, prefix, end_of(prefix), model, numbers, limit, now)
         return cast("list[tuple[str, float | None]]", rows)
@@ -197,14 +170,12 @@ class PostgresReads:
     def entries_without_vector(
         self, namespace: NamespaceId, model: str, after: str, limit: int, now: int
     ) -> list[tuple[str, int, Stored]]:
-        """As `SearchTables.entries_without_vector`."""
         rows = self._run("entries_without_vector", namespace, model, after, now, limit, plan=PLAN_MERGE)
         return cast("list[tuple[str, int, Stored]]", rows)
 
     def messages_without_vector(
         self, namespace: NamespaceId, model: str, after: int, limit: int
     ) -> list[tuple[int, str, str, int, str]]:
-        """As `SearchTables.messages_without_vector`."""
         values = namespace, model, after >> SEQ_BITS, after, limit
         rows = self._run("messages_without_vector", *values, plan=PLAN_MERGE)
         return cast("list[tuple[int, str, str, int, str]]", rows)

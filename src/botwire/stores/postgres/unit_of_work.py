@@ -217,15 +217,12 @@ class Unit(PostgresReads):
         table[key] = value
 
     def savepoint(self) -> None:
-        """As `Tables.savepoint`."""
         self._undo_log = []
 
     def release(self) -> None:
-        """As `Tables.release`."""
         self._undo_log = None
 
     def undo(self) -> None:
-        """As `Tables.undo`."""
         for table, key, value in reversed(self._undo_log or ()):
             if value is _MISSING:
                 del table[key]
@@ -241,7 +238,6 @@ class Unit(PostgresReads):
         return copy.copy(self._account)
 
     def get_version(self, namespace: str) -> int:
-        """As `ReadTables.get_version`."""
         if namespace == self._namespace:
             return 0 if self._account is None else self._account.version
         return self._versions[namespace]
@@ -256,7 +252,6 @@ class Unit(PostgresReads):
         self._changed_account = account
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
-        """As `Tables.set_plan`."""
         self._create_account()
         self._change_rows(("set_plan", (namespace, plan)))
 
@@ -270,13 +265,11 @@ class Unit(PostgresReads):
     # Entries
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        """As `Tables.peek_entry`."""
         del namespace
         self._fetch()
         return self._entries[key]
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
-        """As `Tables.peek_value`."""
         del namespace
         self._fetch()
         return self._values[key]
@@ -291,7 +284,6 @@ class Unit(PostgresReads):
         expires: int | None,
         stored: Stored,
     ) -> None:
-        """As `Tables.put_entry`."""
         del namespace
         self._change(self._entries, key, (version, created, expires, size(stored)))
         self._change(self._values, key, stored)
@@ -299,41 +291,34 @@ class Unit(PostgresReads):
         self._change(self._new_entries, key, {**row, "bytes" if isinstance(stored, bytes) else "text": stored})
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        """As `Tables.delete_entry`."""
         del namespace
         self._change(self._entries, key, None)
         self._change(self._new_entries, key, None)
 
     def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
-        """As `Tables.measure_entries`."""
         (row,) = self._execute(("measure_entries", (namespace, prefix, end_of(prefix), now)))
         return cast("tuple[int, int]", row)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        """As `Tables.delete_entries`."""
         values = namespace, prefix, end_of(prefix)
         vectors: list[Statement] = [("drop_vectors_of_entries", values)] if self._has_vectors else []
         self._change_rows(*vectors, ("delete_entries", values))
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
-        """As `Tables.find_expired`."""
         return cast("list[tuple[str, int]]", self._execute(("find_expired", (namespace, now, limit_of(limit)))))
 
     def first_expiry(self, namespace: NamespaceId) -> int | None:
-        """As `Tables.first_expiry`."""
         ((expires,),) = self._execute(("first_expiry", (namespace,)))
         return cast("int | None", expires)
 
     # Sessions
 
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        """As `SearchTables.peek_session`."""
         del namespace
         self._fetch()
         return self._sessions[name]
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        """As `Tables.new_session`."""
         del namespace
         self._sessions_ever += 1
         session = self._sessions_ever
@@ -342,18 +327,15 @@ class Unit(PostgresReads):
         return session
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
-        """As `Tables.set_session`."""
         name = self._names[session]
         self._change(self._sessions, name, (session, last, size))
         row = {"name": name, "id": session, "last_seq": last, "bytes": size, "updated": updated}
         self._change(self._new_sessions, name, row)
 
     def delete_session(self, session: int) -> None:
-        """As `Tables.delete_session`."""
         self._change_rows(("delete_session", (self._namespace, session)))
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
-        """As `Tables.add_message`."""
         if (session, id_) in self._seqs:
             return False
         self._change(self._seqs, (session, id_), seq)
@@ -362,11 +344,9 @@ class Unit(PostgresReads):
         return True
 
     def seq_of_message(self, session: int, id_: str) -> int:
-        """As `Tables.seq_of_message`."""
         return self._seqs[session, id_]
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
-        """As `Tables.delete_messages`."""
         start = session << SEQ_BITS
         values = self._namespace, start + after, start + last
         vectors: list[Statement] = [("drop_vectors_of_messages", values)] if self._has_vectors else []
@@ -375,12 +355,10 @@ class Unit(PostgresReads):
     # Idempotency keys and the journal
 
     def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        """As `Tables.find_response`."""
         del namespace
         return self._responses.get(key)
 
     def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        """As `Tables.save_response`."""
         del namespace
         self._change(self._responses, key, response)
         self._change(self._new_responses, key, {"idempotency_key": key, "created": created, "results": response})
@@ -400,7 +378,6 @@ class Unit(PostgresReads):
     def entries_to_index(
         self, namespace: NamespaceId, keys: Sequence[str]
     ) -> list[tuple[str, int | None, int | None, int | None, Stored | None]]:
-        """As `IndexTables.entries_to_index`."""
         rows = self._execute(("entries_to_index", (namespace, as_json(keys))))
         return [
             (key, text, indexed, version, value if data is None else data)
@@ -408,57 +385,46 @@ class Unit(PostgresReads):
         ]
 
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
-        """As `IndexTables.messages_to_index`."""
         rows = self._execute(("messages_to_index", (self._namespace, as_json(places))))
         return cast("list[tuple[int, str]]", rows)
 
     def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
-        """As `IndexTables.keys_to_index`."""
         return [key for (key,) in self._execute(("keys_to_index", (namespace, after, limit)))]
 
     def sessions_from(self, namespace: NamespaceId, first: int, limit: int) -> list[tuple[int, int]]:
-        """As `IndexTables.sessions_from`."""
         return cast("list[tuple[int, int]]", self._execute(("sessions_from", (namespace, first, limit))))
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        """As `IndexTables.new_entry_text`."""
         del namespace
         self._entry_texts_ever += 1
         self.renew_entry_text(self._entry_texts_ever, key, version)
         return self._entry_texts_ever
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
-        """As `IndexTables.renew_entry_text`."""
         self._new_texts[text] = {"id": text, "key": key, "version": version}
 
     def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
-        """As `IndexTables.add_text`."""
         del namespace, replace
         self._new_texts[text] = {"id": text, **(self._new_texts.get(text) or {}), "terms": terms}
 
     def delete_entry_text(self, text: int) -> int:
-        """As `IndexTables.delete_entry_text`."""
         self._new_texts[text] = None
         return 1
 
     def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
-        """As `IndexTables.delete_texts_of_entries`."""
         return _count(self._change_rows(("delete_texts_of_entries", (namespace, prefix, end_of(prefix)))))
 
     def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
-        """As `IndexTables.delete_texts_of_messages`."""
         start = session << SEQ_BITS
         return _count(self._change_rows(("delete_texts", (self._namespace, start + after + 1, start + last))))
 
     def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
-        """As `IndexTables.empty_entries`."""
         vectors = 0
         if self._has_vectors:
             vectors = _count(self._change_rows(("delete_some_entry_vectors", (namespace, limit))))
         return max(vectors, _count(self._change_rows(("delete_some_texts_of_entries", (namespace, limit)))))
 
     def empty_messages(self, session: int, last: int, limit: int) -> int:
-        """As `IndexTables.empty_messages`."""
         start = session << SEQ_BITS
         values = self._namespace, start, start + last, limit
         vectors = _count(self._change_rows(("delete_some_message_vectors", values))) if self._has_vectors else 0
@@ -467,12 +433,10 @@ class Unit(PostgresReads):
     # Vectors
 
     def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
-        """As `IndexTables.keep_entry_vectors`."""
         items = [(key, version, _array(vector)) for key, version, vector in vectors]
         return self._keep_vectors(("keep_entry_vectors", (namespace, as_json(items), model)))
 
     def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
-        """As `IndexTables.keep_message_vectors`."""
         items = [(session, id_, created, _array(vector)) for session, id_, created, vector in vectors]
         return self._keep_vectors(("keep_message_vectors", (namespace, as_json(items), model)))
 
@@ -483,7 +447,6 @@ class Unit(PostgresReads):
         return _count(self._change_rows(statement))
 
     def vector_bytes(self, namespace: NamespaceId) -> int:
-        """As `IndexTables.vector_bytes`."""
         rows = self._execute(("get_vector_bytes", (namespace,)))
         return int(rows[0][0]) if rows else 0
 

@@ -29,7 +29,6 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
         self._poller = Poller(self, peek_version=store.peek_version)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        """As `GuardedStore.read`."""
         if is_short(query):
             return self.store.read(namespace, query, guard=guard)
         return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)

@@ -56,7 +56,6 @@ class LoopExecutor:
             loop.call_soon_threadsafe(self._begin, queue, leader, loop)
 
     def close(self) -> None:
-        """As `Executor.close`."""
         self._thread.shutdown()
 
     def _begin(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:

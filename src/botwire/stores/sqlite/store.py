@@ -86,11 +86,9 @@ class SqliteStore(Indexed):
 
     @property
     def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
         return self._plans
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        """As `GuardedStore.read`."""
         if isinstance(query, Search):
             self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
         moment = self._now()
@@ -129,16 +127,13 @@ class SqliteStore(Indexed):
         idempotency_key: str | None = None,
         guard: Guard | None = None,
     ) -> list[Result]:
-        """As `GuardedStore.write`."""
         write = Write(namespace, tuple(operations), idempotency_key, guard)
         return self.commits.write(write, time.monotonic() + self.timeout)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
-        """As `Store.changes`."""
         return Feed(self, namespace, query)
 
     def to_async(self) -> AsyncSqliteStore:
-        """As `OperatedStore.to_async`."""
         from .async_store import AsyncSqliteStore
 
         return AsyncSqliteStore(self)
@@ -159,13 +154,11 @@ class SqliteStore(Indexed):
             self._connections.give(connection)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
         if plan is not None:
             self._plans.check(plan)
         self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
     def close(self) -> None:
-        """As `Store.close`."""
         self.commits.close()
         self._connections.close()
         self._lock.close()

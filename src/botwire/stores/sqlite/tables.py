@@ -31,91 +31,75 @@ class SqliteTables(SqliteSearchTables):
     # Queries
 
     def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
-        """As `ReadTables.get_entry`."""
         for row in self._execute(_SQL["get_entry"], (namespace, key, now)).fetchall():
             return Entry(*row)
         return None
 
     def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
-        """As `ReadTables.get_entries`."""
         wanted = msgspec.json.encode(keys).decode()
         return [Entry(*row) for row in self._execute(_SQL["get_entries"], (namespace, wanted, now)).fetchall()]
 
     def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
-        """As `ReadTables.list_keys`."""
         values = namespace, prefix, end_of(prefix), after, now, _limit(limit)
         return [key for (key,) in self._execute(_SQL["list_keys"], values).fetchall()]
 
     def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
-        """As `ReadTables.list_entries`."""
         values = namespace, prefix, end_of(prefix), after, now, _limit(limit)
         return [Entry(*row) for row in self._execute(_SQL["list_entries"], values).fetchall()]
 
     def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        """As `ReadTables.count_entries`."""
         values = namespace, prefix, end_of(prefix), now
         ((count,),) = self._execute(_SQL["count_entries"], values).fetchall()
         return cast("int", count)
 
     def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
-        """As `ReadTables.find_session`."""
         for row in self._execute(_SQL["find_session"], (namespace, name)).fetchall():
             return cast("tuple[int, int]", row)
         return None
 
     def session_name(self, session: int) -> str | None:
-        """As `ReadTables.session_name`."""
         for (name,) in self._execute(_SQL["session_name"], (session,)).fetchall():
             return cast("str", name)
         return None
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
-        """As `ReadTables.list_messages`."""
         start = session << SEQ_BITS
         values = start + after, start + last, _limit(limit)
         return [Message(*row) for row in self._execute(_SQL["messages_between"], values).fetchall()]
 
     def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
-        """As `ReadTables.list_sessions`."""
         rows = self._execute(_SQL["list_sessions"], (namespace, before, _limit(limit))).fetchall()
         return [Session(*row) for row in rows]
 
     def list_namespaces(self, after: str, limit: int | None) -> list[str]:
-        """As `ReadTables.list_namespaces`."""
         return [name for (name,) in self._execute(_SQL["list_namespaces"], (after, _limit(limit))).fetchall()]
 
     def get_account(self, namespace: str) -> Account | None:
-        """As `ReadTables.get_account`."""
         for row in self._execute(_SQL["get_account"], (namespace,)).fetchall():
             return Account(*row)
         return None
 
     def get_version(self, namespace: str) -> int:
-        """As `ReadTables.get_version`."""
         for (version,) in self._execute(_SQL["get_version"], (namespace,)).fetchall():
             return cast("int", version)
         return 0
 
     def entry_version(self, namespace: str, key: str, now: int) -> int:
-        """As `ReadTables.entry_version`."""
         for (version,) in self._execute(_SQL["entry_version"], (namespace, key, now)).fetchall():
             return cast("int", version)
         return 0
 
     def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
-        """As `ReadTables.get_progress`."""
         for row in self._execute(_SQL["get_progress"], (namespace,)).fetchall():
             return cast("tuple[int, int | None]", row)
         return None
 
     def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
-        """As `ReadTables.get_journal`."""
         for row in self._execute(_SQL["get_journal"], (namespace,)).fetchall():
             return cast("tuple[NamespaceId, int, str]", row)
         return None
 
     def journal_blocks(self, namespace: NamespaceId, after: int, limit: int) -> list[tuple[int, str]]:
-        """As `ReadTables.journal_blocks`."""
         return cast(
             "list[tuple[int, str]]", self._execute(_SQL["journal_blocks"], (namespace, after, limit)).fetchall()
         )
@@ -123,24 +107,19 @@ class SqliteTables(SqliteSearchTables):
     # Transactions
 
     def savepoint(self) -> None:
-        """As `Tables.savepoint`."""
         self._execute("SAVEPOINT write")
 
     def release(self) -> None:
-        """As `Tables.release`."""
         self._execute("RELEASE write")
 
     def undo(self) -> None:
-        """As `Tables.undo`."""
         self._execute("ROLLBACK TO write; RELEASE write").fetchall()
 
     def new_account(self, namespace: str, day: int) -> NamespaceId:
-        """As `Tables.new_account`."""
         ((id_,),) = self._execute(_SQL["new_account"], (namespace, day)).fetchall()
         return cast("int", id_)
 
     def set_account(self, account: Account) -> None:
-        """As `Tables.set_account`."""
         values = (
             account.id, account.day, account.writes, account.bytes, account.version, account.expires, account.recent,
             account.pending, account.index_cursor, account.texts, account.words,
@@ -148,17 +127,14 @@ class SqliteTables(SqliteSearchTables):
         self._execute(_SQL["set_account"], values)
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
-        """As `Tables.set_plan`."""
         self._execute(_SQL["set_plan"], (namespace, plan))
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        """As `Tables.peek_entry`."""
         for row in self._execute(_SQL["peek_entry"], (namespace, key)).fetchall():
             return cast("EntryHead", row)
         return None
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
-        """As `Tables.peek_value`."""
         ((stored,),) = self._execute(_SQL["peek_value"], (namespace, key)).fetchall()
         return cast("Stored", stored)
 
@@ -172,82 +148,65 @@ class SqliteTables(SqliteSearchTables):
         expires: int | None,
         stored: Stored,
     ) -> None:
-        """As `Tables.put_entry`."""
         self._execute(_SQL["put_entry"], (namespace, key, version, created, updated, expires, stored))
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        """As `Tables.delete_entry`."""
         self._execute(_SQL["delete_entry"], (namespace, key))
 
     def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
-        """As `Tables.measure_entries`."""
         (row,) = self._execute(_SQL["measure_entries"], (namespace, prefix, end_of(prefix), now)).fetchall()
         return cast("tuple[int, int]", row)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        """As `Tables.delete_entries`."""
         self._execute(_SQL["delete_entries"], (namespace, prefix, end_of(prefix)))
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
-        """As `Tables.find_expired`."""
         rows = self._execute(_SQL["find_expired"], (namespace, now, _limit(limit))).fetchall()
         return cast("list[tuple[str, int]]", rows)
 
     def first_expiry(self, namespace: NamespaceId) -> int | None:
-        """As `Tables.first_expiry`."""
         ((expires,),) = self._execute(_SQL["first_expiry"], (namespace,)).fetchall()
         return cast("int | None", expires)
 
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        """As `SearchTables.peek_session`."""
         for row in self._execute(_SQL["peek_session"], (namespace, name)).fetchall():
             return cast("SessionHead", row)
         return None
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        """As `Tables.new_session`."""
         ((session,),) = self._execute(_SQL["new_session"], (namespace, name, created)).fetchall()
         return cast("int", session)
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
-        """As `Tables.set_session`."""
         self._execute(_SQL["set_session"], (session, last, size, updated))
 
     def delete_session(self, session: int) -> None:
-        """As `Tables.delete_session`."""
         self._execute(_SQL["delete_session"], (session,))
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
-        """As `Tables.add_message`."""
         self._execute(_SQL["add_message"], (session << SEQ_BITS | seq, session, id_, created, data))
         return self._changes() > 0
 
     def seq_of_message(self, session: int, id_: str) -> int:
-        """As `Tables.seq_of_message`."""
         ((seq,),) = self._execute(_SQL["seq_of_message"], (session, id_)).fetchall()
         return cast("int", seq)
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
-        """As `Tables.delete_messages`."""
         start = session << SEQ_BITS
         self._execute(_SQL["delete_messages"], (start + after, start + last))
 
     def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        """As `Tables.find_response`."""
         for (response,) in self._execute(_SQL["find_response"], (namespace, key)).fetchall():
             return cast("str", response)
         return None
 
     def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        """As `Tables.save_response`."""
         self._execute(_SQL["save_response"], (namespace, key, created, response))
 
     def purge_responses(self, before: int, limit: int) -> None:
-        """As `Tables.purge_responses`."""
         self._execute(_SQL["purge_responses"], (before, limit))
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
-        """As `Tables.add_journal_block`."""
         added = self._execute(_SQL["add_journal_block"], (namespace, version, since, records)).fetchall()
         for (number,) in added:
             for oldest, first in self._execute(_SQL["oldest_journal_block"], (namespace,)).fetchall():

@@ -237,7 +237,6 @@ class EncryptedStore(_Sealed):
 
     @property
     def address(self) -> str:
-        """As `Store.address`."""
         return self.store.address
 
     async def _read_beneath(self, namespace: str, query: Query[T]) -> T:
@@ -252,15 +251,12 @@ class EncryptedStore(_Sealed):
         time.sleep(seconds)
 
     def changes(self, namespace: str, query: ListChanges) -> SealedFeed:
-        """As `Store.changes`."""
         return SealedFeed(self, namespace, self.store.changes(namespace, query))
 
     def to_async(self) -> AsyncEncryptedStore:
-        """As `Store.to_async`."""
         return AsyncEncryptedStore(self.store.to_async(), self.cipher)
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
-        """As `Store.propagate`."""
         self.store.propagate(fields)
 
     read = blocking(_Sealed._read)
@@ -268,7 +264,6 @@ class EncryptedStore(_Sealed):
     reencrypt = blocking(_Sealed._reencrypt)
 
     def close(self) -> None:
-        """As `Store.close`."""
         self.store.close()
 
 
@@ -281,7 +276,6 @@ class AsyncEncryptedStore(_Sealed):
 
     @property
     def address(self) -> str:
-        """As `Store.address`."""
         return self.store.address
 
     async def _read_beneath(self, namespace: str, query: Query[T]) -> T:
@@ -296,7 +290,6 @@ class AsyncEncryptedStore(_Sealed):
         await asyncio.sleep(seconds)
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncSealedFeed:
-        """As `AsyncStore.changes`."""
         return AsyncSealedFeed(self, namespace, self.store.changes(namespace, query))
 
     read = _Sealed._read
@@ -304,7 +297,6 @@ class AsyncEncryptedStore(_Sealed):
     reencrypt = _Sealed._reencrypt
 
     async def close(self) -> None:
-        """As `Store.close`."""
         await self.store.close()
 
 
@@ -338,7 +330,6 @@ class SealedFeed(_SealedFeed):
         self._feed = feed
 
     def next(self, seconds: float | None) -> Changes:
-        """As `Feed.next`."""
         self._check()
         return self._open(self._feed.next(seconds))
 
@@ -353,7 +344,6 @@ class AsyncSealedFeed(_SealedFeed):
         self._feed = feed
 
     async def next(self, seconds: float | None) -> Changes:
-        """As `AsyncFeed.next`."""
         self._check()
         return self._open(await self._feed.next(seconds))
 

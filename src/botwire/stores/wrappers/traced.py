@@ -73,14 +73,12 @@ class TracedStore(_Traced):
         self.store = store
 
     def read(self, namespace: str, query: Query[T]) -> T:
-        """As `Store.read`."""
         with self._reading(query):
             return self.store.read(namespace, query)
 
     def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        """As `Store.write`."""
         with self._writing(operations):
             return self.store.write(namespace, operations, idempotency_key=idempotency_key)
 
@@ -89,15 +87,12 @@ class TracedStore(_Traced):
         return self.store.changes(namespace, query)
 
     def to_async(self) -> AsyncTracedStore:
-        """As `Store.to_async`."""
         return AsyncTracedStore(self.store.to_async(), self._tracing)
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
-        """As `Store.propagate`."""
         self.store.propagate(fields)
 
     def close(self) -> None:
-        """As `Store.close`."""
         self.store.close()
 
 
@@ -109,12 +104,10 @@ class AsyncTracedStore(_Traced):
         self.store = store
 
     async def read(self, namespace: str, query: Query[T], **options: Any) -> T:
-        """As `AsyncStore.read`."""
         with self._reading(query):
             return await self.store.read(namespace, query, **options)
 
     async def write(self, namespace: str, operations: Sequence[Operation], **options: Any) -> list[Result]:
-        """As `AsyncStore.write`."""
         with self._writing(operations):
             return await self.store.write(namespace, operations, **options)
 
@@ -123,7 +116,6 @@ class AsyncTracedStore(_Traced):
         return self.store.changes(namespace, query)
 
     async def close(self) -> None:
-        """As `AsyncStore.close`."""
         await self.store.close()
 
 
@@ -136,13 +128,10 @@ class TracedGuardedStore(AsyncTracedStore):
 
     @property
     def plans(self) -> Plans:
-        """As `OperatedStore.plans`."""
         return self._guarded.plans
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
-        """As `OperatedStore.set_plan`."""
         await self._guarded.set_plan(namespace, plan)
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `GuardedStore.changes_for`."""
         return self._guarded.changes_for(reader, namespace, query)
