@@ -61,7 +61,7 @@ class PostgresStore(Indexed):
     def __init__(self, url: str, *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         self.address = without_password(url)
         self._url = url
-        self._plans = plans or Plans()
+        self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
         self._closed = False
         self._has_vectors = False
@@ -70,7 +70,7 @@ class PostgresStore(Indexed):
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
-        self._committer = Committer(self._pool, self._clock, self._plans, now=self._now, notify=self._notifier.notify)
+        self._committer = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notifier.notify)
 
     def _restart(self) -> None:
         """Start, also in a forked child, where none of the threads exists."""
@@ -99,7 +99,7 @@ class PostgresStore(Indexed):
                     guarded.read_version()  # the current one, not that of the snapshot
             else:
                 reads = PostgresReads(namespace, guarded or run_on(connection))
-                result = cast("T", answer(reads, self._plans, namespace, query, moment))
+                result = cast("T", answer(reads, self.plans, namespace, query, moment))
             if guarded is not None and not guarded.holds(moment):
                 raise GuardFailed(GUARD_FAILED)
             return result
@@ -110,7 +110,7 @@ class PostgresStore(Indexed):
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
         reads = PostgresReads(namespace, run_on(connection, in_transaction=True))
-        found: list[Hit] = answer(reads, self._plans, namespace, query, moment)
+        found: list[Hit] = answer(reads, self.plans, namespace, query, moment)
         connection.run("commit")
         return found
 
@@ -128,10 +128,6 @@ class PostgresStore(Indexed):
         write = Write(namespace, tuple(operations), idempotency_key, guard)
         return self.queue(namespace).write(write, deadline)
 
-    @property
-    def plans(self) -> Plans:
-        return self._plans
-
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         return Feed(self, namespace, query, self.listener)
 
@@ -139,11 +135,6 @@ class PostgresStore(Indexed):
         from .async_store import AsyncPostgresStore
 
         return AsyncPostgresStore(self)
-
-    def set_plan(self, namespace: str, plan: str | None) -> None:
-        if plan is not None:
-            self._plans.check(plan)
-        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
     def _index_cursor(self, namespace: str) -> str | None:
         def attempt(connection: Connection) -> str | None:
@@ -161,7 +152,7 @@ class PostgresStore(Indexed):
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
             unit.begin(deadline - time.monotonic())
-            transaction = Transaction(unit, self._plans, self._clock.now())
+            transaction = Transaction(unit, self.plans, self._clock.now())
             result = change(transaction, unit)
             transaction.finish()
             if unit.commit():

@@ -11,10 +11,8 @@ from ...operations import Guard
 from ...records import Entry, Message, Session
 from ...search.embedding import numbers_of
 from ...values import Stored
-from ..engine import guards
 from ..engine.account import SEQ_BITS, Account, NamespaceId
-from ..engine.ranges import end_of
-from ..engine.tables import SessionHead
+from ..engine.tables import ReadTables, SessionHead, end_of
 from .connection import Connection
 from .statements import PLAN_MERGE, PLAN_ONCE, Row, Statement
 
@@ -30,7 +28,7 @@ class Run(Protocol):
         ...
 
 
-class PostgresReads:
+class PostgresReads(ReadTables):
     """The reads of a namespace.
 
     Args:
@@ -40,7 +38,10 @@ class PostgresReads:
 
     def __init__(self, namespace: str, run: Run) -> None:
         self._namespace = namespace
-        self._run = run
+        self._statement = run
+
+    def _run(self, name: str, *values: object, plan: Statement = PLAN_ONCE) -> list[Row]:
+        return self._statement(name, *values, plan=plan)
 
     # Entries
 
@@ -230,4 +231,4 @@ class GuardedRun:
         """Whether the guard still held after the last statement."""
         version = self._version[0][0] if self._version else 0
         reads = PostgresReads(self._guard.namespace, run_on(self._connection))
-        return guards.holds(reads, self._guard, version, now)
+        return reads.holds(self._guard, version, now)

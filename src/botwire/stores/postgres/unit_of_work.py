@@ -17,8 +17,7 @@ from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
 from ..engine.journal import BLOCKS
-from ..engine.ranges import end_of
-from ..engine.tables import EntryHead, EntryVector, MessageVector, SessionHead
+from ..engine.tables import EntryHead, EntryVector, MessageVector, SessionHead, Tables, end_of
 from .connection import Connection
 from .prefetch import Prefetch
 from .statements import PLAN_ONCE, Row, Statement
@@ -31,7 +30,7 @@ class NotAlone(Exception):
     """A write of a group must run a statement in the database, which cannot undo that write alone. It needs its own transaction."""
 
 
-class Unit(PostgresReads):
+class Unit(PostgresReads, Tables):
     """One transaction, as `botwire.stores.engine.tables.Tables`. `begin` it, apply writes, `commit` it.
 
     Args:
