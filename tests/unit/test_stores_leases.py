@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import threading
 import time
 
 import pytest
@@ -108,7 +109,6 @@ def test_making_a_memory_on_an_event_loop_opens_nothing(tmp_path):
     asyncio.run(awaited())
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_leases_again(tmp_path):
     url = f"sqlite:///{tmp_path}/botwire.db"
     memory = Memory("n", url)
@@ -117,3 +117,33 @@ def test_a_forked_child_leases_again(tmp_path):
     if child == 0:
         os._exit(0 if Memory("n", url)["k"] == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_fork_while_another_thread_opens_a_store(tmp_path, monkeypatch):
+    """The child has none of the locks that the thread held."""
+    url = f"sqlite:///{tmp_path}/botwire.db"
+    opening, go = threading.Event(), threading.Event()
+    open_store = botwire_stores.open_store
+
+    def slow(*args, **kwargs):
+        opening.set()
+        go.wait(20)
+        return open_store(*args, **kwargs)
+
+    lease = botwire_stores.Lease(url)
+    monkeypatch.setattr(botwire_stores, "open_store", slow)
+    thread = threading.Thread(target=lease.store)
+    thread.start()
+    opening.wait(20)
+    child = os.fork()
+    if child == 0:
+        go.set()
+        opened = []
+        again = threading.Thread(target=lambda: opened.append(lease.store()), daemon=True)
+        again.start()
+        again.join(10)
+        os._exit(0 if opened else 1)
+    go.set()
+    thread.join(20)
+    assert os.waitpid(child, 0)[1] == 0
+    lease.release()

@@ -34,9 +34,10 @@ SCHEMES = {
 """The package for each scheme of an address, imported when it is first used.
 
 It has a function ``open_store(address, *, token, timeout)`` that returns a `Store`, and ``check_address(address)``, which
-returns the address without secrets or raises `InvalidArgument`, and waits for nothing. A database that ``botwire serve``
-can serve also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`.
+returns the address without secrets or raises `InvalidArgument`, and waits for nothing.
 """
+DATABASES = frozenset({"sqlite", "postgresql", "postgres"})
+"""The schemes that ``botwire serve`` can serve. Their package also has ``open_to_serve(address, plans)``."""
 
 __all__ = [
     "SCHEMES",
@@ -78,9 +79,9 @@ def open_to_serve(address: str, plans: Plans) -> OperatedStore:
         InvalidArgument: not the address of a database.
         StoreError, Unavailable: it cannot be opened.
     """
-    package = import_module(SCHEMES.get(scheme_of(address), SCHEMES["sqlite"]))
-    if not hasattr(package, "open_to_serve"):
-        package = import_module(SCHEMES["sqlite"])  # whose error says what an address of a file looks like
+    scheme = scheme_of(address)
+    # The error of SQLite says what an address of a file looks like.
+    package = import_module(SCHEMES[scheme if scheme in DATABASES else "sqlite"])
     return cast("OperatedStore", package.open_to_serve(address, plans))
 
 
@@ -94,7 +95,7 @@ def guarded_store(store: OperatedStore) -> GuardedStore:
     return store.to_async()
 
 
-class Lease:
+class Lease(ForkAware):
     """One user's share in a store: checked at once, opened when first used, shared by all that name the same address.
 
     Args:
@@ -126,6 +127,11 @@ class Lease:
         self._share: _Share | None = None
         self._store: Store | None = None
         self._released = False
+        register(self)
+
+    def after_fork_in_child(self) -> None:
+        # Another thread may have been opening the store.
+        self._mutex = threading.Lock()
 
     @property
     def is_open(self) -> bool:
@@ -226,9 +232,8 @@ class _Shared(ForkAware):
         self._mutex = threading.Lock()
         self._stores: dict[Hashable, _Share] = {}
         self._closer: threading.Thread | None = None
-        self.dropped: SimpleQueue[Lease | None] = (
-            SimpleQueue()
-        )  # the one queue that a finalizer may use (its `put` never waits)
+        # The one queue that a finalizer may use: its `put` never waits.
+        self.dropped: SimpleQueue[Lease] = SimpleQueue()
         register(self)
 
     def take(self, address: str, token: str | None, timeout: float) -> _Share:
@@ -273,22 +278,19 @@ class _Shared(ForkAware):
             self._closer.start()
 
     def _close_dropped(self) -> None:
-        while (lease := self.dropped.get()) is not None:
-            lease.release()
+        while True:
+            self.dropped.get().release()
 
     def finish(self) -> None:
         """Release what was dropped, at the end of the process, when its other threads have ended."""
         while not self.dropped.empty():
-            lease = self.dropped.get()
-            if lease is not None:
-                lease.release()
+            self.dropped.get().release()
 
     def before_fork(self, _: float) -> None:
         """Let no thread be inside the bookkeeping."""
         self._mutex.acquire()
 
     def after_fork(self) -> None:
-        """Resume."""
         self._mutex.release()
 
     def after_fork_in_child(self) -> None:
@@ -297,6 +299,8 @@ class _Shared(ForkAware):
         self._closer = None
         self.dropped = SimpleQueue()
         self._stores = {key: share for key, share in self._stores.items() if share.store is not None}
+        for share in self._stores.values():
+            share.opening = threading.Lock()
 
 
 def _identity(address: str, token: str | None, timeout: float) -> Hashable:
