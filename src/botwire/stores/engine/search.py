@@ -1,8 +1,8 @@
 """Search: from a question to the entries and messages that answer it best.
 
-Candidates come from the index of words, by how telling the words are that they hold; the best of them are read, and scored
-anew by their whole text. A word that is in very many texts is not followed to all of them but only to those that hold another,
-rarer word too, so that the time does not grow with the namespace.
+The word index returns candidates, ranked by how rare their words are. The best ones are read, and scored again by their whole
+text. For a word that is in very many texts, only texts that also have a rarer word are candidates, so the time does not grow
+with the namespace.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from .vectors import refuse_if_off
 from .word_index import pending_of
 
 BUDGET = 10_000
-"""Ids that a search follows words to; what a thread does in some 5 ms."""
+"""Ids that a search reads from the index, in some 5 ms."""
 SOME = 1_000
-"""Ids that a search follows a word to that is in more texts than that."""
+"""Ids that a search reads for a word that is in more texts than `BUDGET` allows."""
 MAX_TERMS = 32
-"""Terms of a question that are followed: the most telling."""
+"""Terms of a question that find candidates: the rarest."""
 MAX_ASKED = 1_000
-"""Terms of a question that are looked at."""
+"""Terms of a question that are counted."""
 MAX_COMMON = 3
-"""Words with too many texts that are followed in part; the others count once a text is read."""
+"""Frequent words that find some candidates. Others only count toward the score of a text that is read."""
 READ = 96
-"""Texts that are read and scored, at the least."""
+"""Texts that are read and scored, at least."""
 NEAREST = 1_000
-"""Texts that are looked at by meaning, as in most experiments with rankings of passages."""
+"""Nearest texts that a search by meaning considers, as most experiments with rankings of passages do."""
 PASSING = 64
-"""Messages that pass on of their score to their neighbours: the best so many."""
+"""The best messages, which share their score with their neighbours."""
 FEW_ENTRIES = 2_000
-"""Entries with a prefix that are found by their keys."""
+"""Up to this many entries with a prefix, the search filters by it before it reads entries."""
 
 _ENTRIES = 1, FIRST_MESSAGE - 1
 _MESSAGES = FIRST_MESSAGE, 2**63 - 1
@@ -53,7 +53,7 @@ _Id: TypeAlias = int
 
 @dataclass(slots=True)
 class _Text:
-    """Something that was read: what a hit will be, its text and its score."""
+    """An entry or message that was read, with its text and its score."""
 
     hit: Hit
     text: str
@@ -81,7 +81,7 @@ class _Searching:
 
     @property
     def average(self) -> float:
-        """How many terms a text has on the average."""
+        """The average number of terms of a text."""
         if self.texts:
             return self.words / self.texts
         return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
@@ -141,7 +141,7 @@ class _Searching:
     # Words → candidates
 
     def _candidates(self) -> dict[_Id, float]:
-        """Return ids of texts that hold words of the question, with the sum of what these say."""
+        """Return ids of texts that have words of the question, with the sum of the weights of these words."""
         ranges = self._ranges()
         self._read_pending(ranges)
         counted = self._counted()
@@ -166,7 +166,7 @@ class _Searching:
         return self._with_prefix(scores)
 
     def _with_prefix(self, scores: dict[_Id, float]) -> dict[_Id, float]:
-        """Leave out the entries without the prefix, if those with it are few; else each is looked at when it is read."""
+        """Leave out entries without the prefix, if few have it. Otherwise each entry is checked when it is read."""
         if not self.query.entries or not self.query.prefix:
             return scores
         few = set(self.tables.texts_of_entries(self.namespace, self.query.prefix, FEW_ENTRIES + 1))
@@ -175,7 +175,7 @@ class _Searching:
         return {id_: score for id_, score in scores.items() if id_ < 0 or id_ >= FIRST_MESSAGE or id_ in few}
 
     def _counted(self) -> list[tuple[str, int]]:
-        """Return the terms to follow and how many texts hold each, the rarest first; and weigh all of them."""
+        """Return the terms that find candidates, and how many texts have each, the rarest first. Sets the weights of all terms."""
         terms = question_of(self.query.text)[:MAX_ASKED]
         indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
@@ -185,7 +185,7 @@ class _Searching:
         return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
 
     def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
-        """Return ids of texts with the last of these terms: with one of the others too, and if need be the newest alone."""
+        """Return ids of texts with the last term and one of the others. `alone`: also the newest with the last term only."""
         *rarer, common = names
         found: set[_Id] = set()
         if rarer:
@@ -209,7 +209,7 @@ class _Searching:
         return ranges
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
-        """Read what the index does not know yet."""
+        """Read what is not indexed yet."""
         keys, places = pending_of(self.pending)
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
@@ -222,7 +222,7 @@ class _Searching:
     # Candidates → hits
 
     def _passing(self, ids: Iterable[_Id]) -> Iterator[_Id]:
-        """Read what stands behind ids, and return those that are there and that the filters let through."""
+        """Read the texts of ids, and return the ids that exist and match the filters."""
         remaining = iter(ids)
         while batch := list(islice(remaining, READ)):
             self._read([id_ for id_ in batch if id_ not in self.seen])
@@ -264,11 +264,11 @@ class _Searching:
         return recency((self.now - text.changed) / 1_000_000, self.query.half_life)
 
     def _passed_on(self, own: dict[_Id, float], found: dict[_Id, float]) -> dict[_Id, float]:
-        """Return ids and scores after messages passed on of theirs to their neighbours.
+        """Return ids and scores after the best messages have shared theirs with their neighbours.
 
         Args:
-            own: the scores of those that were read.
-            found: about the scores of others.
+            own: the scores of texts that were read.
+            found: approximate scores of other texts.
         """
         final = dict(own)
         if self.query.messages and self.query.neighbours:
@@ -299,12 +299,12 @@ def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:
-    """Return the cosines for distances; a vector of zeros has none."""
+    """Return the cosines for distances. A vector of zeros has none."""
     return {found: 1.0 - distance for found, distance in rows if distance is not None}
 
 
 def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
-    """Return ids by score, and of those with the same the newest first; few scores differ, and few ids are ever asked for."""
+    """Return ids by score, the newest first among equal ones. Sorts no more than needed: few scores differ, and few ids are used."""
     of_score: dict[float, list[_Id]] = {}
     for id_, score in scores.items():
         of_score.setdefault(score, []).append(id_)
@@ -320,7 +320,7 @@ def _holds(value: Any, where: dict[str, Any]) -> bool:
 
 
 def _at(value: Any, path: str) -> Any:
-    """Return what stands at a path of names and numbers with dots between, such as ``data.tags.0``."""
+    """Return the value at a path of names and numbers, such as ``data.tags.0``."""
     for name in path.split("."):
         if isinstance(value, dict):
             value = value.get(name, _NOTHING)

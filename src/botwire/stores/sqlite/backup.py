@@ -1,4 +1,4 @@
-"""Copies of a SQLite file: taken while it is in use, and put back."""
+"""Back up a SQLite file while it is in use, and restore it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .connection import APPLICATION_ID, Connection, mapped, schema_version
 from .lock import FileLock
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Is told after each step how many bytes are copied, and of how many."""
+"""Called after each step with the bytes copied so far, and the bytes in total."""
 
 STEP = 256
 """Pages copied at once: a megabyte, some milliseconds."""
@@ -25,23 +25,23 @@ _BESIDE = ("-wal", "-journal", "-shm")
 
 
 def backup(path: str | os.PathLike[str], target: str | os.PathLike[str], *, progress: Progress | None = None) -> int:
-    """Copy a file to another one, as it is at one moment, while others read and write it.
+    """Copy the file of a store, as it is at one moment, while other programs read and write it.
 
-    The copy holds every write that had returned when this was called. Writers do not wait for it; what they write meanwhile
-    is not in it and stays in ``-wal`` until the copy is done. The copy is checked, is on disk, and takes the place of an
-    older one in one step: whatever happens, `target` is a whole backup, the old one or the new one.
+    The copy holds every write that had returned when this was called. Writers do not wait for it. Later writes are not in
+    the copy and stay in ``-wal`` until it is complete. The copy is checked and synced to disk before it replaces an older
+    backup in one step. So `target` is always a complete backup, the old one or the new one.
 
     Args:
         path: the file to copy.
-        target: where to; a backup that is there is replaced, anything else is not.
-        progress: is told how far it is.
+        target: the file of the backup. An existing backup is replaced, any other file is refused.
+        progress: called with the progress.
 
     Returns:
         The bytes of the copy.
 
     Raises:
-        StoreError: the file is not there, is damaged, or is none of botwire; or the disk is full. An older backup is kept.
-        InvalidArgument: the target is something else than a backup.
+        StoreError: the file does not exist, is damaged, or is not a botwire file; or the disk is full. An older backup is kept.
+        InvalidArgument: the target exists and is not a backup.
     """
     path, target = _absolute(path), _absolute(target)
     _check_target(target)
@@ -60,23 +60,23 @@ def restore(
     force: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Put a backup back as the file of a store: all of it or, whatever happens, nothing.
+    """Restore a backup as the file of a store: completely, or not at all.
 
-    Versions go on from numbers that were never used: whoever watched before is told so (`ChangesLost`) instead of missing what
-    is written now, and compare-and-set with a version from before fails.
+    Versions continue from numbers that were never used. So an earlier watcher gets `ChangesLost` instead of missing new
+    changes, and a compare-and-set with an earlier version fails.
 
     Args:
-        backup: the copy, which is checked first.
-        path: the file, which nobody may have open.
-        force: replace what a file holds that is there.
-        progress: is told how far it is.
+        backup: the backup, which is checked first.
+        path: the file, which no program may have open.
+        force: replace the content of an existing file.
+        progress: called with the progress.
 
     Returns:
         The bytes of the file.
 
     Raises:
-        StoreError: the backup is not there, is damaged, or is from a newer botwire; or the file is in use, or is damaged.
-        InvalidArgument: the file holds something, and `force` was not said.
+        StoreError: the backup does not exist, is damaged, or is from a newer botwire; or the file is in use, or is damaged.
+        InvalidArgument: the file has content, and `force` is not set.
     """
     backup, path = _absolute(backup), _absolute(path)
     if backup == path:
@@ -92,7 +92,7 @@ def restore(
 
 @contextlib.contextmanager
 def opened(path: Path, *, timeout: float = 10.0) -> Iterator[Connection]:
-    """Open a file that is there and is one of botwire, and see it as it is at this moment for as long as it is open."""
+    """Open an existing botwire file, and read it as it is at this moment for as long as it is open."""
     if not path.is_file():
         raise StoreError(f"there is no file {path}")
     try:
@@ -117,19 +117,19 @@ def opened(path: Path, *, timeout: float = 10.0) -> Iterator[Connection]:
 def _create(path: Path, source: Connection, progress: Progress | None) -> None:
     for suffix in _BESIDE:
         if Path(f"{path}{suffix}").exists():
-            raise StoreError(f"{path}{suffix} is left of another file and would damage this one: move it away first")
+            raise StoreError(f"{path}{suffix} belongs to an earlier file and would damage this one: move it away first")
     with _part_of(path) as part:
         _copy_into(part, source, progress, restoring=True)
         if path.exists():  # and is empty
             part.replace(path)
         else:
-            os.link(part, path)  # which fails if somebody else made it meanwhile
+            os.link(part, path)  # which fails if another program has created it since
         _sync(path.parent)
 
 
 @contextlib.contextmanager
 def _part_of(target: Path) -> Iterator[Path]:
-    """Make an unfinished file beside a target, for its owner only, and remove it if it has not become the target."""
+    """Create a temporary file beside a target, readable by its owner only. It is removed if it has not become the target."""
     try:
         file, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     except OSError as error:
@@ -152,7 +152,7 @@ def _copy_into(part: Path, source: Connection, progress: Progress | None, *, res
             _copy(source, copy, progress)
             if restoring:
                 _begin_new_versions(copy)
-            copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, with nothing beside it
+            copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, without -wal
             _check_whole(copy, Path(source.filename))
         finally:
             copy.close()
@@ -161,11 +161,11 @@ def _copy_into(part: Path, source: Connection, progress: Progress | None, *, res
     _sync(part)
 
 
-# A file that is there
+# An existing file
 
 
 def _replace(path: Path, source: Connection, *, force: bool, progress: Progress | None) -> None:
-    """Copy over what is there, in one transaction."""
+    """Replace the content of a file in one transaction."""
     lock = FileLock(f"{path}-lock")
     try:
         lock.wait(0)
@@ -188,10 +188,10 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
 
 
 def _seize(target: Connection, path: Path) -> None:
-    """Keep everybody else out until the connection is closed."""
+    """Lock the file until the connection is closed."""
     try:
         schema_version(target, path)
-        # Neither is possible while anybody has it open: https://www.sqlite.org/wal.html, section 2.2.
+        # Neither is possible while another connection is open: https://www.sqlite.org/wal.html, section 2.2.
         target.execute("PRAGMA journal_mode = DELETE; PRAGMA locking_mode = EXCLUSIVE").fetchall()
         target.execute("BEGIN EXCLUSIVE; COMMIT")
     except apsw.BusyError as error:
@@ -204,11 +204,11 @@ def _seize(target: Connection, path: Path) -> None:
         ) from error
 
 
-# What both share
+# Used by both
 
 
 def _copy(source: Connection, target: Connection, progress: Progress | None) -> None:
-    """Copy page by page. The source has a transaction open, so that all of it is of one moment."""
+    """Copy page by page. The source has an open transaction, so all pages are of one moment."""
     size = source.pragma("page_size")
     with target.backup("main", source, "main") as copying:
         while not copying.done:
@@ -218,7 +218,7 @@ def _copy(source: Connection, target: Connection, progress: Progress | None) -> 
 
 
 def _begin_new_versions(connection: Connection) -> None:
-    """Go on from the time in microseconds, which is ahead of all that was written since the backup, and of an earlier restore."""
+    """Continue from the time in microseconds. No write since the backup has reached that version, nor has an earlier restore."""
     connection.execute("UPDATE namespaces SET version = max(version + 1, ?)", (now(),))
 
 
@@ -229,7 +229,7 @@ def _check_whole(connection: Connection, path: Path) -> None:
 
 
 def _check_target(target: Path) -> None:
-    """Raise `InvalidArgument` unless there is nothing at the target, or a backup (which is not in WAL mode)."""
+    """Raise `InvalidArgument` unless the target does not exist, is empty, or is a backup (which is not in WAL mode)."""
     if not target.exists():
         return
     head = b""

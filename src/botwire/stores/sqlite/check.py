@@ -1,4 +1,4 @@
-"""Is a SQLite file as it should be? What SQLite can tell, and what only we know."""
+"""Check a SQLite file: its structure, and that its tables agree with each other."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .connection import SQL_FOLDER, Connection
 
 _CHECKS = load_queries(SQL_FOLDER / "checks.sql")
 MOST = 100
-"""Problems that are told, at the most."""
+"""The most problems in a report."""
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What a file holds, and what is wrong with it: nothing, if `problems` is empty."""
+    """What a file contains, and what is wrong with it. No problems: the file is intact."""
 
     problems: list[str]
     namespaces: int = 0
@@ -29,16 +29,16 @@ class Report(msgspec.Struct, frozen=True):
 
 
 def check(path: str | os.PathLike[str]) -> Report:
-    """Check a file, also while it is in use: SQLite's ``integrity_check``, then the facts that connect the tables.
+    """Check a file, also while it is in use: SQLite's ``integrity_check``, then whether the tables agree.
 
-    These are, for each namespace and session: the bytes of the account are those of the rows; messages are numbered 1, 2, 3,
-    … up to the session's last; nothing belongs to nobody; every value is JSON or bytes.
+    For each namespace and session: the account has as many bytes as the rows; messages are numbered 1, 2, 3, … up to the
+    session's last; each row belongs to an existing namespace or session; every value is JSON or bytes.
 
     Raises:
-        StoreError: the file is not there, cannot be read, or is none of botwire.
+        StoreError: the file does not exist, cannot be read, or is not a botwire file.
     """
     with opened(Path(path).absolute()) as connection:
-        if problems := _what_sqlite_finds(connection):
+        if problems := _integrity_problems(connection):
             return Report(problems)
         for statement in _CHECKS.values():
             found = connection.execute(f"SELECT * FROM ({statement.rstrip(';')}) LIMIT ?", (MOST - len(problems),))  # noqa: S608
@@ -48,10 +48,10 @@ def check(path: str | os.PathLike[str]) -> Report:
         return Report(problems, bytes=size, **counts)
 
 
-def _what_sqlite_finds(connection: Connection) -> list[str]:
+def _integrity_problems(connection: Connection) -> list[str]:
     try:
         found = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST})")]
-    except apsw.CorruptError as error:  # too much for it to go on
+    except apsw.CorruptError as error:  # so much damage that the check stops
         found = [str(error)]
     return [f"SQLite: {text}" for text in found if text != "ok"]
 

@@ -292,7 +292,7 @@ def test_a_damaged_file_is_not_overwritten(tmp_path, db):
         assert db.read_bytes() == left
     db.unlink()
     (tmp_path / "memory.db-wal").write_bytes(b"of another file")
-    with pytest.raises(StoreError, match="memory.db-wal is left of another file"):
+    with pytest.raises(StoreError, match="memory.db-wal belongs to an earlier file"):
         restore(tmp_path / "copy.db", db)
 
 
