@@ -14,7 +14,8 @@ from ..engine.tables import EntryHead, EntryVector, MessageVector, Tables, as_js
 
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
-_GET_ENTRY, _PUT_ENTRY, _SET_ACCOUNT = _SQL["get_entry"], _SQL["put_entry"], _SQL["set_account"]
+_GET_ENTRY, _PEEK_ENTRY = _SQL["get_entry"], _SQL["peek_entry"]
+_PUT_ENTRY, _SET_ACCOUNT = _SQL["put_entry"], _SQL["set_account"]
 """Statements of hot paths, which run without the helpers below: each call of Python counts."""
 
 
@@ -96,7 +97,9 @@ class SqliteTables(Tables):
     # Entries
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        return self._first("peek_entry", namespace, key)
+        for row in self._execute(_PEEK_ENTRY, (namespace, key)).fetchall():
+            return row  # type: ignore[no-any-return]
+        return None
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
         stored: Stored
