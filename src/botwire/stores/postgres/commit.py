@@ -19,7 +19,7 @@ from ..engine.transaction import Transaction
 from .connection import Connection
 from .errors import is_lost, mapped
 from .pool import ConnectionPool
-from .prefetch import is_known_beforehand
+from .rows import is_known_beforehand
 from .unit_of_work import NotAlone, Unit
 
 
@@ -33,7 +33,7 @@ class _Group:
 
     writes: Sequence[Write]
     key: str | None
-    """The idempotency key of the whole group. None: every write has one of its own."""
+    """The idempotency key of the whole group. None: every write has its own."""
     new_ids: bool = True
     """Whether to assume that no message of the writes is stored yet."""
     may_turn: bool = True
@@ -97,7 +97,12 @@ class Committer:
                 return [error] * len(writes)
             group.new_ids = False  # the attempt may have failed because of one that is stored
             if not self._pool.may_retry(failure, backoff):
-                return [self._final(failure, group)] * len(writes)
+                address = self._pool.address
+                # The last error says "nothing was written", which is not known once the answer to a commit was lost.
+                if group.outcomes is not None:
+                    lost = f"{address}: the connection was lost during a commit; the write may have happened"
+                    return [Timeout(lost)] * len(writes)
+                return [mapped(address, failure)] * len(writes)
 
     def _attempt(self, connection: Connection, group: _Group, deadline: float) -> list[Outcome]:
         """Apply the writes and commit. If an earlier attempt was committed, return its outcomes."""
@@ -121,27 +126,15 @@ class Committer:
         return outcomes
 
     def _apply(self, unit: Unit, group: _Group) -> list[Outcome]:
-        transaction = self._start(unit, group)
+        """Apply the writes at the time at which the server began the transaction."""
+        self._pool.clock.update(unit.time, unit.asked)
+        moment = self._clock.now()
+        if self._clock.is_behind and group.may_turn:
+            raise _ClockTurned
+        transaction = Transaction(unit, self._plans, moment, ages_are_known=self._clock.ages_are_known)
         alone = len(group.writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in group.writes]
         transaction.finish()
         if group.key is not None:
             transaction.save_response(group.writes[0].namespace, group.key, "")
         return outcomes
-
-    def _start(self, unit: Unit, group: _Group) -> Transaction:
-        """Return a transaction at the time at which the server began it."""
-        self._pool.clock.update(unit.time, unit.asked)
-        moment = self._clock.now()
-        if self._clock.is_behind and group.may_turn:
-            raise _ClockTurned
-        return Transaction(unit, self._plans, moment, ages_are_known=self._clock.ages_are_known)
-
-    def _final(self, error: Exception, group: _Group) -> BotWireError:
-        """Return the error to report when there is no time for another attempt."""
-        # An error of the last attempt says "nothing was written", which is not known once the answer to a commit was lost.
-        if group.outcomes is not None:
-            return Timeout(
-                f"{self._pool.address}: the connection was lost during a commit; the write may have happened"
-            )
-        return mapped(self._pool.address, error)

@@ -137,20 +137,17 @@ class ConnectionPool:
     def _open(self, deadline: float) -> Connection:
         try:
             connection = connect_by(deadline, self._url, self._timeout)
+            try:
+                connection.deadline = deadline + _GRACE
+                connection.prepares = False  # an error here would not show whether a pooler is in between
+                self.ask_time(connection)
+                if not self._migrated:
+                    # Without a deadline: a migration that ends half-way would have to start again.
+                    migrate(connection.raw, self.address)
+                    self._migrated = True
+            except BaseException:
+                connection.close()
+                raise
         except psycopg.Error as error:
             raise mapped(self.address, error) from error
-        try:
-            connection.deadline = deadline + _GRACE
-            connection.prepares = False  # an error here would not show whether a pooler is in between
-            self.ask_time(connection)
-            if not self._migrated:
-                # Without a deadline: a migration that ends half-way would have to start again.
-                migrate(connection.raw, self.address)
-                self._migrated = True
-        except psycopg.Error as error:
-            connection.close()
-            raise mapped(self.address, error) from error
-        except BaseException:
-            connection.close()
-            raise
         return connection

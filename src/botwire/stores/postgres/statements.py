@@ -36,10 +36,8 @@ _REMOVALS = (
 
 
 def _queries() -> dict[str, str]:
-    queries, around = (
-        load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql"),
-        (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8"),
-    )
+    queries = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
+    around = (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8")
     return queries | {name: around.replace("{removal}", queries[name].removesuffix(";")) for name in _REMOVALS}
 
 
@@ -73,5 +71,9 @@ TEXTS = _queries() | {
     "notify": "SELECT pg_notify('botwire', $1)",
 }
 SQL = {name: text.encode() for name, text in TEXTS.items()}
-PLAN_ONCE: Statement = ("plan_once", ())
-PLAN_MERGE: Statement = ("plan_merge", ())
+_MERGED = frozenset({"entries_without_vector", "messages_without_vector"})
+
+
+def plan_of(name: str) -> Statement:
+    """Return the statement that sets how a read is planned."""
+    return ("plan_merge" if name in _MERGED else "plan_once", ())
