@@ -38,6 +38,11 @@ def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, 
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]
 
 
+async def result_of(call: Any) -> Any:
+    """Return what a method of a store returned, and await it if the store is for event loops."""
+    return await call if hasattr(call, "__await__") else call
+
+
 def is_on_event_loop() -> bool:
     """Whether this thread runs an event loop now. Does not import asyncio, which takes longer than the rest of botwire."""
     asyncio = sys.modules.get("asyncio")

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import typing
 
 import msgspec
 import pytest
@@ -20,11 +21,12 @@ from botwire import (
     StoreError,
     generate_key,
 )
-from botwire.operations import Append, NewMessage, Put
-from botwire.queries import GetEntry, ListMessages
+from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Operation, Pop, Put
+from botwire.queries import GetEntry, ListMessages, Query
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
+from tests.unit.stores.wrappers.samples import OPERATIONS, QUERIES
 
 
 @pytest.fixture
@@ -263,8 +265,8 @@ def test_reencrypting_loses_no_write(url):
 def test_keys():
     key = generate_key()
     assert key != generate_key()
-    sealed = Cipher(key).seal("1", b"place")
-    assert Cipher([b"x" * 32, key]).open(sealed, b"place") == "1"
+    sealed = Cipher(key).encrypt("1", b"place")
+    assert Cipher([b"x" * 32, key]).decrypt(sealed, b"place") == "1"
     assert len(sealed) == 38 + 1
     for wrong in ("", "secret", key[:-1], key + "x", "bwk_" + "!" * 43, b"short", [], [key, None], [key, "x"]):
         with pytest.raises(InvalidArgument, match="key"):
@@ -289,6 +291,75 @@ def test_unknown_operations_and_queries_go_nowhere(beneath):
         store.read("n", Peek("k"))
     with pytest.raises(InvalidArgument, match="Peek does not work on encrypted"):
         store.write("n", [Peek("k")])
+
+
+class Recorder:
+    """A store that is empty, and records what it is given."""
+
+    def __init__(self):
+        self.written = []
+
+    def read(self, namespace, query):
+        return None
+
+    def write(self, namespace, operations, *, idempotency_key=None):
+        self.written += operations
+        return [None for _ in operations]
+
+
+def test_every_operation_is_encrypted_or_refused_as_it_says():
+    """A new operation fails here until it says what it has, and its values are encrypted or it is refused."""
+    assert set(OPERATIONS) == set(typing.get_args(Operation))
+    cipher = Cipher(generate_key())
+    for kind, operation in OPERATIONS.items():
+        store = EncryptedStore(recorder := Recorder(), cipher)
+        match vars(kind)["values"]:
+            case "plain":
+                with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
+                    store.write("n", [operation])
+                assert recorder.written == []
+            case "none":
+                store.write("n", [operation])
+                assert recorder.written == [operation]
+            case "sealed":
+                store.write("n", [operation])
+                assert [type(written) for written in recorder.written] == [kind]
+                assert recorder.written != [operation]
+            case "computed":
+                store.write("n", [operation])
+                assert [type(written) for written in recorder.written] == [Put]
+                assert cipher.is_current(recorder.written[0].stored)
+
+
+def test_every_query_is_decrypted_or_refused_as_it_says(beneath):
+    assert set(QUERIES) == set(Query.__subclasses__())
+    store = EncryptedStore(beneath, Cipher(generate_key()))
+    store.write("n", [Put("k", '"vAlUe"'), Append("s", (NewMessage("i", '"vAlUe"'),))])
+    for kind, query in QUERIES.items():
+        if vars(kind)["values"] == "plain":
+            with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
+                store.read("n", query)
+            continue
+        found = store.read("n", query)
+        assert (b"vAlUe" in msgspec.json.encode(found)) == (kind.values == "sealed"), kind
+
+
+def test_results_of_operations_are_decrypted(beneath):
+    store = EncryptedStore(beneath, Cipher(generate_key()))
+    message = NewMessage("i", '"vAlUe"')
+    operations = [OPERATIONS[kind] for kind in (Put, Delete, Increment, Append, Clear, Forget, Expire)]
+    assert store.write("n", [*operations, Append("s", (message,)), Pop("s")])[:-1] == [
+        1,
+        True,
+        2,
+        [1],
+        1,
+        1,
+        False,
+        [1],
+    ]
+    ((popped,),) = store.write("n", [Append("s", (message,)), Pop("s")])[1:]
+    assert popped.data == "vAlUe"
 
 
 def test_without_the_package():
