@@ -283,7 +283,7 @@ class _Shared(ForkAware):
             if lease is not None:
                 lease.release()
 
-    def before_fork(self) -> None:
+    def before_fork(self, _: float) -> None:
         """Let no thread be inside the bookkeeping."""
         self._mutex.acquire()
 

@@ -28,7 +28,7 @@ class Account:
 
     ``recent`` holds the newest records of the journal (`botwire.stores.engine.journal`). ``pending``, ``index_cursor``,
     ``texts`` and ``words`` belong to the word index (`botwire.stores.engine.word_index`). ``vectors`` is the bytes of all
-    vectors; the database counts them.
+    vectors; the database counts them. ``is_system`` is not in the row: no plan limits such a namespace.
     """
 
     id: NamespaceId | None
@@ -44,6 +44,7 @@ class Account:
     texts: int = 0
     words: int = 0
     vectors: int = 0
+    is_system: bool = False
 
     @property
     def is_indexed(self) -> bool:

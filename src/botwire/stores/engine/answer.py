@@ -24,7 +24,7 @@ from ...queries import (
     Query,
     Search,
 )
-from ...records import Changes, Entry, Hit, Message, Progress, Session, Text, Usage
+from ...records import Message, Text, Usage
 from .account import Account, day_of
 from .changes import changes_after, progress
 from .search import search
@@ -35,6 +35,7 @@ FEW = 50
 """Rows that are read in less time than a change of threads takes."""
 _NEWEST = 2**63 - 1
 _LAST_CONTROL = "\x1f"
+"""Names of system namespaces begin with a control character."""
 
 
 def answer(tables: ReadTables, plans: Plans, namespace: str, query: Query[Any], now: int) -> Any:
@@ -62,48 +63,11 @@ def _rows(limit: int | None) -> float:
     return math.inf if limit is None else limit
 
 
-def _get_entry(tables: ReadTables, _: Plans, namespace: str, query: GetEntry, now: int) -> Entry | None:
-    return tables.get_entry(namespace, query.key, now)
-
-
-def _get_entries(tables: ReadTables, _: Plans, namespace: str, query: GetEntries, now: int) -> list[Entry]:
-    return tables.get_entries(namespace, query.keys, now)
-
-
-def _list_keys(tables: ReadTables, _: Plans, namespace: str, query: ListKeys, now: int) -> list[str]:
-    return tables.list_keys(namespace, query.prefix, query.after, query.limit, now)
-
-
-def _list_entries(tables: ReadTables, _: Plans, namespace: str, query: ListEntries, now: int) -> list[Entry]:
-    return tables.list_entries(namespace, query.prefix, query.after, query.limit, now)
-
-
-def _count_entries(tables: ReadTables, _: Plans, namespace: str, query: CountEntries, now: int) -> int:
-    return tables.count_entries(namespace, query.prefix, now)
-
-
 def _list_messages(tables: ReadTables, _: Plans, namespace: str, query: ListMessages, __: int) -> list[Message]:
-    found = tables.find_session(namespace, query.session)
-    if found is None:
-        return []
-    session, last = found
+    session, last = tables.find_session(namespace, query.session) or (0, 0)
     # Seqs have no holes, so the seq before the last n messages is known without reading any.
     after = query.after if query.last is None else max(query.after, last - query.last)
-    return tables.list_messages(session, min(after, last), last, query.limit)
-
-
-def _count_messages(tables: ReadTables, _: Plans, namespace: str, query: CountMessages, __: int) -> int:
-    found = tables.find_session(namespace, query.session)
-    return 0 if found is None else found[1]
-
-
-def _list_sessions(tables: ReadTables, _: Plans, namespace: str, query: ListSessions, __: int) -> list[Session]:
-    return tables.list_sessions(namespace, _NEWEST if query.before is None else query.before, query.limit)
-
-
-def _list_namespaces(tables: ReadTables, _: Plans, __: str, query: ListNamespaces, ___: int) -> list[str]:
-    # Names of system namespaces begin with a control character.
-    return tables.list_namespaces(max(query.after, _LAST_CONTROL), query.limit)
+    return tables.list_messages(session, after, last, query.limit) if after < last else []
 
 
 def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: GetUsage, now: int) -> Usage:
@@ -121,18 +85,6 @@ def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: GetUsage, n
     )
 
 
-def _search(tables: ReadTables, _: Plans, namespace: str, query: Search, now: int) -> list[Hit]:
-    return search(tables, namespace, query, now)
-
-
-def _list_changes(tables: ReadTables, _: Plans, namespace: str, query: ListChanges, now: int) -> Changes:
-    return changes_after(tables, namespace, query, now)
-
-
-def _get_progress(tables: ReadTables, _: Plans, namespace: str, __: GetProgress, now: int) -> Progress:
-    return progress(tables, namespace, now)
-
-
 def _list_texts(tables: ReadTables, _: Plans, namespace: str, query: ListTexts, now: int) -> list[Text]:
     account = tables.get_account(namespace)
     if account is None or account.id is None:
@@ -142,18 +94,26 @@ def _list_texts(tables: ReadTables, _: Plans, namespace: str, query: ListTexts, 
 
 
 _ANSWER: Mapping[type, Callable[[ReadTables, Plans, str, Any, int], Any]] = {
-    GetEntry: _get_entry,
-    GetEntries: _get_entries,
-    ListKeys: _list_keys,
-    ListEntries: _list_entries,
-    CountEntries: _count_entries,
+    GetEntry: lambda tables, _, namespace, query, now: tables.get_entry(namespace, query.key, now),
+    GetEntries: lambda tables, _, namespace, query, now: tables.get_entries(namespace, query.keys, now),
+    ListKeys: lambda tables, _, namespace, query, now: tables.list_keys(
+        namespace, query.prefix, query.after, query.limit, now
+    ),
+    ListEntries: lambda tables, _, namespace, query, now: tables.list_entries(
+        namespace, query.prefix, query.after, query.limit, now
+    ),
+    CountEntries: lambda tables, _, namespace, query, now: tables.count_entries(namespace, query.prefix, now),
     ListMessages: _list_messages,
-    CountMessages: _count_messages,
-    ListSessions: _list_sessions,
-    ListNamespaces: _list_namespaces,
+    CountMessages: lambda tables, _, namespace, query, __: (tables.find_session(namespace, query.session) or (0, 0))[1],
+    ListSessions: lambda tables, _, namespace, query, __: tables.list_sessions(
+        namespace, _NEWEST if query.before is None else query.before, query.limit
+    ),
+    ListNamespaces: lambda tables, _, __, query, ___: tables.list_namespaces(
+        max(query.after, _LAST_CONTROL), query.limit
+    ),
     GetUsage: _get_usage,
-    ListChanges: _list_changes,
-    GetProgress: _get_progress,
-    Search: _search,
+    ListChanges: lambda tables, _, namespace, query, now: changes_after(tables, namespace, query, now),
+    GetProgress: lambda tables, _, namespace, __, now: progress(tables, namespace, now),
+    Search: lambda tables, _, namespace, query, now: search(tables, namespace, query, now),
     ListTexts: _list_texts,
 }

@@ -1,25 +1,21 @@
-"""What the stores for event loops have in common: one underneath for callers that wait in place."""
+"""What the stores of both databases have in common for event loops: each is over one for callers that wait in place."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Generic, TypeVar
 
-from ...operations import Guard, Operation, Result
 from ...plans import Plans
-from ...queries import ListChanges, Query
-from ...store import OperatedStore, Reader
+from ...queries import ListChanges
+from ...store import GuardedStore, OperatedStore, Reader
 from .feeds import AsyncFeed
 from .poller import Poller
 
 S = TypeVar("S", bound=OperatedStore)
-T = TypeVar("T")
 
 
-class AwaitedStore(ABC, Generic[S]):
-    """An `AsyncStore` over a store; how reads and writes get off the event loop is for the subclass to say."""
+class AwaitedStore(GuardedStore, Generic[S]):
+    """A `GuardedStore` over a store. The subclass defines how reads and writes leave the event loop."""
 
     _poller: Poller
 
@@ -33,21 +29,6 @@ class AwaitedStore(ABC, Generic[S]):
     @property
     def plans(self) -> Plans:
         return self.store.plans
-
-    @abstractmethod
-    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        """As `GuardedStore.read`."""
-
-    @abstractmethod
-    async def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        """As `GuardedStore.write`."""
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await asyncio.to_thread(self.store.set_plan, namespace, plan)

@@ -10,17 +10,16 @@ Deadlines are times on `time.monotonic`, computed once a call.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import Timeout, Unavailable
 from ...operations import Result, Write
-
-if TYPE_CHECKING:  # both take longer to import than everything else here, and many programs need neither
-    import asyncio
-    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 Outcome: TypeAlias = list[Result] | BaseException
@@ -48,11 +47,9 @@ class Executor(Protocol):
 
     def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         """Take the lead over from a leader, and commit groups until a thread is next in line, or no one is."""
-        ...
 
-    def close(self) -> None:
-        """Wait for the commit under way."""
-        ...
+    def close(self, *, wait: bool) -> None:
+        """Release the threads. `wait`: for the commit under way. If not, take no lock: they end when they are collected."""
 
 
 class CommitQueue:
@@ -69,8 +66,8 @@ class CommitQueue:
     ) -> None:
         self._commit = commit
         self.executor = executor or ThreadExecutor()
-        # Reentrant, because a signal handler may write while this thread holds it.
-        self._mutex = threading.RLock()
+        # Whatever takes it runs in `no_reentry`, so no thread waits for itself.
+        self._mutex = threading.Lock()
         self._waiting: list[_Turn] = []
         self._leader: object | None = None
         self._inside: set[int] = set()
@@ -78,18 +75,59 @@ class CommitQueue:
     def write(self, write: Write, deadline: float) -> list[Result]:
         """Return the results of a write when it is on disk. Blocks.
 
-        Ctrl-C may come between any two calls, because CPython looks for signals after each. A leader that it interrupts still
-        hands the lead on, and does so again if it was interrupted doing that.
-
         Raises:
             Timeout: its turn did not come before the deadline, and it did not happen.
-            Unavailable: it interrupted a write of the same thread.
+            Unavailable: it interrupted the queue on the same thread.
+        """
+        return self.no_reentry(self._write, write, deadline)
+
+    def run(self, work: Callable[[float], T], deadline: float) -> T:
+        """Run a transaction that is no write, alone, in its turn. Blocks. Raises as `write` does."""
+        return cast("T", self.no_reentry(self._take_turn, _ThreadTurn(None, work, deadline)))
+
+    async def write_async(self, write: Write, deadline: float) -> list[Result]:
+        """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
+        loop = asyncio.get_running_loop()
+        turn = _TaskTurn(write, deadline, loop)
+        self.no_reentry(self._begin, turn)
+        seconds = deadline - time.monotonic()
+        turn.timer = loop.call_later(seconds, self.no_reentry, self._give_up, turn)
+        try:
+            await turn.done
+        except asyncio.CancelledError:
+            self.no_reentry(self._withdraw, turn)
+            raise
+        finally:
+            turn.timer.cancel()
+        return cast("list[Result]", turn.result())
+
+    def no_reentry(self, act: Callable[..., T], *args: Any) -> T:
+        """Do something for which a write of this thread would wait. One that interrupts it is refused.
+
+        A signal handler runs in the main thread between any two instructions, and the garbage collector runs finalizers in
+        any thread. A write in one of them would wait for the lock of the queue, or for a turn that only this thread can end.
         """
         thread = threading.get_ident()
         if thread in self._inside:
             raise Unavailable(_REENTERED)
         try:
             self._inside.add(thread)
+            result = act(*args)
+        finally:
+            self._inside.discard(thread)
+        return result
+
+    def close(self) -> None:
+        """Wait for the commit under way, if any. A finalizer that interrupted the queue does not wait."""
+        self.executor.close(wait=threading.get_ident() not in self._inside)
+
+    def _write(self, write: Write, deadline: float) -> list[Result]:
+        """Commit a write at once if no one leads, and hand the lead on.
+
+        Ctrl-C may come between any two calls, because CPython looks for signals after each. A leader that it interrupts still
+        hands the lead on, and does so again if it was interrupted doing that.
+        """
+        try:
             with self._mutex:
                 if self._leader is None:  # as nearly always
                     self._leader = write
@@ -97,51 +135,24 @@ class CommitQueue:
                 return cast("list[Result]", self._take_turn(_ThreadTurn(write, None, deadline)))
             (outcome,) = self._commit((write,), deadline)
         finally:
-            try:
-                if self._leader is write:
-                    try:
-                        self._resign(write)
-                    except KeyboardInterrupt:
-                        self._resign(write)
-                        raise
-            finally:
-                self._inside.discard(thread)
+            if self._leader is write:
+                try:
+                    self._resign(write)
+                except KeyboardInterrupt:
+                    self._resign(write)
+                    raise
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
 
-    def run(self, work: Callable[[float], T], deadline: float) -> T:
-        """Run a transaction that is no write, alone, in its turn. Blocks. Raises as `write` does."""
-        thread = threading.get_ident()
-        if thread in self._inside:
-            raise Unavailable(_REENTERED)
+    def _begin(self, turn: _TaskTurn) -> None:
         try:
-            self._inside.add(thread)
-            return cast("T", self._take_turn(_ThreadTurn(None, work, deadline)))
-        finally:
-            self._inside.discard(thread)
-
-    async def write_async(self, write: Write, deadline: float) -> list[Result]:
-        """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
-        import asyncio
-
-        loop = asyncio.get_running_loop()
-        turn = _TaskTurn(write, deadline, loop)
-        if self._join(turn):
-            self.executor.lead(self, turn, loop)
-        turn.timer = loop.call_later(deadline - time.monotonic(), self._give_up, turn)
-        try:
-            await turn.done
-        except asyncio.CancelledError:
-            self._withdraw(turn)
+            if self._join(turn):
+                self.executor.lead(self, turn, turn.loop)
+        except BaseException:
+            self._withdraw(turn, leading=True)
+            self._resign(turn)
             raise
-        finally:
-            turn.timer.cancel()
-        return cast("list[Result]", turn.result())
-
-    def close(self) -> None:
-        """Wait for the commit under way, if any."""
-        self.executor.close()
 
     # Turns of threads
 
@@ -230,16 +241,10 @@ class CommitQueue:
     def lead_for_tasks(self, leader: object) -> None:
         """Commit groups until a thread is next in line, or no one is. Blocks, so not on an event loop."""
         token = self.take_over(leader)
-        if token is None:
-            return
-        thread = threading.get_ident()
-        self._inside.add(thread)
-        try:
+        if token is not None:
             self._lead(token)
             while self.hand_on(token) is not None:
                 self._lead(token)
-        finally:
-            self._inside.discard(thread)
 
     def _lead(self, leader: object) -> None:
         group: list[_Turn] = []
@@ -321,30 +326,24 @@ class ThreadExecutor:
     """Commits for event loops on threads.
 
     Args:
-        threads: where, if several queues share them; else one thread, started when it is needed.
+        threads: where, if several queues share them; their owner closes them. None: one thread.
     """
 
     def __init__(self, threads: ThreadPoolExecutor | None = None) -> None:
         self._shared = threads
         self._own: ThreadPoolExecutor | None = None
-        self._mutex = threading.Lock()
 
     def lead(self, queue: CommitQueue, leader: object, _: object) -> None:
-        if self._shared is not None:
-            self._shared.submit(queue.lead_for_tasks, leader)
-            return
-        from concurrent.futures import ThreadPoolExecutor
+        threads = self._shared or self._own
+        if threads is None:  # only a leader is here, so no other thread makes one too
+            threads = self._own = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
+        threads.submit(queue.no_reentry, queue.lead_for_tasks, leader)
 
-        with self._mutex:
-            if self._own is None:
-                self._own = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
-        self._own.submit(queue.lead_for_tasks, leader)
-
-    def close(self) -> None:
-        """As `Executor.close`. Shared threads belong to their owner."""
-        own, self._own = self._own, None
-        if own is not None:
-            own.shutdown()
+    def close(self, *, wait: bool) -> None:
+        threads, self._own = self._own, None
+        if threads is not None and wait:
+            with contextlib.suppress(RuntimeError):  # a finalizer runs on this very thread
+                threads.shutdown()
 
 
 class _Turn:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from ...errors import Unavailable
+from ...plans import Plans
 from .account import FIRST_MESSAGE, NOT_BEGUN, OFF, SEQ_BITS, Account, place_of
 from .tables import Tables
 from .transaction import Transaction
@@ -95,8 +96,9 @@ def turn_on(transaction: Transaction, _: Tables, namespace: str) -> None:
 
 
 class Indexed(ABC):
-    """The part of a database store that builds and removes the word index of a namespace."""
+    """The part of a database store that is the same for both: plans, and the word index of a namespace."""
 
+    plans: Plans
     timeout: float
 
     @abstractmethod
@@ -108,14 +110,15 @@ class Indexed(ABC):
         """Return `Account.index_cursor`; None: everything is indexed."""
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
-        """As `Store.propagate`: a database gets no header fields."""
-        del fields
+        del fields  # a database gets no header fields
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        if plan is not None:
+            self.plans.check(plan)
+        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
     def set_index(self, namespace: str, *, on: bool) -> None:
-        """Let a namespace be searched or not. Without an index, writes are faster and searches are refused. For operators.
-
-        Entries and messages that exist already are indexed by the first search, or by `index`.
-        """
+        # What exists already is indexed by the first search, or by `index`.
         if on and self._index_cursor(namespace) != OFF:
             return
         self._change_now(namespace, partial(turn_off, namespace=namespace))
@@ -126,18 +129,10 @@ class Indexed(ABC):
             self._change_now(namespace, partial(turn_on, namespace=namespace))
 
     def index(self, namespace: str, *, timeout: float) -> bool:
-        """Index what is missing in the index of a namespace, in steps between which others can write.
-
-        Args:
-            namespace: the namespace.
-            timeout: seconds after which to stop.
-
-        Returns:
-            Whether everything is indexed now.
-        """
         return self._index_until(namespace, time.monotonic() + timeout)
 
     def _index_until(self, namespace: str, deadline: float) -> bool:
+        """Index until a deadline, in steps between which others can write. Returns whether everything is indexed."""
         while self._index_cursor(namespace) not in {None, OFF}:
             if time.monotonic() >= deadline:
                 return False

@@ -10,18 +10,15 @@ same thread. So the lock of the pool is reentrant, and no method waits for somet
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from ...errors import StoreError, Unavailable
+from ...forks import FORK_WAIT, ForkAware, register
 
-_FORK_WAIT = 5.0
-"""Seconds that a fork waits for connections in use by other threads."""
 _REENTRY_WAIT = 0.5
 """Seconds that a thread waits for a connection that it has borrowed itself.
 
@@ -40,35 +37,33 @@ class Closable(Protocol):
 
     def close(self) -> None:
         """Close it."""
-        ...
 
 
 C = TypeVar("C", bound=Closable)
 
 
-class Connections(Generic[C]):
+class Connections(ForkAware, Generic[C]):
     """A pool that grows to the number of connections in use at once.
 
     Args:
         connect: opens a connection.
-        private: the database is in memory. Then all threads share one connection, which is kept through a fork.
         on_fork: called in a forked child. The parent keeps its state: to reset it there too would leave its waiting threads in
             one queue while others start a second, and both queues would have a leader.
     """
 
-    def __init__(self, connect: Callable[[], C], *, private: bool, on_fork: Callable[[], None]) -> None:
+    is_simple = True
+    """Whether a hot path may append to `idle` directly. It may pop from it at any time."""
+
+    def __init__(self, connect: Callable[[], C], *, on_fork: Callable[[], None]) -> None:
         self._connect = connect
         self._on_fork = on_fork
         self.idle: deque[C] = deque()
-        """The connections that are not in use. While `is_simple`, a hot path may pop from and append to it directly."""
-        self.is_simple = not private
+        """The connections that are not in use."""
         self._open = 0
         self._gate = threading.RLock()
         self._closed = False
-        self._turns = _Turns(connect()) if private else None
-        if not private:
-            self.give(self._new())
-        _ALL.add(self)
+        self.give(self._new())
+        register(self)
 
     def take(self) -> C:
         """Borrow a connection.
@@ -77,8 +72,6 @@ class Connections(Generic[C]):
             StoreError: the pool is closed, or no connection can be opened.
             Unavailable: the store is in memory, and this call interrupted another one of its thread.
         """
-        if self._turns is not None:
-            return self._turns.take()
         try:
             return self.idle.pop()
         except IndexError:
@@ -95,18 +88,12 @@ class Connections(Generic[C]):
 
     def give(self, connection: C) -> None:
         """Return a connection."""
-        if self._turns is not None:
-            self._turns.give(connection)
-            return
         self.idle.append(connection)
         if self._closed:
             self._close_idle()
 
     def drop(self, connection: C) -> None:
         """Close a borrowed connection that is of no more use. The only one of a store in memory is kept."""
-        if self._turns is not None:
-            self._turns.give(connection)
-            return
         with self._gate:
             connection.close()
             self._open -= 1
@@ -117,8 +104,6 @@ class Connections(Generic[C]):
         with self._gate:
             self._closed = True
             self._close_idle()
-        if self._turns is not None:
-            self._turns.close()
 
     def _new(self) -> C:
         with self._gate:
@@ -130,23 +115,17 @@ class Connections(Generic[C]):
 
     def _close_idle(self) -> None:
         with self._gate:
-            while self.idle:
+            while True:
                 try:
                     connection = self.idle.pop()
-                except IndexError:  # another thread took it
+                except IndexError:
                     return
                 connection.close()
                 self._open -= 1
 
-    # A fork
-
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> None:
         """Wait until no connection is in use, and let no thread open one."""
-        if self._turns is not None:
-            self._turns.before_fork()
-            return
         self._gate.acquire()
-        deadline = time.monotonic() + _FORK_WAIT
         self._close_idle()
         while self._open and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -156,40 +135,38 @@ class Connections(Generic[C]):
 
     def after_fork(self) -> None:
         """Let threads open connections again."""
-        if self._turns is not None:
-            self._turns.after_fork()
-        else:
-            self._gate.release()
+        self._gate.release()
 
     def after_fork_in_child(self) -> None:
         """Start again: the threads that borrowed a connection, or waited for one, do not exist in this process."""
         self._gate = threading.RLock()
-        if self._turns is not None:
-            self._turns.after_fork_in_child()
-        else:
-            self.idle = deque()
-            self._open = 0
+        self.idle = deque()
+        self._open = 0
         self._on_fork()
 
 
-class _Turns(Generic[C]):
-    """One connection for all threads, first come, first served: otherwise a thread that reads in a loop starves a writer."""
+class SharedConnection(Connections[C]):
+    """The one connection to a database in memory, which is kept through a fork.
 
-    def __init__(self, connection: C) -> None:
-        self._idle: C | None = connection
-        self._mutex = threading.RLock()
+    All threads share it, first come, first served: otherwise a thread that reads in a loop starves a writer.
+    """
+
+    is_simple = False
+
+    def __init__(self, connect: Callable[[], C], *, on_fork: Callable[[], None]) -> None:
+        self._free: C | None = None
         self._waiting: deque[_Waiter[C]] = deque()
         self._holder: int | None = None
         self._forking: C | None = None
-        self._closed = False
+        super().__init__(connect, on_fork=on_fork)
 
     def take(self, timeout: float = -1) -> C:
-        """Borrow the connection; raises `Unavailable` after `timeout` seconds (-1: never), or if the thread waits for itself."""
+        """As `Connections.take`; raises `Unavailable` after `timeout` seconds (-1: never), or if the thread waits for itself."""
         me = threading.get_ident()
-        with self._mutex:
-            connection = self._idle
+        with self._gate:
+            connection = self._free
             if connection is not None and not self._closed:
-                self._idle, self._holder = None, me
+                self._free, self._holder = None, me
                 return connection
         waiter: _Waiter[C] = _Waiter(me)
         try:
@@ -199,8 +176,8 @@ class _Turns(Generic[C]):
             raise
 
     def _wait(self, waiter: _Waiter[C], timeout: float) -> C:
-        with self._mutex:
-            if waiter.thread == self._holder or any(waiter.thread == other.thread for other in self._waiting):
+        with self._gate:
+            if waiter.thread == self._holder or waiter.thread in [other.thread for other in tuple(self._waiting)]:
                 timeout = _REENTRY_WAIT
             self._waiting.append(waiter)
             self._serve_next()
@@ -210,59 +187,65 @@ class _Turns(Generic[C]):
         return waiter.connection
 
     def give(self, connection: C) -> None:
-        with self._mutex:
-            self._idle, self._holder = connection, None
+        with self._gate:
+            self._free, self._holder = connection, None
             self._serve_next()
 
+    def drop(self, connection: C) -> None:
+        self.give(connection)
+
     def close(self) -> None:
-        with self._mutex:
+        with self._gate:
             self._closed = True
             self._serve_next()
 
-    def before_fork(self) -> None:
+    def before_fork(self, deadline: float) -> None:
         """Borrow the connection, so that the child gets it between two statements."""
         try:
-            self._forking = self.take(_FORK_WAIT)
+            self._forking = self.take(max(deadline - time.monotonic(), 0))
         except Unavailable:
             _warn("the connection to the store in memory")
         except StoreError:
             pass  # closed
-        self._mutex.acquire()
+        self._gate.acquire()
 
     def after_fork(self) -> None:
-        self._mutex.release()
+        self._gate.release()
         connection, self._forking = self._forking, None
         if connection is not None:
             self.give(connection)
 
     def after_fork_in_child(self) -> None:
-        self._mutex = threading.RLock()
+        self._gate = threading.RLock()
         self._waiting = deque()
         connection, self._forking = self._forking, None
         if connection is not None:
             self.give(connection)
-        elif self._idle is None and self._holder != threading.get_ident():
+        elif self._free is None and self._holder != threading.get_ident():
             self._closed = True  # a thread that does not exist here is in the middle of a statement
+        self._on_fork()
 
     def _serve_next(self) -> None:
-        """Lend the connection to the next in line if it is idle; once closed, close it and end every wait."""
-        with self._mutex:
-            connection = self._idle
+        """Lend the connection to the next in line if it is free; once closed, close it and end every wait."""
+        with self._gate:
+            connection = self._free
             if self._closed:
-                self._idle = None
+                self._free = None
                 if connection is not None:
                     connection.close()
-                while self._waiting:
-                    self._waiting.popleft().called.release()
+                waiting, self._waiting = self._waiting, deque()
+                for waiter in waiting:
+                    waiter.called.release()
             elif connection is not None and self._waiting:
+                # Lent to this thread first: a finalizer that runs before the last line must not borrow it too.
+                self._free, self._holder = None, threading.get_ident()
                 waiter = self._waiting.popleft()
-                self._idle, self._holder = None, waiter.thread
-                waiter.connection = connection
+                waiter.connection, self._holder = connection, waiter.thread
                 waiter.called.release()
 
     def _leave(self, waiter: _Waiter[C]) -> None:
         """Stop waiting, and pass on the connection if it was lent at the last moment, as when Ctrl-C ends the wait."""
-        with self._mutex:
+        with self._gate:
             connection, waiter.connection = waiter.connection, None
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
@@ -286,24 +269,5 @@ def _warn(what: str) -> None:
     logging.getLogger("botwire").warning(
         "%s stayed in use for %g s while the process wanted to fork. The child may fail: fork while no thread uses a store",
         what,
-        _FORK_WAIT,
-    )
-
-
-_ALL: weakref.WeakSet[Connections[Any]] = weakref.WeakSet()
-
-
-def _each(action: Callable[[Connections[Any]], None]) -> Callable[[], None]:
-    def run() -> None:
-        for connections in list(_ALL):
-            action(connections)
-
-    return run
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_each(Connections.before_fork),
-        after_in_parent=_each(Connections.after_fork),
-        after_in_child=_each(Connections.after_fork_in_child),
+        FORK_WAIT,
     )

@@ -22,7 +22,7 @@ from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
 from .account import FIRST_MESSAGE, SEQ_BITS, NamespaceId, place_of
-from .tables import ReadTables, SearchTables
+from .tables import ReadTables
 from .vectors import refuse_if_off
 from .word_index import pending_of
 
@@ -66,7 +66,7 @@ class _Text:
 class _Searching:
     """One search in one namespace, on one snapshot of it."""
 
-    tables: SearchTables
+    tables: ReadTables
     query: Search
     now: int
     namespace: NamespaceId

@@ -1,7 +1,8 @@
 """What the engine needs of a database: typed reads and changes of its tables.
 
-`Transaction` and the queries never see SQL. They call these methods, and each database implements them: SQLite with one
-statement a method, PostgreSQL with a unit of work that reads and writes in bulk. A new database is a class with these methods.
+`Transaction` and the queries never see SQL. They call these methods, and a database implements them. The reads are the same
+in every database, except for the text of their statements, which have names. Changes differ: SQLite runs a statement for
+each, PostgreSQL collects them in a unit of work that reads and writes in bulk.
 
 The id of a namespace is whatever the database identifies it by. Sessions have numbers. A message is found by its session and
 seq; its *place* is both in one number (`place_of`), which is also its id in the word index.
@@ -10,11 +11,15 @@ seq; its *place* is both in one number (`place_of`), which is also its id in the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
+import msgspec
+
+from ...limits import MAX_NAME_BYTES
+from ...operations import Guard
 from ...records import Entry, Message, Session
 from ...values import Stored
-from .account import Account, NamespaceId
+from .account import SEQ_BITS, Account, NamespaceId
 
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
@@ -24,244 +29,255 @@ EntryVector: TypeAlias = tuple[str, int, bytes]
 """Key and version of an entry, and the vector of its text."""
 MessageVector: TypeAlias = tuple[str, str, int, bytes]
 """Session, id and creation time of a message, and the vector of its text."""
+EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
+"""A key, the text id and version in the index, and the version and value of the entry."""
+
+_LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
+"""After every possible key."""
 
 
-class SearchTables(Protocol):
-    """Reads of the word index and of vectors. Text ids are places of messages, or smaller numbers for entries."""
+def end_of(prefix: str) -> str:
+    """Return where the range of a prefix ends.
+
+    That is the prefix with its last character raised by one; UTF-8 keeps the order of code points (RFC 3629, section 1).
+    """
+    stem = prefix.rstrip("\U0010ffff")
+    if not stem:
+        return _LAST
+    following = ord(stem[-1]) + 1
+    return stem[:-1] + chr(0xE000 if following == 0xD800 else following)
+
+
+def limit_of(limit: int | None) -> int:
+    """Return a limit as the statements take it: -1 for none."""
+    return -1 if limit is None else limit
+
+
+def as_json(items: Sequence[object]) -> str:
+    """Return a list as the statements take it."""
+    return msgspec.json.encode(items).decode()
+
+
+class ReadTables(Protocol):
+    """All reads, a statement each. Where a method takes the name of a namespace, the namespace may not exist."""
+
+    def _run(self, name: str, *values: object) -> list[Any]:
+        """Run the statement of this name, and return its rows."""
+
+    def _first(self, name: str, *values: object) -> Any | None:
+        """Run a statement, and return its first row."""
+        rows = self._run(name, *values)
+        return rows[0] if rows else None
+
+    def _value(self, name: str, *values: object) -> Any | None:
+        """Run a statement, and return the first column of its first row."""
+        rows = self._run(name, *values)
+        return rows[0][0] if rows else None
+
+    def _column(self, name: str, *values: object) -> list[Any]:
+        """Run a statement, and return the first column of its rows."""
+        return [value for (value,) in self._run(name, *values)]
+
+    def _entry(self, row: Sequence[Any]) -> Entry:
+        """Return the entry in a row."""
+        return Entry(*row)
+
+    def _vector(self, vector: bytes) -> object:
+        """Return a vector as the statements take it."""
+        return vector
+
+    # Entries and sessions
+
+    def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
+        """Return a live entry."""
+        row = self._first("get_entry", namespace, key, now)
+        return None if row is None else self._entry(row)
+
+    def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
+        """Return the live entries among these keys, in the order of the keys."""
+        return [self._entry(row) for row in self._run("get_entries", namespace, as_json(keys), now)]
+
+    def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
+        """Return live keys with a prefix, those after `after`, in the order of their UTF-8 bytes."""
+        return self._column("list_keys", namespace, prefix, end_of(prefix), after, now, limit_of(limit))
+
+    def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
+        """Return the live entries under the keys that `list_keys` returns."""
+        values = namespace, prefix, end_of(prefix), after, now, limit_of(limit)
+        return [self._entry(row) for row in self._run("list_entries", *values)]
+
+    def count_entries(self, namespace: str, prefix: str, now: int) -> int:
+        """Return how many live entries have a key with a prefix."""
+        return self._value("count_entries", namespace, prefix, end_of(prefix), now) or 0
+
+    def entry_version(self, namespace: str, key: str, now: int) -> int:
+        """Return the version of a live entry, 0 if there is none."""
+        return self._value("entry_version", namespace, key, now) or 0
+
+    def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
+        """Return number and last seq of a session."""
+        return self._first("find_session", namespace, name)
+
+    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
+        """Return the head of a session."""
+        return self._first("peek_session", namespace, name)
+
+    def session_name(self, session: int) -> str | None:
+        """Return the name of a session."""
+        return self._value("session_name", session)
+
+    def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
+        """Return messages of a session with a seq above `after`, up to `last`, in order."""
+        start = session << SEQ_BITS
+        return [Message(*row) for row in self._run("messages_between", start + after, start + last, limit_of(limit))]
+
+    def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
+        """Return sessions with a number below `before`, the newest first."""
+        return [Session(*row) for row in self._run("list_sessions", namespace, before, limit_of(limit))]
+
+    # Namespaces
+
+    def list_namespaces(self, after: str, limit: int | None) -> list[str]:
+        """Return names of namespaces after a name, in order."""
+        return self._column("list_namespaces", after, limit_of(limit))
+
+    def get_account(self, namespace: str) -> Account | None:
+        """Return the account of a namespace."""
+        row = self._first("get_account", namespace)
+        return None if row is None else Account(*row)
+
+    def get_version(self, namespace: str) -> int:
+        """Return the version of a namespace, 0 if it does not exist."""
+        return self._value("get_version", namespace) or 0
+
+    def holds(self, guard: Guard, version: int, now: int) -> bool:
+        """Whether a guard holds while its namespace is at a version. The guard remembers a version at which it does."""
+        if guard.version == version:
+            return True
+        if any(self.entry_version(guard.namespace, key, now) != wanted for key, wanted in guard.needs):
+            return False
+        guard.version = version
+        return True
+
+    def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
+        """Return the version of a namespace, and when its next entry expires."""
+        return self._first("get_progress", namespace)
+
+    def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
+        """Return id, version and newest journal records of a namespace."""
+        return self._first("get_journal", namespace)
+
+    def journal_blocks(self, namespace: NamespaceId, after: int, limit: int) -> list[tuple[int, str]]:
+        """Return blocks of the journal that end after a version: the version before each, and its records."""
+        return self._run("journal_blocks", namespace, after, limit)
+
+    # Search. Text ids are places of messages, or smaller numbers for entries.
 
     def count_texts(self, namespace: NamespaceId, terms: Sequence[str]) -> list[tuple[int, int]]:
         """Return, for each term that any text holds, its position in `terms` and about how many texts hold it."""
-        ...
+        return self._run("count_texts", namespace, as_json(terms))
 
     def texts_with_each(
         self, namespace: NamespaceId, terms: Sequence[str], low: int, high: int
     ) -> list[tuple[int, int]]:
         """Return a term's position and a text id for each text from `low` to `high` that holds the term."""
-        ...
+        return self._run("texts_with_each", namespace, as_json(terms), low, high)
 
     def newest_texts_with(self, namespace: NamespaceId, term: str, low: int, high: int, limit: int) -> list[int]:
         """Return ids of texts from `low` to `high` that hold a term, the newest first."""
-        ...
+        return self._column("newest_texts_with", namespace, term, low, high, limit)
 
     def newest_texts_with_both(
         self, namespace: NamespaceId, term: str, others: Sequence[str], low: int, high: int, limit: int
     ) -> list[int]:
         """Return ids of texts from `low` to `high` that hold a term and one of others, the newest first."""
-        ...
+        return self._column("newest_texts_with_both", namespace, term, as_json(others), low, high, limit)
 
     def texts_of_entries(self, namespace: NamespaceId, prefix: str, limit: int) -> list[int]:
         """Return ids of texts of entries whose key begins with a prefix."""
-        ...
+        return self._column("texts_of_entries", namespace, prefix, end_of(prefix), limit)
 
     def messages_at(self, namespace: NamespaceId, places: Sequence[int]) -> list[tuple[int, str, Message]]:
         """Return place, session name and message for each of these places that has one."""
-        ...
+        rows = self._run("messages_at", namespace, as_json(places))
+        return [(place, session, Message(*row)) for place, session, *row in rows]
 
     def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int) -> list[tuple[int, Entry]]:
         """Return text id and entry for each text that is indexed at the current version of a live entry."""
-        ...
+        return [(text, Entry(*row)) for text, *row in self._run("entries_at", namespace, as_json(texts), now)]
 
     def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int) -> list[Entry]:
         """Return the live entries under these keys, in any order."""
-        ...
+        return [self._entry(row) for row in self._run("entries_named", namespace, as_json(keys), now)]
 
     def nearest_messages(
         self, namespace: NamespaceId, first: int, last: int, model: str, vector: bytes, limit: int
     ) -> list[tuple[int, float | None]]:
         """Return place and cosine distance of the messages nearest to a vector, in sessions numbered `first` to `last`."""
-        ...
+        return self._run("nearest_messages", namespace, first, last, model, self._vector(vector), limit)
 
     def nearest_entries(
         self, namespace: NamespaceId, prefix: str, model: str, vector: bytes, limit: int, now: int
     ) -> list[tuple[str, float | None]]:
         """Return key and cosine distance of the live entries nearest to a vector."""
-        ...
+        values = namespace, prefix, end_of(prefix), model, self._vector(vector), limit, now
+        return self._run("nearest_entries", *values)
 
     def entries_without_vector(
         self, namespace: NamespaceId, model: str, after: str, limit: int, now: int
     ) -> list[tuple[str, int, Stored]]:
         """Return key, version and value of live entries after a key that have no vector of a model, in order."""
-        ...
+        return self._run("entries_without_vector", namespace, model, after, now, limit)
 
     def messages_without_vector(
         self, namespace: NamespaceId, model: str, after: int, limit: int
     ) -> list[tuple[int, str, str, int, str]]:
         """Return place, session, id, creation time and data of messages after a place that have no vector of a model."""
-        ...
-
-    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        """Return the head of a session."""
-        ...
+        return self._run("messages_without_vector", namespace, model, after >> SEQ_BITS, after, limit)
 
 
-class ReadTables(SearchTables, Protocol):
-    """All reads. Where a method takes the name of a namespace, the namespace may not exist."""
-
-    def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
-        """Return a live entry."""
-        ...
-
-    def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
-        """Return the live entries among these keys, in the order of the keys."""
-        ...
-
-    def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
-        """Return live keys with a prefix, those after `after`, in the order of their UTF-8 bytes."""
-        ...
-
-    def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
-        """Return the live entries under the keys that `list_keys` returns."""
-        ...
-
-    def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        """Return how many live entries have a key with a prefix."""
-        ...
-
-    def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
-        """Return number and last seq of a session."""
-        ...
-
-    def session_name(self, session: int) -> str | None:
-        """Return the name of a session."""
-        ...
-
-    def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
-        """Return messages of a session with a seq above `after`, up to `last`, in order."""
-        ...
-
-    def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
-        """Return sessions with a number below `before`, the newest first."""
-        ...
-
-    def list_namespaces(self, after: str, limit: int | None) -> list[str]:
-        """Return names of namespaces after a name, in order."""
-        ...
-
-    def get_account(self, namespace: str) -> Account | None:
-        """Return the account of a namespace."""
-        ...
-
-    def get_version(self, namespace: str) -> int:
-        """Return the version of a namespace, 0 if it does not exist."""
-        ...
-
-    def entry_version(self, namespace: str, key: str, now: int) -> int:
-        """Return the version of a live entry, 0 if there is none."""
-        ...
-
-    def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
-        """Return the version of a namespace, and when its next entry expires."""
-        ...
-
-    def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
-        """Return id, version and newest journal records of a namespace."""
-        ...
-
-    def journal_blocks(self, namespace: NamespaceId, after: int, limit: int) -> list[tuple[int, str]]:
-        """Return blocks of the journal that end after a version: the version before each, and its records."""
-        ...
-
-
-class IndexTables(Protocol):
-    """Changes of the word index and of vectors, and the reads that these need."""
-
-    def entries_to_index(
-        self, namespace: NamespaceId, keys: Sequence[str]
-    ) -> list[tuple[str, int | None, int | None, int | None, Stored | None]]:
-        """Return, for each key: text id and version in the index, version and value of the entry."""
-        ...
-
-    def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
-        """Return place and data of those messages that are not in the index, by place."""
-        ...
-
-    def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
-        """Return keys after a key, expired ones too."""
-        ...
-
-    def sessions_from(self, namespace: NamespaceId, first: int, limit: int) -> list[tuple[int, int]]:
-        """Return number and last seq of sessions from a number on."""
-        ...
-
-    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        """Record that an entry is indexed at a version; returns its text id."""
-        ...
-
-    def renew_entry_text(self, text: int, key: str, version: int) -> None:
-        """Record that an entry is indexed at another version."""
-        ...
-
-    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
-        """Index a text by its terms, which are separated by spaces; `replace`: it is in the index already."""
-        ...
-
-    def delete_entry_text(self, text: int) -> int:
-        """Remove the text of an entry from the index; returns how many texts were removed."""
-        ...
-
-    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
-        """Remove the texts of entries with a prefix from the index; returns how many there were."""
-        ...
-
-    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
-        """Remove the texts of messages from the index; returns how many there were."""
-        ...
-
-    def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
-        """Remove some texts and vectors of entries; returns the largest number that one table had, up to `limit`."""
-        ...
-
-    def empty_messages(self, session: int, last: int, limit: int) -> int:
-        """As `empty_entries`, for the messages of a session."""
-        ...
-
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
-        """Store vectors of those entries that are still at their version, replacing others; returns how many."""
-        ...
-
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
-        """Store vectors of those messages that are still there, replacing others; returns how many."""
-        ...
-
-    def vector_bytes(self, namespace: NamespaceId) -> int:
-        """Return the bytes of all vectors of a namespace, as the database counts them."""
-        ...
-
-
-class Tables(ReadTables, IndexTables, Protocol):
+class Tables(ReadTables, Protocol):
     """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
 
     def savepoint(self) -> None:
         """Remember this state for `undo`."""
-        ...
 
     def release(self) -> None:
         """Keep the changes since `savepoint`."""
-        ...
 
     def undo(self) -> None:
         """Undo the changes since `savepoint`."""
-        ...
+
+    # The account, idempotency keys and the journal
 
     def new_account(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
-        ...
 
     def set_account(self, account: Account) -> None:
         """Write an account back, without its plan and without the bytes of vectors."""
-        ...
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
         """Set the plan of a namespace."""
-        ...
+
+    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
+        """Return the response saved under an idempotency key."""
+
+    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
+        """Save a response under an idempotency key."""
+
+    def purge_responses(self, before: int, limit: int) -> None:
+        """Remove some of the oldest responses, if they are older than `before`."""
+
+    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
+        """Add a block of the journal, from after version `since` to `version`, unless it exists; keep the last blocks."""
+
+    # Entries
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
         """Return the head of an entry, expired or not."""
-        ...
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
         """Return the value of an entry that `peek_entry` has found."""
-        ...
 
     def put_entry(
         self,
@@ -274,64 +290,94 @@ class Tables(ReadTables, IndexTables, Protocol):
         stored: Stored,
     ) -> None:
         """Set an entry, new or not."""
-        ...
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
         """Remove an entry."""
-        ...
 
     def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
         """Return how many live entries have a prefix, and the bytes of keys and values of all, expired or not."""
-        ...
+        return self._first("measure_entries", namespace, prefix, end_of(prefix), now) or (0, 0)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
         """Remove the entries with a prefix."""
-        ...
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
         """Return keys of expired entries, and the bytes of key and value of each."""
-        ...
+        return self._run("find_expired", namespace, now, limit_of(limit))
 
     def first_expiry(self, namespace: NamespaceId) -> int | None:
         """Return when the next entry expires."""
-        ...
+        return self._value("first_expiry", namespace)
+
+    # Sessions
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
         """Create a session; returns its number, which is larger than any before."""
-        ...
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         """Set last seq, bytes and time of a session."""
-        ...
 
     def delete_session(self, session: int) -> None:
         """Remove a session that has no messages."""
-        ...
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
         """Add a message unless the session has one of this id; returns whether it was added."""
-        ...
 
     def seq_of_message(self, session: int, id_: str) -> int:
         """Return the seq of a message that `add_message` has refused."""
-        ...
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
         """Remove messages with a seq above `after`, up to `last`."""
-        ...
 
-    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        """Return the response saved under an idempotency key."""
-        ...
+    # The word index
 
-    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        """Save a response under an idempotency key."""
-        ...
+    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
+        """Return what the index needs to know of the entries under these keys."""
+        return self._run("entries_to_index", namespace, as_json(keys))
 
-    def purge_responses(self, before: int, limit: int) -> None:
-        """Remove some of the oldest responses, if they are older than `before`."""
-        ...
+    def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
+        """Return place and data of those messages that are not in the index, by place."""
+        return self._run("messages_to_index", as_json(places))
 
-    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
-        """Add a block of the journal, from after version `since` to `version`, unless it exists; keep the last blocks."""
-        ...
+    def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
+        """Return keys after a key, expired ones too."""
+        return self._column("keys_to_index", namespace, after, limit)
+
+    def sessions_from(self, namespace: NamespaceId, first: int, limit: int) -> list[tuple[int, int]]:
+        """Return number and last seq of sessions from a number on."""
+        return self._run("sessions_from", namespace, first, limit)
+
+    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
+        """Record that an entry is indexed at a version; returns its text id."""
+
+    def renew_entry_text(self, text: int, key: str, version: int) -> None:
+        """Record that an entry is indexed at another version."""
+
+    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
+        """Index a text by its terms, which are separated by spaces; `replace`: it is in the index already."""
+
+    def delete_entry_text(self, text: int) -> int:
+        """Remove the text of an entry from the index; returns how many texts were removed."""
+
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
+        """Remove the texts of entries with a prefix from the index; returns how many there were."""
+
+    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
+        """Remove the texts of messages from the index; returns how many there were."""
+
+    def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
+        """Remove some texts and vectors of entries; returns the largest number that one table had, up to `limit`."""
+
+    def empty_messages(self, session: int, last: int, limit: int) -> int:
+        """As `empty_entries`, for the messages of a session."""
+
+    # Vectors
+
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
+        """Store vectors of those entries that are still at their version, replacing others; returns how many."""
+
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
+        """Store vectors of those messages that are still there, replacing others; returns how many."""
+
+    def vector_bytes(self, namespace: NamespaceId) -> int:
+        """Return the bytes of all vectors of a namespace, as the database counts them."""

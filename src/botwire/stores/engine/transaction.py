@@ -30,7 +30,7 @@ from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import guards, journal, word_index
+from . import journal, word_index
 from .account import NOT_BEGUN, OFF, Account, NamespaceId, day_of, place_of
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, SET
 from .tables import EntryHead, Tables
@@ -122,6 +122,7 @@ class Transaction:
                 account.day, account.writes = today, 0
             elif account.day > today:
                 account.day = day_of(account.day, today)
+            account.is_system = is_system(namespace)
             self._accounts[namespace] = account
         return account
 
@@ -131,7 +132,7 @@ class Transaction:
         if account.id is None:
             account.id = self._tables.new_account(namespace, account.day)
             # A system namespace is never searched, and no plan limits it.
-            account.index_cursor = OFF if is_system(namespace) else NOT_BEGUN
+            account.index_cursor = OFF if account.is_system else NOT_BEGUN
         return account, account.id
 
     def save_response(self, id_: NamespaceId, key: str, response: str) -> None:
@@ -151,7 +152,7 @@ class Transaction:
             version = self._guarded[guard.namespace]
         else:
             version = self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
-        return guards.holds(self._tables, guard, version, self._now)
+        return self._tables.holds(guard, version, self._now)
 
     def _changes_nothing_if_refused(self, write: Write) -> bool:
         """Whether a write that is refused is refused before it changes anything, so that nothing needs to be undone."""
@@ -363,6 +364,8 @@ class Transaction:
     # The account
 
     def _plan_of(self, account: Account) -> tuple[str, Plan]:
+        if account.is_system:
+            return "", _UNLIMITED
         named, name = self._plans.named, account.plan
         if name is None or name not in named:
             name = self._plans.default
@@ -370,19 +373,13 @@ class Transaction:
 
     def _charge(self, account: Account, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
-        if account.index_cursor == OFF and self._is_system(account):
-            name, plan = "", _UNLIMITED
-        else:
-            name, plan = self._plan_of(account)
+        name, plan = self._plan_of(account)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
             raise self._quota_exceeded(name, plan, account)
         if plan.max_bytes is not None:
             self._make_room(account, length, name, plan)
         account.writes += writes
         account.bytes += length
-
-    def _is_system(self, account: Account) -> bool:
-        return any(is_system(name) for name, other in self._accounts.items() if other is account)
 
     def _make_room(self, account: Account, length: int, name: str, plan: Plan) -> None:
         """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, all expired entries are removed first."""

@@ -53,7 +53,7 @@ class ConnectionPool:
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._on_fork = on_fork
         self.connections: Connections[Connection] = Connections(
-            lambda: self._open(time.monotonic() + timeout), private=False, on_fork=self._restart
+            lambda: self._open(time.monotonic() + timeout), on_fork=self._restart
         )
 
     @contextmanager

@@ -8,9 +8,8 @@ from typing import Any
 from ...operations import Append, Delete, Increment, Operation, Put, Write
 from ...values import Stored
 from ..engine.journal import BLOCKS
-from ..engine.tables import EntryHead, SessionHead
+from ..engine.tables import EntryHead, SessionHead, as_json
 from .statements import Row, Statement
-from .tables import as_json
 
 _KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
 

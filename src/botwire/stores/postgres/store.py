@@ -62,7 +62,7 @@ class PostgresStore(Indexed):
     def __init__(self, url: str, *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         self.address = without_password(url)
         self._url = url
-        self._plans = plans or Plans()
+        self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
         self._closed = False
         self._has_vectors = False
@@ -71,7 +71,7 @@ class PostgresStore(Indexed):
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
-        committer = Committer(self._pool, self._clock, self._plans, now=self._now, notify=self._notifier.notify)
+        committer = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notifier.notify)
         self._commit = committer.commit
 
     def _restart(self) -> None:
@@ -101,9 +101,9 @@ class PostgresStore(Indexed):
             if isinstance(query, Search):
                 result = cast("T", self._search(connection, namespace, query, moment))
             else:
-                result = cast("T", answer(reads, self._plans, namespace, query, moment))
+                result = cast("T", answer(reads, self.plans, namespace, query, moment))
             # After a search, by the current version, not by that of the snapshot.
-            if isinstance(reads, GuardedReads) and not reads.holds(moment):
+            if isinstance(reads, GuardedReads) and not reads.guard_holds(moment):
                 raise GuardFailed(GUARD_FAILED)
             return result
 
@@ -113,7 +113,7 @@ class PostgresStore(Indexed):
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
         reads = PostgresReads(connection, namespace, in_transaction=True)
-        found: list[Hit] = answer(reads, self._plans, namespace, query, moment)
+        found: list[Hit] = answer(reads, self.plans, namespace, query, moment)
         connection.run("commit")
         return found
 
@@ -131,20 +131,11 @@ class PostgresStore(Indexed):
         write = Write(namespace, tuple(operations), idempotency_key, guard)
         return self.queue(namespace).write(write, deadline)
 
-    @property
-    def plans(self) -> Plans:
-        return self._plans
-
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         return Feed(self, namespace, query, self.listener)
 
     def to_async(self) -> AsyncPostgresStore:
         return AsyncPostgresStore(self)
-
-    def set_plan(self, namespace: str, plan: str | None) -> None:
-        if plan is not None:
-            self._plans.check(plan)
-        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
 
     def _index_cursor(self, namespace: str) -> str | None:
         def attempt(connection: Connection) -> str | None:
@@ -162,7 +153,7 @@ class PostgresStore(Indexed):
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
             unit.begin(deadline - time.monotonic())
-            transaction = Transaction(unit, self._plans, self._clock.now())
+            transaction = Transaction(unit, self.plans, self._clock.now())
             result = change(transaction, unit)
             transaction.finish()
             if unit.commit():

@@ -16,12 +16,11 @@ from ...operations import Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
-from ..engine.ranges import end_of
-from ..engine.tables import EntryHead, EntryVector, MessageVector, SessionHead
+from ..engine.tables import EntryHead, EntryToIndex, EntryVector, MessageVector, SessionHead, Tables, as_json, end_of
 from .connection import Connection
 from .rows import ChangedRows, NeededRows
 from .statements import Row, Statement
-from .tables import PostgresReads, as_json, first, limit_of, number
+from .tables import PostgresReads
 
 _MISSING: Any = object()
 
@@ -30,7 +29,7 @@ class NotAlone(Exception):
     """A write of a group must run a statement in the database, which cannot undo that write alone. It needs its own transaction."""
 
 
-class Unit(PostgresReads):
+class Unit(PostgresReads, Tables):
     """One transaction, as `botwire.stores.engine.tables.Tables`. `begin` it, apply writes, `commit` it.
 
     Args:
@@ -85,7 +84,7 @@ class Unit(PostgresReads):
             if name == "limit_times":
                 self.time = rows[0][-1]
             elif name == "get_version":
-                self._versions[str(values[0])] = number(rows)
+                self._versions[str(values[0])] = rows[0][0] if rows else 0
             elif name == "lock_account" and rows:
                 *account, self._sessions_ever, self._entry_texts_ever = rows[0]
                 self._account = Account(*account)
@@ -120,7 +119,6 @@ class Unit(PostgresReads):
     # In the database
 
     def _run(self, name: str, *values: object) -> list[Any]:
-        """Read in the database, which knows the changes so far."""
         return self._run_all((name, values))[-1]
 
     def _run_all(self, *statements: Statement) -> list[list[Row]]:
@@ -144,7 +142,7 @@ class Unit(PostgresReads):
         names = [name] if vectors is None or not self._has_vectors else [vectors, name]
         rows = self._run_all(*((each, values) for each in names))
         self._is_fetched = False
-        return max(map(number, rows))
+        return max(some[0][0] if some else 0 for some in rows)
 
     def _take_changes(self) -> list[Statement]:
         """Return the statements that write the changes so far, and clear these."""
@@ -240,18 +238,8 @@ class Unit(PostgresReads):
         self._change(self._rows.entries, key, None)
         self._change(self._changed.entries, key, None)
 
-    def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
-        count, length = self._run("measure_entries", namespace, prefix, end_of(prefix), now)[0]
-        return count, length
-
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
         self._change_now("delete_entries", namespace, prefix, end_of(prefix), vectors="drop_vectors_of_entries")
-
-    def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
-        return self._run("find_expired", namespace, now, limit_of(limit))
-
-    def first_expiry(self, namespace: NamespaceId) -> int | None:
-        return first(self._run_column("first_expiry", namespace))
 
     # Sessions
 
@@ -317,20 +305,12 @@ class Unit(PostgresReads):
 
     # The word index
 
-    def entries_to_index(
-        self, namespace: NamespaceId, keys: Sequence[str]
-    ) -> list[tuple[str, int | None, int | None, int | None, Stored | None]]:
+    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
         rows = self._run("entries_to_index", namespace, as_json(keys))
         return [(*head, text if data is None else data) for *head, text, data in rows]
 
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
         return self._run("messages_to_index", self._namespace, as_json(places))
-
-    def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
-        return self._run_column("keys_to_index", namespace, after, limit)
-
-    def sessions_from(self, namespace: NamespaceId, first: int, limit: int) -> list[tuple[int, int]]:
-        return self._run("sessions_from", namespace, first, limit)
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
         del namespace
@@ -381,7 +361,7 @@ class Unit(PostgresReads):
         return self._change_now(name, *values)
 
     def vector_bytes(self, namespace: NamespaceId) -> int:
-        return number(self._run("get_vector_bytes", namespace))
+        return self._value("get_vector_bytes", namespace) or 0
 
 
 def _array(vector: bytes) -> str:

@@ -10,7 +10,6 @@ import apsw
 
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...operations import Guard
-from ..engine import guards
 from ..engine.statements import load_migrations
 from .tables import SqliteTables
 
@@ -54,7 +53,7 @@ class Connection(apsw.Connection):
         if version is None or self.data_version() != self._seen:
             version = self.tables.get_version(guard.namespace)
             self._seen, self._versions = self.data_version(), {guard.namespace: version}
-        return guards.holds(self.tables, guard, version, now)
+        return self.tables.holds(guard, version, now)
 
     def load_vectors(self) -> None:
         """Load sqlite-vec, which computes distances of vectors."""

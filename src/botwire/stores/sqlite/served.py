@@ -10,9 +10,8 @@ from typing import Any
 from ...errors import Timeout
 from ...operations import weight_of
 from ..engine.group_commit import CommitQueue
-from .async_store import AsyncSqliteStore
 from .connection import Connection
-from .store import SqliteStore
+from .store import AsyncSqliteStore, SqliteStore
 
 MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""
@@ -51,12 +50,13 @@ class LoopExecutor:
     def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         """As `Executor.lead`. The loop comes back to it, so that whatever else has arrived by then joins the group."""
         if asyncio._get_running_loop() is loop:
-            loop.call_soon(self._begin, queue, leader, loop)
+            loop.call_soon(queue.no_reentry, self._begin, queue, leader, loop)
         else:  # a thread hands on
-            loop.call_soon_threadsafe(self._begin, queue, leader, loop)
+            loop.call_soon_threadsafe(queue.no_reentry, self._begin, queue, leader, loop)
 
-    def close(self) -> None:
-        self._thread.shutdown()
+    def close(self, *, wait: bool) -> None:
+        if wait:
+            self._thread.shutdown()
 
     def _begin(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         token = queue.take_over(leader)
@@ -77,7 +77,7 @@ class LoopExecutor:
             except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait
                 self._deliver(queue, token, loop, group, [error] * len(group))
                 return
-        self._thread.submit(self._commit, queue, token, loop, group, begun, outcomes)
+        self._thread.submit(queue.no_reentry, self._commit, queue, token, loop, group, begun, outcomes)
 
     def _commit(
         self,
@@ -96,7 +96,7 @@ class LoopExecutor:
                 outcomes = queue.outcomes(group)
         except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait
             outcomes = [error] * len(group)
-        loop.call_soon_threadsafe(self._deliver, queue, token, loop, group, outcomes)
+        loop.call_soon_threadsafe(queue.no_reentry, self._deliver, queue, token, loop, group, outcomes)
 
     def _deliver(
         self,

@@ -1,13 +1,14 @@
-"""The store in one SQLite file."""
+"""The store in one SQLite file, for callers that wait in place and for event loops."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 import apsw
 
@@ -18,21 +19,20 @@ from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.answer import answer
+from ..engine.answer import answer, is_short
+from ..engine.async_store import AwaitedStore
 from ..engine.changes import progress
 from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed
 from ..engine.group_commit import CommitQueue, Outcome
 from ..engine.index_builder import Indexed
-from ..engine.pool import Connections
+from ..engine.poller import Poller
+from ..engine.pool import Connections, SharedConnection
 from ..engine.tables import Tables
 from ..engine.transaction import Transaction
 from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
 from .lock import FileLock
 from .tables import SqliteTables
-
-if TYPE_CHECKING:
-    from .async_store import AsyncSqliteStore
 
 T = TypeVar("T")
 
@@ -67,10 +67,12 @@ class SqliteStore(Indexed):
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
         in_memory = os.fspath(path) == _MEMORY
         self._path = _MEMORY if in_memory else str(Path(path).absolute())
-        self._plans = plans or Plans()
+        self.address = f"sqlite:///{self._path}"
+        self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
         self._lock = FileLock(None if in_memory else f"{self._path}-lock")
-        self._connections = Connections(self._connect, private=in_memory, on_fork=self._on_fork)
+        pool = SharedConnection if in_memory else Connections
+        self._connections: Connections[Connection] = pool(self._connect, on_fork=self._on_fork)
         self._idle = self._connections.idle
         self.commits = CommitQueue(self._commit)
         self._clock = Clock(self._wall_ns)
@@ -78,15 +80,6 @@ class SqliteStore(Indexed):
         self._moment = 0
         self._turns: int | None = None
         """The time of the transaction that runs now, and how often the file's time was set back, if it is now."""
-
-    @property
-    def address(self) -> str:
-        """``sqlite:///`` and the path."""
-        return f"sqlite:///{self._path}"
-
-    @property
-    def plans(self) -> Plans:
-        return self._plans
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         if isinstance(query, Search):
@@ -111,11 +104,11 @@ class SqliteStore(Indexed):
 
     def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
         if not isinstance(query, Search):
-            return cast("T", answer(connection.tables, self._plans, namespace, query, moment))
+            return cast("T", answer(connection.tables, self.plans, namespace, query, moment))
         if query.vector is not None:
             connection.load_vectors()
         connection.execute("BEGIN")  # so that all of its statements see the same
-        found = answer(connection.tables, self._plans, namespace, query, moment)
+        found = answer(connection.tables, self.plans, namespace, query, moment)
         connection.execute("COMMIT")
         return cast("T", found)
 
@@ -134,8 +127,6 @@ class SqliteStore(Indexed):
         return Feed(self, namespace, query)
 
     def to_async(self) -> AsyncSqliteStore:
-        from .async_store import AsyncSqliteStore
-
         return AsyncSqliteStore(self)
 
     def peek_version(self, namespace: str) -> tuple[Progress, object]:
@@ -144,40 +135,22 @@ class SqliteStore(Indexed):
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
         """
         moment = self._now()
-        connection = self._connections.take()
-        try:
-            found = progress(connection.tables, namespace, moment)
-            return found, (id(connection), connection.data_version())
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise mapped(self._path, error) from error
-        finally:
-            self._connections.give(connection)
-
-    def set_plan(self, namespace: str, plan: str | None) -> None:
-        if plan is not None:
-            self._plans.check(plan)
-        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
+        with self._reading() as connection:
+            return progress(connection.tables, namespace, moment), (id(connection), connection.data_version())
 
     def close(self) -> None:
         self.commits.close()
         self._connections.close()
         self._lock.close()
 
-    # The index
-
     def _index_cursor(self, namespace: str) -> str | None:
-        connection = self._connections.take()
-        try:
+        with self._reading() as connection:
             account = connection.tables.get_account(namespace)
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise mapped(self._path, error) from error
-        finally:
-            self._connections.give(connection)
         return None if account is None else account.index_cursor
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         def in_transaction(tables: SqliteTables) -> T:
-            transaction = Transaction(tables, self._plans, self._clock.now())
+            transaction = Transaction(tables, self.plans, self._clock.now())
             result = change(transaction, tables)
             transaction.finish()
             return result
@@ -185,6 +158,16 @@ class SqliteStore(Indexed):
         return self.commits.run(lambda deadline: self._transact(in_transaction, deadline), deadline)
 
     # Connections
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        connection = self._connections.take()
+        try:
+            yield connection
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise mapped(self._path, error) from error
+        finally:
+            self._connections.give(connection)
 
     def _borrow(self) -> Connection:
         try:  # a hot path: a call of the pool's costs as much as a read
@@ -201,7 +184,7 @@ class SqliteStore(Indexed):
     def _connect(self) -> Connection:
         try:
             if self._path != _MEMORY:
-                # SQLite would make it readable for everybody; its -wal and -shm take the mode of the file.
+                # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
                 os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             connection = Connection(self._path, vfs=self._vfs)
         except OSError as error:
@@ -215,11 +198,10 @@ class SqliteStore(Indexed):
             if schema_version(connection, self._path) < len(MIGRATIONS):
                 self._migrate(connection)
             connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
-        except apsw.Error as error:
+        except BaseException as error:
             connection.close()
-            raise mapped(self._path, error) from error
-        except BaseException:
-            connection.close()
+            if isinstance(error, apsw.Error):
+                raise mapped(self._path, error) from error
             raise
         return connection
 
@@ -247,16 +229,12 @@ class SqliteStore(Indexed):
     # The clock
 
     def _start_clock(self) -> None:
-        connection = self._connections.take()
         try:
-            self._clock.start(*connection.tables.get_clock())
-        except apsw.CorruptError:
-            pass  # everything else can still be read
-        except apsw.Error as error:
+            with self._reading() as connection, contextlib.suppress(apsw.CorruptError):  # the rest can still be read
+                self._clock.start(*connection.tables.get_clock())
+        except BotWireError:
             self._connections.close()
-            raise mapped(self._path, error) from error
-        finally:
-            self._connections.give(connection)
+            raise
 
     def _now(self) -> int:
         """Return the time for a read. If the wall clock was set back far, the store follows it first."""
@@ -285,7 +263,7 @@ class SqliteStore(Indexed):
     def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment = self._clock, self._moment
-        transaction = Transaction(tables, self._plans, moment, ages_are_known=clock.ages_are_known)
+        transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known)
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
@@ -298,7 +276,7 @@ class SqliteStore(Indexed):
     def _transact(self, change: Callable[[SqliteTables], T], deadline: float) -> T:
         """Run a change in a transaction, and return when it is on disk."""
         connection = self._borrow()
-        try:  # one block, so that Ctrl-C leaves nothing held wherever it strikes
+        try:  # one block, so that Ctrl-C leaves nothing held wherever it comes
             self._begin(connection, deadline)
             result = change(connection.tables)
             connection.execute("COMMIT")
@@ -372,19 +350,49 @@ class SqliteStore(Indexed):
         """Roll back, release everything, and raise an error of the database as one of ours."""
         connection.roll_back()
         self._lock.give()
-        damage = connection.damage() if isinstance(error, TypeError) else None
-        if isinstance(error, apsw.ReadOnlyError):
-            # SQLite opened the file for reading when it could not be written, and would never try again.
-            self._connections.drop(connection)
-        else:
-            self._connections.give(connection)
+        try:
+            if isinstance(error, TypeError):
+                self._raise_if_damaged(connection, error)
+        finally:
+            if isinstance(error, apsw.ReadOnlyError):
+                # SQLite opened the file for reading when it could not be written, and would never try again.
+                self._connections.drop(connection)
+            else:
+                self._connections.give(connection)
         if isinstance(error, apsw.Error | UnicodeDecodeError):
             raise mapped(self._path, error) from error
-        if damage is not None:
-            raise mapped(self._path, apsw.CorruptError(damage)) from error
 
     def _raise_if_damaged(self, connection: Connection, error: TypeError) -> None:
         """Raise `StoreError` if a row of another type than its columns have explains an error."""
         damage = connection.damage()
         if damage is not None:
             raise mapped(self._path, apsw.CorruptError(damage)) from error
+
+
+class AsyncSqliteStore(AwaitedStore[SqliteStore]):
+    """An `AsyncStore` over a `SqliteStore`.
+
+    A short read runs at once on the event loop: by key it takes some microseconds, a hop to a thread and back takes ten
+    times as long. Long reads and commits run on threads.
+    """
+
+    def __init__(self, store: SqliteStore) -> None:
+        super().__init__(store)
+        self._poller = Poller(self, peek_version=store.peek_version)
+
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
+        if is_short(query):
+            return self.store.read(namespace, query, guard=guard)
+        return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

@@ -2,109 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-import msgspec
-
-from ...records import Entry, Message, Session
+from ...records import Entry
 from ...values import Stored
 from ..engine.account import SEQ_BITS, Account, NamespaceId
-from ..engine.ranges import end_of
 from ..engine.statements import load_queries
-from ..engine.tables import EntryHead, SessionHead
-from .search_tables import SqliteSearchTables
+from ..engine.tables import EntryHead, EntryVector, MessageVector, Tables, as_json, end_of
 
-_SQL = load_queries(Path(__file__).parent / "sql" / "queries.sql")
-_EVERYTHING = -1
-"""SQLite's LIMIT for no limit."""
+_FOLDER = Path(__file__).parent / "sql"
+_SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
+_GET_ENTRY = _SQL["get_entry"]
 
 
-class SqliteTables(SqliteSearchTables):
+class SqliteTables(Tables):
     """The tables of a SQLite file.
 
     Args:
         execute: runs a statement on a connection.
+        changes: returns how many rows the last statement changed.
     """
 
-    # Queries
+    def __init__(self, execute: Callable[..., Any], changes: Callable[[], int]) -> None:
+        self._execute = execute
+        self._changes = changes
+
+    def _run(self, name: str, *values: object) -> list[Any]:
+        rows: list[Any] = self._execute(_SQL[name], values).fetchall()
+        return rows
+
+    def _count(self, name: str, *values: object) -> int:
+        """Run a statement, and return how many rows it changed."""
+        self._run(name, *values)
+        return self._changes()
 
     def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
-        for row in self._execute(_SQL["get_entry"], (namespace, key, now)).fetchall():
+        # A hot path: two calls of Python less than in `Tables`.
+        for row in self._execute(_GET_ENTRY, (namespace, key, now)).fetchall():
             return Entry(*row)
         return None
-
-    def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
-        wanted = msgspec.json.encode(keys).decode()
-        return [Entry(*row) for row in self._execute(_SQL["get_entries"], (namespace, wanted, now)).fetchall()]
-
-    def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
-        values = namespace, prefix, end_of(prefix), after, now, _limit(limit)
-        return [key for (key,) in self._execute(_SQL["list_keys"], values).fetchall()]
-
-    def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
-        values = namespace, prefix, end_of(prefix), after, now, _limit(limit)
-        return [Entry(*row) for row in self._execute(_SQL["list_entries"], values).fetchall()]
-
-    def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        values = namespace, prefix, end_of(prefix), now
-        ((count,),) = self._execute(_SQL["count_entries"], values).fetchall()
-        return cast("int", count)
-
-    def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
-        for row in self._execute(_SQL["find_session"], (namespace, name)).fetchall():
-            return cast("tuple[int, int]", row)
-        return None
-
-    def session_name(self, session: int) -> str | None:
-        for (name,) in self._execute(_SQL["session_name"], (session,)).fetchall():
-            return cast("str", name)
-        return None
-
-    def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
-        start = session << SEQ_BITS
-        values = start + after, start + last, _limit(limit)
-        return [Message(*row) for row in self._execute(_SQL["messages_between"], values).fetchall()]
-
-    def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
-        rows = self._execute(_SQL["list_sessions"], (namespace, before, _limit(limit))).fetchall()
-        return [Session(*row) for row in rows]
-
-    def list_namespaces(self, after: str, limit: int | None) -> list[str]:
-        return [name for (name,) in self._execute(_SQL["list_namespaces"], (after, _limit(limit))).fetchall()]
-
-    def get_account(self, namespace: str) -> Account | None:
-        for row in self._execute(_SQL["get_account"], (namespace,)).fetchall():
-            return Account(*row)
-        return None
-
-    def get_version(self, namespace: str) -> int:
-        for (version,) in self._execute(_SQL["get_version"], (namespace,)).fetchall():
-            return cast("int", version)
-        return 0
-
-    def entry_version(self, namespace: str, key: str, now: int) -> int:
-        for (version,) in self._execute(_SQL["entry_version"], (namespace, key, now)).fetchall():
-            return cast("int", version)
-        return 0
-
-    def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
-        for row in self._execute(_SQL["get_progress"], (namespace,)).fetchall():
-            return cast("tuple[int, int | None]", row)
-        return None
-
-    def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
-        for row in self._execute(_SQL["get_journal"], (namespace,)).fetchall():
-            return cast("tuple[NamespaceId, int, str]", row)
-        return None
-
-    def journal_blocks(self, namespace: NamespaceId, after: int, limit: int) -> list[tuple[int, str]]:
-        return cast(
-            "list[tuple[int, str]]", self._execute(_SQL["journal_blocks"], (namespace, after, limit)).fetchall()
-        )
-
-    # Transactions
 
     def savepoint(self) -> None:
         self._execute("SAVEPOINT write")
@@ -115,28 +53,45 @@ class SqliteTables(SqliteSearchTables):
     def undo(self) -> None:
         self._execute("ROLLBACK TO write; RELEASE write").fetchall()
 
+    # The account, idempotency keys and the journal
+
     def new_account(self, namespace: str, day: int) -> NamespaceId:
-        ((id_,),) = self._execute(_SQL["new_account"], (namespace, day)).fetchall()
-        return cast("int", id_)
+        ((id_,),) = self._run("new_account", namespace, day)
+        return int(id_)
 
     def set_account(self, account: Account) -> None:
-        values = (
-            account.id, account.day, account.writes, account.bytes, account.version, account.expires, account.recent,
-            account.pending, account.index_cursor, account.texts, account.words,
+        self._run(
+            "set_account", account.id, account.day, account.writes, account.bytes, account.version, account.expires,
+            account.recent, account.pending, account.index_cursor, account.texts, account.words,
         )  # fmt: skip
-        self._execute(_SQL["set_account"], values)
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
-        self._execute(_SQL["set_plan"], (namespace, plan))
+        self._run("set_plan", namespace, plan)
+
+    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
+        return self._value("find_response", namespace, key)
+
+    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
+        self._run("save_response", namespace, key, created, response)
+
+    def purge_responses(self, before: int, limit: int) -> None:
+        self._run("purge_responses", before, limit)
+
+    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
+        for (number,) in self._run("add_journal_block", namespace, version, since, records):
+            for oldest, first in self._run("oldest_journal_block", namespace):
+                if number - first >= keep:
+                    self._run("drop_journal_blocks", namespace, oldest)
+
+    # Entries
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        for row in self._execute(_SQL["peek_entry"], (namespace, key)).fetchall():
-            return cast("EntryHead", row)
-        return None
+        return self._first("peek_entry", namespace, key)
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
-        ((stored,),) = self._execute(_SQL["peek_value"], (namespace, key)).fetchall()
-        return cast("Stored", stored)
+        stored: Stored
+        ((stored,),) = self._run("peek_value", namespace, key)
+        return stored
 
     def put_entry(
         self,
@@ -148,92 +103,101 @@ class SqliteTables(SqliteSearchTables):
         expires: int | None,
         stored: Stored,
     ) -> None:
-        self._execute(_SQL["put_entry"], (namespace, key, version, created, updated, expires, stored))
+        self._run("put_entry", namespace, key, version, created, updated, expires, stored)
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        self._execute(_SQL["delete_entry"], (namespace, key))
-
-    def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
-        (row,) = self._execute(_SQL["measure_entries"], (namespace, prefix, end_of(prefix), now)).fetchall()
-        return cast("tuple[int, int]", row)
+        self._run("delete_entry", namespace, key)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        self._execute(_SQL["delete_entries"], (namespace, prefix, end_of(prefix)))
+        self._run("delete_entries", namespace, prefix, end_of(prefix))
 
-    def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
-        rows = self._execute(_SQL["find_expired"], (namespace, now, _limit(limit))).fetchall()
-        return cast("list[tuple[str, int]]", rows)
-
-    def first_expiry(self, namespace: NamespaceId) -> int | None:
-        ((expires,),) = self._execute(_SQL["first_expiry"], (namespace,)).fetchall()
-        return cast("int | None", expires)
-
-    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        for row in self._execute(_SQL["peek_session"], (namespace, name)).fetchall():
-            return cast("SessionHead", row)
-        return None
+    # Sessions
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        ((session,),) = self._execute(_SQL["new_session"], (namespace, name, created)).fetchall()
-        return cast("int", session)
+        ((session,),) = self._run("new_session", namespace, name, created)
+        return int(session)
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
-        self._execute(_SQL["set_session"], (session, last, size, updated))
+        self._run("set_session", session, last, size, updated)
 
     def delete_session(self, session: int) -> None:
-        self._execute(_SQL["delete_session"], (session,))
+        self._run("delete_session", session)
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
-        self._execute(_SQL["add_message"], (session << SEQ_BITS | seq, session, id_, created, data))
-        return self._changes() > 0
+        return self._count("add_message", session << SEQ_BITS | seq, session, id_, created, data) > 0
 
     def seq_of_message(self, session: int, id_: str) -> int:
-        ((seq,),) = self._execute(_SQL["seq_of_message"], (session, id_)).fetchall()
-        return cast("int", seq)
+        ((seq,),) = self._run("seq_of_message", session, id_)
+        return int(seq)
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
         start = session << SEQ_BITS
-        self._execute(_SQL["delete_messages"], (start + after, start + last))
+        self._run("delete_messages", start + after, start + last)
 
-    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        for (response,) in self._execute(_SQL["find_response"], (namespace, key)).fetchall():
-            return cast("str", response)
-        return None
+    # The word index
 
-    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        self._execute(_SQL["save_response"], (namespace, key, created, response))
+    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
+        ((text,),) = self._run("new_entry_text", namespace, key, version)
+        return int(text)
 
-    def purge_responses(self, before: int, limit: int) -> None:
-        self._execute(_SQL["purge_responses"], (before, limit))
+    def renew_entry_text(self, text: int, key: str, version: int) -> None:
+        self._run("renew_entry_text", text, key, version)
 
-    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
-        added = self._execute(_SQL["add_journal_block"], (namespace, version, since, records)).fetchall()
-        for (number,) in added:
-            for oldest, first in self._execute(_SQL["oldest_journal_block"], (namespace,)).fetchall():
-                if number - first >= keep:
-                    self._execute(_SQL["drop_journal_blocks"], (namespace, oldest))
+    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
+        self._run("replace_text" if replace else "add_text", namespace, text, terms)
+
+    def delete_entry_text(self, text: int) -> int:
+        deleted = self._count("delete_text", text)
+        self._run("delete_entry_text", text)
+        return deleted
+
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
+        values = namespace, prefix, end_of(prefix)
+        deleted = self._count("delete_texts_of_entries", *values)
+        self._run("delete_entry_texts", *values)
+        return deleted
+
+    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
+        start = session << SEQ_BITS
+        return self._count("delete_texts", start + after + 1, start + last)
+
+    def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
+        names = "delete_some_entry_vectors", "delete_some_texts_of_entries", "delete_some_entry_texts"
+        return max(self._count(name, namespace, limit) for name in names)
+
+    def empty_messages(self, session: int, last: int, limit: int) -> int:
+        start = session << SEQ_BITS
+        names = "delete_some_message_vectors", "delete_some_texts"
+        return max(self._count(name, start, start + last, limit) for name in names)
+
+    # Vectors
+
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
+        wanted = as_json([(key, version, vector.hex()) for key, version, vector in vectors])
+        self._run("drop_entry_vectors", namespace, wanted)
+        return self._count("keep_entry_vectors", namespace, wanted, model)
+
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
+        wanted = as_json([(session, id_, created, vector.hex()) for session, id_, created, vector in vectors])
+        self._run("drop_message_vectors", namespace, wanted)
+        return self._count("keep_message_vectors", namespace, wanted, model)
+
+    def vector_bytes(self, namespace: NamespaceId) -> int:
+        return self._value("vector_bytes", namespace) or 0
 
     # The clock of the file
 
     def get_clock(self) -> tuple[int, int]:
         """Return the latest time on disk, and how often the file's time was set back. A damaged file may have none."""
-        for row in self._execute(_SQL["get_clock"]).fetchall():
-            return cast("tuple[int, int]", row)
-        return 0, 0
+        return self._first("get_clock") or (0, 0)
 
     def save_clock(self, now: int) -> int | None:
         """Save the latest time; returns how often the file's time was set back."""
-        for (turns,) in self._execute(_SQL["save_clock"], (now,)).fetchall():
-            return cast("int", turns)
-        return None
+        return self._value("save_clock", now)
 
     def set_back_clock(self, latest: int, wall: int, turns: int) -> None:
         """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time."""
         for name in ("release_expired", "delete_expired", "expect_expiries"):
-            self._execute(_SQL[name], (latest,))
-        self._execute(_SQL["redate_responses"], (wall,))
-        self._execute(_SQL["set_clock"], (wall, turns))
-
-
-def _limit(limit: int | None) -> int:
-    return _EVERYTHING if limit is None else limit
+            self._run(name, latest)
+        self._run("redate_responses", wall)
+        self._run("set_clock", wall, turns)

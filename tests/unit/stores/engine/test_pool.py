@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import threading
 import time
+import weakref
 
 import pytest
 
-from botwire import Memory, StoreError, Unavailable
+from botwire import Memory, StoreError, Unavailable, forks
 from botwire.stores.engine import pool as module
-from botwire.stores.engine.pool import Connections
+from botwire.stores.engine.pool import Connections, SharedConnection
 
 
 class Connection:
@@ -24,7 +26,9 @@ class Connection:
 @pytest.fixture
 def shared():
     """The pool of a store in memory: one connection for all threads."""
-    return Connections(Connection, private=True, on_fork=lambda: None)
+    pool = SharedConnection(Connection, on_fork=lambda: None)
+    yield pool
+    pool.close()  # or each fork in a later test would wait for the connection that a test has kept
 
 
 def in_thread(act):
@@ -50,7 +54,7 @@ def in_thread(act):
 
 def waiting(pool, count):
     deadline = time.monotonic() + 10
-    while len(pool._turns._waiting) < count:
+    while len(pool._waiting) < count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
 
@@ -74,7 +78,7 @@ def test_a_handler_that_interrupts_the_wait_is_refused(shared):
     def act():
         waiter = module._Waiter(threading.get_ident())
         waiter.called = _Interrupted(waiter.called, lambda: refused.append(attempt(shared.take)))
-        return shared._turns._wait(waiter, -1)
+        return shared._wait(waiter, -1)
 
     result = in_thread(act)
     waiting(shared, 1)
@@ -115,9 +119,9 @@ def test_ctrl_c_that_ends_a_wait_leaves_the_connection_to_the_next(shared):
         waiter = module._Waiter(threading.get_ident())
         waiter.called = _Interrupted(waiter.called, struck)
         try:
-            shared._turns._wait(waiter, -1)
+            shared._wait(waiter, -1)
         except KeyboardInterrupt:
-            shared._turns._leave(waiter)
+            shared._leave(waiter)
 
     in_thread(act)()
     next_one = in_thread(shared.take)
@@ -185,11 +189,31 @@ def test_a_fork_of_a_store_in_memory_waits_for_the_thread_that_uses_it():
                 child.kill()
 
 
-def test_a_fork_that_cannot_wait_any_longer_says_so(monkeypatch, caplog):
-    monkeypatch.setattr(module, "_FORK_WAIT", 0.01)
-    pool = Connections(Connection, private=False, on_fork=lambda: None)
+def test_a_fork_waits_once_for_all_stores(monkeypatch, caplog):
+    monkeypatch.setattr(forks, "FORK_WAIT", 0.2)
+    pools = [SharedConnection(Connection, on_fork=lambda: None) for _ in range(5)]
+    for pool in pools:
+        in_thread(pool.take)()
+    start = time.monotonic()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert time.monotonic() - start < 0.8
+    assert len(caplog.records) == 5
+    for pool in pools:
+        pool.close()
+
+
+def test_a_pool_that_is_dropped_is_not_kept_by_its_registration():
+    kept = [weakref.ref(kind(Connection, on_fork=lambda: None)) for kind in (Connections, SharedConnection)]
+    assert [ref() for ref in kept] == [None, None]
+
+
+def test_a_fork_that_cannot_wait_any_longer_says_so(caplog):
+    pool = Connections(Connection, on_fork=lambda: None)
     pool.take()
     with caplog.at_level(logging.WARNING, "botwire"):
-        pool.before_fork()
+        pool.before_fork(time.monotonic() + 0.01)
         pool.after_fork()
     assert "1 connection to the store stayed in use" in caplog.text
