@@ -9,15 +9,15 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
-from ...records import Hit
 from ...store import GUARD_FAILED, GuardFailed
+from ..engine.account import Account
 from ..engine.answer import answer
 from ..engine.async_store import AwaitedStore
 from ..engine.clock import Clock
@@ -44,8 +44,8 @@ class PostgresStore(Indexed):
     """A `Store` in a PostgreSQL database (14 or newer). Any number of threads, processes and machines may use it at once.
 
     It is as durable as the server. With the server's defaults, a write that has returned survives a crash and a power cut.
-    With a synchronous replica it also survives the loss of the machine. After a lost connection, a failover or a deadlock, a
-    call is retried until its timeout. No write happens twice.
+    With a synchronous replica it also survives the loss of the machine. A call is retried until its timeout after a lost
+    connection, a failover or a deadlock. No write happens twice.
 
     Args:
         url: ``postgresql://…``, as libpq accepts it
@@ -67,17 +67,15 @@ class PostgresStore(Indexed):
         self._closed = False
         self._has_vectors = False
         self.listener = Listener(self._connect_listener, self.address)
-        self._notifier = Notifier(self._send)
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
-        committer = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notifier.notify)
-        self._commit = committer.commit
+        self._commit = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notify).commit
 
     def _restart(self) -> None:
         """Start, also in a forked child, where none of the threads exists."""
         self.listener.restart()
-        self._notifier.restart()
+        self._notifier = Notifier(self._send)
         self._mutex = threading.Lock()
         self._turning = threading.Lock()
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
@@ -94,14 +92,14 @@ class PostgresStore(Indexed):
         def attempt(connection: Connection) -> T:
             if self._pool.clock.is_old:
                 self._pool.ask_time(connection)
-            if guard is None:
-                reads = PostgresReads(connection, namespace)
-            else:
-                reads = GuardedReads(connection, namespace, guard)
+            reads = (
+                PostgresReads(connection, namespace) if guard is None else GuardedReads(connection, namespace, guard)
+            )
+            result: T
             if isinstance(query, Search):
-                result = cast("T", self._search(connection, namespace, query, moment))
+                result = self._search(connection, namespace, query, moment)
             else:
-                result = cast("T", answer(reads, self.plans, namespace, query, moment))
+                result = answer(reads, self.plans, namespace, query, moment)
             # After a search, by the current version, not by that of the snapshot.
             if isinstance(reads, GuardedReads) and not reads.guard_holds(moment):
                 raise GuardFailed(GUARD_FAILED)
@@ -109,11 +107,11 @@ class PostgresStore(Indexed):
 
         return self._pool.run(attempt, deadline)
 
-    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
+    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> Any:
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
         reads = PostgresReads(connection, namespace, in_transaction=True)
-        found: list[Hit] = answer(reads, self.plans, namespace, query, moment)
+        found = answer(reads, self.plans, namespace, query, moment)
         connection.run("commit")
         return found
 
@@ -138,17 +136,17 @@ class PostgresStore(Indexed):
         return AsyncPostgresStore(self)
 
     def _index_cursor(self, namespace: str) -> str | None:
-        def attempt(connection: Connection) -> str | None:
-            account = PostgresReads(connection, namespace).get_account(namespace)
-            return None if account is None else account.index_cursor
+        def attempt(connection: Connection) -> Account | None:
+            return PostgresReads(connection, namespace).get_account(namespace)
 
-        return self._pool.run(attempt, time.monotonic() + self.timeout)
+        account = self._pool.run(attempt, time.monotonic() + self.timeout)
+        return None if account is None else account.index_cursor
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         return self.queue(namespace).run(lambda until: self._change_here(namespace, change, until), deadline)
 
     def _change_here(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
-        """Run a change without queueing: it has its turn, or must not wait for one. The database locks the namespace."""
+        """Run a change outside the queue. The database locks the namespace."""
 
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
@@ -157,13 +155,13 @@ class PostgresStore(Indexed):
             result = change(transaction, unit)
             transaction.finish()
             if unit.commit():
-                self._notifier.notify(namespace)
+                self._notify(namespace)
             return result
 
         return self._pool.run(attempt, deadline)
 
     def create_vectors(self, deadline: float | None = None) -> None:
-        """Create the tables for vectors if they are missing, or raise `InvalidArgument`: they need the extension pgvector."""
+        """Create the tables for vectors if they are missing; raises `InvalidArgument` without the extension pgvector."""
         if self._has_vectors:
             return
         until = time.monotonic() + self.timeout if deadline is None else deadline
@@ -197,8 +195,6 @@ class PostgresStore(Indexed):
                 )
         return queue
 
-    # The clock
-
     def _now(self, deadline: float) -> int:
         """Return the time. Not within a transaction: if the clock was set back, this removes what had expired."""
         moment = self._clock.now()
@@ -225,7 +221,8 @@ class PostgresStore(Indexed):
         run("redate_responses", self._pool.clock())
         self._clock.go_back(0)
 
-    # Notifications
+    def _notify(self, namespace: str) -> None:
+        self._notifier.notify(namespace)
 
     def _send(self, payload: str) -> None:
         with self._pool.lend(time.monotonic() + 1) as connection:

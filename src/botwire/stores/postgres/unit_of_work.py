@@ -1,9 +1,8 @@
 """A transaction on one namespace that reads in one round trip and writes in another.
 
-`Transaction` reads and changes row by row, which costs nothing in SQLite. Over a network each statement would be a round trip.
-So a unit of work reads in bulk, at its beginning, the rows that a group of writes may ask for. It answers from them, keeps the
-changes, and writes them back with one statement a table (M. Fowler, Patterns of Enterprise Application Architecture, "Unit of
-Work"). What it cannot answer from memory runs in the database, after the changes so far.
+`Transaction` reads and changes row by row. Over a network each statement would be a round trip. So a unit of work fetches, at
+its beginning, the rows that a group of writes may need, and writes the changes with one statement a table (M. Fowler, Patterns
+of Enterprise Application Architecture). Statements for other rows run in the database, after the changes so far.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _MISSING: Any = object()
 
 
 class NotAlone(Exception):
-    """A write of a group must run a statement in the database, which cannot undo that write alone. It needs its own transaction."""
+    """A write of a group needs its own transaction: it must run a statement in the database, which cannot undo it alone."""
 
 
 class Unit(PostgresReads, Tables):
@@ -68,7 +67,7 @@ class Unit(PostgresReads, Tables):
             key: the key with which an earlier attempt called `save_response`.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
-        # Guards first: a transaction that holds an account must not wait for them.
+        # Guards first: a transaction that locks an account must not wait for them.
         if self._namespace < " ":  # a system namespace, on which guards rely
             begin.append(("change_guarded", ()))
         elif self._guarded:
@@ -116,8 +115,6 @@ class Unit(PostgresReads, Tables):
             self._entry_texts_ever,
         )  # fmt: skip
 
-    # In the database
-
     def _run(self, name: str, *values: object) -> list[Any]:
         return self._run_all((name, values))[-1]
 
@@ -156,8 +153,6 @@ class Unit(PostgresReads, Tables):
             self._rows.take_in(fetches, self._run_all(*fetches))
             self._is_fetched = True
         return self._rows
-
-    # Undoing
 
     def _change(self, table: dict[Any, Any], key: Any, value: Any) -> None:
         if self._undo_log is not None:
@@ -207,8 +202,6 @@ class Unit(PostgresReads, Tables):
             self._run("add_account", *self._account_row(account))
             self._account = account
 
-    # Entries
-
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
         del namespace
         return self._fetched().entries[key]
@@ -240,8 +233,6 @@ class Unit(PostgresReads, Tables):
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
         self._change_now("delete_entries", namespace, prefix, end_of(prefix), vectors="drop_vectors_of_entries")
-
-    # Sessions
 
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
         del namespace
@@ -280,8 +271,6 @@ class Unit(PostgresReads, Tables):
         values = self._namespace, start + after, start + last
         self._change_now("delete_messages", *values, vectors="drop_vectors_of_messages")
 
-    # Idempotency keys and the journal
-
     def find_response(self, namespace: NamespaceId, key: str) -> str | None:
         del namespace
         return self._rows.responses.get(key)
@@ -302,8 +291,6 @@ class Unit(PostgresReads, Tables):
         del namespace, keep
         blocks = self._changed.blocks
         blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
-
-    # The word index
 
     def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
         rows = self._run("entries_to_index", namespace, as_json(keys))
@@ -343,8 +330,6 @@ class Unit(PostgresReads, Tables):
         start = session << SEQ_BITS
         values = self._namespace, start, start + last, limit
         return self._change_now("delete_some_texts", *values, vectors="delete_some_message_vectors")
-
-    # Vectors
 
     def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
         items = [(key, version, _array(vector)) for key, version, vector in vectors]

@@ -71,8 +71,8 @@ class StoreSpans:
     def __init__(self, tracing: Tracing, address: str) -> None:
         self._tracing = tracing
         self._place = place_attributes(address)
-        host, port = self._place.get("server.address"), self._place.get("server.port")
-        self._target = f" {host}:{port}" if port else f" {host}" if host else ""
+        host, port = self._place.get("server.address", ""), self._place.get("server.port")
+        self._target = f" {host}:{port}" if port else f" {host}".rstrip()
 
     def read(self, query: Query[Any]) -> AbstractContextManager[Any]:
         """Return the span of a read; none for one that a watcher repeats."""
@@ -82,7 +82,13 @@ class StoreSpans:
 
     def write(self, operations: Sequence[Operation]) -> AbstractContextManager[Any]:
         """Return the span of a write."""
-        return _NO_SPAN if self._tracing.tracer is None else self._span(write_attributes(operations))
+        if self._tracing.tracer is None:
+            return _NO_SPAN
+        names = {operation_name(type(operation)) for operation in operations}
+        name = names.pop() if len(names) == 1 else ""
+        if len(operations) == 1:
+            return self._span({"db.operation.name": name})
+        return self._span({"db.operation.name": f"BATCH {name}".rstrip(), "db.operation.batch.size": len(operations)})
 
     def _span(self, attributes: dict[str, str | int]) -> AbstractContextManager[Any]:
         return self._tracing.call(f"{attributes['db.operation.name']}{self._target}", {**self._place, **attributes})
@@ -124,15 +130,6 @@ def place_attributes(address: str) -> dict[str, str | int]:
     if port:
         attributes["server.port"] = port
     return attributes
-
-
-def write_attributes(operations: Sequence[Operation]) -> dict[str, str | int]:
-    """Return the attributes of a write."""
-    names = {operation_name(type(operation)) for operation in operations}
-    name = names.pop() if len(names) == 1 else ""
-    if len(operations) == 1:
-        return {"db.operation.name": name}
-    return {"db.operation.name": f"BATCH {name}".rstrip(), "db.operation.batch.size": len(operations)}
 
 
 @cache
