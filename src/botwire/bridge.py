@@ -34,7 +34,7 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
 
 
 def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
-    """Return the coroutine method behind one made by `blocking`, for the class of the event loop's side."""
+    """Return the coroutine method that `blocking` has wrapped, for the class of the event loop's side."""
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]
 
 

@@ -173,7 +173,7 @@ class Unit(PostgresReads, Tables):
                 table[key] = value
         self._undo_log = None
 
-    # The account. `commit` writes it.
+    # The state of the namespace, which `commit` writes
 
     def get_account(self, namespace: str) -> Account | None:
         del namespace

@@ -8,7 +8,7 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
 -- plan_once
 -- Use one generic plan for all values of each statement, so that none is planned again, for all partitions.
--- It never scans a whole table. That looks cheap while the table is small, and the plan is kept while the table grows.
+-- It never scans a whole table. A scan is cheap only while the table is small, and the plan is kept while the table grows.
 SELECT set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
 
 -- plan_custom
@@ -67,7 +67,7 @@ SELECT pg_backend_pid();
 LISTEN botwire;
 
 -- register_listener
--- Hold the lock that tells writers to notify, as long as this connection is open.
+-- Hold the lock by which writers know that they must notify, as long as this connection is open.
 SELECT pg_advisory_lock_shared(1112495191, 2);
 
 -- notify
