@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
-from ...errors import Timeout, Unavailable
+from ...errors import StoreError, Timeout, Unavailable
 from ...operations import Result, Write
 
 T = TypeVar("T")
@@ -32,6 +32,7 @@ GRACE = 0.25
 """Seconds after its deadline for which a write in a commit waits to learn whether it happened."""
 _CLOSE = 0.01
 """Seconds before its deadline at which a write counts as late: timeouts are rounded to milliseconds."""
+CLOSED = "the store is closed; open a new one"
 TOO_LATE = "no turn to write before the timeout, because other writers hold the store; nothing was written. Try again"
 _NO_DISK = "the disk did not answer before the timeout; the write may still happen"
 _INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
@@ -71,6 +72,8 @@ class CommitQueue:
         self._waiting: list[_Turn] = []
         self._leader: object | None = None
         self._inside: set[int] = set()
+        self.led_by: asyncio.AbstractEventLoop | None = None
+        """The event loop that leads, if an executor applies groups there. A write that blocks it would wait for itself."""
 
     def write(self, write: Write, deadline: float) -> list[Result]:
         """Return the results of a write when it is on disk. Blocks.
@@ -179,6 +182,8 @@ class CommitQueue:
 
     def _wait(self, turn: _ThreadTurn) -> bool:
         """Wait until the turn is done (False), or must lead (True)."""
+        if self.led_by is not None and self.led_by is asyncio._get_running_loop() and self._withdraw(turn):
+            raise Unavailable(_REENTERED)
         if not turn.called.acquire(timeout=max(turn.deadline - time.monotonic(), 0)):
             if self._withdraw(turn):
                 raise Timeout(TOO_LATE)
@@ -337,7 +342,10 @@ class ThreadExecutor:
         threads = self._shared or self._own
         if threads is None:  # only a leader is here, so no other thread makes one too
             threads = self._own = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
-        threads.submit(queue.no_reentry, queue.lead_for_tasks, leader)
+        try:
+            threads.submit(queue.no_reentry, queue.lead_for_tasks, leader)
+        except RuntimeError as error:  # they were shut down
+            raise StoreError(CLOSED) from error
 
     def close(self, *, wait: bool) -> None:
         threads, self._own = self._own, None

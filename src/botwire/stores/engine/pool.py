@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ...errors import StoreError, Unavailable
 from ...forks import FORK_WAIT, ForkAware, register
+from .group_commit import CLOSED
 
 _REENTRY_WAIT = 0.5
 """Seconds that a thread waits for a connection that it has borrowed itself.
@@ -25,7 +26,6 @@ _REENTRY_WAIT = 0.5
 An event loop may begin a commit that another thread ends, so its thread may ask again and need not wait for long. A signal
 handler that interrupted the borrower waits for itself.
 """
-_CLOSED = "the store is closed; open a new one"
 _REENTERED = (
     "this thread is already using the store in memory: a signal handler or a finalizer interrupted it to use the store too, and "
     "would wait for itself; nothing was read or written. Use the store from another thread"
@@ -82,7 +82,7 @@ class Connections(ForkAware, Generic[C]):
         with self._gate:
             if self._closed:
                 connection.close()
-                raise StoreError(_CLOSED)
+                raise StoreError(CLOSED)
             self._open += 1
             return connection
 
@@ -108,7 +108,7 @@ class Connections(ForkAware, Generic[C]):
     def _new(self) -> C:
         with self._gate:
             if self._closed:
-                raise StoreError(_CLOSED)
+                raise StoreError(CLOSED)
             connection = self._connect()
             self._open += 1
             return connection
@@ -164,10 +164,10 @@ class SharedConnection(Connections[C]):
         """As `Connections.take`; raises `Unavailable` after `timeout` seconds (-1: never), or if the thread waits for itself."""
         me = threading.get_ident()
         with self._gate:
-            connection = self._free
-            if connection is not None and not self._closed:
-                self._free, self._holder = None, me
-                return connection
+            if self._free is not None and not self._closed:
+                connection, self._free, self._holder = self._free, None, me
+                if connection is not None:  # a finalizer may have closed the pool since
+                    return connection
         waiter: _Waiter[C] = _Waiter(me)
         try:
             return self._wait(waiter, timeout)
@@ -183,7 +183,7 @@ class SharedConnection(Connections[C]):
             self._serve_next()
         waiter.called.acquire(timeout=timeout)
         if waiter.connection is None:
-            raise StoreError(_CLOSED) if self._closed else Unavailable(_REENTERED)
+            raise StoreError(CLOSED) if self._closed else Unavailable(_REENTERED)
         return waiter.connection
 
     def give(self, connection: C) -> None:
@@ -228,20 +228,25 @@ class SharedConnection(Connections[C]):
     def _serve_next(self) -> None:
         """Lend the connection to the next in line if it is free; once closed, close it and end every wait."""
         with self._gate:
-            connection = self._free
+            me = threading.get_ident()
             if self._closed:
-                self._free = None
+                connection, self._free = self._free, None
                 if connection is not None:
                     connection.close()
                 waiting, self._waiting = self._waiting, deque()
                 for waiter in waiting:
                     waiter.called.release()
-            elif connection is not None and self._waiting:
-                # Lent to this thread first: a finalizer that runs before the last line must not borrow it too.
-                self._free, self._holder = None, threading.get_ident()
-                waiter = self._waiting.popleft()
-                waiter.connection, self._holder = connection, waiter.thread
-                waiter.called.release()
+            elif self._free is not None and self._waiting:
+                # Lent to this thread first: a finalizer that runs in here must neither borrow it nor close it.
+                connection, self._free, self._holder = self._free, None, me
+                try:
+                    waiter = self._waiting.popleft()
+                except IndexError:  # a finalizer closed the pool
+                    self._free = connection
+                    self._serve_next()
+                else:
+                    waiter.connection, self._holder = connection, waiter.thread
+                    waiter.called.release()
 
     def _leave(self, waiter: _Waiter[C]) -> None:
         """Stop waiting, and pass on the connection if it was lent at the last moment, as when Ctrl-C ends the wait."""

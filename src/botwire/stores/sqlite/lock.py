@@ -60,6 +60,8 @@ class FileLock:
             self._forget()
             os.close(file)
 
+    __del__ = close
+
     def _open_and_take(self) -> None:
         assert self._path is not None
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -49,6 +50,7 @@ class LoopExecutor:
 
     def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         """As `Executor.lead`. The loop comes back to it, so that whatever else has arrived by then joins the group."""
+        queue.led_by = loop
         if asyncio._get_running_loop() is loop:
             loop.call_soon(queue.no_reentry, self._begin, queue, leader, loop)
         else:  # a thread hands on
@@ -56,7 +58,8 @@ class LoopExecutor:
 
     def close(self, *, wait: bool) -> None:
         if wait:
-            self._thread.shutdown()
+            with contextlib.suppress(RuntimeError):  # a finalizer runs on this very thread
+                self._thread.shutdown()
 
     def _begin(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         token = queue.take_over(leader)
@@ -111,5 +114,6 @@ class LoopExecutor:
             self._on_commit(committed)
         queue.deliver(group, outcomes, here=loop)
         task = queue.hand_on(token)
+        queue.led_by = None if task is None else task.loop
         if task is not None:
             self._commit_next(queue, token, task.loop)

@@ -141,7 +141,10 @@ class SqliteStore(Indexed):
     def close(self) -> None:
         self.commits.close()
         self._connections.close()
-        self._lock.close()
+        # In its turn: a commit of another thread may be using the lock. If there is no turn, as in a finalizer that interrupted
+        # a commit, the file is closed when the lock is collected.
+        with contextlib.suppress(BotWireError):
+            self.commits.run(lambda _: self._lock.close(), time.monotonic() + self.timeout)
 
     def _index_cursor(self, namespace: str) -> str | None:
         with self._reading() as connection:
