@@ -51,7 +51,9 @@ class Notifier:
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-        self._mutex = threading.Lock()
+        self._mutex = (
+            threading.RLock()
+        )  # reentrant: a finalizer or a signal handler of the program may use the store too
         self._pending: set[str] = set()
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-notify")
@@ -99,7 +101,7 @@ class Listener(ChangeSignal):
         if self._connection is not None:
             _leave_to_parent(self._connection)
         self._connection = None
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._closing = threading.Event()
         self._waiting: dict[str, list[Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None

@@ -76,7 +76,7 @@ class PostgresStore(Indexed):
         """Start, also in a forked child, where none of the threads exists."""
         self.listener.restart()
         self._notifier = Notifier(self._send)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()  # reentrant: a finalizer or a signal handler of the program may write too
         self._turning = threading.Lock()
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")

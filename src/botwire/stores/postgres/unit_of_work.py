@@ -126,15 +126,9 @@ class Unit(PostgresReads, Tables):
         return self._connection.run_all([*changes, *statements])[len(changes) :]
 
     def _change_now(self, name: str, *values: object, vectors: str | None = None) -> int:
-        """Change rows in the database. What was fetched before is out of date then.
+        """Change rows in the database, so that the fetched rows are out of date; returns the largest number of a statement.
 
-        Args:
-            name: the statement.
-            values: its values.
-            vectors: the statement that deletes vectors by the same values, if the namespace has any.
-
-        Returns:
-            The largest number that a statement returned.
+        `vectors` is the statement that deletes vectors by the same values, if the namespace has any.
         """
         names = [name] if vectors is None or not self._has_vectors else [vectors, name]
         rows = self._run_all(*((each, values) for each in names))

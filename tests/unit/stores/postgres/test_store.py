@@ -525,6 +525,22 @@ def test_after_a_fork(store):
     assert value(store, "k") == 81
 
 
+def test_a_finalizer_may_write_while_its_thread_holds_a_lock(store):
+    """The garbage collector may run it at any allocation."""
+    locks = [store._mutex, store._notifier._mutex, store.listener._mutex]
+    for lock in locks:
+        lock.acquire()
+    try:
+        for lock in locks:
+            assert lock.acquire(blocking=False)  # a write would wait for ever otherwise
+            lock.release()
+        store.write("new", [Put("k", "1")])
+        store._notifier.notify("new")
+    finally:
+        for lock in locks:
+            lock.release()
+
+
 # Addresses and errors
 
 
