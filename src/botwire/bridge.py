@@ -34,13 +34,8 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
 
 
 def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
-    """Return the coroutine method that `blocking` has wrapped, for the class of the event loop's side."""
+    """Return the coroutine method behind one made by `blocking`, for the class of the event loop's side."""
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]
-
-
-async def result_of(call: Any) -> Any:
-    """Return what a method of a store returned, and await it if the store is for event loops."""
-    return await call if hasattr(call, "__await__") else call
 
 
 def is_on_event_loop() -> bool:
@@ -53,3 +48,8 @@ def is_on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def result_of(call: Any) -> Any:
+    """Return what a method of a store returned, and await it if the store is for event loops."""
+    return await call if hasattr(call, "__await__") else call

@@ -84,7 +84,7 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     ``messages`` and ``entries`` say which of both to search. ``session`` narrows the messages and ``prefix`` the entries.
     ``since`` and ``until`` (microseconds) are about when a message was stored or an entry last set. ``where`` holds paths
     into the value and what must be there. ``neighbours`` is how many messages far a message's score reaches before and
-    after it; ``half_life``, in seconds, lets scores fade with age. ``vector`` is the question as a vector of a ``model``;
+    behind it; ``half_life``, in seconds, lets scores fade with age. ``vector`` is the question as a vector of a ``model``;
     ``words``: search by words too, or only by the vector.
     """
 
