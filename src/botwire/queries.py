@@ -156,6 +156,6 @@ class ListNamespaces(Query[list[str]], frozen=True):
 
 
 class GetUsage(Query[Usage], frozen=True):
-    """What the namespace holds and what its plan allows."""
+    """The usage of the namespace and the limits of its plan."""
 
     values: ClassVar[Values] = "none"
