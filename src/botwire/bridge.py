@@ -48,3 +48,8 @@ def is_on_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+async def result_of(call: Any) -> Any:
+    """Return what a method of a store returned, and await it if the store is for event loops."""
+    return await call if hasattr(call, "__await__") else call

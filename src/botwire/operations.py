@@ -11,8 +11,8 @@ from .records import Message
 from .values import Stored
 
 Values: TypeAlias = Literal["none", "sealed", "computed", "plain"]
-"""What an encrypted store does with an operation's values. none: it has none. sealed: they are encrypted. computed: the client
-computes and writes them. plain: the store must read them, so the operation is refused.
+"""What an encrypted store does with values. none: there are none. sealed: they are encrypted, or decrypted in an answer.
+computed: the client computes and writes them. plain: the database must read them, so the call is refused.
 
 Each operation also has ``reveals``: whether its result shows stored data, so that it needs read permission."""
 

@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Any, ClassVar, Generic
 
 import msgspec
 
+from .operations import Values
 from .records import Changes, Entry, Hit, Message, Progress, Session, T, Text, Usage
 
 
 class Query(msgspec.Struct, Generic[T], frozen=True):
-    """A read of one namespace."""
+    """A read of one namespace. Its ``values`` says what an encrypted store does with the answer, as `Values` for operations."""
 
 
 class GetEntry(Query[Entry | None], frozen=True):
     """One entry, or None."""
 
+    values: ClassVar[Values] = "sealed"
     key: str
 
 
 class GetEntries(Query[list[Entry]], frozen=True):
     """Those of these keys that exist, in the order asked."""
 
+    values: ClassVar[Values] = "sealed"
     keys: tuple[str, ...]
 
 
 class ListKeys(Query[list[str]], frozen=True):
     """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at most `limit`."""
 
+    values: ClassVar[Values] = "none"
     prefix: str = ""
     after: str = ""
     limit: int | None = None
@@ -36,6 +40,7 @@ class ListKeys(Query[list[str]], frozen=True):
 class ListEntries(Query[list[Entry]], frozen=True):
     """As `ListKeys`, with the whole entries."""
 
+    values: ClassVar[Values] = "sealed"
     prefix: str = ""
     after: str = ""
     limit: int | None = None
@@ -44,12 +49,14 @@ class ListEntries(Query[list[Entry]], frozen=True):
 class CountEntries(Query[int], frozen=True):
     """How many keys with a prefix there are."""
 
+    values: ClassVar[Values] = "none"
     prefix: str = ""
 
 
 class ListMessages(Query[list[Message]], frozen=True):
     """Messages of a session in order: those after seq `after`, at most `limit`; or the `last` ones."""
 
+    values: ClassVar[Values] = "sealed"
     session: str
     after: int = 0
     limit: int | None = None
@@ -59,12 +66,14 @@ class ListMessages(Query[list[Message]], frozen=True):
 class CountMessages(Query[int], frozen=True):
     """How many messages a session has."""
 
+    values: ClassVar[Values] = "none"
     session: str
 
 
 class ListSessions(Query[list[Session]], frozen=True):
     """Sessions, the newest first: those before `before` (a session's `place`), at most `limit`."""
 
+    values: ClassVar[Values] = "none"
     before: int | None = None
     limit: int | None = None
 
@@ -79,6 +88,7 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
     ``words``: search by words too, or only by the vector.
     """
 
+    values: ClassVar[Values] = "plain"
     text: str
     limit: int = 10
     messages: bool = True
@@ -98,6 +108,7 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
 class ListTexts(Query[list[Text]], frozen=True):
     """Texts that have no vector of a model, after a `Text.place`, at most `limit`."""
 
+    values: ClassVar[Values] = "plain"
     model: str
     after: str = ""
     limit: int = 500
@@ -111,6 +122,7 @@ class ListChanges(Query[Changes], frozen=True):
     Raises `ChangesLost` when some of the changes are no longer kept.
     """
 
+    values: ClassVar[Values] = "sealed"
     after: int | None = None
     limit: int = 50
     prefix: str = ""
@@ -129,6 +141,8 @@ class ListChanges(Query[Changes], frozen=True):
 class GetProgress(Query[Progress], frozen=True):
     """How far the changes of the namespace are."""
 
+    values: ClassVar[Values] = "none"
+
 
 class ListNamespaces(Query[list[str]], frozen=True):
     """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at most `limit`.
@@ -136,9 +150,12 @@ class ListNamespaces(Query[list[str]], frozen=True):
     The namespace of the read does not matter. A namespace exists from its first write on.
     """
 
+    values: ClassVar[Values] = "none"
     after: str = ""
     limit: int | None = None
 
 
 class GetUsage(Query[Usage], frozen=True):
-    """What the namespace holds and what its plan allows."""
+    """The usage of the namespace and the limits of its plan."""
+
+    values: ClassVar[Values] = "none"

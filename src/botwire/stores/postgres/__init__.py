@@ -12,19 +12,16 @@ except ImportError as error:
     missing = "postgresql:// needs the psycopg package: pip install 'botwire[postgres]'"
     raise ImportError(missing, name=error.name) from None
 
-from .connection import without_password
+from .connection import without_password as check_address
 from .store import PostgresStore
+
+__all__ = ["check_address", "open_store", "open_to_serve"]
 
 
 def open_store(address: str, *, token: str | None, timeout: float) -> PostgresStore:
     """Open the store in a database; see `botwire.stores.open_store`."""
     del token  # the address has the password
     return PostgresStore(address, timeout=timeout)
-
-
-def check_address(address: str) -> str:
-    """Return the address without its password; see `botwire.stores.SCHEMES`."""
-    return without_password(address)
 
 
 def open_to_serve(address: str, plans: Plans) -> PostgresStore:

@@ -19,7 +19,7 @@ from ..engine.transaction import Transaction
 from .connection import Connection
 from .errors import is_lost, mapped
 from .pool import ConnectionPool
-from .prefetch import is_known_beforehand
+from .rows import is_known_beforehand
 from .unit_of_work import NotAlone, Unit
 
 
@@ -33,7 +33,7 @@ class _Group:
 
     writes: Sequence[Write]
     key: str | None
-    """The idempotency key of the whole group. None: every write has one of its own."""
+    """The idempotency key of the whole group. None: every write has its own."""
     new_ids: bool = True
     """Whether to assume that no message of the writes is stored yet."""
     may_turn: bool = True
@@ -42,31 +42,17 @@ class _Group:
     """The outcomes of an attempt that was committed or not: its answer was lost. None: there was no such attempt."""
 
 
+@dataclass(slots=True)
 class Committer:
-    """Commits the writes of a store.
+    """Commits the writes of a store."""
 
-    Args:
-        pool: the connections.
-        clock: the time of the store.
-        plans: the limits of the namespaces.
-        now: returns the time, after removing what had expired if the clock was set back. Takes the deadline.
-        notify: is called with a namespace after a commit, if any process listens.
-    """
-
-    def __init__(
-        self,
-        pool: ConnectionPool,
-        clock: Clock,
-        plans: Plans,
-        *,
-        now: Callable[[float], int],
-        notify: Callable[[str], None],
-    ) -> None:
-        self._pool = pool
-        self._clock = clock
-        self._plans = plans
-        self._now = now
-        self._notify = notify
+    pool: ConnectionPool
+    clock: Clock
+    plans: Plans
+    now: Callable[[float], int]
+    """Takes the deadline and returns the time, after removing what had expired if the clock was set back."""
+    notify: Callable[[str], None]
+    """Is called with a namespace after a commit, if any process listens."""
 
     def commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Commit writes to one namespace, in order, and return an outcome for each. They are durable when this returns."""
@@ -79,14 +65,14 @@ class Committer:
     def _commit_group(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Commit writes in one transaction. If the answer is lost, find out whether it was committed."""
         group = _Group(writes, None if all(write.idempotency_key for write in writes) else "\x01" + new_id())
-        backoff = self._pool.backoff(deadline)
-        self._now(deadline)
+        backoff = self.pool.backoff(deadline)
+        self.now(deadline)
         while True:
             try:
-                with self._pool.lend(deadline) as connection:
+                with self.pool.lend(deadline) as connection:
                     return self._attempt(connection, group, deadline)
             except _ClockTurned:
-                self._now(deadline)
+                self.now(deadline)
                 group.may_turn = False
                 continue
             except NotAlone:
@@ -96,8 +82,13 @@ class Committer:
             except BotWireError as error:
                 return [error] * len(writes)
             group.new_ids = False  # the attempt may have failed because of one that is stored
-            if not self._pool.may_retry(failure, backoff):
-                return [self._final(failure, group)] * len(writes)
+            if not self.pool.may_retry(failure, backoff):
+                address = self.pool.address
+                # The last error says "nothing was written", which is not known once the answer to a commit was lost.
+                if group.outcomes is not None:
+                    lost = f"{address}: the connection was lost during a commit; the write may have happened"
+                    return [Timeout(lost)] * len(writes)
+                return [mapped(address, failure)] * len(writes)
 
     def _attempt(self, connection: Connection, group: _Group, deadline: float) -> list[Outcome]:
         """Apply the writes and commit. If an earlier attempt was committed, return its outcomes."""
@@ -107,41 +98,29 @@ class Committer:
         outcomes = earlier if earlier is not None and is_committed else self._apply(unit, group)
         connection.unreplicated = False
         try:
-            # Also if an earlier attempt was committed. The lock of the namespace shows that it is on the primary, but perhaps
-            # not yet on its replica: this commit waits for the replica.
+            # Also if an earlier attempt was committed: it is on the primary, but perhaps not on its replica yet. This commit
+            # waits for the replica.
             is_listened_to = unit.commit()
         except psycopg.Error as error:
             if is_lost(error):
                 group.outcomes = outcomes
             raise
         if is_listened_to:
-            self._notify(group.writes[0].namespace)
+            self.notify(group.writes[0].namespace)
         if connection.unreplicated:
             raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
         return outcomes
 
     def _apply(self, unit: Unit, group: _Group) -> list[Outcome]:
-        transaction = self._start(unit, group)
+        """Apply the writes at the time at which the server began the transaction."""
+        self.pool.clock.update(unit.time, unit.asked)
+        moment = self.clock.now()
+        if self.clock.is_behind and group.may_turn:
+            raise _ClockTurned
+        transaction = Transaction(unit, self.plans, moment, ages_are_known=self.clock.ages_are_known)
         alone = len(group.writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in group.writes]
         transaction.finish()
         if group.key is not None:
             transaction.save_response(group.writes[0].namespace, group.key, "")
         return outcomes
-
-    def _start(self, unit: Unit, group: _Group) -> Transaction:
-        """Return a transaction at the time at which the server began it."""
-        self._pool.clock.update(unit.time, unit.asked)
-        moment = self._clock.now()
-        if self._clock.is_behind and group.may_turn:
-            raise _ClockTurned
-        return Transaction(unit, self._plans, moment, ages_are_known=self._clock.ages_are_known)
-
-    def _final(self, error: Exception, group: _Group) -> BotWireError:
-        """Return the error to report when there is no time for another attempt."""
-        # An error of the last attempt says "nothing was written", which is not known once the answer to a commit was lost.
-        if group.outcomes is not None:
-            return Timeout(
-                f"{self._pool.address}: the connection was lost during a commit; the write may have happened"
-            )
-        return mapped(self._pool.address, error)

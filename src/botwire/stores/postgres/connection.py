@@ -20,7 +20,7 @@ from psycopg.pq import ExecStatus, Format, TransactionStatus
 from ...errors import InvalidArgument, StoreError
 from .statements import SQL, Row, Statement
 
-OLDEST_POSTGRES = 140_000
+_OLDEST_POSTGRES = 140_000
 _LONGEST_WAIT = 3_600.0
 """Seconds in one wait, because operating systems limit it."""
 _SETTLE = 0.25
@@ -52,9 +52,14 @@ class Connection:
         self.pgconn = raw.pgconn
         self._prepared: set[str] = set()
         self._rows = Transformer(raw)
+        raw.add_notice_handler(self._take_notice)
+
+    def _take_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        # The wording of a notice is translated. The function in PostgreSQL's source is not.
+        if notice.source_function == "SyncRepWaitForLSN":
+            self.unreplicated = True
 
     def close(self) -> None:
-        """Close it."""
         self.raw.close()
 
     def is_alive(self) -> bool:
@@ -78,7 +83,7 @@ class Connection:
         failure: psycopg.Error | None = None
         for name, preparing in asked:
             result = self._result()
-            self._result()  # the end of what there is of this one
+            self._result()  # the end of this statement's results
             if result.status == ExecStatus.FATAL_ERROR:
                 failure = psycopg.errors.error_from_result(result)
             elif preparing and result.status == ExecStatus.COMMAND_OK:
@@ -92,16 +97,16 @@ class Connection:
         return answers
 
     def _ask(self, name: str, values: Sequence[object]) -> Iterator[tuple[str, bool]]:
-        """Send a statement, and before it its preparation if needed. Yields its name, and whether it is the preparation, for each."""
+        """Send a statement, after its preparation if needed. Yields the name for both, and whether it is the preparation."""
         data = [None if value is None else str(value).encode() for value in values]
         if not self.prepares:
             self.pgconn.send_query_params(SQL[name], data, result_format=Format.BINARY)
         else:
-            known = b"botwire_" + name.encode()
+            prepared = b"botwire_" + name.encode()
             if name not in self._prepared:
-                self.pgconn.send_prepare(known, SQL[name])
+                self.pgconn.send_prepare(prepared, SQL[name])
                 yield name, True
-            self.pgconn.send_query_prepared(known, data, result_format=Format.BINARY)
+            self.pgconn.send_query_prepared(prepared, data, result_format=Format.BINARY)
         yield name, False
 
     def _result(self) -> Any:
@@ -133,7 +138,7 @@ class Connection:
 
     @contextlib.contextmanager
     def raw_until_deadline(self) -> Iterator[psycopg.Connection[Row]]:
-        """Lend psycopg's connection, which waits without a limit. At the deadline it is cut off, which ends the wait."""
+        """Lend psycopg's connection, which waits without a limit. A timer closes the socket at the deadline."""
         timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self.hang_up)
         timer.daemon = True
         timer.start()
@@ -141,15 +146,13 @@ class Connection:
             yield self.raw
         finally:
             timer.cancel()
-            timer.join()  # so that it never cuts off another connection that gets the same file descriptor
+            timer.join()  # so that it never closes another connection that gets the same file descriptor
 
     def hang_up(self) -> None:
-        """End the connection while another thread waits for it. To close it would free memory that the other thread uses."""
-        with (
-            contextlib.suppress(OSError),
-            socket.fromfd(self.pgconn.socket, socket.AF_INET, socket.SOCK_STREAM) as it,
-        ):
-            it.shutdown(socket.SHUT_RDWR)
+        """End the connection while another thread waits for it. `close` would free memory that the other thread uses."""
+        file = self.pgconn.socket
+        with contextlib.suppress(OSError), socket.fromfd(file, socket.AF_INET, socket.SOCK_STREAM) as copy:
+            copy.shutdown(socket.SHUT_RDWR)
 
     def settle(self) -> bool:
         """Roll back an open transaction and cancel a running statement. Returns whether the connection can be used again."""
@@ -167,7 +170,7 @@ class Connection:
 
 
 def connect(address: str, timeout: float) -> Connection:
-    """Open a connection. Options that the address lacks are set so that a dead server is noticed within the timeout."""
+    """Open a connection. Options that are not in the address are set so that a dead server is noticed within the timeout."""
     given = psycopg.conninfo.conninfo_to_dict(address)
     defaults: dict[str, Any] = {
         "application_name": "botwire",
@@ -179,20 +182,22 @@ def connect(address: str, timeout: float) -> Connection:
     }
     options = {name: value for name, value in defaults.items() if name not in given}
     raw = psycopg.Connection.connect(address, autocommit=True, client_encoding="utf8", **options)
-    unfit = _unfit(raw)
-    if unfit is not None:
-        raw.close()
-        raise StoreError(unfit)
-    connection = Connection(raw)
-    raw.add_notice_handler(lambda notice: _noticed(connection, notice))
-    return connection
+    version = raw.info.server_version
+    if version < _OLDEST_POSTGRES:
+        unfit = f"PostgreSQL {version // 10_000} is too old; botwire needs 14 or newer"
+    elif raw.info.parameter_status("server_encoding") != "UTF8":
+        unfit = "the database is not in UTF-8; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+    else:
+        return Connection(raw)
+    raw.close()
+    raise StoreError(unfit)
 
 
 def connect_by(deadline: float, address: str, timeout: float) -> Connection:
     """As `connect`, but raises `psycopg.errors.ConnectionTimeout` at a deadline on `time.monotonic`.
 
-    libpq waits for at least two seconds, for each address that a host has, and as long as it takes to look up its name. So a
-    thread connects. At the deadline it is abandoned, and closes the connection if that is established later.
+    libpq waits for at least two seconds for each address of a host, and without a limit for the lookup of its name. So a thread
+    connects. At the deadline it is abandoned, and closes the connection if that is established later.
     """
     opening: Future[Connection] = Future()
     threading.Thread(target=_open, args=(opening, address, timeout), name="botwire-connect", daemon=True).start()
@@ -232,22 +237,8 @@ def without_password(url: str) -> str:
     return f"{shown}?{query}" if query else shown
 
 
-def _unfit(connection: psycopg.Connection[Row]) -> str | None:
-    if connection.info.server_version < OLDEST_POSTGRES:
-        return f"PostgreSQL {connection.info.server_version // 10_000} is too old; botwire needs 14 or newer"
-    if connection.info.parameter_status("server_encoding") != "UTF8":
-        return "the database is not in UTF-8; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
-    return None
-
-
 def _ready(file: int, seconds: float, *, writing: bool = False) -> bool:
     """Whether there is something to read, or room to write, within `seconds`."""
     poll = select.poll()
     poll.register(file, select.POLLIN | (select.POLLOUT if writing else 0))
     return bool(poll.poll(max(seconds, 0) * 1000))
-
-
-def _noticed(connection: Connection, notice: psycopg.errors.Diagnostic) -> None:
-    # The wording of a notice is translated. The function in PostgreSQL's source is not.
-    if notice.source_function == "SyncRepWaitForLSN":
-        connection.unreplicated = True

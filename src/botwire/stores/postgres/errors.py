@@ -31,7 +31,7 @@ def mapped(address: str, error: Exception) -> BotWireError:
     if isinstance(error, BotWireError):
         return error
     assert isinstance(error, psycopg.Error)
-    # The details of an error can hold values, its first line does not.
+    # The details of an error can contain values; its first line does not.
     said = error.diag.message_primary or str(error).strip().partition("\n")[0]
     if isinstance(error, Late):  # not from the server, so it has no state
         return Timeout(f"{address}: {_LATE} ({said})")

@@ -1,11 +1,8 @@
-"""Notify watchers in all processes of writes, by NOTIFY of PostgreSQL.
+"""Notify watchers in all processes of writes, by NOTIFY of PostgreSQL. docs/decisions.md says why it works this way.
 
-Commits that notify take turns in the whole server (``PreCommit_Notify`` in its ``async.c``). So no transaction of a write
-notifies. Every listener holds a lock in shared mode. Each write tries to get that lock alone, in a round trip that it makes
-anyway. If that fails, a thread notifies after the commit, at most once in a few milliseconds, of everything that has changed.
-
-A notification only wakes a watcher, which reads the journal. A notification may be lost, or never sent because the writer died
-after its commit. Then the watcher finds the change a second later, when it polls.
+Every listener holds a lock in shared mode. Each write tries to get that lock alone, in a round trip that it makes anyway. If
+that fails, a thread notifies after the commit. A notification only wakes a watcher. If it is lost, the watcher finds the change
+a second later, when it polls.
 """
 
 from __future__ import annotations
@@ -50,19 +47,13 @@ def channel_of(namespace: str) -> str:
 
 
 class Notifier:
-    """Notifies of namespaces that were written to, soon after the commit and outside of it.
-
-    Args:
-        send: sends a notification.
-    """
+    """Sends notifications of namespaces that were written to, soon after their commits, from a thread of its own."""
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-        self.restart()
-
-    def restart(self) -> None:
-        """Start, also in a forked child."""
-        self._mutex = threading.Lock()
+        self._mutex = (
+            threading.RLock()
+        )  # reentrant: a finalizer or a signal handler of the program may use the store too
         self._pending: set[str] = set()
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-notify")
@@ -74,11 +65,11 @@ class Notifier:
             if self._is_running:
                 return
             self._is_running = True
-        with contextlib.suppress(RuntimeError):  # closed since
+        with contextlib.suppress(RuntimeError):  # it is closed
             self._thread.submit(self._run)
 
     def close(self) -> None:
-        """Send what is pending, and end."""
+        """Send what is pending, and end the thread."""
         self._thread.shutdown()
 
     def _run(self) -> None:
@@ -96,12 +87,7 @@ class Notifier:
 
 
 class Listener(ChangeSignal):
-    """Wakes the watchers of a namespace when it is notified. It has a connection of its own while there are watchers.
-
-    Args:
-        connect: opens a connection.
-        address: its name in the log.
-    """
+    """Wakes the watchers of a namespace when a notification arrives. It has its own connection while there are watchers."""
 
     def __init__(self, connect: Callable[[], Connection], address: str) -> None:
         self._connect = connect
@@ -115,7 +101,7 @@ class Listener(ChangeSignal):
         if self._connection is not None:
             _leave_to_parent(self._connection)
         self._connection = None
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
         self._closing = threading.Event()
         self._waiting: dict[str, list[Callable[[], object]]] = {}
         self._thread: threading.Thread | None = None
@@ -124,7 +110,7 @@ class Listener(ChangeSignal):
 
     @property
     def is_listening(self) -> bool:
-        """Whether it is notified of what other processes write."""
+        """Whether it receives notifications."""
         return self._since is not None
 
     def pause(self, idle: float) -> float:
@@ -133,7 +119,7 @@ class Listener(ChangeSignal):
         if since is None:
             self._start()
             return adaptive_pause(idle, *PAUSES)
-        # Writers that committed while this began to listen may not have noticed it, so the first polls are frequent.
+        # Writers that committed while this started to listen may not have sent a notification. So the first polls are frequent.
         return min(LONGEST, max(PAUSES[0], time.monotonic() - since))
 
     @contextlib.contextmanager
@@ -186,7 +172,7 @@ class Listener(ChangeSignal):
             self._closing.wait(backoff.next())
 
     def _is_wanted(self) -> bool:
-        """Whether to continue. If not, the thread ends and a later watcher starts another one."""
+        """Whether to continue. If not, the thread ends, and a later watcher starts another one."""
         with self._mutex:
             if self._is_possible() and self._is_used():
                 return True

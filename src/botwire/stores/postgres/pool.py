@@ -32,13 +32,13 @@ _LONGEST_PAUSE = 1.0
 
 
 class ConnectionPool:
-    """At most `CONNECTIONS` connections to a database. The first one brings its schema up to date.
+    """At most `CONNECTIONS` connections to a database. The first one migrates its schema.
 
     Args:
         url: the address of the database.
         address: the same without its password, for errors.
         timeout: seconds for the first connection, and after which a dead server is noticed.
-        on_fork: called in a forked child.
+        on_fork: is called in a forked child.
     """
 
     def __init__(self, url: str, address: str, timeout: float, *, on_fork: Callable[[], None]) -> None:
@@ -84,7 +84,7 @@ class ConnectionPool:
             self._slots.release()
 
     def run(self, attempt: Callable[[Connection], T], deadline: float) -> T:
-        """Run something that can be repeated, until it succeeds or the deadline passes."""
+        """Run a call that can be repeated, until it succeeds or the deadline passes."""
         backoff = self.backoff(deadline)
         while True:
             try:
@@ -99,7 +99,7 @@ class ConnectionPool:
         return Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(deadline))
 
     def may_retry(self, error: Exception, backoff: Backoff) -> bool:
-        """Return whether to try again. If so, the pause before it is over."""
+        """Return whether to try again, after the pause that this needs."""
         pause = backoff.next() if is_passing(error) else None
         if pause is None:
             return False
@@ -128,7 +128,7 @@ class ConnectionPool:
             try:
                 connection = self.connections.idle.pop()
             except IndexError:
-                # Not by `Connections.take`, where each thread would wait for the others' attempts to connect.
+                # Not with `Connections.take`, where each thread would wait for other threads to connect.
                 return self.connections.adopt(self._open(deadline))
             if connection.is_alive():
                 return connection
@@ -137,20 +137,17 @@ class ConnectionPool:
     def _open(self, deadline: float) -> Connection:
         try:
             connection = connect_by(deadline, self._url, self._timeout)
+            try:
+                connection.deadline = deadline + _GRACE
+                connection.prepares = False  # an error here would not show whether a pooler is in between
+                self.ask_time(connection)
+                if not self._migrated:
+                    # Without a deadline: a migration that stops halfway would have to start again.
+                    migrate(connection.raw, self.address)
+                    self._migrated = True
+            except BaseException:
+                connection.close()
+                raise
         except psycopg.Error as error:
             raise mapped(self.address, error) from error
-        try:
-            connection.deadline = deadline + _GRACE
-            connection.prepares = False  # an error here would not show whether a pooler is in between
-            self.ask_time(connection)
-            if not self._migrated:
-                # Without a deadline: a migration that ends half-way would have to start again.
-                migrate(connection.raw, self.address)
-                self._migrated = True
-        except psycopg.Error as error:
-            connection.close()
-            raise mapped(self.address, error) from error
-        except BaseException:
-            connection.close()
-            raise
         return connection

@@ -13,7 +13,7 @@ _VECTORS = (SQL_FOLDER / "vectors.sql").read_text("utf-8")
 
 
 def migrate(connection: psycopg.Connection[Row], address: str) -> None:
-    """Migrate the database to the newest schema. If several processes try at once, one does it and the others wait."""
+    """Migrate the database to the newest schema. Of several processes, one does it and the others wait."""
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
     with connection.transaction():
@@ -37,12 +37,7 @@ def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
 
 
 def create_vectors(connection: psycopg.Connection[Row], address: str, timeout: float) -> None:
-    """Create the tables for vectors, and the extension that they need, if they are missing.
-
-    Args:
-        connection: to the database.
-        address: its name in errors.
-        timeout: seconds that a statement may take.
+    """Create the tables for vectors and their extension if they are missing. A statement takes at most `timeout` seconds.
 
     Raises:
         InvalidArgument: the server has no pgvector, or the role may not create the extension.

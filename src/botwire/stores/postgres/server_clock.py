@@ -7,11 +7,10 @@ import time
 
 
 class ServerClock:
-    """The server's time in microseconds since 1970: one clock for all clients of the database, whatever their own clocks show.
+    """The server's time in microseconds since 1970: one clock for all clients of the database.
 
     Between two reports it advances with the monotonic clock of this machine, from the moment in which the server was asked. So
-    it may be ahead of the server by the duration of the request, but is never late. A jump of the server's clock shows in the
-    next report.
+    it may be ahead of the server by the duration of the request, but is never late.
     """
 
     def __init__(self) -> None:
@@ -20,24 +19,17 @@ class ServerClock:
         self._took = math.inf
 
     def __call__(self) -> int:
-        """Return the time."""
         return self._reported + int((time.monotonic() - self._asked) * 1_000_000)
 
     @property
     def is_old(self) -> bool:
-        """Whether the last report that was used is too old."""
         return time.monotonic() - self._asked > _FRESH_FOR
 
     def update(self, reported: int, asked: float) -> None:
-        """Take over a report, if it is more exact than the last one, or contradicts it.
-
-        Args:
-            reported: the server's time, in microseconds.
-            asked: when the server was asked, on `time.monotonic`.
-        """
+        """Use a report if it is more exact than the last one, or contradicts it. `asked`: when, on `time.monotonic`."""
         took = time.monotonic() - asked
         off = (self() - reported) / 1_000_000
-        # A report is as inexact as its request took: one that waited for a lock is worth less than an earlier, quick one.
+        # A report is as inexact as its request was slow: one that waited for a lock is worth less than an earlier, quick one.
         if took <= self._took or self.is_old or not -_DRIFT <= off <= took + self._took + _DRIFT:
             self._reported, self._asked, self._took = reported, asked, took
 

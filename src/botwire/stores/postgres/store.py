@@ -1,27 +1,30 @@
-"""The store in a PostgreSQL database."""
+"""The store in a PostgreSQL database, for threads and for event loops."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import Any, TypeVar
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
-from ...records import Hit
 from ...store import GUARD_FAILED, GuardFailed
+from ..engine.account import Account
 from ..engine.answer import answer
+from ..engine.async_store import AwaitedStore
 from ..engine.clock import Clock
 from ..engine.feeds import Feed
-from ..engine.group_commit import CommitQueue, Outcome, ThreadExecutor
+from ..engine.group_commit import CommitQueue, ThreadExecutor
 from ..engine.index_builder import Indexed
+from ..engine.poller import Poller
 from ..engine.tables import Tables
 from ..engine.transaction import PURGE, Transaction
 from ..engine.vectors import needs_vectors
@@ -30,11 +33,9 @@ from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
 from .pool import CLOSED, CONNECTIONS, ConnectionPool
 from .schema import create_vectors
-from .tables import GuardedRun, PostgresReads, run_on
+from .statements import Row
+from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit
-
-if TYPE_CHECKING:
-    from .async_store import AsyncPostgresStore
 
 T = TypeVar("T")
 
@@ -43,8 +44,8 @@ class PostgresStore(Indexed):
     """A `Store` in a PostgreSQL database (14 or newer). Any number of threads, processes and machines may use it at once.
 
     It is as durable as the server. With the server's defaults, a write that has returned survives a crash and a power cut.
-    With a synchronous replica it also survives the loss of the machine. After a lost connection, a failover or a deadlock, a
-    call is retried until its timeout. No write happens twice.
+    With a synchronous replica it also survives the loss of the machine. A call is retried until its timeout after a lost
+    connection, a failover or a deadlock. No write happens twice.
 
     Args:
         url: ``postgresql://…``, as libpq accepts it
@@ -66,17 +67,16 @@ class PostgresStore(Indexed):
         self._closed = False
         self._has_vectors = False
         self.listener = Listener(self._connect_listener, self.address)
-        self._notifier = Notifier(self._send)
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
-        self._committer = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notifier.notify)
+        self._commit = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notify).commit
 
     def _restart(self) -> None:
         """Start, also in a forked child, where none of the threads exists."""
         self.listener.restart()
-        self._notifier.restart()
-        self._mutex = threading.Lock()
+        self._notifier = Notifier(self._send)
+        self._mutex = threading.RLock()  # reentrant: a finalizer or a signal handler of the program may write too
         self._turning = threading.Lock()
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
@@ -92,25 +92,26 @@ class PostgresStore(Indexed):
         def attempt(connection: Connection) -> T:
             if self._pool.clock.is_old:
                 self._pool.ask_time(connection)
-            guarded = None if guard is None else GuardedRun(connection, guard)
+            reads = (
+                PostgresReads(connection, namespace) if guard is None else GuardedReads(connection, namespace, guard)
+            )
+            result: T
             if isinstance(query, Search):
-                result = cast("T", self._search(connection, namespace, query, moment))
-                if guarded is not None:
-                    guarded.read_version()  # the current one, not that of the snapshot
+                result = self._search(connection, namespace, query, moment)
             else:
-                reads = PostgresReads(namespace, guarded or run_on(connection))
-                result = cast("T", answer(reads, self.plans, namespace, query, moment))
-            if guarded is not None and not guarded.holds(moment):
+                result = answer(reads, self.plans, namespace, query, moment)
+            # After a search, by the current version, not by that of the snapshot.
+            if isinstance(reads, GuardedReads) and not reads.guard_holds(moment):
                 raise GuardFailed(GUARD_FAILED)
             return result
 
         return self._pool.run(attempt, deadline)
 
-    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> list[Hit]:
+    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> Any:
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
-        reads = PostgresReads(namespace, run_on(connection, in_transaction=True))
-        found: list[Hit] = answer(reads, self.plans, namespace, query, moment)
+        reads = PostgresReads(connection, namespace, in_transaction=True)
+        found = answer(reads, self.plans, namespace, query, moment)
         connection.run("commit")
         return found
 
@@ -132,22 +133,20 @@ class PostgresStore(Indexed):
         return Feed(self, namespace, query, self.listener)
 
     def to_async(self) -> AsyncPostgresStore:
-        from .async_store import AsyncPostgresStore
-
         return AsyncPostgresStore(self)
 
     def _index_cursor(self, namespace: str) -> str | None:
-        def attempt(connection: Connection) -> str | None:
-            account = PostgresReads(namespace, run_on(connection)).get_account(namespace)
-            return None if account is None else account.index_cursor
+        def attempt(connection: Connection) -> Account | None:
+            return PostgresReads(connection, namespace).get_account(namespace)
 
-        return self._pool.run(attempt, time.monotonic() + self.timeout)
+        account = self._pool.run(attempt, time.monotonic() + self.timeout)
+        return None if account is None else account.index_cursor
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         return self.queue(namespace).run(lambda until: self._change_here(namespace, change, until), deadline)
 
     def _change_here(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
-        """Run a change without queueing: it has its turn, or must not wait for one. The database locks the namespace."""
+        """Run a change outside the queue. The database locks the namespace."""
 
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
@@ -156,13 +155,13 @@ class PostgresStore(Indexed):
             result = change(transaction, unit)
             transaction.finish()
             if unit.commit():
-                self._notifier.notify(namespace)
+                self._notify(namespace)
             return result
 
         return self._pool.run(attempt, deadline)
 
     def create_vectors(self, deadline: float | None = None) -> None:
-        """Create the tables for vectors if they are missing, or raise `InvalidArgument`: they need the extension pgvector."""
+        """Create the tables for vectors if they are missing; raises `InvalidArgument` without the extension pgvector."""
         if self._has_vectors:
             return
         until = time.monotonic() + self.timeout if deadline is None else deadline
@@ -196,8 +195,6 @@ class PostgresStore(Indexed):
                 )
         return queue
 
-    # The clock
-
     def _now(self, deadline: float) -> int:
         """Return the time. Not within a transaction: if the clock was set back, this removes what had expired."""
         moment = self._clock.now()
@@ -213,19 +210,19 @@ class PostgresStore(Indexed):
 
     def _go_back(self, deadline: float) -> None:
         """Remove what has expired by the latest time, before the store continues from an earlier one."""
-        latest, after = self._clock.latest, ""
-        while True:
-            values = latest, after, PURGE
-            page = self._pool.run(lambda connection, values=values: connection.run("expiring", *values), deadline)  # type: ignore[misc]
-            for (after,) in page:
-                self._change_here(after, partial(_purge, after), deadline)
-            if len(page) < PURGE:
-                break
-        wall = self._pool.clock()
-        self._pool.run(lambda connection: connection.run("redate_responses", wall), deadline)
+
+        def run(name: str, *values: object) -> list[Row]:
+            return self._pool.run(lambda connection: connection.run(name, *values), deadline)
+
+        latest, last = self._clock.latest, ""
+        while names := [name for (name,) in run("expiring", latest, last, PURGE)]:
+            for last in names:
+                self._change_here(last, lambda transaction, _, name=last: transaction.purge(name), deadline)  # type: ignore[misc]
+        run("redate_responses", self._pool.clock())
         self._clock.go_back(0)
 
-    # Notifications
+    def _notify(self, namespace: str) -> None:
+        self._notifier.notify(namespace)
 
     def _send(self, payload: str) -> None:
         with self._pool.lend(time.monotonic() + 1) as connection:
@@ -234,11 +231,32 @@ class PostgresStore(Indexed):
     def _connect_listener(self) -> Connection:
         return connect_by(time.monotonic() + self.timeout, self._url, self.timeout)
 
-    # Commits
 
-    def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        return self._committer.commit(writes, deadline)
+class AsyncPostgresStore(AwaitedStore[PostgresStore]):
+    """`PostgresStore` for event loops. Its threads wait for the server."""
 
+    def __init__(self, store: PostgresStore) -> None:
+        super().__init__(store)
+        self._poller = Poller(self, signal=store.listener)
 
-def _purge(namespace: str, transaction: Transaction, _: Tables) -> None:
-    transaction.purge(namespace)
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
+        return await self._in_thread(partial(self.store.read, namespace, query, guard=guard))
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        deadline = time.monotonic() + self.store.timeout
+        self.store.check_open()
+        if needs_vectors(operations):
+            await self._in_thread(partial(self.store.create_vectors, deadline))
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
+        return await self.store.queue(namespace).write_async(write, deadline)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        self.store.check_open()
+        return await asyncio.get_running_loop().run_in_executor(self.store.threads, call)

@@ -1,6 +1,7 @@
-"""A store whose values only their owner can read: sealed before they go into another store, opened when they come out.
+"""A store that encrypts values before it passes them to another store, and decrypts the values in answers.
 
-Keys, session names, message ids, sizes and times stay as they are: the store beneath lists and orders by them.
+Keys, session names, message ids, sizes and times are not encrypted, because the other store lists and orders by them. The
+`values` of an operation or a query says what is done with it. One that has none is refused.
 """
 
 from __future__ import annotations
@@ -9,94 +10,89 @@ import asyncio
 import base64
 import binascii
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import msgspec
 
 from ...backoff import MAX_ATTEMPTS, pause_after
-from ...bridge import blocking
+from ...bridge import blocking, result_of
 from ...errors import Conflict, DecryptionError, InvalidArgument, InvalidValue
-from ...limits import MAX_PAGE, MAX_VALUE_BYTES
-from ...operations import Append, Clear, Delete, Increment, NewMessage, Operation, Pop, Put, Result
-from ...queries import (
-    CountEntries,
-    CountMessages,
-    GetEntries,
-    GetEntry,
-    GetUsage,
-    ListChanges,
-    ListEntries,
-    ListKeys,
-    ListMessages,
-    ListNamespaces,
-    ListSessions,
-    Query,
-)
+from ...limits import MAX_VALUE_BYTES
+from ...operations import Append, Clear, Delete, Increment, NewMessage, Operation, Put, Result
+from ...queries import GetEntry, ListChanges, ListEntries, Query
 from ...records import Change, Changes, Entry, Message
-from ...store import AsyncFeed, AsyncStore, Feed, Store
+from ...store import AsyncStore, Store
 from ...values import Stored, add, encode_json
 from .cipher import Cipher
 
 T = TypeVar("T")
 
-_AS_THEY_ARE = frozenset({ListKeys, CountEntries, CountMessages, ListSessions, ListNamespaces, GetUsage})
-"""Queries whose answers have no values."""
+_PAGE = 100
+"""Entries that are encrypted again at a time."""
 
 
-class _Sealed(ABC):
-    """The logic of both encrypted stores."""
+class _Encrypted:
+    """The logic of both encrypted stores.
 
-    _cipher: Cipher
+    Args:
+        store: where the encrypted values go.
+        cipher: the keys.
+    """
 
-    @abstractmethod
-    async def _read_beneath(self, namespace: str, query: Query[T]) -> T: ...
+    _sleep: Callable[[float], Any]
 
-    @abstractmethod
-    async def _write_beneath(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
-    ) -> list[Result]: ...
+    def __init__(self, store: Any, cipher: Cipher) -> None:
+        self.store = store
+        self.cipher = cipher
 
-    @abstractmethod
-    async def _sleep(self, seconds: float) -> None: ...
+    @property
+    def address(self) -> str:
+        return cast("str", self.store.address)
+
+    def close(self) -> Any:
+        return self.store.close()
 
     async def _read(self, namespace: str, query: Query[T]) -> T:
-        opened = _OPEN.get(type(query))
-        if opened is None and type(query) not in _AS_THEY_ARE:
-            raise InvalidArgument(
-                f"{type(query).__name__} does not work on encrypted values: the store cannot read them"
-            )
-        answer = await self._read_beneath(namespace, query)
-        return answer if opened is None else cast("T", opened(self, namespace, query, answer))
+        if _values_of(query) == "plain":
+            raise _refusal(query)
+        answer = await result_of(self.store.read(namespace, query))
+        if isinstance(query, GetEntry) and answer is not None and answer.key != query.key:
+            raise DecryptionError(f"key {query.key!r}: the store answered with another one", key=query.key)
+        return cast("T", self._decrypt(namespace, query, answer))
 
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        if any(type(operation) is Increment for operation in operations):
-            return await self._write_sums(namespace, operations, idempotency_key)
-        results = await self._write_beneath(namespace, self._seal(namespace, operations), idempotency_key)
-        return self._open_results(namespace, operations, results)
+        if any(_values_of(op) == "computed" for op in operations):
+            if idempotency_key is not None:
+                raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
+            return await self._write_sums(namespace, operations)
+        return await self._write_encrypted(namespace, operations, idempotency_key)
 
-    async def _write_sums(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
+    async def _write_encrypted(
+        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None = None
     ) -> list[Result]:
-        """Add here, since the store cannot, and write if nobody else has meanwhile; if not, all over again."""
-        if idempotency_key is not None:
-            raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
+        encrypted = [self._encrypt(namespace, op) for op in operations]
+        results = await result_of(self.store.write(namespace, encrypted, idempotency_key=idempotency_key))
+        return [self._decrypt(namespace, op, result) for op, result in zip(operations, results, strict=True)]
+
+    async def _write_sums(self, namespace: str, operations: Sequence[Operation]) -> list[Result]:
+        """Add here, since the store cannot. Write only if no entry has changed since it was read, else start again."""
         for attempt in range(MAX_ATTEMPTS):
             sums = await self._add_up(namespace, operations)
-            sealed = self._seal(namespace, [sums.get(index, item) for index, item in enumerate(operations)])
             try:
-                results = await self._write_beneath(namespace, sealed, None)
+                results = await self._write_encrypted(
+                    namespace, [sums.get(index, op) for index, op in enumerate(operations)]
+                )
             except Conflict as conflict:
                 added = {put.key for put in sums.values() if put.if_version is not None}
                 if conflict.details.get("key") not in added or attempt == MAX_ATTEMPTS - 1:
                     raise
-                await self._sleep(pause_after(attempt))
+                await result_of(self._sleep(pause_after(attempt)))
             else:
-                opened = self._open_results(namespace, operations, results)
-                return [_number(sums[index]) if index in sums else item for index, item in enumerate(opened)]
+                totals = {index: msgspec.json.decode(put.stored) for index, put in sums.items()}
+                return [totals.get(index, result) for index, result in enumerate(results)]
         raise AssertionError
 
     async def _add_up(self, namespace: str, operations: Sequence[Operation]) -> dict[int, Put]:
@@ -125,133 +121,96 @@ class _Sealed(ABC):
 
     async def _reencrypt(self, namespace: str, *, plain: bool = False) -> int:
         changed, after = 0, ""
-        while page := await self._read_beneath(namespace, ListEntries(after=after, limit=min(MAX_PAGE, 100))):
+        while page := await result_of(self.store.read(namespace, ListEntries(after=after, limit=_PAGE))):
             for entry in page:
                 changed += await self._renew(namespace, entry, plain=plain)
             after = page[-1].key
         return changed
 
     async def _renew(self, namespace: str, entry: Entry | None, *, plain: bool) -> bool:
-        while entry is not None and not self._cipher.is_current(entry.stored):
-            stored = entry.stored
-            if not plain or self._cipher.is_sealed(stored):
-                stored = self._open_entry(namespace, entry).stored
-            put = Put(entry.key, stored, if_version=entry.version, keep_ttl=True)
+        """Encrypt an entry with the first key, unless it is or another client deletes it; returns whether it was."""
+        while entry is not None and not self.cipher.is_current(entry.stored):
+            if not plain or self.cipher.is_encrypted(entry.stored):
+                entry = self._decrypt_entry(namespace, entry)
+            put = Put(entry.key, entry.stored, if_version=entry.version, keep_ttl=True)
             try:
-                await self._write_beneath(namespace, self._seal(namespace, [put]), None)
+                await self._write_encrypted(namespace, [put])
             except Conflict:
-                entry = await self._read_beneath(namespace, GetEntry(entry.key))
+                entry = await result_of(self.store.read(namespace, GetEntry(entry.key)))
             else:
                 return True
         return False
 
-    # On the way in
+    def _encrypt(self, namespace: str, op: Operation) -> Operation:
+        """Return an operation with its values encrypted, or refuse one whose values the store must read."""
+        match op:
+            case Put():
+                encrypted = self.cipher.encrypt(op.stored, _place("entry", namespace, op.key))
+                return msgspec.structs.replace(op, stored=_checked(encrypted))
+            case Append():
+                messages = tuple(self._encrypt_message(namespace, op.session, message) for message in op.messages)
+                return Append(op.session, messages)
+        if _values_of(op) != "none":
+            raise _refusal(op)
+        return op
 
-    def _seal(self, namespace: str, operations: Sequence[Operation]) -> list[Operation]:
-        return [self._seal_one(namespace, operation) for operation in operations]
+    def _encrypt_message(self, namespace: str, session: str, message: NewMessage) -> NewMessage:
+        encrypted = self.cipher.encrypt(message.stored, _place("message", namespace, session, message.id))
+        return NewMessage(message.id, _checked(f'"{base64.b64encode(encrypted).decode()}"'))
 
-    def _seal_one(self, namespace: str, op: Operation) -> Operation:
-        if getattr(op, "values", "plain") == "none":  # refuses an unknown operation too
-            return op
-        if isinstance(op, Put):
-            sealed = self._cipher.seal(op.stored, _place("entry", namespace, op.key))
-            return msgspec.structs.replace(op, stored=_checked(sealed))
-        if isinstance(op, Append):
-            messages = tuple(self._seal_message(namespace, op.session, message) for message in op.messages)
-            return Append(op.session, messages)
-        raise InvalidArgument(f"{type(op).__name__} does not work on encrypted values: the store cannot read them")
+    def _decrypt(self, namespace: str, asked: Any, answer: Any) -> Any:
+        """Return the answer to a query, or the result of an operation, with its values decrypted."""
+        match answer:
+            case Entry():
+                return self._decrypt_entry(namespace, answer)
+            case Message():
+                return self._decrypt_message(namespace, asked.session, answer)
+            case Changes():
+                return Changes([self._decrypt_change(namespace, change) for change in answer.changes], answer.version)
+            case [Entry() | Message(), *_]:
+                return [self._decrypt(namespace, asked, item) for item in answer]
+        return answer
 
-    def _seal_message(self, namespace: str, session: str, message: NewMessage) -> NewMessage:
-        sealed = self._cipher.seal(message.stored, _place("message", namespace, session, message.id))
-        return NewMessage(message.id, _checked(f'"{base64.b64encode(sealed).decode()}"'))
-
-    # On the way out
-
-    def _open_entry(self, namespace: str, entry: Entry) -> Entry:
+    def _decrypt_entry(self, namespace: str, entry: Entry) -> Entry:
+        encrypted = entry.stored if isinstance(entry.stored, bytes) else b""
         try:
-            stored = self._cipher.open(_bytes(entry.stored), _place("entry", namespace, entry.key))
+            stored = self.cipher.decrypt(encrypted, _place("entry", namespace, entry.key))
         except DecryptionError as error:
             raise DecryptionError(f"key {entry.key!r}: {error.message}", key=entry.key) from error
         return msgspec.structs.replace(entry, stored=stored)
 
-    def _open_message(self, namespace: str, session: str, message: Message) -> Message:
-        place = _place("message", namespace, session, message.id)
+    def _decrypt_message(self, namespace: str, session: str, message: Message) -> Message:
         try:
-            stored = self._cipher.open(_unwrapped(message.stored), place)
+            encrypted = base64.b64decode(msgspec.json.decode(message.stored, type=str), validate=True)
+        except (msgspec.MsgspecError, binascii.Error, ValueError):
+            encrypted = b""
+        try:
+            stored = self.cipher.decrypt(encrypted, _place("message", namespace, session, message.id))
         except DecryptionError as error:
             raise DecryptionError(f"message {message.seq} of the session: {error.message}", seq=message.seq) from error
         if isinstance(stored, bytes):
             raise DecryptionError(f"message {message.seq} of the session is not a message")
         return msgspec.structs.replace(message, stored=stored)
 
-    def _open_change(self, namespace: str, change: Change) -> Change:
+    def _decrypt_change(self, namespace: str, change: Change) -> Change:
         if change.entry is not None:
-            return msgspec.structs.replace(change, entry=self._open_entry(namespace, change.entry))
+            return msgspec.structs.replace(change, entry=self._decrypt_entry(namespace, change.entry))
         if change.message is None or change.session is None:
             return change
-        return msgspec.structs.replace(change, message=self._open_message(namespace, change.session, change.message))
-
-    def _open_changes(self, namespace: str, _: Any, found: Changes) -> Changes:
-        return Changes([self._open_change(namespace, change) for change in found.changes], found.version)
-
-    def _open_results(self, namespace: str, operations: Sequence[Operation], results: list[Result]) -> list[Result]:
-        return [
-            [self._open_message(namespace, operation.session, message) for message in cast("list[Message]", result)]
-            if isinstance(operation, Pop)
-            else result
-            for operation, result in zip(operations, results, strict=True)
-        ]
-
-    def _open_one(self, namespace: str, query: GetEntry, entry: Entry | None) -> Entry | None:
-        if entry is None:
-            return None
-        return self._open_entry(namespace, _asked(entry, query.key))
-
-    def _open_entries(self, namespace: str, _: Any, entries: list[Entry]) -> list[Entry]:
-        return [self._open_entry(namespace, entry) for entry in entries]
-
-    def _open_messages(self, namespace: str, query: ListMessages, messages: list[Message]) -> list[Message]:
-        return [self._open_message(namespace, query.session, message) for message in messages]
+        return msgspec.structs.replace(change, message=self._decrypt_message(namespace, change.session, change.message))
 
 
-_OPEN: dict[type, Callable[..., Any]] = {
-    GetEntry: _Sealed._open_one,
-    GetEntries: _Sealed._open_entries,
-    ListEntries: _Sealed._open_entries,
-    ListMessages: _Sealed._open_messages,
-    ListChanges: _Sealed._open_changes,
-}
+class EncryptedStore(_Encrypted):
+    """A `Store` over another one, which gets only encrypted values."""
 
+    store: Store
+    _sleep = staticmethod(time.sleep)
+    read = blocking(_Encrypted._read)
+    write = blocking(_Encrypted._write)
+    reencrypt = blocking(_Encrypted._reencrypt)
 
-class EncryptedStore(_Sealed):
-    """A `Store` over another, which sees no value.
-
-    Args:
-        store: where the sealed values go.
-        cipher: the keys.
-    """
-
-    def __init__(self, store: Store, cipher: Cipher) -> None:
-        self.store = store
-        self.cipher = self._cipher = cipher
-
-    @property
-    def address(self) -> str:
-        return self.store.address
-
-    async def _read_beneath(self, namespace: str, query: Query[T]) -> T:
-        return self.store.read(namespace, query)
-
-    async def _write_beneath(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
-    ) -> list[Result]:
-        return self.store.write(namespace, operations, idempotency_key=idempotency_key)
-
-    async def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    def changes(self, namespace: str, query: ListChanges) -> SealedFeed:
-        return SealedFeed(self, namespace, self.store.changes(namespace, query))
+    def changes(self, namespace: str, query: ListChanges) -> EncryptedFeed:
+        return EncryptedFeed(self, namespace, self.store.changes(namespace, query))
 
     def to_async(self) -> AsyncEncryptedStore:
         return AsyncEncryptedStore(self.store.to_async(), self.cipher)
@@ -259,124 +218,70 @@ class EncryptedStore(_Sealed):
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
         self.store.propagate(fields)
 
-    read = blocking(_Sealed._read)
-    write = blocking(_Sealed._write)
-    reencrypt = blocking(_Sealed._reencrypt)
 
-    def close(self) -> None:
-        self.store.close()
-
-
-class AsyncEncryptedStore(_Sealed):
+class AsyncEncryptedStore(_Encrypted):
     """`EncryptedStore` for event loops."""
 
-    def __init__(self, store: AsyncStore, cipher: Cipher) -> None:
-        self.store = store
-        self._cipher = cipher
+    store: AsyncStore
+    _sleep = staticmethod(asyncio.sleep)
+    read = _Encrypted._read
+    write = _Encrypted._write
+    reencrypt = _Encrypted._reencrypt
 
-    @property
-    def address(self) -> str:
-        return self.store.address
-
-    async def _read_beneath(self, namespace: str, query: Query[T]) -> T:
-        return await self.store.read(namespace, query)
-
-    async def _write_beneath(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
-    ) -> list[Result]:
-        return await self.store.write(namespace, operations, idempotency_key=idempotency_key)
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def changes(self, namespace: str, query: ListChanges) -> AsyncSealedFeed:
-        return AsyncSealedFeed(self, namespace, self.store.changes(namespace, query))
-
-    read = _Sealed._read
-    write = _Sealed._write
-    reencrypt = _Sealed._reencrypt
-
-    async def close(self) -> None:
-        await self.store.close()
+    def changes(self, namespace: str, query: ListChanges) -> AsyncEncryptedFeed:
+        return AsyncEncryptedFeed(self, namespace, self.store.changes(namespace, query))
 
 
-class _SealedFeed:
-    """The logic of both feeds. What cannot be opened is not passed over: it is an error each time."""
+class _EncryptedFeed:
+    """The logic of both feeds. What cannot be decrypted is never skipped: each later call raises the same error."""
 
-    def __init__(self, store: _Sealed, namespace: str) -> None:
+    def __init__(self, store: _Encrypted, namespace: str, feed: Any) -> None:
         self._store = store
         self._namespace = namespace
+        self._feed = feed
         self._error: DecryptionError | None = None
+        self.begin = feed.begin
+        self.close = feed.close
 
-    def _open(self, found: Changes) -> Changes:
+    async def _next(self, seconds: float | None) -> Changes:
+        if self._error is not None:
+            raise self._error
+        found = await result_of(self._feed.next(seconds))
         try:
-            return self._store._open_changes(self._namespace, None, found)
+            return cast("Changes", self._store._decrypt(self._namespace, None, found))
         except DecryptionError as error:
             self._error = error
             raise
 
-    def _check(self) -> None:
-        if self._error is not None:
-            raise self._error
 
-
-class SealedFeed(_SealedFeed):
+class EncryptedFeed(_EncryptedFeed):
     """A `Feed` of an `EncryptedStore`."""
 
-    def __init__(self, store: _Sealed, namespace: str, feed: Feed) -> None:
-        super().__init__(store, namespace)
-        self.begin = feed.begin
-        self.close = feed.close
-        self._feed = feed
-
-    def next(self, seconds: float | None) -> Changes:
-        self._check()
-        return self._open(self._feed.next(seconds))
+    next = blocking(_EncryptedFeed._next)
 
 
-class AsyncSealedFeed(_SealedFeed):
+class AsyncEncryptedFeed(_EncryptedFeed):
     """An `AsyncFeed` of an `AsyncEncryptedStore`."""
 
-    def __init__(self, store: _Sealed, namespace: str, feed: AsyncFeed) -> None:
-        super().__init__(store, namespace)
-        self.begin = feed.begin
-        self.close = feed.close
-        self._feed = feed
+    next = _EncryptedFeed._next
 
-    async def next(self, seconds: float | None) -> Changes:
-        self._check()
-        return self._open(await self._feed.next(seconds))
+
+def _values_of(asked: Query[Any] | Operation) -> str:
+    return getattr(asked, "values", "plain")
+
+
+def _refusal(asked: Query[Any] | Operation) -> InvalidArgument:
+    return InvalidArgument(f"{type(asked).__name__} does not work on encrypted values: the store cannot read them")
 
 
 def _place(*names: str) -> bytes:
-    """Return where a value belongs, so written that no two places are written alike."""
+    """Return the place of a value as bytes that differ between places."""
     return msgspec.json.encode(names)
 
 
-def _asked(entry: Entry, key: str) -> Entry:
-    if entry.key != key:
-        raise DecryptionError(f"key {key!r}: the store answered with another one", key=key)
-    return entry
-
-
-def _checked(sealed: T) -> T:
-    if len(sealed) > MAX_VALUE_BYTES:  # type: ignore[arg-type]
+def _checked(encrypted: T) -> T:
+    if len(encrypted) > MAX_VALUE_BYTES:  # type: ignore[arg-type]
         raise InvalidValue(
-            f"a value may have {MAX_VALUE_BYTES:,} bytes when stored, this one has {len(sealed):,} when encrypted"  # type: ignore[arg-type]
+            f"a value may have {MAX_VALUE_BYTES:,} bytes when stored, this one has {len(encrypted):,} when encrypted"  # type: ignore[arg-type]
         )
-    return sealed
-
-
-def _bytes(stored: Stored) -> bytes:
-    return stored if isinstance(stored, bytes) else b""
-
-
-def _unwrapped(stored: str) -> bytes:
-    try:
-        return base64.b64decode(msgspec.json.decode(stored, type=str), validate=True)
-    except (msgspec.MsgspecError, binascii.Error, ValueError):
-        return b""
-
-
-def _number(put: Put) -> Result:
-    return cast("Result", msgspec.json.decode(put.stored))
+    return encrypted

@@ -1,4 +1,4 @@
-"""Watchers on PostgreSQL are told by NOTIFY: who writes, who hears, and what holds when nobody does."""
+"""Watchers on PostgreSQL are notified by NOTIFY, and find changes by polling when a notification is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def stores(postgres):
 
 @pytest.fixture
 def seldom(monkeypatch):
-    """So seldom does anybody look who hears that what is seen sooner was told of."""
+    """A watcher that listens polls so seldom that it finds a change sooner only by a notification."""
     pause = Listener.pause
     monkeypatch.setattr(Listener, "pause", lambda self, idle: 30.0 if self.is_listening else pause(self, idle))
 
@@ -51,19 +51,19 @@ def until(condition, what):
         time.sleep(0.005)
 
 
-def hearing(store):
-    """Wait until somebody waits in a store and hears, and what it does at the beginning is over."""
-    until(lambda: store.listener.is_listening, "nobody listens")
+def listening(store):
+    """Wait until a store listens, and its first polls are done."""
+    until(lambda: store.listener.is_listening, "the store does not listen")
     time.sleep(0.1)
 
 
-def test_who_waits_in_place_is_told_at_once(stores, seldom):
+def test_a_waiting_thread_is_notified_at_once(stores, seldom):
     writer, watcher = stores
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         took = []
         for number in range(6):
             waiting = threads.submit(lambda: (feed.next(20).changes, time.monotonic()))
-            hearing(watcher)
+            listening(watcher)
             writer.write("n", [Put(f"k{number}", "1")])
             written = time.monotonic()
             ((change,), seen) = waiting.result()
@@ -72,8 +72,8 @@ def test_who_waits_in_place_is_told_at_once(stores, seldom):
     assert statistics.median(took) < 0.1
 
 
-def test_all_who_wait_on_an_event_loop_are_told_at_once(stores, seldom):
-    """Each of his own namespace, and nobody of another's."""
+def test_waiting_tasks_are_notified_at_once(stores, seldom):
+    """Each task is notified of its own namespace only."""
     writer, watcher = stores
     names = [f"n{number}" for number in range(20)]
 
@@ -81,7 +81,7 @@ def test_all_who_wait_on_an_event_loop_are_told_at_once(stores, seldom):
         store = async_store(watcher)
         feeds = [store.changes(name, ListChanges(0)) for name in names]
         waiting = [asyncio.create_task(feed.next(20)) for feed in feeds]
-        await asyncio.to_thread(hearing, watcher)
+        await asyncio.to_thread(listening, watcher)
         reads, took = counted(watcher), []
         for name, task in zip(names[:-1], waiting[:-1], strict=True):
             await asyncio.to_thread(writer.write, name, [Put("k", f'"{name}"')])
@@ -109,7 +109,7 @@ def counted(store):
     return reads
 
 
-def test_what_expires_is_told_of_at_its_time(stores, seldom):
+def test_an_expiry_is_delivered_when_it_happens(stores, seldom):
     writer, watcher = stores
     for name in "n", "m":
         writer.write(name, [Put("k", "1", ttl=0.7), Put("l", "1", ttl=60.0)])
@@ -128,27 +128,27 @@ def test_what_expires_is_told_of_at_its_time(stores, seldom):
         assert 0.6 < waiting.result() < 5
 
 
-def test_nobody_is_told_when_nobody_listens(stores, admin):
-    """And when somebody does, all that is written in some milliseconds is told together, outside of the commits."""
+def test_writers_notify_only_while_a_process_listens(stores, admin):
+    """One notification is for all writes of some milliseconds, and is sent outside of the commits."""
     writer, watcher = stores
     admin.execute("LISTEN botwire")
 
-    def told(seconds):
+    def notified(seconds):
         return [note.payload.split() for note in admin.notifies(timeout=seconds)]
 
     for number in range(50):
         writer.write(f"n{number % 5}", [Increment("k")])
-    assert told(0.1) == []
+    assert notified(0.1) == []
     with closing(watcher.changes("other", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)
+        listening(watcher)
         begun = time.monotonic()
         for number in range(100):
             writer.write(f"n{number % 5}", [Increment("k")])
         took = time.monotonic() - begun
-        marks = told(0.2)
-        assert 1 <= len(marks) <= took / 0.02 + 2
-        assert {mark for some in marks for mark in some} == {channel_of(f"n{number}") for number in range(5)}
+        channels = notified(0.2)
+        assert 1 <= len(channels) <= took / 0.02 + 2
+        assert {channel for some in channels for channel in some} == {channel_of(f"n{number}") for number in range(5)}
         feed.close()
         waiting.result(1)
 
@@ -174,7 +174,7 @@ def test_a_listener_that_is_thrown_out_again_and_again_misses_nothing(stores, ad
         writing.result()
         assert len(thrown) > 3
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)  # again
+        listening(watcher)  # again
         assert not {pid for (pid,) in admin.execute(LISTENERS)} & thrown
         writer.write("n", [Put("k", "1")])
         assert waiting.result().changes
@@ -185,7 +185,7 @@ def test_a_notification_that_is_lost_costs_a_second(stores, monkeypatch):
     monkeypatch.setattr(writer._notifier, "_send", lambda _: None)
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)
+        listening(watcher)
         time.sleep(0.4)
         writer.write("n", [Put("k", "1")])
         written = time.monotonic()
@@ -193,14 +193,14 @@ def test_a_notification_that_is_lost_costs_a_second(stores, monkeypatch):
         assert time.monotonic() - written < 1.2
 
 
-def test_behind_a_pooler_a_watcher_looks(postgres, admin):
-    """It lends another session to each transaction, so that nobody would hear: known by the process, which is not that it names."""
+def test_a_watcher_polls_through_a_pooler(postgres, admin):
+    """A pooler lends another session to each transaction, so notifications do not arrive. The process id reveals it."""
     if not psycopg.conninfo.conninfo_to_dict(postgres).get("host", "").startswith("/"):
         pytest.skip("the proxy speaks to a Unix socket")
     with closing(Pooler(postgres)) as pooler, closing(PostgresStore(pooler.address(postgres))) as store:
         with closing(store.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(feed.next, 20)
-            until(lambda: store.listener._is_pooled, "the pooler is not noticed")
+            until(lambda: store.listener._is_pooled, "the pooler is not detected")
             time.sleep(0.3)
             assert admin.execute(LISTENERS).fetchall() == []
             store.write("n", [Put("k", "1")])
@@ -210,29 +210,29 @@ def test_behind_a_pooler_a_watcher_looks(postgres, admin):
 
 
 class Pooler(Cutter):
-    """Tells a client of another process than that which serves it."""
+    """Reports another process id than that of the process that serves the client."""
 
     def _changed(self, data):
         before, key, after = data.partition(b"K\0\0\0\x0c")
         return before + key + (b"\0\0\0\x01" + after[4:] if key else after)
 
 
-def test_a_connection_that_is_there_while_somebody_watches(stores, admin, monkeypatch):
+def test_a_listening_connection_exists_only_while_there_are_watchers(stores, admin, monkeypatch):
     monkeypatch.setattr("botwire.stores.postgres.notify.LINGER", 0.1)
     writer, watcher = stores
     with closing(watcher.changes("n", ListChanges(0))) as feed:
         assert feed.next(0).changes == []
-        assert not watcher.listener.is_listening  # who does not wait needs none
+        assert not watcher.listener.is_listening  # a feed that does not wait needs no connection
         with ThreadPoolExecutor(1) as threads:
             waiting = threads.submit(feed.next, None)
-            hearing(watcher)
+            listening(watcher)
             assert len(admin.execute(LISTENERS).fetchall()) == 1
             feed.close()
             waiting.result(1)
-    until(lambda: not admin.execute(LISTENERS).fetchall(), "it stays")
+    until(lambda: not admin.execute(LISTENERS).fetchall(), "the connection stays open")
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)  # again
+        listening(watcher)  # again
         writer.write("n", [Put("k", "1")])
         assert waiting.result().changes
 
@@ -241,12 +241,12 @@ def test_closing_does_not_wait(stores, admin):
     _, watcher = stores
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)
+        listening(watcher)
         begun = time.monotonic()
         watcher.close()
         assert time.monotonic() - begun < 0.5
         assert "botwire-listen" not in [thread.name for thread in threading.enumerate()]
-        until(lambda: not admin.execute(LISTENERS).fetchall(), "it stays")
+        until(lambda: not admin.execute(LISTENERS).fetchall(), "the connection stays open")
         feed.close()
         assert waiting.exception(1) is None or "closed" in str(waiting.exception())
 
@@ -258,21 +258,24 @@ def test_a_fork_leaves_the_connection_to_the_parent(stores, admin, seldom):
         with closing(watcher.changes("n", ListChanges())) as feed, ThreadPoolExecutor(1) as threads:
             feed.begin()
             waiting = threads.submit(feed.next, 10)
-            hearing(watcher)
+            listening(watcher)
             watcher.write("n", [Put("child", "1")])
             assert waiting.result().changes[0].key == "child"
         watcher.close()
 
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(feed.next, 20)
-        hearing(watcher)
+        listening(watcher)
         before = admin.execute(LISTENERS).fetchall()
         child = multiprocessing.get_context("fork").Process(target=watch_in_the_child)
         child.start()
         assert waiting.result().changes[0].key == "child"
         child.join(10)
         assert child.exitcode == 0
-        until(lambda: admin.execute(LISTENERS).fetchall() == before, "the parent has another one, or the child's stays")
+        until(
+            lambda: admin.execute(LISTENERS).fetchall() == before,
+            "the parent's connection changed, or the child's stays open",
+        )
         waiting = threads.submit(feed.next, 20)
         time.sleep(0.1)
         writer.write("n", [Put("parent", "1")])

@@ -23,7 +23,7 @@ from tests.cutter import Cutter
 
 TIMEOUT = 0.5
 LIMIT = 1.5
-"""libpq alone waits for two seconds at least."""
+"""libpq itself waits for at least two seconds."""
 
 
 class Mute(Cutter):
@@ -92,7 +92,7 @@ def test_a_store_that_cannot_connect(mute, postgres):
 
 
 def test_many_calls_connect_at_once(mute, postgres):
-    """One does not wait for another one's attempt to connect."""
+    """No call waits for the attempt of another call to connect."""
     with closing(PostgresStore(mute.address(postgres), timeout=TIMEOUT)) as store, ThreadPoolExecutor(16) as threads:
         mute.answers.clear()
         try:
@@ -146,7 +146,7 @@ def until(condition):
 
 
 def test_a_lost_commit_is_uncertain_although_later_attempts_are_certain(mute, postgres, monkeypatch):
-    """The last attempt gets no connection, so that its own error would be: nothing was written."""
+    """The last attempt gets no connection. Its own error would say that nothing was written."""
     with closing(PostgresStore(mute.address(postgres), timeout=TIMEOUT)) as store:
         may_retry, held = store._pool.may_retry, []
 

@@ -1,4 +1,4 @@
-"""What is PostgreSQL's own: the plans of the statements, lost answers, connections, forks, migrations, addresses."""
+"""What only PostgreSQL has: plans of statements, lost answers, connections, forks, migrations, addresses."""
 
 from __future__ import annotations
 
@@ -116,10 +116,10 @@ EXAMPLES = {
 }
 QUERIES = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
 SPANNING = {"list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses"}
-"""What is about all namespaces: the operator's list, the lock of the rules of access, which touches no table, and what is done
-when the server's clock was set back."""
+"""Statements about all namespaces: the operator's list, the lock of access rules, which touches no table, and the statements
+that run after the server's clock was set back."""
 NOT_REACHED = {("count_texts", "namespaces")}
-"""What a statement asks only where there are more than 10,000 texts."""
+"""Tables that a statement reads only for more than 10,000 texts."""
 TOUCHED = """
 SELECT relname FROM pg_stat_xact_user_tables
 WHERE coalesce(seq_scan, 0) + coalesce(idx_scan, 0) + n_tup_ins + n_tup_upd + n_tup_del > 0
@@ -129,13 +129,13 @@ PLANS = "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE na
 
 @pytest.fixture(scope="module")
 def planned():
-    """A connection of the store to a database with something of everything, and the partition where all of it is."""
+    """A connection to a database with a row in each table, the partition of all of them, and when a message was created."""
     with database() as address, pytest.MonkeyPatch.context() as patch:
         patch.setattr("botwire.stores.engine.word_index.DUE", 1)
         with closing(PostgresStore(address)) as store:
             message = Append("s", (NewMessage("i", '"a blue bicycle"'),))
             store.write("n", [Put("k", '"blue"', ttl=60.0), message], idempotency_key="a")
-            assert store.read("n", Search(text="bicycle"))  # so that there is something in the index
+            assert store.read("n", Search(text="bicycle"))  # so that the index is not empty
             embed(store)
             (message,) = store.read("n", ListMessages("s"))
         with closing(connect(address, 10)) as connection:
@@ -149,7 +149,7 @@ def planned():
 @pytest.mark.parametrize("name", sorted(set(QUERIES) - SPANNING))
 @pytest.mark.parametrize("how", ["plan_once", "plan_custom"])
 def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how):
-    """By what its plan did, prepared and planned as the store has it done, and by what was touched in the end."""
+    """Checks the plan, prepared as the store prepares it, and the tables that were read or changed."""
     connection, partition, created = planned
     raw, prepared = connection.raw, f"botwire_{name}"
     if name not in connection._prepared:
@@ -181,7 +181,7 @@ def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how)
     assert asked
     for table in asked:
         assert f"{table}_{partition}" in touched | ran or (name, table) in NOT_REACHED, (table, plan)
-    # A plan that was made for any namespace has all partitions, and leaves out those of others when it begins.
+    # A generic plan has all partitions, and removes those of other namespaces when it starts.
     assert {node.get("Subplans Removed", 0) for node in nodes} <= ({0, 15} if how == "plan_once" else {0})
 
 
@@ -194,7 +194,7 @@ def _nodes(plan):
 def test_every_statement_has_an_example():
     assert set(EXAMPLES) == set(QUERIES) - SPANNING
     elsewhere = [name for name in set(TEXTS) - set(QUERIES) if "botwire." in TEXTS[name]]
-    assert elsewhere == []  # what touches a table is in queries.sql
+    assert elsewhere == []  # statements that read or change a table are in queries.sql and search.sql
 
 
 def test_migrations_at_once():
@@ -231,7 +231,7 @@ def test_a_database_that_is_not_in_utf8(postgres):
 
 
 def test_a_group_of_all_kinds_of_writes(store):
-    """As if one had come after the other, the refused ones without any effect."""
+    """The writes have the same effect as one after the other. Refused writes have none."""
     message = NewMessage(new_id(), "1")
     writes = [
         [Put("a", "1")],
@@ -260,7 +260,7 @@ def test_a_group_of_all_kinds_of_writes(store):
 
 
 def test_what_has_expired_makes_room_in_a_group(postgres):
-    """Whoever needs the room looks into the database, which those beside him in the group must not notice."""
+    """A write that needs space removes expired entries in the database. Other writes of the group are not affected."""
     store = PostgresStore(postgres, plans=Plans("t", {"t": Plan(max_bytes=1_000)}))
     store.write("n", [Put("old", f'"{"x" * 900}"', ttl=0.01)])
     time.sleep(0.02)
@@ -276,7 +276,7 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
 
 
 def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.postgres.unit_of_work.BLOCKS", 5)
+    monkeypatch.setattr("botwire.stores.postgres.rows.BLOCKS", 5)
     for turn in range(20):  # a block or two each
         store.write("n", [Put(f"{turn}/{number}/" + "k" * 100, "1") for number in range(12)])
     with psycopg.connect(postgres) as connection:
@@ -290,7 +290,7 @@ def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
     assert [change.entry.key for change in newest.changes] == [f"19/{number}/" + "k" * 100 for number in range(12)]
 
 
-def test_answers_are_purged(store, postgres, monkeypatch):
+def test_responses_are_purged(store, postgres, monkeypatch):
     monkeypatch.setattr("botwire.stores.engine.transaction.RESPONSES_KEPT", 0)
     for number in range(20):
         store.write("n", [Put("k", str(number))], idempotency_key=str(number))
@@ -299,7 +299,7 @@ def test_answers_are_purged(store, postgres, monkeypatch):
         assert connection.execute("SELECT count(*) FROM botwire.answers").fetchone()[0] < 5
 
 
-# What goes wrong on the way
+# Lost connections, timeouts and conflicts
 
 
 @pytest.fixture
@@ -321,7 +321,7 @@ def test_a_write_happens_once_when_its_commit_is_lost(cutter, postgres, how):
         assert store.write("n", [Increment("k"), Append("s", (message,))]) == [number, [number - 1]]
         cutter.plan = [how]
         assert store.write("other", [Append("s", (message,))]) == [[number - 1]]
-    assert cutter.seen == 21  # what has happened is committed again, with nothing in it, to wait for its replica
+    assert cutter.seen == 21  # a retry after a commit commits again, without changes, to wait for the replica
     assert value(store, "k") == 5
     assert store.read("n", CountMessages("s")) == 4
     assert store.read("other", CountMessages("s")) == 4
@@ -334,11 +334,11 @@ def test_an_append_whose_commit_was_lost_does_not_bring_back_what_was_removed(cu
     store.write("n", [Append("t", (NewMessage("i", "1"),))])
     may_retry = store._pool.may_retry
 
-    def removed_meanwhile(*arguments):
+    def remove_first(*arguments):
         other.write("n", [remove])
         return may_retry(*arguments)
 
-    monkeypatch.setattr(store._pool, "may_retry", removed_meanwhile)
+    monkeypatch.setattr(store._pool, "may_retry", remove_first)
     cutter.plan = ["cut after"]
     assert store.write("n", [Append("s", (NewMessage(new_id(), "1"),))]) == [[1]]
     assert store.read("n", CountMessages("s")) == 0
@@ -358,7 +358,7 @@ def test_a_commit_that_is_never_answered(cutter, postgres):
 
 @pytest.mark.parametrize("idempotency_key", [None, "key"])
 def test_a_session_that_is_ended_between_its_commit_and_the_answer(store, postgres, idempotency_key):
-    """It waits for a replica that is not there. The write has happened, once, and is told of when a replica has it too."""
+    """The commit waits for a replica that does not exist. The write happens once, and returns when a replica has it."""
     store.write("n", [Increment("k")])
     write = [Increment("k"), Append("s", (NewMessage(new_id(), "1"),))]
     waiting_for_it = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND NOT pid = ANY (%s)"
@@ -388,7 +388,7 @@ def test_a_session_that_is_ended_between_its_commit_and_the_answer(store, postgr
 
 
 def test_increments_while_connections_are_cut(postgres):
-    """Whatever is acknowledged is there, once, although the server throws everybody out again and again."""
+    """Each acknowledged write is applied once, although the server ends all connections repeatedly."""
     stores = [PostgresStore(postgres) for _ in range(2)]
     end = time.monotonic() + 2
 
@@ -399,13 +399,13 @@ def test_increments_while_connections_are_cut(postgres):
             done += 1
         return done
 
-    with ThreadPoolExecutor(9) as pool, psycopg.connect(postgres, autocommit=True) as executioner:
+    with ThreadPoolExecutor(9) as pool, psycopg.connect(postgres, autocommit=True) as admin:
         running = [pool.submit(work, writer) for writer in range(9)]
         cuts = 0
         while time.monotonic() < end:
             time.sleep(0.05)
             cuts += len(
-                executioner.execute(
+                admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'botwire'"
                 ).fetchall()
             )
@@ -416,30 +416,32 @@ def test_increments_while_connections_are_cut(postgres):
         store.close()
 
 
-def test_whoever_holds_a_namespace_holds_up_no_other(store, postgres):
-    impatient = PostgresStore(postgres, timeout=0.3)
+def test_a_locked_namespace_delays_no_other(store, postgres):
+    hurried = PostgresStore(postgres, timeout=0.3)
     store.write("n", [Put("k", "1")])
     with psycopg.connect(postgres) as holder:
         holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")
         begun = time.monotonic()
         with pytest.raises(Timeout, match="nothing was written"):
-            impatient.write("n", [Put("k", "2")])
+            hurried.write("n", [Put("k", "2")])
         assert time.monotonic() - begun < 2
-        impatient.write("other", [Put("k", "2")])
-        assert value(impatient, "k") == 1
-    impatient.write("n", [Put("k", "3")])
+        hurried.write("other", [Put("k", "2")])
+        assert value(hurried, "k") == 1
+    hurried.write("n", [Put("k", "3")])
     assert value(store, "k") == 3
-    impatient.close()
+    hurried.close()
 
 
 def test_a_deadlock_is_tried_again(store, postgres):
-    """PostgreSQL ends whoever has waited for a second: here the store, which holds the namespace that another one wants."""
+    """PostgreSQL cancels a transaction that has waited for a second: here that of the store."""
     store.write("n", [Put("k", "1")])
     with psycopg.connect(postgres) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("SELECT * FROM botwire.entries WHERE namespace = 'n' FOR UPDATE")
         waiting = pool.submit(store.write, "n", [Increment("k"), Append("s", (NewMessage(new_id(), "1"),))])
         time.sleep(0.3)
-        holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")  # given once the store is undone
+        holder.execute(
+            "SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE"
+        )  # granted when the transaction of the store is undone
         holder.rollback()
         assert waiting.result() == [2, [1]]
         deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
@@ -468,7 +470,7 @@ def test_serialization_failures_are_tried_again():
 
 
 def test_a_wait_does_not_set_the_clock_back(store, postgres):
-    """What the server said before it waited for a lock is old when it is heard."""
+    """A time that the server returned before it waited for a lock is old when it arrives."""
     store.write("n", [Put("k", "1")])
     with psycopg.connect(postgres) as holder, ThreadPoolExecutor(1) as pool:
         holder.execute("SELECT * FROM botwire.namespaces WHERE name = 'n' FOR UPDATE")
@@ -481,7 +483,7 @@ def test_a_wait_does_not_set_the_clock_back(store, postgres):
 
 
 def test_a_read_that_takes_too_long(postgres):
-    store = PostgresStore(postgres, timeout=0.3)
+    store = PostgresStore(postgres, timeout=1.0)
     store.write("n", [Put("k", "1")])
     with psycopg.connect(postgres) as holder:
         holder.execute("LOCK botwire.entries IN ACCESS EXCLUSIVE MODE")
@@ -495,8 +497,8 @@ def test_a_read_that_takes_too_long(postgres):
     store.close()
 
 
-def test_a_pooler_that_knows_no_prepared_statements(store, postgres):
-    """As PgBouncer in transaction mode: what was prepared is gone, and the store learns to do without."""
+def test_a_pooler_without_prepared_statements(store, postgres):
+    """As PgBouncer in transaction mode: prepared statements are lost, and the store stops to use them."""
     for number in range(20):
         store.write("n", [Put("k", str(number))])
         assert value(store, "k") == number
@@ -523,6 +525,22 @@ def test_after_a_fork(store):
     assert value(store, "k") == 81
 
 
+def test_a_finalizer_may_write_while_its_thread_holds_a_lock(store):
+    """The garbage collector may run it at any allocation."""
+    locks = [store._mutex, store._notifier._mutex, store.listener._mutex]
+    for lock in locks:
+        lock.acquire()
+    try:
+        for lock in locks:
+            assert lock.acquire(blocking=False)  # a write would wait for ever otherwise
+            lock.release()
+        store.write("new", [Put("k", "1")])
+        store._notifier.notify("new")
+    finally:
+        for lock in locks:
+            lock.release()
+
+
 # Addresses and errors
 
 
@@ -542,7 +560,7 @@ def test_no_server():
         ("postgresql:///d?host=/tmp&password=secret&user=me", "postgresql:///d?host=/tmp&user=me"),
     ],
 )
-def test_passwords_stay_out_of_sight(url, shown):
+def test_passwords_are_not_shown(url, shown):
     from botwire.stores.postgres.connection import without_password
 
     assert without_password(url) == shown
@@ -556,10 +574,10 @@ def test_errors_hold_no_values(store, postgres):
         connection.execute("ALTER TABLE botwire.entries ADD CONSTRAINT small CHECK (length(text) < 20)")
         try:
             with pytest.raises(StoreError) as caught:
-                store.write("n", [Put("k", '"this must not be told to anybody"')])
+                store.write("n", [Put("k", '"a value that no error contains"')])
         finally:
             connection.execute("ALTER TABLE botwire.entries DROP CONSTRAINT small")
-    assert "told" not in str(caught.value)
+    assert "a value" not in str(caught.value)
     assert store.read("n", ListKeys()) == []
 
 
@@ -577,22 +595,22 @@ def test_a_closed_store(postgres):
 def test_on_an_event_loop(postgres):
     async def main():
         memory = Memory("n", postgres)
-        async with AsyncMemory("n", postgres) as twin, asyncio.TaskGroup() as tasks:
+        async with AsyncMemory("n", postgres) as other_side, asyncio.TaskGroup() as tasks:
             for number in range(50):
-                tasks.create_task(twin.increment("k"))
+                tasks.create_task(other_side.increment("k"))
                 tasks.create_task(AsyncMemory.of(memory).history("s").append([number]))
         assert len(memory.history("s").messages()) == 50
         memory.close()
-        return twin
+        return other_side
 
-    twin = asyncio.run(main())
+    other_side = asyncio.run(main())
     assert Memory("n", postgres).get("k") == 50
 
     async def closed():
         with pytest.raises(StoreError, match="closed"):
-            await twin.increment("k")
+            await other_side.increment("k")
         with pytest.raises(StoreError, match="closed"):
-            await twin.get("k")
+            await other_side.get("k")
 
     asyncio.run(closed())
 

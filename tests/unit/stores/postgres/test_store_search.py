@@ -1,4 +1,4 @@
-"""Search in PostgreSQL: that it finds what search in a file finds, what is left in the index, databases from before there was one."""
+"""Search in PostgreSQL: the same hits as in a file, the size of the index, and databases older than the index."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def begin_index(store):
 
 @pytest.mark.parametrize("budget", [search.BUDGET, 60])
 def test_both_engines_find_the_same(store, monkeypatch, budget):
-    """Also words that are in too many texts to be followed to all of them."""
+    """Also for words that are in too many texts to read all of them."""
     monkeypatch.setattr(search, "BUDGET", budget)
     monkeypatch.setattr(search, "SOME", 40)
     file = SqliteStore(":memory:")
@@ -77,7 +77,9 @@ def test_both_engines_find_the_same(store, monkeypatch, budget):
     for _ in range(30):
         question = " ".join(drawn.sample(words, drawn.randint(1, 4)))
         options = drawn.choice([{}, {"session": "a", "entries": False}, {"entries": False, "neighbours": 2}])
-        if budget == 60:  # the newest are not the same when entries are among them: their ids are given otherwise
+        if (
+            budget == 60
+        ):  # the newest texts differ if entries are among them, because the databases number entries differently
             options |= {"entries": False}
         assert found(store, question, **options) == found(file, question, **options), (question, options)
     file.close()
@@ -134,7 +136,7 @@ def test_off_and_on_again(store, postgres):
     assert len(store.read("n", Search(text="blue", limit=1000, messages=False))) == 601
 
 
-def test_a_database_from_before_there_was_an_index():
+def test_a_database_older_than_the_index():
     with database() as address:
         with psycopg.connect(address) as connection:
             connection.execute(load_migrations(SQL_FOLDER / "migrations")[0].encode())
@@ -156,7 +158,7 @@ def test_a_database_from_before_there_was_an_index():
 
 
 def test_indexing_does_not_read_the_whole_namespace():
-    """One plan serves all values, and one that joins freely reads all entries for the sake of a few.
+    """A generic plan may choose a join that reads all entries to find a few.
 
     In a database of its own: what earlier tests deleted would still be counted in an index.
     """
@@ -178,7 +180,7 @@ def test_indexing_does_not_read_the_whole_namespace():
 
 
 def test_no_table_is_read_as_a_whole(postgres):
-    """Not even when it was small, and known to be, as the statement was planned."""
+    """Not even if the table was small when the statement was planned."""
     store = PostgresStore(postgres)
     begin_index(store)
     store.write("n", [Put("k", '"word"'), Append("s", (NewMessage(new_id(), '"word"'),))])
@@ -192,6 +194,6 @@ def test_no_table_is_read_as_a_whole(postgres):
             later.write("n", [Append(f"s{turn}", tuple(NewMessage(new_id(), '"word"') for _ in range(100)))])
         later.close()
         store.close()
-        time.sleep(0.3)  # for what the connections that were closed had counted
+        time.sleep(0.3)  # until the statistics of closed connections are included
         after = connection.execute(looked_at).fetchone()[0]
     assert after - before < 1_500, (before, after)

@@ -1,4 +1,4 @@
-"""Vectors in PostgreSQL: where they may be kept, what is left of them, that search finds what search in a file finds."""
+"""Vectors in PostgreSQL: servers without pgvector, counting and deletion, and the same hits as in a file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ near = VectorContract().near
 
 
 def counted(address):
-    """What the accounts say, and what there is."""
+    """Return the counted and the stored bytes of vectors."""
     with psycopg.connect(address) as connection:
         held = "SELECT bytes FROM botwire.entry_vectors UNION ALL SELECT bytes FROM botwire.message_vectors"
         (total,) = connection.execute("SELECT coalesce(sum(vectors), 0) FROM botwire.namespaces").fetchone()
@@ -42,7 +42,7 @@ def counted(address):
 
 
 def test_a_server_without_pgvector():
-    """All else goes on; who asks for vectors is told what is missing, and has them once it is there."""
+    """Everything else works. A call that needs vectors reports what is missing, and works once it is installed."""
     with database() as address, psycopg.connect(address, autocommit=True) as connection:
         if connection.info.server_version < 180_000:
             pytest.skip("an older server looks for extensions in one place only")
@@ -61,8 +61,8 @@ def test_a_server_without_pgvector():
             assert len(memory.search("something", by="meaning")) == 2
 
 
-def test_a_role_that_may_not_begin_to_use_pgvector():
-    """And an extension that is not where everybody looks; and tables for vectors that did not survive a restore."""
+def test_a_role_that_may_not_install_pgvector():
+    """Also an extension in another schema, and a restore without the tables for vectors."""
     with database() as owners, psycopg.connect(owners, autocommit=True) as owner:
         name = owner.info.dbname
         address = owners.replace(f"{owner.info.user}:@", f"{name}:@", 1)
@@ -92,8 +92,8 @@ def test_a_role_that_may_not_begin_to_use_pgvector():
             owner.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
 
 
-def test_what_an_older_botwire_replaced_is_not_found_by_what_it_was(store, postgres):
-    """One that runs beside this one while servers are replaced one by one, and knows of no vectors."""
+def test_a_value_replaced_by_an_older_botwire_is_not_found_by_its_old_vector(store, postgres):
+    """An older version without vectors runs at the same time while servers are upgraded one by one."""
     store.write("n", [put("k", "dog"), put("l", "dog"), Append("s", messages_of("dog", "dog"))])
     embed(store)
     with psycopg.connect(postgres) as older:
@@ -109,7 +109,7 @@ def test_what_an_older_botwire_replaced_is_not_found_by_what_it_was(store, postg
     assert near(store, "cat") == ["cat", "cat"]
 
 
-def test_what_is_counted_is_there(store, postgres):
+def test_counted_bytes_are_stored(store, postgres):
     drawn = random.Random(5)
     vectors = (Vector(vector("dog"), "k", 1), Vector(vector("dog"), "k", 7))
     assert store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors[:1]), put("l", "dog")]) == [1, 1, 2]
@@ -146,7 +146,7 @@ def test_vectors_count_for_the_plan(postgres):
     assert embed(store) == 2
     with pytest.raises(StorageExceeded, match="52 are in use"):
         store.write("n", [put("m", "dog and cat")])
-    store.write("n", [put("k", "cat")])  # whose vector goes
+    store.write("n", [put("k", "cat")])  # this deletes its vector
     store.write("n", [put("m", "dog and cat")])
     with pytest.raises(StorageExceeded, match="46 are in use"):
         embed(store)
@@ -154,8 +154,8 @@ def test_vectors_count_for_the_plan(postgres):
     store.close()
 
 
-def test_a_copy_takes_no_vectors_along(store, postgres):
-    """From a file and back: they are made anew, and a vector of what the copy replaced is gone."""
+def test_a_copy_has_no_vectors(store, postgres):
+    """From a file and back: vectors are made again, and the vector of a replaced value is deleted."""
     file, other = SqliteStore(":memory:"), SqliteStore(":memory:")
     file.write("n", [put("k", "dog"), put("l", "cat"), Append("s", messages_of("dog", "cat"))])
     store.write("n", [put("k", "cat"), put("gone", "cat"), put("l", "cat")])
@@ -174,7 +174,7 @@ def test_a_copy_takes_no_vectors_along(store, postgres):
 
 
 def test_both_engines_find_the_same(store, postgres):
-    """By meaning and by both, with vectors as long as those of a small model, which come back as they were."""
+    """By meaning and by both, with vectors as long as those of a small model, which are returned unchanged."""
     file = SqliteStore(":memory:")
     drawn = random.Random(7)
     words = [f"w{number}" for number in range(30)]

@@ -1,4 +1,4 @@
-"""Encryption: what the store beneath sees, and what a hostile one may try."""
+"""Encryption: what the database sees, and what it cannot change without an error."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import typing
 
 import msgspec
 import pytest
@@ -20,11 +21,12 @@ from botwire import (
     StoreError,
     generate_key,
 )
-from botwire.operations import Append, NewMessage, Put
-from botwire.queries import GetEntry, ListMessages
+from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Operation, Pop, Put
+from botwire.queries import GetEntry, ListMessages, Query
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
+from tests.unit.stores.wrappers.samples import OPERATIONS, QUERIES
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def url(tmp_path):
 
 
 @pytest.fixture
-def beneath(url):
+def database(url):
     store = SqliteStore(url.removeprefix("sqlite:///"))
     yield store
     store.close()
@@ -80,16 +82,16 @@ def test_a_server_sees_no_value(server):
     asyncio.run(main())
 
 
-def test_the_same_value_never_looks_the_same(url, beneath):
+def test_the_same_value_is_encrypted_differently_each_time(url, database):
     memory = Memory("n", url, encryption_key=generate_key())
     seen = set()
     for _ in range(20):
         memory["k"] = 1
-        seen.add(beneath.read("n", GetEntry("k")).stored)
+        seen.add(database.read("n", GetEntry("k")).stored)
     assert len(seen) == 20
 
 
-def test_another_key_opens_nothing(url):
+def test_another_key_decrypts_nothing(url):
     with Memory("n", url, encryption_key=generate_key()) as memory:
         memory["k"] = 1
         memory.history("s").append(["hello"])
@@ -120,41 +122,41 @@ def test_what_is_not_encrypted_is_refused(url):
         memory.history("s").messages()
 
 
-def tampered(beneath, key, change):
-    entry = beneath.read("n", GetEntry(key))
-    beneath.write("n", [Put(key, change(entry.stored))])
+def tampered(database, key, change):
+    entry = database.read("n", GetEntry(key))
+    database.write("n", [Put(key, change(entry.stored))])
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda sealed: sealed[:-1],
-        lambda sealed: sealed[:20],
-        lambda sealed: sealed + b"\0",
-        lambda sealed: bytes([2]) + sealed[1:],
-        lambda sealed: sealed[:1] + bytes([sealed[1] ^ 1]) + sealed[2:],
-        lambda sealed: sealed[:15] + bytes([sealed[15] ^ 1]) + sealed[16:],
-        lambda sealed: sealed[:25] + bytes([sealed[25] ^ 1]) + sealed[26:],
-        lambda sealed: "1",
+        lambda encrypted: encrypted[:-1],
+        lambda encrypted: encrypted[:20],
+        lambda encrypted: encrypted + b"\0",
+        lambda encrypted: bytes([2]) + encrypted[1:],
+        lambda encrypted: encrypted[:1] + bytes([encrypted[1] ^ 1]) + encrypted[2:],
+        lambda encrypted: encrypted[:15] + bytes([encrypted[15] ^ 1]) + encrypted[16:],
+        lambda encrypted: encrypted[:25] + bytes([encrypted[25] ^ 1]) + encrypted[26:],
+        lambda encrypted: "1",
     ],
     ids=["cut", "cut short", "longer", "another format", "another kind", "another nonce", "another text", "plain"],
 )
-def test_a_value_that_was_changed(url, beneath, change):
+def test_a_value_that_was_changed(url, database, change):
     memory = Memory("n", url, encryption_key=generate_key())
     memory["k"] = {"a": "value"}
     assert memory["k"] == {"a": "value"}
-    tampered(beneath, "k", change)
+    tampered(database, "k", change)
     with pytest.raises(DecryptionError):
         memory.get("k")
 
 
-def test_a_value_that_was_moved(url, beneath):
+def test_a_value_that_was_moved(url, database):
     key = generate_key()
     memory, other = Memory("n", url, encryption_key=key), Memory("other", url, encryption_key=key)
     memory.set_many({"a": 1, "b": 2})
-    sealed = beneath.read("n", GetEntry("a")).stored
-    beneath.write("n", [Put("b", sealed)])
-    beneath.write("other", [Put("a", sealed)])
+    encrypted = database.read("n", GetEntry("a")).stored
+    database.write("n", [Put("b", encrypted)])
+    database.write("other", [Put("a", encrypted)])
     with pytest.raises(DecryptionError, match="belongs to another place"):
         memory.get("b")
     with pytest.raises(DecryptionError, match="belongs to another place"):
@@ -162,19 +164,19 @@ def test_a_value_that_was_moved(url, beneath):
     assert memory["a"] == 1
 
 
-def test_a_message_that_was_moved(url, beneath):
+def test_a_message_that_was_moved(url, database):
     key = generate_key()
     memory = Memory("n", url, encryption_key=key)
     memory.history("s").append(["one", "two"], ids=["1", "2"])
-    one, _ = beneath.read("n", ListMessages("s"))
+    one, _ = database.read("n", ListMessages("s"))
     as_value = msgspec.json.decode(one.stored)
     for session, identity in (("other", "1"), ("s", "3")):
-        beneath.write("n", [Append(session, (NewMessage(identity, one.stored),))])
+        database.write("n", [Append(session, (NewMessage(identity, one.stored),))])
         with pytest.raises(DecryptionError, match="belongs to another place"):
             memory.history(session).messages()
     import base64
 
-    beneath.write("n", [Put("s", base64.b64decode(as_value))])
+    database.write("n", [Put("s", base64.b64decode(as_value))])
     with pytest.raises(DecryptionError, match="belongs to another place"):
         memory.get("s")
 
@@ -194,14 +196,14 @@ class Liar:
         pass
 
 
-def test_another_entry_than_asked(beneath):
+def test_another_entry_than_asked(database):
     cipher = Cipher(generate_key())
-    EncryptedStore(beneath, cipher).write("n", [Put("a", "1"), Put("b", "2")])
+    EncryptedStore(database, cipher).write("n", [Put("a", "1"), Put("b", "2")])
     with pytest.raises(DecryptionError, match="answered with another one"):
-        EncryptedStore(Liar(beneath), cipher).read("n", GetEntry("a"))
+        EncryptedStore(Liar(database), cipher).read("n", GetEntry("a"))
 
 
-def test_rotation(url, beneath):
+def test_rotation(url, database):
     old, new = generate_key(), generate_key()
     with Memory("n", url, encryption_key=old) as memory:
         memory.set_many({f"k{n}": n for n in range(250)})
@@ -263,9 +265,9 @@ def test_reencrypting_loses_no_write(url):
 def test_keys():
     key = generate_key()
     assert key != generate_key()
-    sealed = Cipher(key).seal("1", b"place")
-    assert Cipher([b"x" * 32, key]).open(sealed, b"place") == "1"
-    assert len(sealed) == 38 + 1
+    encrypted = Cipher(key).encrypt("1", b"place")
+    assert Cipher([b"x" * 32, key]).decrypt(encrypted, b"place") == "1"
+    assert len(encrypted) == 38 + 1
     for wrong in ("", "secret", key[:-1], key + "x", "bwk_" + "!" * 43, b"short", [], [key, None], [key, "x"]):
         with pytest.raises(InvalidArgument, match="key"):
             Cipher(wrong)
@@ -280,15 +282,84 @@ def test_what_is_too_large_when_encrypted(url):
         memory.history("s").append(["x" * (13 * 1024 * 1024)])
 
 
-def test_unknown_operations_and_queries_go_nowhere(beneath):
+def test_unknown_operations_and_queries_are_refused(database):
     class Peek(msgspec.Struct):
         key: str
 
-    store = EncryptedStore(beneath, Cipher(generate_key()))
+    store = EncryptedStore(database, Cipher(generate_key()))
     with pytest.raises(InvalidArgument, match="Peek does not work on encrypted"):
         store.read("n", Peek("k"))
     with pytest.raises(InvalidArgument, match="Peek does not work on encrypted"):
         store.write("n", [Peek("k")])
+
+
+class Recorder:
+    """An empty store that records what is written."""
+
+    def __init__(self):
+        self.written = []
+
+    def read(self, namespace, query):
+        return None
+
+    def write(self, namespace, operations, *, idempotency_key=None):
+        self.written += operations
+        return [None for _ in operations]
+
+
+def test_every_operation_is_encrypted_or_refused_as_it_says():
+    """A new operation fails here until its `values` is set, and its values are encrypted or it is refused."""
+    assert set(OPERATIONS) == set(typing.get_args(Operation))
+    cipher = Cipher(generate_key())
+    for kind, operation in OPERATIONS.items():
+        store = EncryptedStore(recorder := Recorder(), cipher)
+        match vars(kind)["values"]:
+            case "plain":
+                with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
+                    store.write("n", [operation])
+                assert recorder.written == []
+            case "none":
+                store.write("n", [operation])
+                assert recorder.written == [operation]
+            case "sealed":
+                store.write("n", [operation])
+                assert [type(written) for written in recorder.written] == [kind]
+                assert recorder.written != [operation]
+            case "computed":
+                store.write("n", [operation])
+                assert [type(written) for written in recorder.written] == [Put]
+                assert cipher.is_current(recorder.written[0].stored)
+
+
+def test_every_query_is_decrypted_or_refused_as_it_says(database):
+    assert set(QUERIES) == set(Query.__subclasses__())
+    store = EncryptedStore(database, Cipher(generate_key()))
+    store.write("n", [Put("k", '"vAlUe"'), Append("s", (NewMessage("i", '"vAlUe"'),))])
+    for kind, query in QUERIES.items():
+        if vars(kind)["values"] == "plain":
+            with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
+                store.read("n", query)
+            continue
+        found = store.read("n", query)
+        assert (b"vAlUe" in msgspec.json.encode(found)) == (kind.values == "sealed"), kind
+
+
+def test_results_of_operations_are_decrypted(database):
+    store = EncryptedStore(database, Cipher(generate_key()))
+    message = NewMessage("i", '"vAlUe"')
+    operations = [OPERATIONS[kind] for kind in (Put, Delete, Increment, Append, Clear, Forget, Expire)]
+    assert store.write("n", [*operations, Append("s", (message,)), Pop("s")])[:-1] == [
+        1,
+        True,
+        2,
+        [1],
+        1,
+        1,
+        False,
+        [1],
+    ]
+    ((popped,),) = store.write("n", [Append("s", (message,)), Pop("s")])[1:]
+    assert popped.data == "vAlUe"
 
 
 def test_without_the_package():
