@@ -34,7 +34,8 @@ def register(item: ForkAware) -> None:
 
 
 def _items() -> list[ForkAware]:
-    return [item for _, item in sorted(_registered.items())]
+    # One step, because another thread may register or drop an object at any time.
+    return [item for reference in _registered.valuerefs() if (item := reference()) is not None]
 
 
 def _before() -> None:
@@ -52,5 +53,4 @@ def _after_in_child() -> None:
         item.after_fork_in_child()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_after_in_child)
