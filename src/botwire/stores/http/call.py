@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 from ... import wire
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import BotWireError, Timeout, Unavailable
-from .errors import error_of
-from .messages import ConnectionFailed, Request, Response
+from .messages import ConnectionFailed, Request, Response, error_of
 from .pool import ALL_IN_USE
+from .transport import Transport
+
+Context: TypeAlias = Callable[[], tuple[tuple[str, str], ...]]
+"""Returns the header fields of the trace that a call is part of."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _LAST_ATTEMPT = 300.0
 """Seconds after which nothing is sent again: half as long as a store remembers an idempotency key."""
 
 
-class Client(Protocol):
-    """What sends the requests of a call, and waits between them."""
-
-    timeout: float
-    context: Callable[[], tuple[tuple[str, str], ...]] | None
-
-    def _send(self, request: Request, deadline: Deadline) -> Coroutine[Any, Any, Response]: ...
-
-    def _sleep(self, seconds: float) -> Coroutine[Any, Any, None]: ...
-
-
 class Call:
     """A call, whose time begins now.
 
     Args:
-        client: what sends its requests.
+        transport: what sends its requests.
+        timeout: seconds that it may take.
+        context: fields for each of its requests.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._deadline = Deadline.after(client.timeout)
+    def __init__(self, transport: Transport, timeout: float, context: Context | None) -> None:
+        self._transport = transport
+        self._timeout = timeout
+        self._context = context
+        self._deadline = Deadline.after(timeout)
 
     async def get(self, target: str) -> wire.Answer:
         """Return the answer to a GET."""
@@ -61,9 +57,8 @@ class Call:
             Timeout: the response was not complete at the deadline.
             Unavailable: the server cannot be reached, or refused.
         """
-        client = self._client
-        if client.context is not None:
-            request = request._replace(headers=(*request.headers, *client.context()))
+        if self._context is not None:
+            request = request._replace(headers=(*request.headers, *self._context()))
         last_attempt = min(self._deadline.at, Deadline.after(_LAST_ATTEMPT).at)
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(last_attempt))
         was_sent = False
@@ -71,9 +66,9 @@ class Call:
             failure: BotWireError
             at_least = 0.0
             try:
-                response = await client._send(request, self._deadline)
+                response = await self._transport.send(request, self._deadline)
             except TimeoutError as error:
-                raise self._timeout(request, str(error), was_sent=was_sent or str(error) != ALL_IN_USE) from error
+                raise self._timed_out(request, str(error), was_sent=was_sent or str(error) != ALL_IN_USE) from error
             except ConnectionFailed as error:
                 was_sent = was_sent or error.was_sent
                 failure = _unavailable(request, error)
@@ -86,10 +81,10 @@ class Call:
             pause = backoff.next(at_least) if may_repeat else None
             if pause is None:
                 raise failure
-            await client._sleep(pause)
+            await self._transport.kind.sleep(pause)
 
-    def _timeout(self, request: Request, why: str, *, was_sent: bool) -> Timeout:
-        message = f"no answer within {self._client.timeout:g} s"
+    def _timed_out(self, request: Request, why: str, *, was_sent: bool) -> Timeout:
+        message = f"no answer within {self._timeout:g} s"
         if why == ALL_IN_USE:
             message += f": {why}"
         if was_sent and request.may_write:

@@ -1,8 +1,11 @@
-"""Requests, responses, and the error when there is no response."""
+"""Requests, responses, and the errors for failed ones."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from ... import wire
+from ...errors import AuthError, BotWireError, InvalidValue, StoreError, Unavailable
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that have the same effect once and twice (RFC 9110, section 9.2.2)."""
@@ -54,3 +57,21 @@ class Response(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def error_of(response: Response) -> BotWireError:
+    """Return the error that the server raised, or the nearest one."""
+    status = response.status
+    error = wire.decode_problem(status, response.body)
+    if error is not None:
+        return error
+    match status:
+        case 401 | 403:
+            return AuthError(f"the server answered {status}: is the token right?")
+        case 407:
+            return Unavailable("the proxy asks for a login: name it as http://user:password@host:port in HTTP_PROXY")
+        case 413 | 414 | 431:
+            return InvalidValue(f"the server answered {status}: the request is too large for it")
+        case 502 | 503 | 504:
+            return Unavailable(f"the server answered {status}; try again later")
+    return StoreError(f"the server answered {status} without a reason that botwire knows: is it a botwire server?")

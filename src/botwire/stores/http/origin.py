@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ...errors import InvalidArgument
+from .connection import is_deadline
 from .messages import ConnectionFailed, Request
 from .proxy import proxy_for
 
@@ -85,6 +86,12 @@ class Origin:
     def failed(self, what: str, *, was_sent: bool = True, is_final: bool = False) -> ConnectionFailed:
         """Return the error of a connection to this address."""
         return ConnectionFailed(f"{self.host}:{self.port}: {what}", was_sent=was_sent, is_final=is_final)
+
+    def broken(self, error: BaseException) -> ConnectionFailed | None:
+        """Return the error of a connection that the system reports as broken; None: it is something else."""
+        if not isinstance(error, OSError) or isinstance(error, ConnectionFailed) or is_deadline(error):
+            return None
+        return self.failed(f"the connection broke: {error.strerror or error}")
 
 
 def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:

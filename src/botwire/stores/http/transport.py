@@ -1,4 +1,4 @@
-"""HTTP/1.1 over kept connections, for callers in threads.
+"""HTTP/1.1 over kept connections.
 
 The parser is httptools'. General clients cost more than the server that they call: on the machine where this was decided, a
 round trip took 190 µs with a bare socket, 200 with this, 290 with pyreqwest and libcurl, 510 with urllib3 and 770 with httpx.
@@ -8,33 +8,34 @@ Redirects are not followed: a request, and the token in it, reaches no host that
 
 from __future__ import annotations
 
-import os
-import socket
+import asyncio
 import weakref
+from abc import ABC, abstractmethod
 
 from ...deadline import Deadline
 from ...errors import StoreError
+from ...forks import ForkAware, register
+from .connection import Connection, LoopConnection, ThreadConnection
 from .dial import connect
-from .exchange import CHUNK, Exchange
-from .messages import ConnectionFailed, Request, Response
+from .exchange import Exchange
+from .messages import Request, Response
 from .origin import Origin
-from .pool import Pool
-from .waiting import is_deadline, seconds_left
-
-CLOSED = "the store is closed; open a new one"
+from .pool import LoopPool, Pool, ThreadPool
 
 
-class Transport:
-    """Blocking connections to one origin, shared by any number of threads; a forked child makes its own."""
+class Transport(ForkAware, ABC):
+    """Connections to one origin. A forked child makes its own."""
+
+    kind: type[Connection]
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self._pool = Pool()
         self._closed = False
-        _ALL.add(self)
+        self._reset()
+        register(self)
 
-    def send(self, request: Request, deadline: Deadline) -> Response:
-        """Return the response.
+    async def send(self, request: Request, deadline: Deadline) -> Response:
+        """Return the response. A call that is interrupted or cancelled closes its connection.
 
         Raises:
             ConnectionFailed: there was none.
@@ -42,19 +43,26 @@ class Transport:
             StoreError: the transport is closed.
         """
         data = self.origin.encode(request)
-        pool = self._pool
-        permit = pool.acquire(deadline)
+        pool = await self._pool()
+        permit = await pool.acquire(deadline)
         try:
             if self._closed:
-                raise StoreError(CLOSED)
+                raise StoreError("the store is closed; open a new one")
             # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
-            connection = (pool.take() if request.may_repeat else None) or connect(self.origin, deadline)
+            connection = pool.take() if request.may_repeat else None
+            if connection is None:
+                connection = await connect(self.origin, self.kind, deadline)
+            exchange = Exchange(self.origin)
             try:
-                response, is_reusable = self._exchange(connection, data, deadline)
-            except BaseException:
+                await connection.send(data, deadline)
+                while (response := exchange.feed(await connection.receive(deadline))) is None:
+                    pass
+            except BaseException as error:
                 connection.close()
+                if (broken := self.origin.broken(error)) is not None:
+                    raise broken from error
                 raise
-            if is_reusable:
+            if exchange.is_reusable:
                 pool.give(connection)
             else:
                 connection.close()
@@ -64,47 +72,67 @@ class Transport:
             pool.close_idle()
         return response
 
-    def _exchange(self, connection: socket.socket, data: bytes, deadline: Deadline) -> tuple[Response, bool]:
-        exchange = Exchange(self.origin)
-        try:
-            send_all(connection, data, deadline)
-            response = None
-            while response is None:
-                connection.settimeout(seconds_left(deadline))
-                response = exchange.feed(connection.recv(CHUNK))
-        except ConnectionFailed:
-            raise
-        except OSError as error:
-            if is_deadline(error):
-                raise
-            raise self.origin.failed(f"the connection broke: {error.strerror or error}") from error
-        return response, exchange.reusable
-
     def close(self) -> None:
         """Close the idle connections now, and the others when their exchange has ended."""
         self._closed = True
-        self._pool.close_idle()
+        self._close_idle()
 
-    def abandon(self) -> None:
-        """Begin with no connection, in a process that was forked: they belong to the parent."""
-        self._pool.abandon()
-        self._pool = Pool()
+    def after_fork_in_child(self) -> None:
+        self._close_idle()  # the parent's remain open
+        self._reset()
 
+    def _close_idle(self) -> None:
+        for pool in self._open_pools():
+            pool.close_idle()
 
-def send_all(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
-    """Send all of the data. The ``sendall`` of a TLS socket grants the whole timeout to each 16 KiB."""
-    sent = 0
-    while sent < len(data):
-        connection.settimeout(seconds_left(deadline))
-        sent += connection.send(memoryview(data)[sent:])
+    @abstractmethod
+    def _reset(self) -> None:
+        """Begin without connections."""
 
+    @abstractmethod
+    def _open_pools(self) -> list[Pool]: ...
 
-_ALL: weakref.WeakSet[Transport] = weakref.WeakSet()
-
-
-def _abandon_all() -> None:
-    for transport in list(_ALL):
-        transport.abandon()
+    @abstractmethod
+    async def _pool(self) -> Pool:
+        """Return the caller's pool."""
 
 
-os.register_at_fork(after_in_child=_abandon_all)
+class ThreadTransport(Transport):
+    """A `Transport` that any number of threads share. Its `send` never suspends."""
+
+    kind = ThreadConnection
+
+    def _reset(self) -> None:
+        self._threads = ThreadPool()
+
+    def _open_pools(self) -> list[Pool]:
+        return [self._threads]
+
+    async def _pool(self) -> Pool:
+        return self._threads
+
+
+class LoopTransport(Transport):
+    """A `Transport` for event loops. Each loop has its own pool, whose connections are closed when it ends."""
+
+    kind = LoopConnection
+
+    def _reset(self) -> None:
+        # A pool refers to its loop. If this referred to the pool, no loop would ever be freed, not even a closed one. So a
+        # pool is held by the calls that use it, and by its loop while it has idle connections.
+        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopPool]] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def _open_pools(self) -> list[Pool]:
+        return [pool for reference in list(self._pools.values()) if (pool := reference()) is not None]
+
+    async def _pool(self) -> Pool:
+        loop = asyncio.get_running_loop()
+        reference = self._pools.get(loop)
+        pool = reference() if reference is not None else None
+        if pool is None:
+            pool = LoopPool()
+            self._pools[loop] = weakref.ref(pool)
+            await pool.open()
+        return pool

@@ -6,12 +6,14 @@ import asyncio
 
 import pytest
 
+from botwire.bridge import blocking
 from botwire.deadline import Deadline
-from botwire.stores.http.async_transport import AsyncTransport
 from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
-from botwire.stores.http.transport import Transport
+from botwire.stores.http.transport import LoopTransport, ThreadTransport
 from tests.unit.stores.http.peers import Authority, Peer
+
+send_now = blocking(ThreadTransport.send)
 
 
 @pytest.fixture(params=["blocking", "async"])
@@ -21,14 +23,14 @@ def send(request):
     def send(url, *requests, timeout=5.0, ca=None):
         origin = Origin(url, {"A": "b"}, ca)
         if request.param == "blocking":
-            transport = Transport(origin)
+            transport = ThreadTransport(origin)
             try:
-                return [transport.send(item, Deadline.after(timeout)) for item in requests]
+                return [send_now(transport, item, Deadline.after(timeout)) for item in requests]
             finally:
                 transport.close()
 
         async def run():
-            transport = AsyncTransport(origin)
+            transport = LoopTransport(origin)
             try:
                 return [await transport.send(item, Deadline.after(timeout)) for item in requests]
             finally:
