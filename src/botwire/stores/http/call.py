@@ -9,6 +9,7 @@ from ... import wire
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import BotWireError, Timeout, Unavailable
+from .connection import Kind
 from .messages import ConnectionFailed, Request, Response, error_of
 from .pool import ALL_IN_USE
 from .transport import Transport
@@ -22,16 +23,11 @@ _LAST_ATTEMPT = 300.0
 
 
 class Call:
-    """A call, whose time begins now.
+    """A call, whose time begins now. Each of its requests carries the fields that `context` returns."""
 
-    Args:
-        transport: what sends its requests.
-        timeout: seconds that it may take.
-        context: fields for each of its requests.
-    """
-
-    def __init__(self, transport: Transport, timeout: float, context: Context | None) -> None:
+    def __init__(self, transport: Transport, kind: Kind, timeout: float, context: Context | None) -> None:
         self._transport = transport
+        self._kind = kind
         self._timeout = timeout
         self._context = context
         self._deadline = Deadline.after(timeout)
@@ -66,7 +62,7 @@ class Call:
             failure: BotWireError
             at_least = 0.0
             try:
-                response = await self._transport.send(request, self._deadline)
+                response = await self._transport.send(request, self._kind, self._deadline)
             except TimeoutError as error:
                 raise self._timed_out(request, str(error), was_sent=was_sent or str(error) != ALL_IN_USE) from error
             except ConnectionFailed as error:
@@ -77,11 +73,12 @@ class Call:
                 if response.status != Unavailable.status:
                     return response
                 failure, may_repeat = error_of(response), request.may_repeat
-                at_least = _retry_after(response)
+                seconds = response.headers.get("retry-after", "")
+                at_least = float(seconds) if seconds.isdecimal() else 0.0
             pause = backoff.next(at_least) if may_repeat else None
             if pause is None:
                 raise failure
-            await self._transport.kind.sleep(pause)
+            await self._kind.sleep(pause)
 
     def _timed_out(self, request: Request, why: str, *, was_sent: bool) -> Timeout:
         message = f"no answer within {self._timeout:g} s"
@@ -96,8 +93,3 @@ def _unavailable(request: Request, error: ConnectionFailed) -> Unavailable:
     if error.was_sent and not request.may_repeat:
         return Unavailable(f"{error}. The request may have been carried out: check that before you repeat it")
     return Unavailable(f"{error}. Is the server running, and is the address right?")
-
-
-def _retry_after(response: Response) -> float:
-    seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdigit() else 0.0

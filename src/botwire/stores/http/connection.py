@@ -14,8 +14,7 @@ import select
 import socket
 import ssl
 import time
-from abc import ABC, abstractmethod
-from typing import Self, cast
+from typing import Self, TypeAlias, cast
 
 from ...deadline import Deadline
 
@@ -25,11 +24,19 @@ _MAX_PARTS = 16
 """Parts that an event loop receives in advance, of up to 256 KiB each."""
 
 
-class Connection(ABC):
-    """A connection for one caller at a time. All waits end at their deadline with a TimeoutError that has no errno."""
+class ThreadConnection:
+    """A connection for callers in threads. All waits end at their deadline with a TimeoutError that has no errno."""
 
-    def __init__(self) -> None:
+    def __init__(self, connected: socket.socket) -> None:
         self._process = os.getpid()
+        self._socket = connected
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
+
+    @classmethod
+    async def over(cls, connected: socket.socket) -> Self:
+        """Return a connection that uses a connected socket."""
+        return cls(connected)
 
     @property
     def is_own(self) -> bool:
@@ -37,72 +44,29 @@ class Connection(ABC):
         return self._process == os.getpid()
 
     @property
-    @abstractmethod
     def is_silent(self) -> bool:
         """Whether there is nothing to read: between two requests that could only be the end."""
+        return not self._poll.poll(0)
 
-    @classmethod
-    @abstractmethod
-    async def over(cls, connected: socket.socket) -> Self:
-        """Return a connection that uses a connected socket."""
-
-    @abstractmethod
     async def start_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
         """Check the peer's certificate, and encrypt from now on."""
-
-    @abstractmethod
-    async def send(self, data: bytes, deadline: Deadline) -> None:
-        """Send all of the data."""
-
-    @abstractmethod
-    async def receive(self, deadline: Deadline) -> bytes:
-        """Return what has come, at least one byte; nothing at the end."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the connection, from any thread. A caller that waits for it sees the end."""
-
-    @staticmethod
-    @abstractmethod
-    async def wait_readable(fd: int, seconds: float) -> None:
-        """Wait until a file descriptor can be read, at most this many seconds."""
-
-    @staticmethod
-    @abstractmethod
-    async def sleep(seconds: float) -> None:
-        """Wait this many seconds."""
-
-
-class ThreadConnection(Connection):
-    """A connection for callers in threads."""
-
-    def __init__(self, connected: socket.socket) -> None:
-        super().__init__()
-        self._socket = connected
-
-    @property
-    def is_silent(self) -> bool:
-        return not _poll(self._socket.fileno(), 0)
-
-    @classmethod
-    async def over(cls, connected: socket.socket) -> Self:
-        return cls(connected)
-
-    async def start_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
         self._socket.settimeout(seconds_left(deadline))
         self._socket = context.wrap_socket(self._socket, server_hostname=host)
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
+        """Send all of the data."""
         sent = 0
         while sent < len(data):  # the `sendall` of a TLS socket grants the whole timeout to each 16 KiB
             self._socket.settimeout(seconds_left(deadline))
             sent += self._socket.send(memoryview(data)[sent:])
 
     async def receive(self, deadline: Deadline) -> bytes:
+        """Return what has come, at least one byte; nothing at the end."""
         self._socket.settimeout(seconds_left(deadline))
         return self._socket.recv(_CHUNK)
 
     def close(self) -> None:
+        """Close the connection, from any thread. A caller that waits for it sees the end."""
         if self.is_own:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -110,42 +74,40 @@ class ThreadConnection(Connection):
 
     @staticmethod
     async def wait_readable(fd: int, seconds: float) -> None:
-        _poll(fd, seconds)
+        """Wait until a file descriptor can be read, at most this many seconds."""
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.poll(math.ceil(seconds * 1000))
 
     @staticmethod
     async def sleep(seconds: float) -> None:
+        """Wait this many seconds."""
         time.sleep(seconds)
 
 
-def _poll(fd: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(math.ceil(seconds * 1000)))
-
-
-class LoopConnection(Connection, asyncio.Protocol):
-    """A connection for callers on the event loop that opened it."""
+class LoopConnection(asyncio.Protocol):
+    """A connection for callers on the event loop that opened it, with the methods of `ThreadConnection`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        self._process = os.getpid()
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._parts: list[bytes] = []
         self._is_ended = False
         self._arrival: asyncio.Future[None] | None = None
 
-    @property
-    def is_own(self) -> bool:
-        return super().is_own and asyncio._get_running_loop() is self._loop
-
-    @property
-    def is_silent(self) -> bool:
-        return not self._parts and not self._is_ended
-
     @classmethod
     async def over(cls, connected: socket.socket) -> Self:
         _, connection = await asyncio.get_running_loop().create_connection(cls, sock=connected)
         return connection
+
+    @property
+    def is_own(self) -> bool:
+        return self._process == os.getpid() and self._loop is asyncio._get_running_loop()
+
+    @property
+    def is_silent(self) -> bool:
+        return not self._parts and not self._is_ended
 
     async def start_tls(self, context: ssl.SSLContext, host: str, deadline: Deadline) -> None:
         async with asyncio.timeout(seconds_left(deadline)):
@@ -192,20 +154,21 @@ class LoopConnection(Connection, asyncio.Protocol):
     # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's only behaves like one
 
     def data_received(self, data: bytes) -> None:
-        """Keep bytes until the caller takes them."""
         self._parts.append(data)
         if len(self._parts) >= _MAX_PARTS:
             self._transport.pause_reading()
         _settle(self._arrival)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Note the end of the connection."""
         self._is_ended = True
         _settle(self._arrival)
+
+
+Connection: TypeAlias = ThreadConnection | LoopConnection
+Kind: TypeAlias = type[ThreadConnection] | type[LoopConnection]
 
 
 def _settle(future: asyncio.Future[None] | None) -> None:
@@ -223,11 +186,7 @@ async def _settled(future: asyncio.Future[None], seconds: float) -> None:
 
 
 def seconds_left(deadline: Deadline) -> float:
-    """Return how long to wait at most.
-
-    Raises:
-        TimeoutError: the deadline has passed.
-    """
+    """Return how long to wait at most; raise TimeoutError if the deadline has passed."""
     left = deadline.left()
     if left <= 0:
         raise TimeoutError("timed out")

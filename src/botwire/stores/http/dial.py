@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import _thread
 import errno
+import math
 import os
 import selectors
 import socket
 import ssl
 from collections import Counter, deque
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias, cast
 
 from ...deadline import Deadline
-from .connection import Connection, is_deadline, seconds_left
+from .connection import Connection, Kind, is_deadline, seconds_left
 from .messages import ConnectionFailed
 from .origin import Origin
 
 HEAD_START = 0.25
 """Seconds for which an address is tried before the next one is tried as well."""
+Address: TypeAlias = tuple[int, Any]
+"""The family of an address, and what a socket of the family connects to."""
 _MAX_HEADER = 16 * 1024
 """Bytes of a proxy's answer."""
 
 
-class Address(NamedTuple):
-    """One address of a host."""
-
-    family: int
-    sockaddr: Any
-
-
-async def connect(origin: Origin, kind: type[Connection], deadline: Deadline) -> Connection:
+async def connect(origin: Origin, kind: Kind, deadline: Deadline) -> Connection:
     """Return a connection that is ready for a request.
 
     Raises:
@@ -38,7 +33,7 @@ async def connect(origin: Origin, kind: type[Connection], deadline: Deadline) ->
         TimeoutError: the deadline has passed.
     """
     try:
-        connected = await _first_of(await _addresses_of(origin, kind, deadline), kind, deadline)
+        connected = await _Race(await _addresses_of(origin, kind, deadline)).run(kind, deadline)
     except OSError as error:
         if is_deadline(error):
             raise
@@ -62,7 +57,7 @@ async def connect(origin: Origin, kind: type[Connection], deadline: Deadline) ->
     return connection
 
 
-async def _addresses_of(origin: Origin, kind: type[Connection], deadline: Deadline) -> Sequence[Address]:
+async def _addresses_of(origin: Origin, kind: Kind, deadline: Deadline) -> list[Address]:
     """Return the addresses to connect to, and read the certificates to trust."""
     if origin.is_prepared:
         try:
@@ -72,7 +67,7 @@ async def _addresses_of(origin: Origin, kind: type[Connection], deadline: Deadli
     # A resolver takes no timeout, and may take half a minute when the network is down. So it runs in a thread that no call
     # has to wait for, and that does not delay the end of the program. It closes its end of a socket pair when it is done.
     ours, theirs = socket.socketpair()
-    outcome: list[Sequence[Address] | BaseException] = []
+    outcome: list[list[Address] | BaseException] = []
 
     def run() -> None:
         with theirs:
@@ -91,86 +86,79 @@ async def _addresses_of(origin: Origin, kind: type[Connection], deadline: Deadli
     return outcome[0]
 
 
-def _resolve(host: str, port: int, flags: int) -> Sequence[Address]:
+def _resolve(host: str, port: int, flags: int) -> list[Address]:
     """Return the addresses of a host, alternating between IPv6 and IPv4 as RFC 8305 asks."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     seen: Counter[int] = Counter()
-    ranked: list[tuple[int, Address]] = []
-    for family, _, _, _, sockaddr in found:
-        ranked.append((seen[family], Address(family, sockaddr)))
-        seen[family] += 1
-    return [address for _, address in sorted(ranked, key=lambda item: item[0])]
 
+    def turn(address: Address) -> int:
+        seen[address[0]] += 1
+        return seen[address[0]]
 
-async def _first_of(addresses: Sequence[Address], kind: type[Connection], deadline: Deadline) -> socket.socket:
-    """Return a socket that is connected to the first of the addresses that answers.
-
-    A host with several addresses often has one that does not work, such as IPv6 in a network that does not route it. The next
-    address is tried as soon as one fails, or has not answered for a quarter of a second ("happy eyeballs", RFC 8305).
-
-    Raises:
-        OSError: none of them does; the message names the reason for each.
-        TimeoutError: the deadline has passed.
-    """
-    race = _Race(addresses)
-    try:
-        while True:
-            race.begin_next()
-            patience = seconds_left(deadline)
-            # A selector has a file descriptor of its own, so one wait is enough for all sockets.
-            await kind.wait_readable(race.selector.fileno(), min(patience, HEAD_START) if race.waiting else patience)
-            if (connected := race.winner()) is not None:
-                return connected
-    finally:
-        race.close()
+    return sorted(((family, sockaddr) for family, _, _, _, sockaddr in found), key=turn)
 
 
 class _Race:
-    """Sockets that are being connected, and the addresses that wait for their turn."""
+    """Connect to the first of several addresses that answers ("happy eyeballs", RFC 8305).
 
-    def __init__(self, addresses: Sequence[Address]) -> None:
-        self.waiting = deque(addresses)
-        self.selector = selectors.DefaultSelector()
-        self._failures: list[tuple[Address, int]] = []
+    A host with several addresses often has one that does not work, such as IPv6 in a network that does not route it. The next
+    address is tried as soon as one fails, or has not answered for a quarter of a second.
+    """
 
-    def begin_next(self) -> None:
-        """Begin to connect to the next address, if there is one; raise OSError if all have failed."""
-        while self.waiting:
-            address = self.waiting.popleft()
+    def __init__(self, addresses: list[Address]) -> None:
+        self._waiting = deque(addresses)
+        self._selector = selectors.DefaultSelector()
+        self._failures: list[tuple[str, int]] = []
+
+    async def run(self, kind: Kind, deadline: Deadline) -> socket.socket:
+        """Return a connected socket.
+
+        Raises:
+            OSError: no address answers; the message names the reason for each.
+            TimeoutError: the deadline has passed.
+        """
+        try:
+            while True:
+                self._begin_next()
+                patience = min(seconds_left(deadline), HEAD_START if self._waiting else math.inf)
+                # A selector has a file descriptor of its own, so one wait is enough for all sockets.
+                await kind.wait_readable(self._selector.fileno(), patience)
+                if (connected := self._winner()) is not None:
+                    return connected
+        finally:
+            for key in self._selector.get_map().values():
+                key.fileobj.close()  # type: ignore[union-attr]
+            self._selector.close()
+
+    def _begin_next(self) -> None:
+        while self._waiting:
+            family, sockaddr = self._waiting.popleft()
             try:
-                connecting = socket.socket(address.family, socket.SOCK_STREAM)
+                connecting = socket.socket(family, socket.SOCK_STREAM)
             except OSError as error:  # the machine has no IPv6
-                self._failures.append((address, error.errno or errno.EIO))
+                self._failures.append((sockaddr[0], error.errno or errno.EIO))
                 continue
             connecting.settimeout(0)
-            code = connecting.connect_ex(address.sockaddr)
+            code = connecting.connect_ex(sockaddr)
             if code in {0, errno.EINPROGRESS}:
-                self.selector.register(connecting, selectors.EVENT_WRITE, address)
+                self._selector.register(connecting, selectors.EVENT_WRITE, sockaddr[0])
                 return
             connecting.close()
-            self._failures.append((address, code))
-        if not self.selector.get_map():
-            reasons = [f"{address.sockaddr[0]}: {os.strerror(code)}" for address, code in self._failures]
+            self._failures.append((sockaddr[0], code))
+        if not self._selector.get_map():
+            reasons = [f"{host}: {os.strerror(code)}" for host, code in self._failures]
             raise OSError("; ".join(reasons) if len(reasons) > 1 else os.strerror(self._failures[0][1]))
 
-    def winner(self) -> socket.socket | None:
-        """Return the socket that is connected, if there is one, and close those that failed."""
-        for key, _ in self.selector.select(0):
-            connected = key.fileobj
-            assert isinstance(connected, socket.socket)
-            self.selector.unregister(connected)
+    def _winner(self) -> socket.socket | None:
+        for key, _ in self._selector.select(0):
+            connected = cast("socket.socket", key.fileobj)
+            self._selector.unregister(connected)
             code = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if not code:
                 return connected
             connected.close()
             self._failures.append((key.data, code))
         return None
-
-    def close(self) -> None:
-        """Close all other sockets."""
-        for key in self.selector.get_map().values():
-            key.fileobj.close()  # type: ignore[union-attr]
-        self.selector.close()
 
 
 async def _open_tunnel(origin: Origin, connection: Connection, deadline: Deadline) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 
 import msgspec
@@ -16,7 +15,7 @@ from ...errors import BotWireError, StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...wire import events
-from .connection import Connection, LoopConnection, ThreadConnection
+from .connection import Connection, Kind, LoopConnection, ThreadConnection
 from .dial import connect
 from .exchange import Exchange
 from .messages import ConnectionFailed, Request, error_of
@@ -30,7 +29,7 @@ SILENCE = 45.0
 class _FeedLogic:
     """The logic of both feeds: events → changes, and where to resume after a connection was cut."""
 
-    _kind: type[Connection]
+    _kind: Kind
 
     def __init__(self, origin: Origin, namespace: str, query: ListChanges, timeout: float) -> None:
         self._origin = origin
@@ -96,10 +95,9 @@ class _FeedLogic:
         if self._connection is None or not self._connection.is_own:
             await self._connect(patience)
         if not self._events:
-            if self._is_current and end.is_over:
-                return self._answer([])
+            silence = Deadline(min(end.at, Deadline.after(SILENCE).at))
             try:
-                data = await self._receive(self._silence(end) if self._is_current else patience)
+                data = await self._receive(silence if self._is_current else patience)
             except TimeoutError:
                 if self._is_current and end.is_over:
                     return self._answer([])
@@ -109,10 +107,6 @@ class _FeedLogic:
             self._events.extend(self._parser.feed(data))
         changes = self._take()
         return self._answer(changes) if changes else None
-
-    @staticmethod
-    def _silence(end: Deadline) -> Deadline:
-        return Deadline(min(end.at, time.monotonic() + SILENCE))
 
     async def _connect(self, deadline: Deadline) -> None:
         self._hang_up()

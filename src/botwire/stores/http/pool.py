@@ -33,11 +33,7 @@ class Pool(ABC):
 
     @abstractmethod
     async def acquire(self, deadline: Deadline) -> Any:
-        """Wait for a permit.
-
-        Raises:
-            TimeoutError: the deadline has passed.
-        """
+        """Wait for a permit; raise TimeoutError if there is none at the deadline."""
 
     @abstractmethod
     def release(self, permit: Any) -> None:
@@ -125,14 +121,13 @@ class LoopPool(Pool):
     def __init__(self) -> None:
         super().__init__()
         self._permits = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._end_of_loop = _close_at_the_end(self._idle)
+        self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def open(self) -> None:
-        """Wait for the end of the loop from now on."""
-        await anext(self._end_of_loop, None)
-
     async def acquire(self, deadline: Deadline) -> None:
+        if self._end_of_loop is None:
+            self._end_of_loop = _close_at_the_end(self._idle)
+            await anext(self._end_of_loop)  # it waits from now on
         if not self._permits.locked():
             await self._permits.acquire()  # returns at once
             return

@@ -13,11 +13,12 @@ from ...operations import Operation, Result
 from ...queries import ListChanges, Query
 from ...timestamps import new_id
 from .call import Call, Context
+from .connection import Kind, LoopConnection, ThreadConnection
 from .feed import AsyncHttpFeed, HttpFeed
 from .messages import Request
 from .origin import Origin
 from .queries import answer
-from .transport import LoopTransport, ThreadTransport, Transport
+from .transport import Transport
 
 T = TypeVar("T")
 
@@ -29,9 +30,10 @@ class _HttpLogic:
     timeout: float
     context: Context | None = None
     transport: Transport
+    kind: Kind
 
     def _call(self) -> Call:
-        return Call(self.transport, self.timeout, self.context)
+        return Call(self.transport, self.kind, self.timeout, self.context)
 
     async def _read(self, namespace: str, query: Query[T]) -> T:
         return await answer(self._call(), namespace, query)
@@ -72,6 +74,8 @@ class HttpStore(_HttpLogic):
         InvalidArgument: the address, the timeout, `ca` or a proxy in the environment is wrong.
     """
 
+    kind = ThreadConnection
+
     def __init__(
         self,
         url: str,
@@ -85,13 +89,11 @@ class HttpStore(_HttpLogic):
         headers = {"User-Agent": "botwire", "Accept": wire.MEDIA_TYPE}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self.origin = Origin(url, headers, ca)
-        self.transport = ThreadTransport(self.origin)
-        self.async_transport = LoopTransport(self.origin)
+        self.transport = Transport(Origin(url, headers, ca))
 
     def changes(self, namespace: str, query: ListChanges) -> HttpFeed:
         """As `Store.changes`. A feed has a connection of its own."""
-        return HttpFeed(self.origin, namespace, query, self.timeout)
+        return HttpFeed(self.transport.origin, namespace, query, self.timeout)
 
     def to_async(self) -> AsyncHttpStore:
         return AsyncHttpStore(self)
@@ -105,25 +107,25 @@ class HttpStore(_HttpLogic):
 
     def close(self) -> None:
         self.transport.close()
-        self.async_transport.close()
 
 
 class AsyncHttpStore(_HttpLogic):
     """`HttpStore` for event loops. All that are made from one store share its connections, at most 64 for each loop."""
 
+    kind = LoopConnection
+
     def __init__(self, store: HttpStore) -> None:
         self.timeout = store.timeout
         self.address = store.address
         self.context = store.context
-        self.transport = store.async_transport
-        self._store = store
+        self.transport = store.transport
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncHttpFeed:
         """As `AsyncStore.changes`. A feed has a connection of its own."""
-        return AsyncHttpFeed(self._store.origin, namespace, query, self.timeout)
+        return AsyncHttpFeed(self.transport.origin, namespace, query, self.timeout)
 
     read = _HttpLogic._read
     write = _HttpLogic._write
 
     async def close(self) -> None:
-        self._store.close()
+        self.transport.close()

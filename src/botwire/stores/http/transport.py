@@ -9,13 +9,12 @@ Redirects are not followed: a request, and the token in it, reaches no host that
 from __future__ import annotations
 
 import asyncio
-import weakref
-from abc import ABC, abstractmethod
+from weakref import WeakKeyDictionary, ref
 
 from ...deadline import Deadline
 from ...errors import StoreError
 from ...forks import ForkAware, register
-from .connection import Connection, LoopConnection, ThreadConnection
+from .connection import Kind, ThreadConnection
 from .dial import connect
 from .exchange import Exchange
 from .messages import Request, Response
@@ -23,10 +22,8 @@ from .origin import Origin
 from .pool import LoopPool, Pool, ThreadPool
 
 
-class Transport(ForkAware, ABC):
-    """Connections to one origin. A forked child makes its own."""
-
-    kind: type[Connection]
+class Transport(ForkAware):
+    """Connections to one origin, shared by all threads and event loops. A forked child makes its own."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
@@ -34,7 +31,13 @@ class Transport(ForkAware, ABC):
         self._reset()
         register(self)
 
-    async def send(self, request: Request, deadline: Deadline) -> Response:
+    def _reset(self) -> None:
+        self._threads = ThreadPool()
+        # A pool refers to its loop. If this referred to the pool, no loop would ever be freed, not even a closed one. So a
+        # pool is held by the calls that use it, and by its loop while it has idle connections.
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[LoopPool]] = WeakKeyDictionary()
+
+    async def send(self, request: Request, kind: Kind, deadline: Deadline) -> Response:
         """Return the response. A call that is interrupted or cancelled closes its connection.
 
         Raises:
@@ -43,7 +46,7 @@ class Transport(ForkAware, ABC):
             StoreError: the transport is closed.
         """
         data = self.origin.encode(request)
-        pool = await self._pool()
+        pool: Pool = self._threads if kind is ThreadConnection else self._pool_of_loop()
         permit = await pool.acquire(deadline)
         try:
             if self._closed:
@@ -51,7 +54,7 @@ class Transport(ForkAware, ABC):
             # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
             connection = pool.take() if request.may_repeat else None
             if connection is None:
-                connection = await connect(self.origin, self.kind, deadline)
+                connection = await connect(self.origin, kind, deadline)
             exchange = Exchange(self.origin)
             try:
                 await connection.send(data, deadline)
@@ -72,67 +75,23 @@ class Transport(ForkAware, ABC):
             pool.close_idle()
         return response
 
-    def close(self) -> None:
-        """Close the idle connections now, and the others when their exchange has ended."""
-        self._closed = True
-        self._close_idle()
-
-    def after_fork_in_child(self) -> None:
-        self._close_idle()  # the parent's remain open
-        self._reset()
-
-    def _close_idle(self) -> None:
-        for pool in self._open_pools():
-            pool.close_idle()
-
-    @abstractmethod
-    def _reset(self) -> None:
-        """Begin without connections."""
-
-    @abstractmethod
-    def _open_pools(self) -> list[Pool]: ...
-
-    @abstractmethod
-    async def _pool(self) -> Pool:
-        """Return the caller's pool."""
-
-
-class ThreadTransport(Transport):
-    """A `Transport` that any number of threads share. Its `send` never suspends."""
-
-    kind = ThreadConnection
-
-    def _reset(self) -> None:
-        self._threads = ThreadPool()
-
-    def _open_pools(self) -> list[Pool]:
-        return [self._threads]
-
-    async def _pool(self) -> Pool:
-        return self._threads
-
-
-class LoopTransport(Transport):
-    """A `Transport` for event loops. Each loop has its own pool, whose connections are closed when it ends."""
-
-    kind = LoopConnection
-
-    def _reset(self) -> None:
-        # A pool refers to its loop. If this referred to the pool, no loop would ever be freed, not even a closed one. So a
-        # pool is held by the calls that use it, and by its loop while it has idle connections.
-        self._pools: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LoopPool]] = (
-            weakref.WeakKeyDictionary()
-        )
-
-    def _open_pools(self) -> list[Pool]:
-        return [pool for reference in list(self._pools.values()) if (pool := reference()) is not None]
-
-    async def _pool(self) -> Pool:
+    def _pool_of_loop(self) -> LoopPool:
         loop = asyncio.get_running_loop()
-        reference = self._pools.get(loop)
+        reference = self._loops.get(loop)
         pool = reference() if reference is not None else None
         if pool is None:
             pool = LoopPool()
-            self._pools[loop] = weakref.ref(pool)
-            await pool.open()
+            self._loops[loop] = ref(pool)
         return pool
+
+    def close(self) -> None:
+        """Close the idle connections now, and the others when their exchange has ended."""
+        self._closed = True
+        self._threads.close_idle()
+        for reference in list(self._loops.values()):
+            if (pool := reference()) is not None:
+                pool.close_idle()
+
+    def after_fork_in_child(self) -> None:
+        self._threads.close_idle()  # the parent's remain open
+        self._reset()

@@ -8,12 +8,13 @@ import pytest
 
 from botwire.bridge import blocking
 from botwire.deadline import Deadline
+from botwire.stores.http.connection import LoopConnection, ThreadConnection
 from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
-from botwire.stores.http.transport import LoopTransport, ThreadTransport
+from botwire.stores.http.transport import Transport
 from tests.unit.stores.http.peers import Authority, Peer
 
-send_now = blocking(ThreadTransport.send)
+send_now = blocking(Transport.send)
 
 
 @pytest.fixture(params=["blocking", "async"])
@@ -23,16 +24,16 @@ def send(request):
     def send(url, *requests, timeout=5.0, ca=None):
         origin = Origin(url, {"A": "b"}, ca)
         if request.param == "blocking":
-            transport = ThreadTransport(origin)
+            transport = Transport(origin)
             try:
-                return [send_now(transport, item, Deadline.after(timeout)) for item in requests]
+                return [send_now(transport, item, ThreadConnection, Deadline.after(timeout)) for item in requests]
             finally:
                 transport.close()
 
         async def run():
-            transport = LoopTransport(origin)
+            transport = Transport(origin)
             try:
-                return [await transport.send(item, Deadline.after(timeout)) for item in requests]
+                return [await transport.send(item, LoopConnection, Deadline.after(timeout)) for item in requests]
             finally:
                 transport.close()
 

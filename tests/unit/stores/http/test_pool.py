@@ -19,17 +19,25 @@ from botwire.bridge import blocking
 from botwire.deadline import Deadline
 from botwire.operations import Put
 from botwire.stores.http import pool as pool_module
+from botwire.stores.http.connection import LoopConnection, ThreadConnection
 from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
 from botwire.stores.http.pool import MAX_CONNECTIONS, ThreadPool
 from botwire.stores.http.store import AsyncHttpStore, HttpStore
-from botwire.stores.http.transport import LoopTransport, ThreadTransport
+from botwire.stores.http.transport import Transport
 from tests.servers import Server
 from tests.unit.stores.http.peers import OK, Peer
 
 GET = Request("GET", "/x")
 acquire = blocking(ThreadPool.acquire)
-send = blocking(ThreadTransport.send)
+
+
+def send(transport, deadline):
+    return blocking(Transport.send)(transport, GET, ThreadConnection, deadline)
+
+
+def send_async(transport, deadline):
+    return transport.send(GET, LoopConnection, deadline)
 
 
 @pytest.fixture
@@ -41,9 +49,9 @@ def few(monkeypatch):
 
 def test_many_threads(listening):
     peer = listening(Peer(answer=OK, pause=0.005))
-    transport = ThreadTransport(Origin(peer.url, {}))
+    transport = Transport(Origin(peer.url, {}))
     with closing(transport), ThreadPoolExecutor(3 * MAX_CONNECTIONS) as threads:
-        for response in threads.map(lambda _: send(transport, GET, Deadline.after(30)), range(600)):
+        for response in threads.map(lambda _: send(transport, Deadline.after(30)), range(600)):
             assert response.status == 200
     assert peer.most <= MAX_CONNECTIONS
 
@@ -52,8 +60,8 @@ def test_many_awaited_calls(listening):
     peer = listening(Peer(answer=OK, pause=0.005))
 
     async def run():
-        transport = LoopTransport(Origin(peer.url, {}))
-        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(600)))
+        transport = Transport(Origin(peer.url, {}))
+        responses = await asyncio.gather(*(send_async(transport, Deadline.after(30)) for _ in range(600)))
         transport.close()
         return responses
 
@@ -77,18 +85,18 @@ def test_hundreds_of_calls_at_a_server_that_takes_fewer(tmp_path):
 
 def test_waiting_ends_at_the_deadline(few, listening):
     peer = listening(Peer(answer=OK, pause=30))
-    with closing(ThreadTransport(Origin(peer.url, {}))) as transport:
+    with closing(Transport(Origin(peer.url, {}))) as transport:
         for _ in range(few):
             threading.Thread(target=_quietly, args=(transport,), daemon=True).start()
         _until(lambda: peer.now == few)
         with pytest.raises(TimeoutError, match="connections were in use"):
-            send(transport, GET, Deadline.after(0.2))
+            send(transport, Deadline.after(0.2))
     assert peer.connections == few
 
 
 def _quietly(transport):
     with suppress(OSError):
-        send(transport, GET, Deadline.after(2))
+        send(transport, Deadline.after(2))
 
 
 def _until(is_true):
@@ -103,7 +111,7 @@ def test_the_error_says_that_no_connection_was_free(few, listening):
 
     async def run():
         store = HttpStore(peer.url, timeout=0.3)
-        busy = [asyncio.ensure_future(store.async_transport.send(GET, Deadline.after(30))) for _ in range(few)]
+        busy = [asyncio.ensure_future(send_async(store.transport, Deadline.after(30))) for _ in range(few)]
         while peer.now < few:
             await asyncio.sleep(0.01)
         with pytest.raises(Timeout, match=f"within 0.3 s: all {MAX_CONNECTIONS} connections were in use$"):
@@ -119,14 +127,14 @@ def test_cancelled_calls_leave_their_connections(few, listening):
     peer = listening(Peer(answer=OK, pause=0.05))
 
     async def run():
-        transport = LoopTransport(Origin(peer.url, {}))
+        transport = Transport(Origin(peer.url, {}))
         for _ in range(5):
-            tasks = [asyncio.create_task(transport.send(GET, Deadline.after(30))) for _ in range(3 * few)]
+            tasks = [asyncio.create_task(send_async(transport, Deadline.after(30))) for _ in range(3 * few)]
             await asyncio.sleep(0.02)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(few)))
+        responses = await asyncio.gather(*(send_async(transport, Deadline.after(30)) for _ in range(few)))
         transport.close()
         return responses
 
@@ -138,7 +146,7 @@ def test_cancelled_calls_leave_their_connections(few, listening):
 def test_an_interrupt_leaves_the_pool_usable(few, listening):
     """Interrupts strike at any step of a call; afterwards all permits are there."""
     peer = listening(Peer(answer=OK))
-    transport = ThreadTransport(Origin(peer.url, {}))
+    transport = Transport(Origin(peer.url, {}))
     interrupted = 0
     armed = set()
 
@@ -154,7 +162,7 @@ def test_an_interrupt_leaves_the_pool_usable(few, listening):
                 armed.add(True)
                 signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 50 * 0.00002)
                 for _ in range(5):
-                    send(transport, GET, Deadline.after(30))
+                    send(transport, Deadline.after(30))
                 armed.clear()
             except KeyboardInterrupt:
                 interrupted += 1
@@ -167,7 +175,7 @@ def test_an_interrupt_leaves_the_pool_usable(few, listening):
     with pytest.raises(TimeoutError):
         acquire(transport._threads, Deadline.after(0.01))
     del permits
-    assert send(transport, GET, Deadline.after(30)).status == 200
+    assert send(transport, Deadline.after(30)).status == 200
     transport.close()
 
 
@@ -220,18 +228,18 @@ def test_a_call_from_a_signal_handler_while_lost_permits_are_replaced(few, monke
 def test_closed_stores_are_not_kept_for_a_fork(listening):
     """A transport is registered for forks, and forgotten when its store is."""
     store = HttpStore(listening(Peer(answer=OK)).url)
-    transports = [weakref.ref(store.transport), weakref.ref(store.async_transport)]
+    transport = weakref.ref(store.transport)
     store.close()
     del store
     gc.collect()
-    assert [transport() for transport in transports] == [None, None]
+    assert transport() is None
 
 
 def test_a_fork_while_every_connection_is_in_use(few, listening):
     """The child has none of the parent's connections, and all permits."""
     peer = listening(Peer(answer=OK, pause=0.5))
-    transport = ThreadTransport(Origin(peer.url, {}))
-    send(transport, GET, Deadline.after(30))
+    transport = Transport(Origin(peer.url, {}))
+    send(transport, Deadline.after(30))
     threads = [threading.Thread(target=_quietly, args=(transport,)) for _ in range(few)]
     for thread in threads:
         thread.start()
@@ -239,12 +247,12 @@ def test_a_fork_while_every_connection_is_in_use(few, listening):
     child = os.fork()
     if not child:
         try:
-            code = 0 if send(transport, GET, Deadline.after(30)).status == 200 else 1
+            code = 0 if send(transport, Deadline.after(30)).status == 200 else 1
             os._exit(code)
         except BaseException:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     for thread in threads:
         thread.join()
-    assert send(transport, GET, Deadline.after(30)).status == 200
+    assert send(transport, Deadline.after(30)).status == 200
     transport.close()

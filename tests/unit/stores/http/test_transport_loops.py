@@ -76,7 +76,7 @@ def test_connections_are_kept_while_the_loop_lives(shared_server):
             gc.collect()
         store = memory.bridge._store
         store = getattr(store, "store", store)  # calls are spans once a test has imported OpenTelemetry
-        pool = store._store.async_transport._pools[asyncio.get_running_loop()]()
+        pool = store.transport._loops[asyncio.get_running_loop()]()
         return len(pool._idle)
 
     for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
