@@ -10,7 +10,7 @@ from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import BotWireError, Timeout, Unavailable
 from .connection import Kind
-from .messages import ConnectionFailed, Request, Response, error_of
+from .messages import ConnectionFailed, Request, error_of
 from .pool import ALL_IN_USE
 from .transport import Transport
 
@@ -37,14 +37,7 @@ class Call:
         return wire.decode_answer(await self.ask(Request("GET", target)))
 
     async def ask(self, request: Request) -> bytes:
-        """Return the body of the answer, or raise the error in it."""
-        response = await self.exchange(request)
-        if response.status == 200:
-            return response.body
-        raise error_of(response)
-
-    async def exchange(self, request: Request) -> Response:
-        """Return the response to a request.
+        """Return the body of the answer, or raise the error in it.
 
         A lost connection and a 503 are tried again until the deadline, with growing pauses. A request that is not repeatable
         is tried again only if it was not sent: otherwise the server may carry it out twice.
@@ -70,9 +63,10 @@ class Call:
                 failure = _unavailable(request, error)
                 may_repeat = not error.is_final and (request.may_repeat or not error.was_sent)
             else:
-                if response.status != Unavailable.status:
-                    return response
-                failure, may_repeat = error_of(response), request.may_repeat
+                if response.status == 200:
+                    return response.body
+                failure = error_of(response)
+                may_repeat = response.status == Unavailable.status and request.may_repeat
                 seconds = response.headers.get("retry-after", "")
                 at_least = float(seconds) if seconds.isdecimal() else 0.0
             pause = backoff.next(at_least) if may_repeat else None
@@ -84,7 +78,7 @@ class Call:
         message = f"no answer within {self._timeout:g} s"
         if why == ALL_IN_USE:
             message += f": {why}"
-        if was_sent and request.may_write:
+        if was_sent and request.method != "GET" and not request.is_read:
             message += "; the write may have been carried out"
         return Timeout(message)
 

@@ -116,7 +116,8 @@ class LoopConnection(asyncio.Protocol):
 
     async def send(self, data: bytes, deadline: Deadline) -> None:
         del deadline
-        self._transport.write(data)
+        if not self._is_ended:  # uvloop refuses to write to a connection that has ended
+            self._transport.write(data)
 
     async def receive(self, deadline: Deadline) -> bytes:
         while self.is_silent:

@@ -11,7 +11,7 @@ from ... import wire
 from ...backoff import Backoff
 from ...bridge import blocking
 from ...deadline import Deadline
-from ...errors import BotWireError, StoreError, Unavailable
+from ...errors import StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...wire import events
@@ -24,26 +24,23 @@ from .origin import Origin
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0
 """Seconds after which a silent connection counts as broken. The server sends something every 15."""
+_ADVICE = "Is the server running, and is the address right? Iterate again to resume"
 
 
 class _FeedLogic:
     """The logic of both feeds: events → changes, and where to resume after a connection was cut."""
 
     _kind: Kind
+    _connection: Connection | None = None
 
     def __init__(self, origin: Origin, namespace: str, query: ListChanges, timeout: float) -> None:
         self._origin = origin
         self._namespace = namespace
         self._query = query
         self._timeout = timeout
-        self._connection: Connection | None = None
-        self._exchange = Exchange(origin)
-        self._parser = events.Parser()
-        self._events: deque[events.Event] = deque()
-        self._is_current = False
-        """Whether the server has reported that there is nothing more at the moment."""
         self._ahead: Changes | None = None
         self._closed = False
+        self._hang_up()
 
     async def _begin(self) -> int:
         if self._query.after is None:
@@ -80,9 +77,12 @@ class _FeedLogic:
                     break
                 is_final = isinstance(error, ConnectionFailed) and error.is_final
                 pause = None if is_final else backoff.next()
-                if pause is None:
-                    raise _unavailable(error) from failure
-                await self._kind.sleep(pause)
+                if pause is not None:
+                    await self._kind.sleep(pause)
+                elif isinstance(failure, Unavailable):
+                    raise
+                else:
+                    raise Unavailable(f"{error}. {_ADVICE}") from failure
             except asyncio.CancelledError:  # the stream is still in order, and the next call reads on
                 raise
             except BaseException:
@@ -151,8 +151,9 @@ class _FeedLogic:
             self._connection.close()
         self._connection = None
         self._parser = events.Parser()
-        self._events.clear()
+        self._events: deque[events.Event] = deque()
         self._is_current = False
+        """Whether the server has reported that there is nothing more at the moment."""
 
     def _close(self) -> None:
         self._closed = True
@@ -182,9 +183,3 @@ class AsyncHttpFeed(_FeedLogic):
     async def close(self) -> None:
         self._close()
         self._connection = None
-
-
-def _unavailable(error: Exception) -> BotWireError:
-    if isinstance(error, BotWireError):
-        return error
-    return Unavailable(f"{error}. Is the server running, and is the address right? Iterate again to resume")

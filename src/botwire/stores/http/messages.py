@@ -12,25 +12,18 @@ _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
 
 class ConnectionFailed(OSError):
-    """The connection could not be made, or broke before the answer was complete, or the peer does not speak HTTP.
-
-    Args:
-        message: what failed.
-        was_sent: whether the request may have reached the server.
-        is_final: whether another attempt would fail in the same way.
-    """
+    """The connection could not be made, or broke before the answer was complete, or the peer does not speak HTTP."""
 
     def __init__(self, message: str, *, was_sent: bool = True, is_final: bool = False) -> None:
         super().__init__(message)
         self.was_sent = was_sent
+        """Whether the request may have reached the server."""
         self.is_final = is_final
+        """Whether another attempt would fail in the same way."""
 
 
 class Request(NamedTuple):
-    """A request. The target is the encoded path and query, sent unchanged.
-
-    ``is_read`` marks a POST that only reads.
-    """
+    """A request. The target is the encoded path and query, sent unchanged; ``is_read`` marks a POST that only reads."""
 
     method: str
     target: str
@@ -44,11 +37,6 @@ class Request(NamedTuple):
         if self.method in _REPEATABLE or self.is_read:
             return True
         return any(name == "Idempotency-Key" for name, _ in self.headers)
-
-    @property
-    def may_write(self) -> bool:
-        """Whether the request changes something when it is carried out."""
-        return self.method != "GET" and not self.is_read
 
 
 class Response(NamedTuple):

@@ -17,17 +17,7 @@ from .messages import ConnectionFailed, Request
 
 
 class Origin:
-    """A parsed address. It opens no connection and is shared by all transports of a store.
-
-    Args:
-        url: ``http(s)://host[:port][/path]``.
-        headers: fields that every request carries.
-        ca: a file (PEM) or a folder of certificate authorities to trust instead of the system's; None: those of the
-            environment variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, or else the system's.
-
-    Raises:
-        InvalidArgument: the address, `ca`, ``SSL_CERT_FILE`` or the proxy in the environment is wrong.
-    """
+    """A parsed address, and the header fields that every request carries. The rest as for `HttpStore`; it connects to nothing."""
 
     def __init__(self, url: str, headers: Mapping[str, str], ca: str | os.PathLike[str] | None = None) -> None:
         parts = urlsplit(url)
@@ -115,14 +105,10 @@ class Proxy(NamedTuple):
 
 
 def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
-    """Return the proxy for an address, or None for a direct connection.
+    """Return the proxy for an address, or None for a direct connection, by the rules of curl and requests.
 
-    The rules are those of curl and requests: ``https_proxy`` or ``http_proxy`` by the scheme of the address, else
-    ``all_proxy``. Lower case comes before upper case. ``no_proxy`` lists hosts that are reached directly. Local addresses
-    are no exception: list ``localhost,127.0.0.1,::1`` there.
-
-    Raises:
-        InvalidArgument: the variable holds something else than ``http://[user:password@]host[:port]``.
+    The scheme of the address selects ``https_proxy`` or ``http_proxy``, else ``all_proxy`` counts. Lower case comes before
+    upper case. ``no_proxy`` lists hosts that are reached directly, and local addresses only if they are in the list.
     """
     for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
         # In a CGI program HTTP_PROXY is a header that the client sent (CVE-2016-5385).

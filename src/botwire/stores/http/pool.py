@@ -10,8 +10,8 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncGenerator
-from typing import Any
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from ...deadline import Deadline
 from .connection import Connection
@@ -32,12 +32,8 @@ class Pool(ABC):
         self._idle: deque[tuple[Connection, float]] = deque()
 
     @abstractmethod
-    async def acquire(self, deadline: Deadline) -> Any:
-        """Wait for a permit; raise TimeoutError if there is none at the deadline."""
-
-    @abstractmethod
-    def release(self, permit: Any) -> None:
-        """Return a permit."""
+    async def acquire(self, deadline: Deadline) -> Callable[[], object]:
+        """Wait for a permit, and return what gives it back; raise TimeoutError if there is none at the deadline."""
 
     def take(self) -> Connection | None:
         """Return an idle connection that the server has not closed in the meantime."""
@@ -81,19 +77,16 @@ class ThreadPool(Pool):
         self._is_replacing = False
         self._replace_lost()
 
-    async def acquire(self, deadline: Deadline) -> _Permit:
+    async def acquire(self, deadline: Deadline) -> Callable[[], object]:
         wait = 0.0
         while True:
             try:
-                return self._free.get(timeout=wait)
+                return partial(self._free.put, self._free.get(timeout=wait))
             except queue.Empty:
                 if wait and deadline.is_over:
                     raise TimeoutError(ALL_IN_USE) from None
             self._replace_lost()
             wait = min(max(deadline.left(), 0.001), _SLICE)
-
-    def release(self, permit: _Permit) -> None:
-        self._free.put(permit)
 
     def _replace_lost(self) -> None:
         with self._mutex:
@@ -124,22 +117,16 @@ class LoopPool(Pool):
         self._end_of_loop: AsyncGenerator[None, None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
-    async def acquire(self, deadline: Deadline) -> None:
+    async def acquire(self, deadline: Deadline) -> Callable[[], object]:
         if self._end_of_loop is None:
             self._end_of_loop = _close_at_the_end(self._idle)
             await anext(self._end_of_loop)  # it waits from now on
-        if not self._permits.locked():
-            await self._permits.acquire()  # returns at once
-            return
         try:
-            async with asyncio.timeout(deadline.left()):
+            async with asyncio.timeout(deadline.left() if self._permits.locked() else None):
                 await self._permits.acquire()
         except TimeoutError:
             raise TimeoutError(ALL_IN_USE) from None
-
-    def release(self, permit: None) -> None:
-        del permit
-        self._permits.release()
+        return self._permits.release
 
     def give(self, connection: Connection) -> None:
         super().give(connection)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from ... import wire
+from ...errors import BotWireError
 from ...limits import MAX_OPERATIONS, MAX_PAGE
 from ...queries import (
     CountEntries,
@@ -25,7 +26,7 @@ from ...queries import (
 )
 from ...records import Entry, Hit, Message, Session, Text, Usage
 from .call import Call
-from .messages import Request, error_of
+from .messages import Request
 
 T = TypeVar("T")
 
@@ -43,13 +44,13 @@ async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | Non
     if path is None:
         entries = await _get_entries(call, namespace, GetEntries((query.key,)))
         return entries[0] if entries else None
-    response = await call.exchange(Request("GET", path))
-    if response.status == 200:
-        return wire.decode_entry(response.body)
-    error = error_of(response)
-    if error.code == "not_found":
-        return None
-    raise error
+    try:
+        body = await call.ask(Request("GET", path))
+    except BotWireError as error:
+        if error.code == "not_found":
+            return None
+        raise
+    return wire.decode_entry(body)
 
 
 async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[Entry]:

@@ -47,7 +47,7 @@ class Transport(ForkAware):
         """
         data = self.origin.encode(request)
         pool: Pool = self._threads if kind is ThreadConnection else self._pool_of_loop()
-        permit = await pool.acquire(deadline)
+        release = await pool.acquire(deadline)
         try:
             if self._closed:
                 raise StoreError("the store is closed; open a new one")
@@ -55,8 +55,8 @@ class Transport(ForkAware):
             connection = pool.take() if request.may_repeat else None
             if connection is None:
                 connection = await connect(self.origin, kind, deadline)
-            exchange = Exchange(self.origin)
             try:
+                exchange = Exchange(self.origin)
                 await connection.send(data, deadline)
                 while (response := exchange.feed(await connection.receive(deadline))) is None:
                     pass
@@ -70,7 +70,7 @@ class Transport(ForkAware):
             else:
                 connection.close()
         finally:
-            pool.release(permit)
+            release()
         if self._closed:
             pool.close_idle()
         return response

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
 from botwire.bridge import blocking
 from botwire.deadline import Deadline
@@ -17,7 +18,7 @@ from tests.unit.stores.http.peers import Authority, Peer
 send_now = blocking(Transport.send)
 
 
-@pytest.fixture(params=["blocking", "async"])
+@pytest.fixture(params=["blocking", "asyncio", "uvloop"])
 def send(request):
     """Send requests to an address, one after the other, and return the responses."""
 
@@ -37,7 +38,9 @@ def send(request):
             finally:
                 transport.close()
 
-        return asyncio.run(run())
+        factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(run())
 
     return send
 
