@@ -121,8 +121,11 @@ class LoopPool(Pool):
         if self._end_of_loop is None:
             self._end_of_loop = _close_at_the_end(self._idle)
             await anext(self._end_of_loop)  # it waits from now on
+        if not self._permits.locked():
+            await self._permits.acquire()  # returns at once
+            return self._permits.release
         try:
-            async with asyncio.timeout(deadline.left() if self._permits.locked() else None):
+            async with asyncio.timeout(deadline.left()):
                 await self._permits.acquire()
         except TimeoutError:
             raise TimeoutError(ALL_IN_USE) from None
