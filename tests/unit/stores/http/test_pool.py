@@ -225,6 +225,19 @@ def test_a_call_from_a_signal_handler_while_lost_permits_are_replaced(few, monke
         acquire(pool, Deadline.after(0.01))
 
 
+def test_permits_do_not_keep_a_pool_alive():
+    pool = ThreadPool()
+    release = acquire(pool, Deadline.after(1))
+    ended = weakref.ref(pool)
+    gc.disable()  # without the garbage collector: nothing in a pool refers to it
+    try:
+        del pool
+        assert ended() is None
+    finally:
+        gc.enable()
+    release()
+
+
 def test_closed_stores_are_not_kept_for_a_fork(listening):
     """A transport is registered for forks, and forgotten when its store is."""
     store = HttpStore(listening(Peer(answer=OK)).url)
