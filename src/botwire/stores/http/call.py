@@ -2,57 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import TypeAlias
 
 from ... import wire
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import BotWireError, Timeout, Unavailable
-from .errors import error_of
-from .messages import ConnectionFailed, Request, Response
+from .connection import Kind
+from .messages import ConnectionFailed, Request, error_of
 from .pool import ALL_IN_USE
+from .transport import Transport
+
+Context: TypeAlias = Callable[[], tuple[tuple[str, str], ...]]
+"""Returns the header fields of the trace that a call is part of."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 _LAST_ATTEMPT = 300.0
 """Seconds after which nothing is sent again: half as long as a store remembers an idempotency key."""
 
 
-class Client(Protocol):
-    """What sends the requests of a call, and waits between them."""
-
-    timeout: float
-    context: Callable[[], tuple[tuple[str, str], ...]] | None
-
-    def _send(self, request: Request, deadline: Deadline) -> Coroutine[Any, Any, Response]: ...
-
-    def _sleep(self, seconds: float) -> Coroutine[Any, Any, None]: ...
-
-
 class Call:
-    """A call, whose time begins now.
+    """A call, whose time begins now. Each of its requests carries the fields that `context` returns."""
 
-    Args:
-        client: what sends its requests.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._deadline = Deadline.after(client.timeout)
+    def __init__(self, transport: Transport, kind: Kind, timeout: float, context: Context | None) -> None:
+        self._transport = transport
+        self._kind = kind
+        self._timeout = timeout
+        self._context = context
+        self._deadline = Deadline.after(timeout)
 
     async def get(self, target: str) -> wire.Answer:
         """Return the answer to a GET."""
         return wire.decode_answer(await self.ask(Request("GET", target)))
 
     async def ask(self, request: Request) -> bytes:
-        """Return the body of the answer, or raise the error in it."""
-        response = await self.exchange(request)
-        if response.status == 200:
-            return response.body
-        raise error_of(response)
-
-    async def exchange(self, request: Request) -> Response:
-        """Return the response to a request.
+        """Return the body of the answer, or raise the error in it.
 
         A lost connection and a 503 are tried again until the deadline, with growing pauses. A request that is not repeatable
         is tried again only if it was not sent: otherwise the server may carry it out twice.
@@ -61,9 +46,8 @@ class Call:
             Timeout: the response was not complete at the deadline.
             Unavailable: the server cannot be reached, or refused.
         """
-        client = self._client
-        if client.context is not None:
-            request = request._replace(headers=(*request.headers, *client.context()))
+        if self._context is not None:
+            request = request._replace(headers=(*request.headers, *self._context()))
         last_attempt = min(self._deadline.at, Deadline.after(_LAST_ATTEMPT).at)
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE, Deadline(last_attempt))
         was_sent = False
@@ -71,28 +55,30 @@ class Call:
             failure: BotWireError
             at_least = 0.0
             try:
-                response = await client._send(request, self._deadline)
+                response = await self._transport.send(request, self._kind, self._deadline)
             except TimeoutError as error:
-                raise self._timeout(request, str(error), was_sent=was_sent or str(error) != ALL_IN_USE) from error
+                raise self._timed_out(request, str(error), was_sent=was_sent or str(error) != ALL_IN_USE) from error
             except ConnectionFailed as error:
                 was_sent = was_sent or error.was_sent
                 failure = _unavailable(request, error)
                 may_repeat = not error.is_final and (request.may_repeat or not error.was_sent)
             else:
-                if response.status != Unavailable.status:
-                    return response
-                failure, may_repeat = error_of(response), request.may_repeat
-                at_least = _retry_after(response)
+                if response.status == 200:
+                    return response.body
+                failure = error_of(response)
+                may_repeat = response.status == Unavailable.status and request.may_repeat
+                seconds = response.headers.get("retry-after", "")
+                at_least = float(seconds) if seconds.isdecimal() else 0.0
             pause = backoff.next(at_least) if may_repeat else None
             if pause is None:
                 raise failure
-            await client._sleep(pause)
+            await self._kind.sleep(pause)
 
-    def _timeout(self, request: Request, why: str, *, was_sent: bool) -> Timeout:
-        message = f"no answer within {self._client.timeout:g} s"
+    def _timed_out(self, request: Request, why: str, *, was_sent: bool) -> Timeout:
+        message = f"no answer within {self._timeout:g} s"
         if why == ALL_IN_USE:
             message += f": {why}"
-        if was_sent and request.may_write:
+        if was_sent and request.method != "GET" and not request.is_read:
             message += "; the write may have been carried out"
         return Timeout(message)
 
@@ -101,8 +87,3 @@ def _unavailable(request: Request, error: ConnectionFailed) -> Unavailable:
     if error.was_sent and not request.may_repeat:
         return Unavailable(f"{error}. The request may have been carried out: check that before you repeat it")
     return Unavailable(f"{error}. Is the server running, and is the address right?")
-
-
-def _retry_after(response: Response) -> float:
-    seconds = response.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdigit() else 0.0

@@ -8,12 +8,13 @@ from .messages import Response
 from .origin import Origin
 
 MAX_RESPONSE_BYTES = 1024**3
-CHUNK = 64 * 1024
-"""Bytes received at once. Python allocates them for each call, and from 128 KiB on that takes a system call: 60 µs."""
 
 
 class Exchange:
     """The response to one request, as the parser finds it."""
+
+    response: Response | None = None
+    """The response, once it is complete."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -24,15 +25,26 @@ class Exchange:
         self._headers: dict[str, str] = {}
         self._parts: list[bytes] = []
         self._length = 0
-        self._status = 0
         self._complete = False
-        self._headed = False
-        self.reusable = False
+        self.status = 0
+        """The status, once the header is complete."""
+        self.is_reusable = False
+        """Whether the connection can be used for another request."""
 
     def feed(self, data: bytes) -> Response | None:
         """Take bytes from the peer (none: it closed the connection); return the response when it is complete."""
         if not data:
-            return self._ended()
+            # Without a length and unchunked, the end of the stream is the end of the body (RFC 9112, section 6.3).
+            if not self.status or {"content-length", "transfer-encoding"} & self._headers.keys():
+                raise self._origin.failed("the connection was closed before the answer was complete")
+            self._complete = True
+        else:
+            self._parse(data)
+        if self._complete:
+            self.response = Response(self.status, self._headers, b"".join(self._parts))
+        return self.response
+
+    def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -44,34 +56,27 @@ class Exchange:
             raise self._origin.failed(f"the answer is not HTTP ({error})") from error
         if self._length > MAX_RESPONSE_BYTES:
             raise self._origin.failed(f"the answer has more than {MAX_RESPONSE_BYTES:,} bytes")
-        return self._response() if self._complete else None
 
-    def _ended(self) -> Response:
-        # Without a length and unchunked, the end of the stream is the end of the body (RFC 9112, section 6.3).
-        if self._headed and not {"content-length", "transfer-encoding"} & self._headers.keys():
-            return self._response()
-        raise self._origin.failed("the connection was closed before the answer was complete")
-
-    def _response(self) -> Response:
-        return Response(self._status, self._headers, b"".join(self._parts))
+    def take(self) -> bytes:
+        """Return the part of the body that has come since the last call."""
+        body = b"".join(self._parts)
+        self._parts, self._length = [], 0
+        return body
 
     # Called by the parser. After a complete answer it may find more bytes, which belong to no request.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header field."""
         if self._complete:
-            self.reusable = False
-            return
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+            self.is_reusable = False
+        else:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Note that only the body is missing."""
-        if not self._complete:
-            self._status = self._parser.get_status_code()
-            self._headed = self._status >= 200
+        status = self._parser.get_status_code()
+        if not self._complete and status >= 200:
+            self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Keep a part of the body."""
         if self._complete:
             return
         self._length += len(data)
@@ -79,12 +84,10 @@ class Exchange:
             self._parts.append(data)
 
     def on_message_complete(self) -> None:
-        """Note that the answer is complete; after an interim answer (1xx), wait for the final one."""
         if self._complete:
-            self.reusable = False
-            return
-        if self._parser.get_status_code() < 200:
+            self.is_reusable = False
+        elif self._parser.get_status_code() < 200:  # an interim answer: the final one follows
             self._begin()
-            return
-        self._complete = True
-        self.reusable = self._parser.should_keep_alive()
+        else:
+            self._complete = True
+            self.is_reusable = self._parser.should_keep_alive()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any
 
 import msgspec
 
@@ -14,44 +11,36 @@ from ... import wire
 from ...backoff import Backoff
 from ...bridge import blocking
 from ...deadline import Deadline
-from ...errors import BotWireError, StoreError, Unavailable
+from ...errors import StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...wire import events
-from .errors import error_of
-from .messages import ConnectionFailed, Request
+from .connection import Connection, Kind, LoopConnection, ThreadConnection
+from .dial import connect
+from .exchange import Exchange
+from .messages import ConnectionFailed, Request, error_of
 from .origin import Origin
-from .stream import AsyncStream, Stream, open_stream
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0
 """Seconds after which a silent connection counts as broken. The server sends something every 15."""
+_ADVICE = "Is the server running, and is the address right? Iterate again to resume"
 
 
-class _FeedLogic(ABC):
+class _FeedLogic:
     """The logic of both feeds: events → changes, and where to resume after a connection was cut."""
+
+    _kind: Kind
+    _connection: Connection | None = None
 
     def __init__(self, origin: Origin, namespace: str, query: ListChanges, timeout: float) -> None:
         self._origin = origin
         self._namespace = namespace
         self._query = query
         self._timeout = timeout
-        self._stream: Any = None
-        self._parser = events.Parser()
-        self._events: deque[events.Event] = deque()
-        self._is_current = False
-        """Whether the server has reported that there is nothing more at the moment."""
         self._ahead: Changes | None = None
         self._closed = False
-
-    @abstractmethod
-    async def _open(self, request: Request, deadline: Deadline) -> Any: ...
-
-    @abstractmethod
-    async def _receive(self, deadline: Deadline) -> bytes: ...
-
-    @abstractmethod
-    async def _sleep(self, seconds: float) -> None: ...
+        self._hang_up()
 
     async def _begin(self) -> int:
         if self._query.after is None:
@@ -68,10 +57,9 @@ class _FeedLogic(ABC):
         if seconds == 0 and self._is_current:
             # The server sends what there is now to a new request. On the open stream it may come a moment later.
             self._hang_up()
-        while True:
-            found = await self._persist(end)
-            if found is not None:
-                return found
+        while (found := await self._persist(end)) is None:
+            pass
+        return found
 
     async def _persist(self, end: Deadline) -> Changes | None:
         """Do one step, again and again while the server cannot be reached, at most as long as the timeout."""
@@ -80,7 +68,8 @@ class _FeedLogic(ABC):
         while not self._closed:
             try:
                 return await self._step(end, patience)
-            except (ConnectionFailed, TimeoutError, Unavailable) as error:
+            except (OSError, Unavailable) as failure:
+                error = self._origin.broken(failure) or failure
                 if self._is_current:  # it was reached until now, so the time to reach it again begins here
                     backoff.deadline = patience = Deadline.after(self._timeout)
                 self._hang_up()
@@ -88,9 +77,12 @@ class _FeedLogic(ABC):
                     break
                 is_final = isinstance(error, ConnectionFailed) and error.is_final
                 pause = None if is_final else backoff.next()
-                if pause is None:
-                    raise _unavailable(error) from error
-                await self._sleep(pause)
+                if pause is not None:
+                    await self._kind.sleep(pause)
+                elif isinstance(failure, Unavailable):
+                    raise
+                else:
+                    raise Unavailable(f"{error}. {_ADVICE}") from failure
             except asyncio.CancelledError:  # the stream is still in order, and the next call reads on
                 raise
             except BaseException:
@@ -100,13 +92,12 @@ class _FeedLogic(ABC):
 
     async def _step(self, end: Deadline, patience: Deadline) -> Changes | None:
         """Return changes, or none at the end of the wait; None when something else has come."""
-        if self._stream is None or not self._stream.is_own:
+        if self._connection is None or not self._connection.is_own:
             await self._connect(patience)
         if not self._events:
-            if self._is_current and end.is_over:
-                return self._answer([])
+            silence = Deadline(min(end.at, Deadline.after(SILENCE).at))
             try:
-                data = await self._receive(self._silence(end) if self._is_current else patience)
+                data = await self._receive(silence if self._is_current else patience)
             except TimeoutError:
                 if self._is_current and end.is_over:
                     return self._answer([])
@@ -117,24 +108,26 @@ class _FeedLogic(ABC):
         changes = self._take()
         return self._answer(changes) if changes else None
 
-    @staticmethod
-    def _silence(end: Deadline) -> Deadline:
-        return Deadline(min(end.at, time.monotonic() + SILENCE))
-
     async def _connect(self, deadline: Deadline) -> None:
         self._hang_up()
-        stream = await self._open(self._request(), deadline)
-        if stream.response is not None:
-            stream.close()
-            raise error_of(stream.response)
-        self._stream = stream
-
-    def _request(self) -> Request:
         query = self._query
         path = wire.namespace_path(
             "watch", self._namespace, after=query.after, prefix=query.prefix or None, session=query.session
         )
-        return Request("GET", path)
+        self._connection = connection = await connect(self._origin, self._kind, deadline)
+        self._exchange = exchange = Exchange(self._origin)
+        await connection.send(self._origin.encode(Request("GET", path)), deadline)
+        while not exchange.status or (exchange.status != 200 and exchange.response is None):
+            exchange.feed(await connection.receive(deadline))
+        if exchange.response is not None:
+            raise error_of(exchange.response)
+
+    async def _receive(self, deadline: Deadline) -> bytes:
+        """Return the part of the body that has come, at least one byte; nothing at the end."""
+        assert self._connection is not None
+        while not (data := self._exchange.take()) and self._exchange.response is None:
+            self._exchange.feed(await self._connection.receive(deadline))
+        return data
 
     def _take(self) -> list[Change]:
         """Return the changes in the events that have come."""
@@ -154,58 +147,39 @@ class _FeedLogic(ABC):
         return Changes(changes, self._query.after)
 
     def _hang_up(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        self._stream = None
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
         self._parser = events.Parser()
-        self._events.clear()
+        self._events: deque[events.Event] = deque()
         self._is_current = False
+        """Whether the server has reported that there is nothing more at the moment."""
+
+    def _close(self) -> None:
+        self._closed = True
+        if self._connection is not None:
+            self._connection.close()  # a call under way returns
+
+    def __del__(self) -> None:
+        self._close()
 
 
 class HttpFeed(_FeedLogic):
     """A `store.Feed` of a server."""
 
-    async def _open(self, request: Request, deadline: Deadline) -> Stream:
-        return Stream(self._origin, request, deadline)
-
-    async def _receive(self, deadline: Deadline) -> bytes:
-        data: bytes = self._stream.read(deadline)
-        return data
-
-    async def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
+    _kind = ThreadConnection
     begin = blocking(_FeedLogic._begin)
     next = blocking(_FeedLogic._next)
-
-    def close(self) -> None:
-        self._closed = True
-        if self._stream is not None:
-            self._stream.close()
+    close = _FeedLogic._close
 
 
 class AsyncHttpFeed(_FeedLogic):
     """A `store.AsyncFeed` of a server."""
 
-    async def _open(self, request: Request, deadline: Deadline) -> AsyncStream:
-        return await open_stream(self._origin, request, deadline)
-
-    async def _receive(self, deadline: Deadline) -> bytes:
-        data: bytes = await self._stream.read(deadline)
-        return data
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
+    _kind = LoopConnection
     begin = _FeedLogic._begin
     next = _FeedLogic._next
 
     async def close(self) -> None:
-        self._closed = True
-        self._hang_up()
-
-
-def _unavailable(error: Exception) -> BotWireError:
-    if isinstance(error, BotWireError):
-        return error
-    return Unavailable(f"{error}. Is the server running, and is the address right? Iterate again to resume")
+        self._close()
+        self._connection = None

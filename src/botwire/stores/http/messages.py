@@ -1,33 +1,29 @@
-"""Requests, responses, and the error when there is no response."""
+"""Requests, responses, and the errors for failed ones."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
+
+from ... import wire
+from ...errors import AuthError, BotWireError, InvalidValue, StoreError, Unavailable
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that have the same effect once and twice (RFC 9110, section 9.2.2)."""
 
 
 class ConnectionFailed(OSError):
-    """The connection could not be made, or broke before the answer was complete, or the peer does not speak HTTP.
-
-    Args:
-        message: what failed.
-        was_sent: whether the request may have reached the server.
-        is_final: whether another attempt would fail in the same way.
-    """
+    """The connection could not be made, or broke before the answer was complete, or the peer does not speak HTTP."""
 
     def __init__(self, message: str, *, was_sent: bool = True, is_final: bool = False) -> None:
         super().__init__(message)
         self.was_sent = was_sent
+        """Whether the request may have reached the server."""
         self.is_final = is_final
+        """Whether another attempt would fail in the same way."""
 
 
 class Request(NamedTuple):
-    """A request. The target is the encoded path and query, sent unchanged.
-
-    ``is_read`` marks a POST that only reads.
-    """
+    """A request. The target is the encoded path and query, sent unchanged; ``is_read`` marks a POST that only reads."""
 
     method: str
     target: str
@@ -42,11 +38,6 @@ class Request(NamedTuple):
             return True
         return any(name == "Idempotency-Key" for name, _ in self.headers)
 
-    @property
-    def may_write(self) -> bool:
-        """Whether the request changes something when it is carried out."""
-        return self.method != "GET" and not self.is_read
-
 
 class Response(NamedTuple):
     """A complete response; the header names are in lower case."""
@@ -54,3 +45,21 @@ class Response(NamedTuple):
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def error_of(response: Response) -> BotWireError:
+    """Return the error that the server raised, or the nearest one."""
+    status = response.status
+    error = wire.decode_problem(status, response.body)
+    if error is not None:
+        return error
+    match status:
+        case 401 | 403:
+            return AuthError(f"the server answered {status}: is the token right?")
+        case 407:
+            return Unavailable("the proxy asks for a login: name it as http://user:password@host:port in HTTP_PROXY")
+        case 413 | 414 | 431:
+            return InvalidValue(f"the server answered {status}: the request is too large for it")
+        case 502 | 503 | 504:
+            return Unavailable(f"the server answered {status}; try again later")
+    return StoreError(f"the server answered {status} without a reason that botwire knows: is it a botwire server?")

@@ -1,30 +1,23 @@
-"""Where requests go: the address, the header fields that all requests share, TLS and the proxy."""
+"""Where requests go: the address, the header fields that all requests share, TLS, and the proxy that the environment names."""
 
 from __future__ import annotations
 
+import base64
+import ipaddress
 import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from ...errors import InvalidArgument
+from .connection import is_deadline
 from .messages import ConnectionFailed, Request
-from .proxy import proxy_for
 
 
 class Origin:
-    """A parsed address. It opens no connection and is shared by all transports of a store.
-
-    Args:
-        url: ``http(s)://host[:port][/path]``.
-        headers: fields that every request carries.
-        ca: a file (PEM) or a folder of certificate authorities to trust instead of the system's; None: those of the
-            environment variables ``SSL_CERT_FILE`` and ``SSL_CERT_DIR``, or else the system's.
-
-    Raises:
-        InvalidArgument: the address, `ca`, ``SSL_CERT_FILE`` or the proxy in the environment is wrong.
-    """
+    """A parsed address, and the header fields that every request carries. The rest as for `HttpStore`; it connects to nothing."""
 
     def __init__(self, url: str, headers: Mapping[str, str], ca: str | os.PathLike[str] | None = None) -> None:
         parts = urlsplit(url)
@@ -50,14 +43,9 @@ class Origin:
         self.fields = "".join(_field(name, value) for name, value in fields.items())
         self.tls: ssl.SSLContext | None = None
         """The TLS settings, once `load_tls` was called."""
-        self._check_authorities(ca)
-
-    def _check_authorities(self, ca: str | os.PathLike[str] | None) -> None:
-        if not self.is_secure:
-            return
-        if ca is not None:
+        if self.is_secure and ca is not None:
             self.tls = _trusting(ca)
-        elif (file := os.environ.get("SSL_CERT_FILE")) and not Path(file).is_file():
+        elif self.is_secure and (file := os.environ.get("SSL_CERT_FILE")) and not Path(file).is_file():
             raise InvalidArgument(f"SSL_CERT_FILE names {file!r}, which is not a file")
 
     @property
@@ -86,6 +74,12 @@ class Origin:
         """Return the error of a connection to this address."""
         return ConnectionFailed(f"{self.host}:{self.port}: {what}", was_sent=was_sent, is_final=is_final)
 
+    def broken(self, error: BaseException) -> ConnectionFailed | None:
+        """Return the error of a connection that the system reports as broken; None: it is something else."""
+        if not isinstance(error, OSError) or isinstance(error, ConnectionFailed) or is_deadline(error):
+            return None
+        return self.failed(f"the connection broke: {error.strerror or error}")
+
 
 def _trusting(ca: str | os.PathLike[str]) -> ssl.SSLContext:
     try:
@@ -100,3 +94,69 @@ def _field(name: str, value: str) -> str:
     if any(char in value for char in "\r\n\0") or not value.isascii():
         raise InvalidArgument(f"the header field {name} has characters that HTTP does not allow")
     return f"{name}: {value}\r\n"
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy. The authorization is the value of ``Proxy-Authorization``."""
+
+    host: str
+    port: int
+    authorization: str | None
+
+
+def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
+    """Return the proxy for an address, or None for a direct connection, by the rules of curl and requests.
+
+    The scheme of the address selects ``https_proxy`` or ``http_proxy``, else ``all_proxy`` counts. Lower case comes before
+    upper case. ``no_proxy`` lists hosts that are reached directly, and local addresses only if they are in the list.
+    """
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        # In a CGI program HTTP_PROXY is a header that the client sent (CVE-2016-5385).
+        if name == "HTTP_PROXY" and "REQUEST_METHOD" in os.environ:
+            continue
+        value = os.environ.get(name, "").strip()
+        if value:
+            excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+            return None if _is_excluded(host, port, excluded) else _parse(name, value)
+    return None
+
+
+def _parse(name: str, value: str) -> Proxy:
+    url = value if "://" in value else f"http://{value}"
+    # The value may hold a password, so no message repeats it.
+    error = InvalidArgument(f"the environment variable {name} is not http://[user:password@]host[:port]")
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 80
+    except ValueError:
+        raise error from None
+    if parts.scheme != "http":
+        raise InvalidArgument(f"the proxy in {name} has the scheme {parts.scheme}; only http:// is supported")
+    if not parts.hostname:
+        raise error
+    authorization = None
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        authorization = f"Basic {base64.b64encode(credentials).decode()}"
+    return Proxy(parts.hostname, port, authorization)
+
+
+def _is_excluded(host: str, port: int, excluded: str) -> bool:
+    """Whether ``no_proxy`` lists a host: as a name, a domain, ``name:port``, an IP address, a network, or ``*``."""
+    host = host.lower().rstrip(".")
+    return any(_matches(host, port, entry.strip().lower()) for entry in excluded.split(",") if entry.strip())
+
+
+def _matches(host: str, port: int, entry: str) -> bool:
+    if entry == "*":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        entry = entry.removesuffix(f":{port}").removeprefix("*").removeprefix(".")
+        return host == entry or host.endswith(f".{entry}")
+    entry = entry if entry.count(":") > 1 and "]:" not in entry else entry.removesuffix(f":{port}")
+    try:
+        return address in ipaddress.ip_network(entry.removeprefix("[").removesuffix("]"), strict=False)
+    except ValueError:
+        return False

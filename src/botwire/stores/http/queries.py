@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from ... import wire
+from ...errors import BotWireError
 from ...limits import MAX_OPERATIONS, MAX_PAGE
 from ...queries import (
     CountEntries,
@@ -22,9 +24,8 @@ from ...queries import (
     Query,
     Search,
 )
-from ...records import Entry, Hit, Text, Usage
+from ...records import Entry, Hit, Message, Session, Text, Usage
 from .call import Call
-from .errors import error_of
 from .messages import Request
 
 T = TypeVar("T")
@@ -43,13 +44,13 @@ async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | Non
     if path is None:
         entries = await _get_entries(call, namespace, GetEntries((query.key,)))
         return entries[0] if entries else None
-    response = await call.exchange(Request("GET", path))
-    if response.status == 200:
-        return wire.decode_entry(response.body)
-    error = error_of(response)
-    if error.code == "not_found":
-        return None
-    raise error
+    try:
+        body = await call.ask(Request("GET", path))
+    except BotWireError as error:
+        if error.code == "not_found":
+            return None
+        raise
+    return wire.decode_entry(body)
 
 
 async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[Entry]:
@@ -61,65 +62,47 @@ async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[En
 
 
 async def _list_keys(call: Call, namespace: str, query: ListKeys) -> list[str]:
-    return await _pages(
-        call, "memory", namespace, query.after, query.limit, lambda page: page.keys, prefix=query.prefix
-    )
+    path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix)
+    return await _pages(call, path, "keys", query.limit, after=query.after)
 
 
 async def _list_entries(call: Call, namespace: str, query: ListEntries) -> list[Entry]:
-    pages = _pages(
-        call,
-        "memory",
-        namespace,
-        query.after,
-        query.limit,
-        lambda page: page.entries,
-        prefix=query.prefix,
-        values="true",
-    )
-    return [entry.record() for entry in await pages]
+    path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix, values="true")
+    return [entry.record() for entry in await _pages(call, path, "entries", query.limit, after=query.after)]
 
 
-async def _list_messages(call: Call, namespace: str, query: ListMessages) -> list[Any]:
-    after, limit = query.after, query.limit
+async def _list_messages(call: Call, namespace: str, query: ListMessages) -> list[Message]:
+    path = partial(_session_path, namespace, query.session)
+    after = query.after
     if query.last is not None:
         if query.last <= MAX_PAGE:
-            path = _session_path(namespace, query.session, after=after or None, last=query.last)
-            return [message.record() for message in (await call.get(path)).messages]
+            page = await call.get(path(after=after or None, last=query.last))
+            return [message.record() for message in page.messages]
         after = max(after, await _count_messages(call, namespace, CountMessages(query.session)) - query.last)
-    pages = _pages(call, "sessions", namespace, after, limit, lambda page: page.messages, session=query.session)
-    return [message.record() for message in await pages]
+    return [message.record() for message in await _pages(call, path, "messages", query.limit, after=after)]
 
 
-async def _list_sessions(call: Call, namespace: str, query: ListSessions) -> list[Any]:
-    pages = _pages(call, "sessions", namespace, query.before, query.limit, lambda page: page.sessions, cursor="before")
-    return [session.record() for session in await pages]
+async def _list_sessions(call: Call, namespace: str, query: ListSessions) -> list[Session]:
+    path = partial(wire.namespace_path, "sessions", namespace)
+    return [session.record() for session in await _pages(call, path, "sessions", query.limit, before=query.before)]
 
 
-async def _pages(
-    call: Call,
-    root: str,
-    namespace: str,
-    start: Any,
-    limit: int | None,
-    rows: Callable[[wire.Answer], list[Any]],
-    *,
-    cursor: str = "after",
-    session: str | None = None,
-    **parameters: str,
-) -> list[Any]:
-    """Return the rows of as many pages as it takes."""
+async def _list_namespaces(call: Call, _: str, query: ListNamespaces) -> list[str]:
+    def path(**parameters: Any) -> str:
+        return "/namespaces" + wire.query(**parameters)
+
+    return await _pages(call, path, "namespaces", query.limit, after=query.after)
+
+
+async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | None, **cursor: Any) -> list[Any]:
+    """Return one field of the answers, from as many pages as it takes; the cursor is where the first page begins."""
+    ((name, start),) = cursor.items()
     found: list[Any] = []
     while limit is None or len(found) < limit:
         size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
-        page_of = {**parameters, cursor: start or None, "limit": size}
-        if session is None:
-            path = wire.namespace_path(root, namespace, **page_of)
-        else:
-            path = _session_path(namespace, session, **page_of)
-        answer = await call.get(path)
-        found += rows(answer)
-        start = answer.next
+        page = await call.get(path(**{name: start or None, "limit": size}))
+        found += getattr(page, field)
+        start = page.next
         if start is None:
             break
     return found
@@ -132,19 +115,6 @@ async def _count_entries(call: Call, namespace: str, query: CountEntries) -> int
 
 async def _count_messages(call: Call, namespace: str, query: CountMessages) -> int:
     return (await call.get(_session_path(namespace, query.session, count="true"))).count
-
-
-async def _list_namespaces(call: Call, _: str, query: ListNamespaces) -> list[str]:
-    found: list[str] = []
-    after: Any = query.after
-    while query.limit is None or len(found) < query.limit:
-        size = MAX_PAGE if query.limit is None else min(MAX_PAGE, query.limit - len(found))
-        page = await call.get("/namespaces" + wire.query(after=after or None, limit=size))
-        found += page.namespaces
-        after = page.next
-        if after is None:
-            break
-    return found
 
 
 async def _get_usage(call: Call, namespace: str, _: GetUsage) -> Usage:

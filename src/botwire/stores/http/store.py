@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeVar
 
 from ... import wire
 from ...bridge import blocking
-from ...deadline import Deadline
 from ...limits import check_timeout
 from ...operations import Operation, Result
 from ...queries import ListChanges, Query
 from ...timestamps import new_id
-from .async_transport import AsyncTransport
-from .call import Call
+from .call import Call, Context
+from .connection import Kind, LoopConnection, ThreadConnection
 from .feed import AsyncHttpFeed, HttpFeed
-from .messages import Request, Response
+from .messages import Request
 from .origin import Origin
 from .queries import answer
 from .transport import Transport
@@ -27,21 +23,20 @@ from .transport import Transport
 T = TypeVar("T")
 
 
-class _HttpLogic(ABC):
+class _HttpLogic:
     """The logic of both HTTP stores."""
 
+    address: str
     timeout: float
-    context: Callable[[], tuple[tuple[str, str], ...]] | None = None
-    """Returns the header fields of the trace that a call is part of; None: nothing is traced."""
+    context: Context | None = None
+    transport: Transport
+    kind: Kind
 
-    @abstractmethod
-    async def _send(self, request: Request, deadline: Deadline) -> Response: ...
-
-    @abstractmethod
-    async def _sleep(self, seconds: float) -> None: ...
+    def _call(self) -> Call:
+        return Call(self.transport, self.kind, self.timeout, self.context)
 
     async def _read(self, namespace: str, query: Query[T]) -> T:
-        return await answer(Call(self), namespace, query)
+        return await answer(self._call(), namespace, query)
 
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
@@ -51,11 +46,11 @@ class _HttpLogic(ABC):
         headers = (("Content-Type", wire.MEDIA_TYPE), ("Idempotency-Key", idempotency_key or new_id()))
         path = wire.namespace_path("memory", namespace)
         request = Request("POST", path, wire.encode_write(operations), headers)
-        return wire.decode_results(await Call(self).ask(request))
+        return wire.decode_results(await self._call().ask(request))
 
     async def _ask(self, request: Request) -> bytes:
         """Return the body of the answer to a request, or raise the error in it."""
-        return await Call(self).ask(request)
+        return await self._call().ask(request)
 
 
 class HttpStore(_HttpLogic):
@@ -79,6 +74,8 @@ class HttpStore(_HttpLogic):
         InvalidArgument: the address, the timeout, `ca` or a proxy in the environment is wrong.
     """
 
+    kind = ThreadConnection
+
     def __init__(
         self,
         url: str,
@@ -92,24 +89,16 @@ class HttpStore(_HttpLogic):
         headers = {"User-Agent": "botwire", "Accept": wire.MEDIA_TYPE}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self.origin = Origin(url, headers, ca)
-        self._transport = Transport(self.origin)
-        self.async_transport = AsyncTransport(self.origin)
-
-    async def _send(self, request: Request, deadline: Deadline) -> Response:
-        return self._transport.send(request, deadline)
-
-    async def _sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+        self.transport = Transport(Origin(url, headers, ca))
 
     def changes(self, namespace: str, query: ListChanges) -> HttpFeed:
         """As `Store.changes`. A feed has a connection of its own."""
-        return HttpFeed(self.origin, namespace, query, self.timeout)
+        return HttpFeed(self.transport.origin, namespace, query, self.timeout)
 
     def to_async(self) -> AsyncHttpStore:
         return AsyncHttpStore(self)
 
-    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+    def propagate(self, fields: Context) -> None:
         self.context = fields
 
     read = blocking(_HttpLogic._read)
@@ -117,31 +106,26 @@ class HttpStore(_HttpLogic):
     ask = blocking(_HttpLogic._ask)
 
     def close(self) -> None:
-        self._transport.close()
-        self.async_transport.close()
+        self.transport.close()
 
 
 class AsyncHttpStore(_HttpLogic):
     """`HttpStore` for event loops. All that are made from one store share its connections, at most 64 for each loop."""
 
+    kind = LoopConnection
+
     def __init__(self, store: HttpStore) -> None:
         self.timeout = store.timeout
         self.address = store.address
         self.context = store.context
-        self._store = store
-
-    async def _send(self, request: Request, deadline: Deadline) -> Response:
-        return await self._store.async_transport.send(request, deadline)
-
-    async def _sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        self.transport = store.transport
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncHttpFeed:
         """As `AsyncStore.changes`. A feed has a connection of its own."""
-        return AsyncHttpFeed(self._store.origin, namespace, query, self.timeout)
+        return AsyncHttpFeed(self.transport.origin, namespace, query, self.timeout)
 
     read = _HttpLogic._read
     write = _HttpLogic._write
 
     async def close(self) -> None:
-        self._store.close()
+        self.transport.close()

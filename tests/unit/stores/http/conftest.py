@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
+from botwire.bridge import blocking
 from botwire.deadline import Deadline
-from botwire.stores.http.async_transport import AsyncTransport
+from botwire.stores.http.connection import LoopConnection, ThreadConnection
 from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
 from botwire.stores.http.transport import Transport
 from tests.unit.stores.http.peers import Authority, Peer
 
+send_now = blocking(Transport.send)
 
-@pytest.fixture(params=["blocking", "async"])
+
+@pytest.fixture(params=["blocking", "asyncio", "uvloop"])
 def send(request):
     """Send requests to an address, one after the other, and return the responses."""
 
@@ -23,18 +27,20 @@ def send(request):
         if request.param == "blocking":
             transport = Transport(origin)
             try:
-                return [transport.send(item, Deadline.after(timeout)) for item in requests]
+                return [send_now(transport, item, ThreadConnection, Deadline.after(timeout)) for item in requests]
             finally:
                 transport.close()
 
         async def run():
-            transport = AsyncTransport(origin)
+            transport = Transport(origin)
             try:
-                return [await transport.send(item, Deadline.after(timeout)) for item in requests]
+                return [await transport.send(item, LoopConnection, Deadline.after(timeout)) for item in requests]
             finally:
                 transport.close()
 
-        return asyncio.run(run())
+        factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            return runner.run(run())
 
     return send
 

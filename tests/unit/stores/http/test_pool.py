@@ -5,36 +5,45 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import queue
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import pytest
 
 from botwire import AsyncMemory, Memory, Timeout
+from botwire.bridge import blocking
 from botwire.deadline import Deadline
 from botwire.operations import Put
 from botwire.stores.http import pool as pool_module
-from botwire.stores.http.async_transport import AsyncTransport
+from botwire.stores.http.connection import LoopConnection, ThreadConnection
 from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
-from botwire.stores.http.pool import MAX_CONNECTIONS, Pool
+from botwire.stores.http.pool import MAX_CONNECTIONS, ThreadPool
 from botwire.stores.http.store import AsyncHttpStore, HttpStore
 from botwire.stores.http.transport import Transport
 from tests.servers import Server
 from tests.unit.stores.http.peers import OK, Peer
 
 GET = Request("GET", "/x")
+acquire = blocking(ThreadPool.acquire)
+
+
+def send(transport, deadline):
+    return blocking(Transport.send)(transport, GET, ThreadConnection, deadline)
+
+
+def send_async(transport, deadline):
+    return transport.send(GET, LoopConnection, deadline)
 
 
 @pytest.fixture
 def few(monkeypatch):
     """Let stores have four connections."""
     monkeypatch.setattr(pool_module, "MAX_CONNECTIONS", 4)
-    monkeypatch.setattr("botwire.stores.http.async_transport.MAX_CONNECTIONS", 4)
     return 4
 
 
@@ -42,7 +51,7 @@ def test_many_threads(listening):
     peer = listening(Peer(answer=OK, pause=0.005))
     transport = Transport(Origin(peer.url, {}))
     with closing(transport), ThreadPoolExecutor(3 * MAX_CONNECTIONS) as threads:
-        for response in threads.map(lambda _: transport.send(GET, Deadline.after(30)), range(600)):
+        for response in threads.map(lambda _: send(transport, Deadline.after(30)), range(600)):
             assert response.status == 200
     assert peer.most <= MAX_CONNECTIONS
 
@@ -51,8 +60,8 @@ def test_many_awaited_calls(listening):
     peer = listening(Peer(answer=OK, pause=0.005))
 
     async def run():
-        transport = AsyncTransport(Origin(peer.url, {}))
-        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(600)))
+        transport = Transport(Origin(peer.url, {}))
+        responses = await asyncio.gather(*(send_async(transport, Deadline.after(30)) for _ in range(600)))
         transport.close()
         return responses
 
@@ -81,13 +90,13 @@ def test_waiting_ends_at_the_deadline(few, listening):
             threading.Thread(target=_quietly, args=(transport,), daemon=True).start()
         _until(lambda: peer.now == few)
         with pytest.raises(TimeoutError, match="connections were in use"):
-            transport.send(GET, Deadline.after(0.2))
+            send(transport, Deadline.after(0.2))
     assert peer.connections == few
 
 
 def _quietly(transport):
     with suppress(OSError):
-        transport.send(GET, Deadline.after(2))
+        send(transport, Deadline.after(2))
 
 
 def _until(is_true):
@@ -102,7 +111,7 @@ def test_the_error_says_that_no_connection_was_free(few, listening):
 
     async def run():
         store = HttpStore(peer.url, timeout=0.3)
-        busy = [asyncio.ensure_future(store.async_transport.send(GET, Deadline.after(30))) for _ in range(few)]
+        busy = [asyncio.ensure_future(send_async(store.transport, Deadline.after(30))) for _ in range(few)]
         while peer.now < few:
             await asyncio.sleep(0.01)
         with pytest.raises(Timeout, match=f"within 0.3 s: all {MAX_CONNECTIONS} connections were in use$"):
@@ -118,14 +127,14 @@ def test_cancelled_calls_leave_their_connections(few, listening):
     peer = listening(Peer(answer=OK, pause=0.05))
 
     async def run():
-        transport = AsyncTransport(Origin(peer.url, {}))
+        transport = Transport(Origin(peer.url, {}))
         for _ in range(5):
-            tasks = [asyncio.create_task(transport.send(GET, Deadline.after(30))) for _ in range(3 * few)]
+            tasks = [asyncio.create_task(send_async(transport, Deadline.after(30))) for _ in range(3 * few)]
             await asyncio.sleep(0.02)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        responses = await asyncio.gather(*(transport.send(GET, Deadline.after(30)) for _ in range(few)))
+        responses = await asyncio.gather(*(send_async(transport, Deadline.after(30)) for _ in range(few)))
         transport.close()
         return responses
 
@@ -153,7 +162,7 @@ def test_an_interrupt_leaves_the_pool_usable(few, listening):
                 armed.add(True)
                 signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 50 * 0.00002)
                 for _ in range(5):
-                    transport.send(GET, Deadline.after(30))
+                    send(transport, Deadline.after(30))
                 armed.clear()
             except KeyboardInterrupt:
                 interrupted += 1
@@ -162,35 +171,88 @@ def test_an_interrupt_leaves_the_pool_usable(few, listening):
         signal.signal(signal.SIGALRM, before)
     assert interrupted
     gc.collect()  # frames of interrupted calls, which hold permits, may be in cycles
-    permits = [transport._pool.acquire(Deadline.after(1)) for _ in range(few)]
+    permits = [acquire(transport._threads, Deadline.after(1)) for _ in range(few)]
     with pytest.raises(TimeoutError):
-        transport._pool.acquire(Deadline.after(0.01))
+        acquire(transport._threads, Deadline.after(0.01))
     del permits
-    assert transport.send(GET, Deadline.after(30)).status == 200
+    assert send(transport, Deadline.after(30)).status == 200
     transport.close()
 
 
-def test_a_permit_that_is_lost_returns(few):
-    pool = Pool()
+def test_a_permit_that_is_lost_comes_back(few):
+    """However it was lost, and to a caller that waits already."""
+    pool = ThreadPool()
     for _ in range(3 * few):
-        pool.acquire(Deadline.after(1))
-    permits = [pool.acquire(Deadline.after(1)) for _ in range(few)]
+        acquire(pool, Deadline.after(1))
+    permits = [acquire(pool, Deadline.after(1)) for _ in range(few)]
+    with pytest.raises(TimeoutError):
+        acquire(pool, Deadline.after(0.3))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(acquire, pool, Deadline.after(30))
+        time.sleep(0.2)
+        permits.pop()
+        permits.append(waiting.result(10))
+    with pytest.raises(TimeoutError):
+        acquire(pool, Deadline.after(0.01))
+
+
+def test_a_permit_that_is_lost_before_anyone_took_it_comes_back(few):
+    """An interrupt strikes after a permit was taken out of the queue, or before it was put there."""
+    pool = ThreadPool()
+    for _ in range(few):
+        pool._free.get_nowait()
+    pool._permits.pop()
+    permits = [acquire(pool, Deadline.after(1)) for _ in range(few)]
     assert len(permits) == few
 
 
+def test_a_call_from_a_signal_handler_while_lost_permits_are_replaced(few, monkeypatch):
+    """The handler runs in the thread that holds the lock, and there are never more permits than allowed."""
+    pool = ThreadPool()
+    real = pool_module._Permit
+
+    def permit():
+        monkeypatch.setattr(pool_module, "_Permit", real)
+        pool._replace_lost()
+        return real()
+
+    for _ in range(few):
+        acquire(pool, Deadline.after(1))
+    monkeypatch.setattr(pool_module, "_Permit", permit)
+    permits = [acquire(pool, Deadline.after(1)) for _ in range(few)]
+    assert len(permits) == few
+    with pytest.raises(TimeoutError):
+        acquire(pool, Deadline.after(0.01))
+
+
 def test_permits_do_not_keep_a_pool_alive():
-    pool = Pool()
-    permits: queue.SimpleQueue = pool._permits
-    permit = pool.acquire(Deadline.after(1))
-    del pool, permits
-    assert permit._permits() is None
+    pool = ThreadPool()
+    release = acquire(pool, Deadline.after(1))
+    ended = weakref.ref(pool)
+    gc.disable()  # without the garbage collector: nothing in a pool refers to it
+    try:
+        del pool
+        assert ended() is None
+    finally:
+        gc.enable()
+    release()
+
+
+def test_closed_stores_are_not_kept_for_a_fork(listening):
+    """A transport is registered for forks, and forgotten when its store is."""
+    store = HttpStore(listening(Peer(answer=OK)).url)
+    transport = weakref.ref(store.transport)
+    store.close()
+    del store
+    gc.collect()
+    assert transport() is None
 
 
 def test_a_fork_while_every_connection_is_in_use(few, listening):
     """The child has none of the parent's connections, and all permits."""
     peer = listening(Peer(answer=OK, pause=0.5))
     transport = Transport(Origin(peer.url, {}))
-    transport.send(GET, Deadline.after(30))
+    send(transport, Deadline.after(30))
     threads = [threading.Thread(target=_quietly, args=(transport,)) for _ in range(few)]
     for thread in threads:
         thread.start()
@@ -198,12 +260,12 @@ def test_a_fork_while_every_connection_is_in_use(few, listening):
     child = os.fork()
     if not child:
         try:
-            code = 0 if transport.send(GET, Deadline.after(30)).status == 200 else 1
+            code = 0 if send(transport, Deadline.after(30)).status == 200 else 1
             os._exit(code)
         except BaseException:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
     for thread in threads:
         thread.join()
-    assert transport.send(GET, Deadline.after(30)).status == 200
+    assert send(transport, Deadline.after(30)).status == 200
     transport.close()

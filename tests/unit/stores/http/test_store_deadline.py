@@ -11,7 +11,7 @@ import pytest
 
 from botwire import Memory, Timeout, Unavailable
 from botwire.queries import ListKeys
-from botwire.stores.http import addresses
+from botwire.stores.http import dial
 from botwire.stores.http.messages import ConnectionFailed, Request
 from botwire.stores.http.store import HttpStore
 from tests.unit.stores.http.peers import OK, Listener, Peer
@@ -86,7 +86,7 @@ def test_a_resolver_that_does_not_answer(send, monkeypatch):
             asked.wait(30)
         return real(host, *arguments, **options)
 
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(dial.socket, "getaddrinfo", getaddrinfo)
     try:
         with pytest.raises(TimeoutError):
             send("http://slow.example", Request("GET", "/x"), timeout=0.3)
@@ -120,7 +120,7 @@ def resolves_to(monkeypatch, *sockaddrs):
         (socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))
         for host, port in sockaddrs
     ]
-    monkeypatch.setattr(addresses.socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(dial.socket, "getaddrinfo", lambda *_, **__: found)
 
 
 def test_several_addresses_share_it(send, listening, monkeypatch):

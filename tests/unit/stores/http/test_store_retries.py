@@ -56,11 +56,11 @@ def test_a_server_that_is_not_there_yet_is_waited_for(listening, monkeypatch):
 
     real = transport.connect
 
-    def connect(origin, deadline):
+    def connect(origin, kind, deadline):
         attempts.append(1)
         if len(attempts) < 3:
             raise origin.failed("cannot connect: Connection refused", was_sent=False)
-        return real(origin, deadline)
+        return real(origin, kind, deadline)
 
     monkeypatch.setattr(transport, "connect", connect)
     peer = listening(Peer(answer(b'{"secret":"x","id":"y"}')))

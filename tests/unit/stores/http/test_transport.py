@@ -53,6 +53,16 @@ def test_forms_of_answers(exchange, answer, body):
     assert response.body == body
 
 
+def test_an_answer_that_comes_faster_than_it_is_taken(exchange):
+    body = bytes(range(256)) * 80_000
+    peer, responses = exchange(
+        b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body.replace(b"|", b"-"), OK
+    )
+    assert responses[0].body == body.replace(b"|", b"-")
+    assert responses[1].body == b"ok"
+    assert peer.connections == 1
+
+
 def test_an_answer_that_ends_with_the_connection(exchange):
     _, (response,) = exchange(b"HTTP/1.1 200 OK\r\n\r\nall of it")
     assert response.body == b"all of it"

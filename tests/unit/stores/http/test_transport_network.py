@@ -8,8 +8,8 @@ import pytest
 
 from botwire import InvalidArgument, Memory, Unavailable
 from botwire.stores.http.messages import ConnectionFailed, Request
-from botwire.stores.http.proxy import Proxy as ProxyAddress
-from botwire.stores.http.proxy import proxy_for
+from botwire.stores.http.origin import Proxy as ProxyAddress
+from botwire.stores.http.origin import proxy_for
 from tests.unit.stores.http.peers import OK, Peer, Proxy
 
 GET = Request("GET", "/x")

@@ -62,7 +62,7 @@ def test_a_watch_that_is_used_on_a_second_loop(shared_server):
     assert asyncio.run(use(watch, 1)) == 1
     assert asyncio.run(use(watch, 2)) == 2
     asyncio.run(watch.close())
-    assert watch._feed._feed._stream is None
+    assert watch._feed._feed._connection is None
     del watch
     gc.collect()
 
@@ -76,7 +76,7 @@ def test_connections_are_kept_while_the_loop_lives(shared_server):
             gc.collect()
         store = memory.bridge._store
         store = getattr(store, "store", store)  # calls are spans once a test has imported OpenTelemetry
-        pool = store._store.async_transport._pools[asyncio.get_running_loop()]()
+        pool = store.transport._loops[asyncio.get_running_loop()]()
         return len(pool._idle)
 
     for factory in (asyncio.new_event_loop, uvloop.new_event_loop):
