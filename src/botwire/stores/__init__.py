@@ -15,7 +15,7 @@ from ..errors import InvalidArgument, StoreError
 from ..forks import ForkAware, register
 from ..limits import check_timeout
 from ..plans import Plans
-from ..store import AsyncStore, GuardedStore, OperatedStore, Store
+from ..store import AsyncStore, OperatedStore, Store
 from .address import _checked, default_path, default_token, is_postgres, scheme_of, sqlite_path
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ __all__ = [
     "Lease",
     "async_store",
     "default_path",
-    "guarded_store",
     "is_postgres",
     "open_store",
     "open_to_serve",
@@ -86,11 +85,6 @@ def open_to_serve(address: str, plans: Plans) -> OperatedStore:
 
 def async_store(store: Store) -> AsyncStore:
     """Return the event loop's side of a store, which closes it."""
-    return store.to_async()
-
-
-def guarded_store(store: OperatedStore) -> GuardedStore:
-    """Return the event loop's side of an operator's store, for a server that authorizes its callers."""
     return store.to_async()
 
 

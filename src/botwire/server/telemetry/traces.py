@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from typing import Any
 
+from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import Message, Receive, Scope, Send
@@ -31,18 +31,24 @@ class Traced(Shortcut):
     """`Shortcut`, with a span for each request.
 
     Args:
+        app: the app.
         tracing: makes the spans.
-        given: the arguments of `Shortcut`.
     """
 
-    def __init__(self, tracing: Tracing, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, app: FastAPI, tracing: Tracing) -> None:
+        super().__init__(app)
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry point."""
         if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, _flushed(send))
+
+            async def flushed(message: Message) -> None:
+                if message["type"] == "lifespan.shutdown.complete":
+                    await _flush()  # after this message a signal ends the process
+                await send(message)
+
+            await super().__call__(scope, receive, flushed)
             return
         if scope["type"] != "http" or scope["path"] in PROBES or self._tracing.tracer is None:
             await super().__call__(scope, receive, send)
@@ -84,19 +90,8 @@ def _describe(span: Span, name: str, route: str | None, status: int) -> None:
         span.set_status(StatusCode.ERROR)
 
 
-def _flushed(send: Send) -> Send:
-    """Return a `send` that sends the last spans before it reports that the server has stopped."""
-
-    async def answer(message: Message) -> None:
-        if message["type"] == "lifespan.shutdown.complete":
-            await _flush()
-        await send(message)
-
-    return answer
-
-
 async def _flush() -> None:
-    """Send the remaining spans, if the collector accepts them in time: a signal ends the process before anything else could."""
+    """Send the remaining spans, if the collector accepts them in time."""
     loop, done = asyncio.get_running_loop(), asyncio.Event()
 
     def work() -> None:
