@@ -93,7 +93,7 @@ def routes(tmp_path):
     app = create_app(ServedSqliteStore(SqliteStore(tmp_path / "a.db")))
     return {
         (method, route.path)
-        for route in app.routes
+        for route in app.app.routes
         for method in getattr(route, "methods", None) or {"GET"}
         if method != "HEAD"
     }

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -18,8 +19,11 @@ from .console import add_console
 from .docs_page import add_page
 from .openapi import add_routes
 from .problems import add_error_handlers
-from .routes import AccessMiddleware
+from .routes import Dispatcher
 from .telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from ..stores.wrappers.tracing import Tracing
 
 log = logging.getLogger("botwire.server")
 
@@ -32,7 +36,8 @@ def create_app(
     max_watchers: int = 500,
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
-) -> FastAPI:
+    tracing: Tracing | None = None,
+) -> Dispatcher:
     """Return the service over a store, which it closes when it shuts down.
 
     Args:
@@ -42,6 +47,7 @@ def create_app(
         max_watchers: the number of watchers at once; further ones get 503.
         metrics: counts requests.
         embedding: the model for questions by meaning that come without a vector.
+        tracing: makes a span for each request; None: nothing is traced.
     """
     app = FastAPI(
         title="botwire",
@@ -54,16 +60,19 @@ def create_app(
         # FastAPI's telemetry records whole URLs, and with them keys. `telemetry.traces` makes spans without them.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.authorizer = authorizer = Authorizer(store, mode=mode, local_only=local_only)
+    app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only)
     app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
     app.state.metrics = metrics or Metrics()
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
-    app.add_middleware(AccessMiddleware, authorizer=authorizer, router=app.router)
     add_error_handlers(app)
     add_page(app)
     add_console(app)
-    return app
+    if tracing is None:
+        return Dispatcher(app)
+    from .telemetry.traces import TracedDispatcher
+
+    return TracedDispatcher(app, tracing)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 from ..errors import Unavailable
 from .access.authorizer import is_loopback
 from .problems import HeaderTooLarge, UrlTooLong, problem
-from .routes import Shortcut
+from .routes import Dispatcher
 from .watch import ENDING
 
 HEADER_SECONDS = 10.0
@@ -104,7 +104,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept a connection, or one to refuse."""
         super().connection_made(JoiningTransport(self.loop, transport))
-        cast("Shortcut", self.config.loaded_app).metrics.connections.inc()
+        cast("Dispatcher", self.config.loaded_app).metrics.connections.inc()
         self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
         if self._peer is not None:
             _TAKEN[self._peer] += 1
@@ -120,7 +120,7 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Release a connection."""
         super().connection_lost(exc)
-        cast("Shortcut", self.config.loaded_app).metrics.connections.dec()
+        cast("Dispatcher", self.config.loaded_app).metrics.connections.dec()
         if self._peer is not None:
             _TAKEN[self._peer] -= 1
             if not _TAKEN[self._peer]:

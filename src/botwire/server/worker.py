@@ -18,7 +18,7 @@ from ..search.embedding import Embedding, local_embedder
 from ..stores import open_to_serve
 from ..stores.wrappers.traced import TracedGuardedStore
 from .app import create_app
-from .routes import Shortcut
+from .routes import Dispatcher
 from .settings import LiveSettings, Settings, tls_context
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
@@ -53,7 +53,7 @@ class Worker:
         self._certificate = Certificate(self._live)
         return self._certificate.context
 
-    def app(self) -> Shortcut:
+    def app(self) -> Dispatcher:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         logs.set_level(self._live.log_level)
@@ -68,16 +68,13 @@ class Worker:
             max_watchers=max(1, settings.max_connections // 2),
             metrics=metrics,
             embedding=None if settings.embedder is None else Embedding(local_embedder(settings.embedder)),
+            tracing=tracing,
         )
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         # What exists by now stays: each full garbage collection that searched it took 45 ms.
         gc.collect()
         gc.freeze()
-        if tracing is None:
-            return Shortcut(app)
-        from .telemetry.traces import Traced
-
-        return Traced(app, tracing)
+        return app
 
     def _reload(self) -> None:
         """Apply the live settings as they are now, or log why not and keep the old ones."""

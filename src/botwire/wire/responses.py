@@ -17,7 +17,7 @@ from .. import records
 from ..errors import StoreError
 from ..operations import Result
 from ..timestamps import moment, now
-from .values import B, _json, _value
+from .values import B, _json
 
 R = TypeVar("R")
 Time = Annotated[datetime, Meta(tz=True)]
@@ -57,14 +57,16 @@ class Entry(Document[records.Entry], kw_only=True):
 
     @classmethod
     def of(cls, record: records.Entry, **more: Any) -> Self:
+        stored = record.stored
         return cls(
-            **more,
-            **_value(record.stored),
             key=record.key,
+            value=UNSET if isinstance(stored, bytes) else Raw(stored.encode()),
+            value_base64=stored if isinstance(stored, bytes) else UNSET,
             version=record.version,
-            created_at=record.created_at,
-            updated_at=record.updated_at,
+            created_at=moment(record.created),
+            updated_at=moment(record.updated),
             expires_at=record.expires_at,
+            **more,
         )
 
     def record(self) -> records.Entry:

@@ -32,6 +32,10 @@ MAX_KEPT = 10_000
 KEPT_SECONDS = 60.0
 """How long a decision is kept. It holds longer, but checking it takes longer once others have changed."""
 _ATTEMPTS = 50
+_OTHER_HOST = (
+    "this server answers this machine only, and the request names another host: use 127.0.0.1, or start the server with --open "
+    "or --auth required if a proxy in front of it passes on another name"
+)
 _TOO_FAST = "tokens and claims change faster than the server can check them; try again"
 
 
@@ -52,22 +56,8 @@ class Authorizer:
         self.recorder = Recorder(store)
         self.mode: Mode = mode
         self._local_only = local_only
-        self._kept: dict[tuple[bytes | None, str, Scope], AuthorizedStore] = {}
-
-    def kept(self, request: types.Scope, namespace: str, scope: Scope) -> AuthorizedStore | None:
-        """Return the store for a caller who was authorized before, if that decision can be used again."""
-        credential = host = None
-        for name, value in request["headers"]:
-            if name == b"authorization":
-                if credential is not None:
-                    return None
-                credential = value
-            elif name == b"host":
-                host = value
-        if self._local_only and not is_local(host):
-            return None
-        found = self._kept.get((credential, namespace, scope))
-        return found if found is not None and found.until > time.time() else None
+        self._kept: dict[tuple[bytes | str, ...], AuthorizedStore] = {}
+        """By the ``Authorization`` field if there is one, the namespace and the scope."""
 
     async def authorize_request(
         self, request: types.Scope, rule: Rule, namespace: str = ""
@@ -77,14 +67,22 @@ class Authorizer:
         Raises:
             AuthError: the caller may not do this.
         """
-        credentials = [value for name, value in request["headers"] if name == b"authorization"]
-        self._check_host(request)
+        credentials, host = [], None
+        for name, value in request["headers"]:
+            if name == b"authorization":
+                credentials.append(value)
+            elif name == b"host" and host is None:
+                host = value
+        if self._local_only and not is_local(host):
+            raise Misdirected(_OTHER_HOST)
+        if rule.where == "namespace":
+            kept = self._kept.get((*credentials, namespace, rule.scope))
+            if kept is not None and kept.until > time.time():
+                return kept
+            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope)
         if rule.where == "nowhere" or (rule.where == "counts" and self.mode == "open"):
             return self.store
-        caller = parse_credentials(credentials)
-        if rule.where == "namespace":
-            return await self.authorized_store(caller, namespace, rule.scope)
-        caller, guard = await self.tokens.known(caller)
+        caller, guard = await self.tokens.known(parse_credentials(credentials))
         authorize_route(caller, rule)
         if rule.where == "caller":
             return caller
@@ -110,24 +108,12 @@ class Authorizer:
             expires = known.token.expires if known.token else None
             found = AuthorizedStore(self, caller, namespace, scope, guard, _until(expires), claims)
             if not claims:
-                self._keep(found)
+                if len(self._kept) >= MAX_KEPT:
+                    self._kept.clear()
+                credentials = (f"Bearer {caller.secret}".encode(),) if caller.secret else ()
+                self._kept[*credentials, namespace, scope] = found
             return found
         raise Unavailable(_TOO_FAST)
-
-    def _keep(self, found: AuthorizedStore) -> None:
-        if len(self._kept) >= MAX_KEPT:
-            self._kept.clear()
-        secret = found.caller.secret
-        credential = f"Bearer {secret}".encode() if secret else None
-        self._kept[credential, found.namespace, found.scope] = found
-
-    def _check_host(self, request: types.Scope) -> None:
-        host = next((value for name, value in request["headers"] if name == b"host"), None)
-        if self._local_only and not is_local(host):
-            raise Misdirected(
-                "this server answers this machine only, and the request names another host: use 127.0.0.1, or start the "
-                "server with --open or --auth required if a proxy in front of it passes on another name"
-            )
 
 
 class AuthorizedStore(msgspec.Struct):
@@ -146,7 +132,8 @@ class AuthorizedStore(msgspec.Struct):
 
     async def read(self, namespace: str, query: Query[T]) -> T:
         """As `Store.read`. If tokens or claims have changed, the caller is authorized again."""
-        self._check(namespace, self.scope)
+        if namespace != self.namespace:
+            raise self._refusal("read")
         for _ in range(_ATTEMPTS):
             try:
                 return await self.authorizer.store.read(namespace, query, guard=self.guard)
@@ -158,7 +145,8 @@ class AuthorizedStore(msgspec.Struct):
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
         """As `Store.write`, and as `read`. The first write with a self-generated token claims the namespace."""
-        self._check(namespace, "write")
+        if namespace != self.namespace or self.scope == "read":
+            raise self._refusal("write")
         if any(operation.reveals for operation in operations):  # its result shows stored data
             await self.authorizer.authorized_store(self.caller, namespace, "read")
         if self.claims:
@@ -178,9 +166,8 @@ class AuthorizedStore(msgspec.Struct):
     async def _authorize_again(self) -> None:
         self.guard = (await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)).guard
 
-    def _check(self, namespace: str, scope: Scope) -> None:
-        if namespace != self.namespace or (scope == "write" and self.scope == "read"):
-            raise Forbidden(f"this request may {self.scope} {self.namespace!r} and nothing else", scope)
+    def _refusal(self, scope: Scope) -> Forbidden:
+        return Forbidden(f"this request may {self.scope} {self.namespace!r} and nothing else", scope)
 
 
 class Misdirected(InvalidArgument):

@@ -299,5 +299,5 @@ def forbidden(token: Token | None, scope: Scope, namespace: str) -> Forbidden:
     else:
         patterns = [*map(repr, token.namespaces[:_MAX_NAMED]), *["…"][: len(token.namespaces) > _MAX_NAMED]]
         granted = f"This token may {' and '.join(token.can)} {', '.join(patterns)}."
-    wanted = ascii(namespace if len(namespace) <= MAX_NAMESPACE_CHARS else namespace[:MAX_NAMESPACE_CHARS] + "…")
+    wanted = ascii(namespace[:MAX_NAMESPACE_CHARS]) if namespace else "a namespace"
     return Forbidden(f"{granted} {_ACTIONS[scope]} {wanted} needs the {scope} permission.", scope)

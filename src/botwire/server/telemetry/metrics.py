@@ -74,17 +74,18 @@ class Metrics:
             status: of the answer, such as 200.
             seconds: until the answer began to leave.
         """
+        counter, histogram = self._by_labels.get((method, route, status // 100)) or self._series(method, route, status)
+        counter.inc()
+        histogram.observe(seconds)
+
+    def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
+        """Find a series by its labels once, because that costs more than counting. It appears with its first request."""
         method = "GET" if method == "HEAD" else method
         if (method, route) not in TABLE:
-            method = route = ""
-        key = method, route, status // 100
-        found = self._by_labels.get(key)
-        if found is None:  # finding a series by its labels costs more than counting
-            labels = method or "other", route.replace(":path", "") or "other"
-            found = self._requests.labels(*labels, f"{status // 100}xx"), self._seconds.labels(*labels)
-            self._by_labels[key] = found
-        found[0].inc()
-        found[1].observe(seconds)
+            method = route = "other"
+        labels, status_class = (method, route.replace(":path", "")), status // 100
+        found = self._requests.labels(*labels, f"{status_class}xx"), self._seconds.labels(*labels)
+        return self._by_labels.setdefault((method, route, status_class), found)
 
     def committed(self, writes: int) -> None:
         """Count a commit of some writes."""

@@ -1,14 +1,12 @@
 """OpenTelemetry traces: a span for each request, by the conventions for HTTP servers, in the trace of the client.
 
 The path of a URL contains names and keys, so spans have the route, ``/memory/{namespace}/{name}``, instead. The telemetry of
-FastAPI and of OpenTelemetry for ASGI records whole URLs, and does not see requests that take the shortcut.
+FastAPI and of OpenTelemetry for ASGI records whole URLs, and does not see requests for the hot routes.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
 
 from fastapi import FastAPI
@@ -17,7 +15,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import Message, Receive, Scope, Send
 
 from ...stores.wrappers.tracing import Tracing
-from ..routes import Shortcut
+from ..routes import Dispatcher
 from .metrics import ROUTE
 
 PROBES = frozenset({"/health", "/metrics"})
@@ -27,8 +25,8 @@ FLUSH_SECONDS = 3.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"})
 
 
-class Traced(Shortcut):
-    """`Shortcut`, with a span for each request.
+class TracedDispatcher(Dispatcher):
+    """`Dispatcher`, with a span for each request.
 
     Args:
         app: the app.
@@ -45,7 +43,7 @@ class Traced(Shortcut):
 
             async def flushed(message: Message) -> None:
                 if message["type"] == "lifespan.shutdown.complete":
-                    await _flush()  # after this message a signal ends the process
+                    _flush()  # after this message a signal ends the process
                 await send(message)
 
             await super().__call__(scope, receive, flushed)
@@ -90,17 +88,10 @@ def _describe(span: Span, name: str, route: str | None, status: int) -> None:
         span.set_status(StatusCode.ERROR)
 
 
-async def _flush() -> None:
-    """Send the remaining spans, if the collector accepts them in time."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def work() -> None:
-        flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-        if flush is not None:
-            flush()
-        with contextlib.suppress(RuntimeError):  # the wait has timed out
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=work, daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), FLUSH_SECONDS)
+def _flush() -> None:
+    """Send the remaining spans, if the collector accepts them in time. The event loop has no other work by now."""
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        thread = threading.Thread(target=flush, daemon=True)
+        thread.start()
+        thread.join(FLUSH_SECONDS)
