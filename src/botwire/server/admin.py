@@ -14,9 +14,9 @@ from ..plans import Plan, Plans
 from ..queries import ListNamespaces
 from ..search.embedding import Embedding
 from ..wire.responses import Messages, Namespaces
-from .access.authorizer import Authorizer
-from .access.rules import Caller, Mode, Token, parse_credentials
-from .access.tokens import TokenIssuer, is_operator, shown
+from .access import tokens as access
+from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
+from .access.tokens import shown
 from .routes import JsonResponse, header, page_size, read_body
 
 B = TypeVar("B")
@@ -89,7 +89,7 @@ class ChosenPlan(msgspec.Struct, forbid_unknown_fields=True):
 async def create_token(request: Request) -> Response:
     """Create a token for namespaces that the caller administers. Its secret is in the answer and stored nowhere."""
     asked = msgspec.structs.asdict(await _body(request, NewToken))
-    token, secret = await _authorizer(request).tokens.create(**asked, issuer=_issuer(request))
+    token, secret = await _tokens(request).create(**asked, issuer=request.scope["store"])
     return JsonResponse({"secret": secret, **shown(token)})
 
 
@@ -100,7 +100,7 @@ async def list_tokens(
     ] = None,
 ) -> Response:
     """List the tokens and claims whose namespaces the caller administers, without their secrets."""
-    tokens = await _authorizer(request).tokens.listed(_issuer(request), namespace)
+    tokens = await _tokens(request).listed(request.scope["store"], namespace)
     return JsonResponse({"tokens": [shown(token) for token in tokens]})
 
 
@@ -113,7 +113,7 @@ async def revoke_token(
     if namespace is not None:
         check_namespace(namespace)
     identity = check_name(token, "token id")
-    revoked = await _authorizer(request).tokens.revoke(identity, _issuer(request), namespace)
+    revoked = await _tokens(request).revoke(identity, request.scope["store"], namespace)
     return JsonResponse(Revoked([item.id for item in revoked]))
 
 
@@ -124,9 +124,10 @@ async def whoami(request: Request) -> Response:
     """
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
+    operator = caller.token is not None and caller.token.administers(EVERYWHERE)
     embedding: Embedding | None = request.app.state.embedding
     model = None if embedding is None else embedding.model
-    return JsonResponse(WhoAmI(_authorizer(request).mode, is_operator(caller.token), token, model))
+    return JsonResponse(WhoAmI(request.app.state.authorizer.mode, operator, token, model))
 
 
 async def list_plans(request: Request) -> Response:
@@ -140,7 +141,7 @@ async def set_plan(request: Request, namespace: str) -> Response:
     plan = (await _body(request, ChosenPlan)).plan
     await request.scope["store"].set_plan(check_namespace(namespace), plan)
     operator = parse_credentials([header(request, b"authorization").encode("latin-1")]).issued_id
-    await _authorizer(request).tokens.record("plan.set", operator, namespace=namespace, plan=plan)
+    await _tokens(request).record("plan.set", operator, namespace=namespace, plan=plan)
     return JsonResponse(NamespacePlan(namespace, plan))
 
 
@@ -158,18 +159,13 @@ async def audit(
 ) -> Response:
     """Return the audit log. For operators."""
     size = page_size(limit)
-    messages = await _authorizer(request).tokens.audit(after=after, limit=size)
+    messages = await _tokens(request).audit(after=after, limit=size)
     return JsonResponse(Messages.of(messages, full=len(messages) == size))
 
 
-def _authorizer(request: Request) -> Authorizer:
-    authorizer: Authorizer = request.app.state.authorizer
-    return authorizer
-
-
-def _issuer(request: Request) -> TokenIssuer:
-    issuer: TokenIssuer = request.scope["store"]
-    return issuer
+def _tokens(request: Request) -> access.Tokens:
+    tokens: access.Tokens = request.app.state.authorizer.tokens
+    return tokens
 
 
 async def _body(request: Request, kind: type[B]) -> B:

@@ -16,7 +16,6 @@ from ..version import __version__
 from .access.authorizer import Authorizer
 from .access.rules import Mode
 from .console import add_console
-from .docs_page import add_page
 from .openapi import add_routes
 from .problems import add_error_handlers
 from .routes import Dispatcher
@@ -66,7 +65,6 @@ def create_app(
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     add_error_handlers(app)
-    add_page(app)
     add_console(app)
     if tracing is None:
         return Dispatcher(app)

@@ -175,7 +175,7 @@ async def usage_history(
     namespace: Namespace,
     days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="how far back")] = 7,
 ) -> Response:
-    """Return what a namespace held and had written in its day, hour by hour, oldest first, and now."""
+    """Return the usage of a namespace hour by hour, the oldest first, and now."""
     samples = await request.app.state.authorizer.recorder.history(check_namespace(namespace), days)
     return JsonResponse(UsageHistory.of(namespace, samples, await store.read(namespace, GetUsage())))
 

@@ -1,13 +1,18 @@
-"""The routes of the app and the OpenAPI document. msgspec generates its schemas from the types of the bodies and answers."""
+"""The routes of the app, the OpenAPI document, and a page that shows it. msgspec generates its schemas from the types of the bodies and answers."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import FastAPI
-from starlette.responses import PlainTextResponse, Response
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from ..wire import PROBLEM_MEDIA_TYPE, requests, responses
 from . import admin, memory_routes, routes, watch
@@ -83,6 +88,10 @@ def add_routes(app: FastAPI) -> None:
     generate = app.openapi
     app.openapi = lambda: _complete(generate())  # type: ignore[method-assign]
 
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(_page(app.openapi()), headers=_HEADERS)
+
 
 def _complete(document: dict[str, Any]) -> dict[str, Any]:
     """Complete the document that FastAPI generates: hot routes, bodies, answers and errors."""
@@ -148,3 +157,46 @@ def _parameter(name: str, where: str, **schema: Any) -> dict[str, Any]:
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+# The page at /docs: the document as one plain page. Swagger UI would add 1.5 MB of scripts, and a policy that lets them run.
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}summary{cursor:pointer}"
+    "pre{font:14px/1.4 monospace;overflow:auto}b{display:inline-block;min-width:4.5rem}:root{color-scheme:light dark}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS = {
+    # Nothing on it can run, and nothing is fetched (https://www.w3.org/TR/CSP3/).
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _page(document: dict[str, Any]) -> str:
+    routes = [
+        _details(
+            f"<b>{method.upper()}</b> <code>{escape(path)}</code> — {escape(operation.get('description') or operation['summary'])}",
+            {name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation},
+        )
+        for path, operations in sorted(document["paths"].items())
+        for method, operation in operations.items()
+    ]
+    schemas = [
+        _details(f"<code>{escape(name)}</code>", schema)
+        for name, schema in sorted(document["components"]["schemas"].items())
+    ]
+    info = document["info"]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>botwire</title><style>{_STYLE}</style><h1>botwire {escape(info['version'])}</h1>"
+        f"<p>{escape(info['summary'])} For programs: <a href='openapi.json'>openapi.json</a>.</p>"
+        f"<h2>Routes</h2>{''.join(routes)}<h2>Schemas</h2>{''.join(schemas)}"
+    )
+
+
+def _details(summary: str, value: Any) -> str:
+    text = escape(json.dumps(value, indent=2, ensure_ascii=False))
+    return f"<details><summary>{summary}</summary><pre>{text}</pre></details>"

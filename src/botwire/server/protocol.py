@@ -97,14 +97,14 @@ class Protocol(HttpToolsProtocol):
         self._limit = self.limit_concurrency or math.inf
         self.limit_concurrency = None  # uvicorn enforces it without a problem document and without Retry-After
         self.due = self.reading_due = math.inf
+        self._metrics = cast("Dispatcher", self.config.loaded_app).metrics
         self._received = 0
         self._head: int | None = None
         """Bytes of an incomplete header after its first packet; None: no header is incomplete."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, or one to refuse."""
         super().connection_made(JoiningTransport(self.loop, transport))
-        cast("Dispatcher", self.config.loaded_app).metrics.connections.inc()
+        self._metrics.connections.inc()
         self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
         if self._peer is not None:
             _TAKEN[self._peer] += 1
@@ -118,16 +118,14 @@ class Protocol(HttpToolsProtocol):
             _watch(self.loop, self.server_state)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release a connection."""
         super().connection_lost(exc)
-        cast("Dispatcher", self.config.loaded_app).metrics.connections.dec()
+        self._metrics.connections.dec()
         if self._peer is not None:
             _TAKEN[self._peer] -= 1
             if not _TAKEN[self._peer]:
                 del _TAKEN[self._peer]
 
     def data_received(self, data: bytes) -> None:
-        """Receive data."""
         self._received = len(data)
         begun = self._head
         super().data_received(data)
@@ -137,13 +135,11 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(_LARGE_HEADER, "Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        """Start the deadline of a request."""
         super().on_message_begin()
         self._head = 0
         self.due = self.loop.time() + HEADER_SECONDS
 
     def on_headers_complete(self) -> None:
-        """Check the header, and start the deadline of the body."""
         if len(self.url) > MAX_URL_BYTES:
             self.app = _LONG_URL
         elif len(self.headers) > MAX_FIELDS or (
@@ -165,7 +161,6 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_complete(self) -> None:
-        """End the deadline of the request."""
         super().on_message_complete()
         self.due = math.inf
 
@@ -177,12 +172,10 @@ class Protocol(HttpToolsProtocol):
             ending.set()
 
     def pause_writing(self) -> None:
-        """Start the deadline of a client that does not read its answer."""
         super().pause_writing()
         self.reading_due = self.loop.time() + READING_SECONDS
 
     def resume_writing(self) -> None:
-        """End that deadline."""
         super().resume_writing()
         self.reading_due = math.inf
 

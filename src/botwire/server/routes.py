@@ -111,7 +111,6 @@ class Dispatcher:
         """By the number of slashes, the first segment and the method."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -77,7 +77,6 @@ class EventStream(Response):
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         try:
             if self._app.watchers.locked():
                 raise Unavailable(f"the server has its maximum of {self._app.max_watchers} watchers; try again later")

@@ -272,11 +272,6 @@ class TokenIssuer:
         return claim is not None and claim.administers(namespace)
 
 
-def is_operator(token: Token | None) -> bool:
-    """Whether an issued token is an operator's."""
-    return token is not None and token.administers(EVERYWHERE)
-
-
 def shown(token: Token) -> dict[str, Any]:
     """Return everything about a token except its hash."""
     fields = msgspec.structs.asdict(token)

@@ -38,7 +38,6 @@ class TracedDispatcher(Dispatcher):
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         if scope["type"] == "lifespan":
 
             async def flushed(message: Message) -> None:
