@@ -114,15 +114,7 @@ class OperatedStore(Store, Protocol):
         ...
 
     def to_async(self) -> GuardedStore:
-        """As `Store.to_async`, for a caller who authorizes others."""
-        ...
-
-    def to_served(self, on_commit: Callable[[int], None]) -> GuardedStore:
-        """Return the store for a server: `to_async`, or a faster one for an event loop that has no other work.
-
-        Args:
-            on_commit: called with the number of writes of each commit, if the store makes the commits itself.
-        """
+        """As `Store.to_async`, for a server."""
         ...
 
     def set_plan(self, namespace: str, plan: str | None) -> None:

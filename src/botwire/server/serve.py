@@ -37,19 +37,14 @@ GRACE = 10
 """Seconds that a shutdown waits for the requests in progress."""
 
 
-def serve(
-    settings: Settings,
-    *,
-    reread: Callable[[], Settings] | None = None,
-    announce: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> None:
+def serve(settings: Settings, *, reread: Callable[[], Settings], announce: Callable[[dict[str, Any]], None]) -> None:
     """Serve a SQLite file or a PostgreSQL database until SIGTERM or SIGINT, and return when every request is answered.
 
     SIGHUP replaces the live settings in place and closes no connection.
 
     Args:
         settings: what to serve and how.
-        reread: returns the settings as they are given on SIGHUP; None: unchanged, so that only files are read again.
+        reread: returns the settings as they are given on SIGHUP.
         announce: receives where the server listens, once.
 
     Raises:
@@ -59,7 +54,7 @@ def serve(
     # Many systems start with 1,024 open files, and each connection is one.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    reread_live = partial(_reread_live, settings, reread or (lambda: settings))
+    reread_live = partial(_reread_live, settings, reread)
     if settings.workers == 1:
         config = _config(settings, Worker(settings, reread_live))
         listeners = _listeners(config)

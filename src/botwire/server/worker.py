@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import BotWireError
 from ..plans import Plan, Plans
 from ..search.embedding import Embedding, local_embedder
-from ..stores import open_to_serve
+from ..stores import open_served
 from ..stores.wrappers.traced import TracedGuardedStore
 from .app import create_app
 from .routes import Dispatcher
@@ -60,7 +60,7 @@ class Worker:
         self._plans = ReplaceablePlans(self._live.plans)
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
-        store = open_to_serve(settings.db, self._plans).to_served(metrics.committed)
+        store = open_served(settings.db, self._plans, metrics.committed)
         app = create_app(
             store if tracing is None else TracedGuardedStore(store, tracing),
             mode=settings.auth,

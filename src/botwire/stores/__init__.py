@@ -9,13 +9,13 @@ from collections.abc import Callable, Hashable, Sequence
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..errors import InvalidArgument, StoreError
 from ..forks import ForkAware, register
 from ..limits import check_timeout
 from ..plans import Plans
-from ..store import AsyncStore, OperatedStore, Store
+from ..store import AsyncStore, GuardedStore, OperatedStore, Store
 from .address import _checked, default_path, default_token, is_postgres, scheme_of, sqlite_path
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ SCHEMES = {
 
 It has a function ``open_store(address, *, token, timeout)`` that returns a `Store`, and ``check_address(address)``, which
 returns the address without secrets or raises `InvalidArgument`, and waits for nothing. A database that ``botwire serve``
-can serve also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`.
+can serve also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`, and ``open_served(address, plans, on_commit)``,
+which returns a `GuardedStore`.
 """
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "async_store",
     "default_path",
     "is_postgres",
+    "open_served",
     "open_store",
     "open_to_serve",
     "sqlite_path",
@@ -77,10 +79,25 @@ def open_to_serve(address: str, plans: Plans) -> OperatedStore:
         InvalidArgument: not the address of a database.
         StoreError, Unavailable: it cannot be opened.
     """
+    return cast("OperatedStore", _database(address).open_to_serve(address, plans))
+
+
+def open_served(address: str, plans: Plans, on_commit: Callable[[int], None]) -> GuardedStore:
+    """Open a database for a server: for an event loop that has no other work, and authorizes its callers.
+
+    Args:
+        address: as for `open_to_serve`, with the same errors.
+        plans: of the operator.
+        on_commit: called with the number of writes of each commit, if the store makes the commits itself.
+    """
+    return cast("GuardedStore", _database(address).open_served(address, plans, on_commit))
+
+
+def _database(address: str) -> Any:
     package = import_module(SCHEMES.get(scheme_of(address), SCHEMES["sqlite"]))
     if not hasattr(package, "open_to_serve"):
         package = import_module(SCHEMES["sqlite"])  # whose error says what an address of a file looks like
-    return cast("OperatedStore", package.open_to_serve(address, plans))
+    return package
 
 
 def async_store(store: Store) -> AsyncStore:

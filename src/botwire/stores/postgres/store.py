@@ -140,10 +140,6 @@ class PostgresStore(Indexed):
 
         return AsyncPostgresStore(self)
 
-    def to_served(self, on_commit: Callable[[int], None]) -> AsyncPostgresStore:
-        del on_commit  # a database has metrics of its own
-        return self.to_async()
-
     def set_plan(self, namespace: str, plan: str | None) -> None:
         if plan is not None:
             self._plans.check(plan)

@@ -17,7 +17,7 @@ from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
-from ...store import GUARD_FAILED, GuardedStore, GuardFailed
+from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer
 from ..engine.changes import progress
 from ..engine.clock import SAVE_INTERVAL, Clock
@@ -137,11 +137,6 @@ class SqliteStore(Indexed):
         from .async_store import AsyncSqliteStore
 
         return AsyncSqliteStore(self)
-
-    def to_served(self, on_commit: Callable[[int], None]) -> GuardedStore:
-        from .served import ServedSqliteStore
-
-        return ServedSqliteStore(self, on_commit=on_commit)
 
     def peek_version(self, namespace: str) -> tuple[Progress, object]:
         """Return the progress of a namespace, and a mark that changes with each commit, in whatever namespace.
