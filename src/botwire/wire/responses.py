@@ -191,9 +191,9 @@ def _text(raw: Raw | UnsetType) -> str:
 
 
 class Page(msgspec.Struct):
-    """Rows, and the cursor for the next page. Its last two fields are these."""
+    """Rows, and the cursor for the next page: the last two fields."""
 
-    CURSOR: ClassVar[str] = ""
+    CURSOR: ClassVar[str]
     """The attribute of a row that is its cursor; empty: the row itself."""
 
     @classmethod
@@ -205,55 +205,20 @@ class Page(msgspec.Struct):
         return cls(*more, page, getattr(last, cls.CURSOR) if cls.CURSOR and last is not None else last)
 
 
-class Keys(Page):
-    """A page of keys. Pass next as after for the next page; null: this is the last page."""
-
-    namespace: str
-    keys: list[str]
-    next: str | None
-
-
-class Entries(Page):
-    """A page of entries. Pass next as after for the next page; null: this is the last page."""
-
-    CURSOR = "key"
-
-    entries: list[Entry]
-    next: str | None
+def _page(fields: Mapping[str, Any], what: str = "", *, cursor: str = "", parameter: str = "after") -> type[Page]:
+    """Return the type of a page. Its ``next`` is the ``parameter`` of the request for the next page."""
+    *_, rows, _next = fields
+    doc = f"A page of {what or rows}. Pass next as {parameter} for the next page; null: this is the last page."
+    namespace = {"__doc__": doc, "CURSOR": cursor}
+    return cast("type[Page]", msgspec.defstruct(rows.title(), fields.items(), bases=(Page,), namespace=namespace))
 
 
-class Namespaces(Page):
-    """A page of namespaces. Pass next as after for the next page; null: this is the last page."""
-
-    namespaces: list[str]
-    next: str | None
-
-
-class Messages(Page):
-    """A page of messages. Pass next as after for the next page; null: this is the last page."""
-
-    CURSOR = "seq"
-
-    messages: list[Message]
-    next: int | None
-
-
-class Sessions(Page):
-    """A page of sessions. Pass next as before for the next page; null: this is the last page."""
-
-    CURSOR = "place"
-
-    sessions: list[Session]
-    next: int | None
-
-
-class Texts(Page):
-    """A page of texts without vectors. Pass next as after for the next page; null: this is the last page."""
-
-    CURSOR = "place"
-
-    texts: list[Text]
-    next: str | None
+Keys = _page({"namespace": str, "keys": list[str], "next": str | None})
+Entries = _page({"entries": list[Entry], "next": str | None}, cursor="key")
+Namespaces = _page({"namespaces": list[str], "next": str | None})
+Messages = _page({"messages": list[Message], "next": int | None}, cursor="seq")
+Sessions = _page({"sessions": list[Session], "next": int | None}, cursor="place", parameter="before")
+Texts = _page({"texts": list[Text], "next": str | None}, "texts without vectors", cursor="place")
 
 
 class Hits(msgspec.Struct):
