@@ -15,6 +15,7 @@ from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMess
 from botwire.records import Entry, Message, Session, Usage
 from botwire.testing import json_values, names, values
 from botwire.values import encode, encode_json
+from botwire.wire.responses import Entries, Messages, Sessions
 from tests.environments import ROOT, environment
 from tests.faults.scale import rounds
 from tests.servers import Server
@@ -56,14 +57,14 @@ def test_a_write_arrives_as_it_was_sent(write):
     st.booleans(),
 )
 def test_an_answer_arrives_as_it_was_given(entries, found, sessions, usage, full):
-    answer = wire.decode_answer(wire.encode_entries(entries, full=full))
+    answer = wire.decode_answer(wire.encode(Entries.of(entries, full=full)))
     assert [item.record() for item in answer.entries] == entries
     assert answer.next == (entries[-1].key if full and entries else None)
     for entry in entries:
         assert wire.decode_entry(wire.encode_entry("n", entry)) == entry
-    assert [item.record() for item in wire.decode_answer(wire.encode_messages(found, full=full)).messages] == found
+    assert [item.record() for item in wire.decode_answer(wire.encode(Messages.of(found, full=full))).messages] == found
     assert [
-        item.record() for item in wire.decode_answer(wire.encode_sessions(sessions, full=full)).sessions
+        item.record() for item in wire.decode_answer(wire.encode(Sessions.of(sessions, full=full))).sessions
     ] == sessions
     assert wire.decode_usage(wire.encode_usage("n", usage)) == usage
 
@@ -90,7 +91,7 @@ def mangled(data: bytes, draw) -> bytes:
 def test_what_was_mangled_on_its_way_raises_an_error_of_ours(data):
     write = wire.encode_write(data.draw(st.lists(operations, max_size=3)))
     entry = Entry("k", encode(data.draw(values)), 1, data.draw(times), 2, None)
-    for sent in (write, wire.encode_entries([entry], full=False), wire.encode_entry("n", entry), b""):
+    for sent in (write, wire.encode(Entries.of([entry], full=False)), wire.encode_entry("n", entry), b""):
         received = mangled(sent, data.draw)
         for read in (
             wire.decode_write,

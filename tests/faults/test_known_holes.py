@@ -142,9 +142,7 @@ def test_a_problem_document_makes_only_errors_of_ours():
     from botwire import wire
 
     for code in ("os.system", "builtins.eval", "__class__", "SystemExit", ""):
-        body = wire.encode_document({"type": f"urn:botwire:error:{code}", "detail": "x"})
+        body = wire.encode({"type": f"urn:botwire:error:{code}", "detail": "x"})
         assert wire.decode_problem(500, body) is None
-    found = wire.decode_problem(
-        409, wire.encode_document({"type": "urn:botwire:error:conflict", "self": 1, "args": [2]})
-    )
+    found = wire.decode_problem(409, wire.encode({"type": "urn:botwire:error:conflict", "self": 1, "args": [2]}))
     assert isinstance(found, BotWireError)

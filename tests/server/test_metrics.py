@@ -139,8 +139,8 @@ def test_a_killed_worker_loses_no_counts(tmp_path):
 def test_every_route_is_counted():
     metrics = Metrics()
     for method, route in [*TABLE, ("BREW", "/coffee")]:
-        metrics.route(method, route).count(200, 0.003)
-        metrics.route(method, route).count(599, 99)
+        metrics.count(method, route, 200, 0.003)
+        metrics.count(method, route, 599, 99)
     found = samples(metrics.text().decode())
     assert sum(value for name, value in found.items() if name.startswith("botwire_requests_total")) == 2 * (
         len(TABLE) + 1

@@ -10,7 +10,7 @@ import pytest
 from botwire import Memory, Unavailable
 from botwire.limits import ACCESS
 from botwire.queries import ListEntries
-from botwire.server.access.gate import Gate
+from botwire.server.access.authorizer import Authorizer
 from botwire.server.access.rules import Caller
 from botwire.server.telemetry import usage_history
 from botwire.server.telemetry.usage_history import Recorder
@@ -34,10 +34,10 @@ def write(store, namespace, key="k"):
     """Write as somebody does whom a server lets in; returns what it is to put down."""
 
     async def main():
-        gate = Gate(store, mode="open", local_only=False)
-        admitted = await gate.admit(Caller(""), namespace, "write")
-        await admitted.write(namespace, [usage_history.Put(key, "1")])
-        return gate.recorder
+        authorizer = Authorizer(store, mode="open", local_only=False)
+        store_of_caller = await authorizer.authorized_store(Caller(""), namespace, "write")
+        await store_of_caller.write(namespace, [usage_history.Put(key, "1")])
+        return authorizer.recorder
 
     return asyncio.run(main())
 

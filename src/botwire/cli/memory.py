@@ -121,7 +121,7 @@ def history(
         start = after
         while page := chat.messages(after=after, limit=_PAGE):
             for message in page:
-                typer.echo(wire.encode_message(message).decode() if as_json else _message_line(message))
+                typer.echo(wire.encode_record(message).decode() if as_json else _message_line(message))
             after = page[-1].seq
     if after == start and last != 0:
         raise missing(f"no messages in session {session!r} of namespace {namespace!r}")
@@ -186,7 +186,7 @@ def watch(
         changes = memory.watch(prefix, session=session, after=after, wait=seconds_of(wait, "--wait"))
         try:
             for change in changes:
-                typer.echo(wire.encode_change(change).decode() if as_json else _change_line(change))
+                typer.echo(wire.encode_record(change).decode() if as_json else _change_line(change))
                 sys.stdout.flush()
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
@@ -225,7 +225,7 @@ def search(
             query, limit=limit, session=session, prefix=prefix, by=["words", "meaning"] if by == "both" else by
         ):
             if as_json:
-                typer.echo(wire.encode_hit(hit).decode())
+                typer.echo(wire.encode_record(hit).decode())
                 continue
             where = hit.entry.key if hit.entry else f"{hit.session}#{hit.message.seq if hit.message else ''}"
             typer.echo(f"{hit.score:7.3f}  {where}  {hit.snippet}")

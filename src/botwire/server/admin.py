@@ -2,24 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
-from ..plans import Plans
+from ..plans import Plan, Plans
 from ..queries import ListNamespaces
-from .access.gate import Gate
-from .access.rules import NOT_ALLOWED, Caller, Forbidden, caller_of
-from .access.tokens import Maker, is_operator, shown
+from ..search.embedding import Embedding
+from ..wire.responses import Messages, Namespaces
+from .access import tokens as access
+from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
+from .access.tokens import shown
 from .routes import JsonResponse, header, page_size, read_body
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
+
+TokenFacts = msgspec.defstruct(
+    "TokenFacts",
+    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name != "hash"],
+    namespace={"__doc__": "A token or a claim without its secret. Times are in microseconds."},
+)
+CreatedToken = msgspec.defstruct(
+    "CreatedToken",
+    [("secret", str)],
+    bases=(TokenFacts,),
+    kw_only=True,
+    namespace={"__doc__": "A new token. Only this answer has its secret."},
+)
+
+
+class Tokens(msgspec.Struct):
+    """Tokens and claims."""
+
+    tokens: list[TokenFacts]  # type: ignore[valid-type]
+
+
+class Revoked(msgspec.Struct):
+    """The ids of the tokens that the request revoked."""
+
+    revoked: list[str]
+
+
+class WhoAmI(msgspec.Struct):
+    """The caller's token and the settings of the server that concern the caller."""
+
+    mode: Mode
+    operator: bool
+    token: TokenFacts | None  # type: ignore[valid-type]
+    embedder: str | None
+
+
+class PlanList(msgspec.Struct):
+    """The plans of the server."""
+
+    default: str | None
+    plans: dict[str, Plan]
+
+
+class NamespacePlan(msgspec.Struct):
+    """The plan of a namespace; null: the default plan."""
+
+    namespace: str
+    plan: str | None
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,17 +86,11 @@ class ChosenPlan(msgspec.Struct, forbid_unknown_fields=True):
     plan: str | None
 
 
-_NEW_TOKEN = msgspec.json.Decoder(NewToken)
-_CHOSEN_PLAN = msgspec.json.Decoder(ChosenPlan)
-
-
 async def create_token(request: Request) -> Response:
     """Create a token for namespaces that the caller administers. Its secret is in the answer and stored nowhere."""
-    asked = await _body(request, _NEW_TOKEN)
-    token, secret = await _gate(request).tokens.create(
-        namespaces=asked.namespaces, can=asked.can, name=asked.name, expires_in=asked.expires_in, maker=_maker(request)
-    )
-    return _json({"secret": secret, **shown(token)})
+    asked = msgspec.structs.asdict(await _body(request, NewToken))
+    token, secret = await _tokens(request).create(**asked, issuer=request.scope["store"])
+    return JsonResponse({"secret": secret, **shown(token)})
 
 
 async def list_tokens(
@@ -57,13 +100,8 @@ async def list_tokens(
     ] = None,
 ) -> Response:
     """List the tokens and claims whose namespaces the caller administers, without their secrets."""
-    maker = _maker(request)
-    if namespace is not None or not maker.minted:
-        await maker.check([check_namespace(namespace)] if namespace else [""])
-    elif not maker.is_admin:
-        raise Forbidden(NOT_ALLOWED, "admin")
-    tokens = await _gate(request).tokens.listed(maker, namespace)
-    return _json({"tokens": [shown(token) for token in tokens]})
+    tokens = await _tokens(request).listed(request.scope["store"], namespace)
+    return JsonResponse({"tokens": [shown(token) for token in tokens]})
 
 
 async def revoke_token(
@@ -74,8 +112,9 @@ async def revoke_token(
     """Revoke a token and all tokens that it created. From the answer on, none of them is accepted."""
     if namespace is not None:
         check_namespace(namespace)
-    gone = await _gate(request).tokens.revoke(check_name(token, "token id"), _maker(request), namespace)
-    return _json({"revoked": [item.id for item in gone]})
+    identity = check_name(token, "token id")
+    revoked = await _tokens(request).revoke(identity, request.scope["store"], namespace)
+    return JsonResponse(Revoked([item.id for item in revoked]))
 
 
 async def whoami(request: Request) -> Response:
@@ -85,31 +124,32 @@ async def whoami(request: Request) -> Response:
     """
     caller: Caller = request.scope["store"]
     token = None if caller.token is None else shown(caller.token)
-    facts = {"mode": _gate(request).mode, "operator": is_operator(caller.token), "token": token}
-    return _json({**facts, "embedder": request.app.state.embedder.model})
+    operator = caller.token is not None and caller.token.administers(EVERYWHERE)
+    embedding: Embedding | None = request.app.state.embedding
+    model = None if embedding is None else embedding.model
+    return JsonResponse(WhoAmI(request.app.state.authorizer.mode, operator, token, model))
 
 
 async def list_plans(request: Request) -> Response:
     """List the plans and the default one. For operators."""
     plans: Plans = request.scope["store"].plans
-    named = {name: msgspec.structs.asdict(plan) for name, plan in plans.named.items()}
-    return _json({"default": plans.default, "plans": named})
+    return JsonResponse(PlanList(plans.default, dict(plans.named)))
 
 
 async def set_plan(request: Request, namespace: str) -> Response:
     """Set the plan of a namespace; null is the default plan. For operators."""
-    plan = (await _body(request, _CHOSEN_PLAN)).plan
+    plan = (await _body(request, ChosenPlan)).plan
     await request.scope["store"].set_plan(check_namespace(namespace), plan)
-    operator = caller_of([header(request, b"authorization").encode("latin-1")]).minted_id
-    await _gate(request).tokens.record("plan.set", operator, namespace=namespace, plan=plan)
-    return _json({"namespace": namespace, "plan": plan})
+    operator = parse_credentials([header(request, b"authorization").encode("latin-1")]).issued_id
+    await _tokens(request).record("plan.set", operator, namespace=namespace, plan=plan)
+    return JsonResponse(NamespacePlan(namespace, plan))
 
 
 async def list_namespaces(request: Request, after: str = "", limit: Page = None) -> Response:
     """List the namespaces. For operators."""
     size = page_size(limit)
     names = await request.scope["store"].read("", ListNamespaces(after, size))
-    return JsonResponse(wire.encode_namespaces(names, full=len(names) == size))
+    return JsonResponse(Namespaces.of(names, full=len(names) == size))
 
 
 async def audit(
@@ -119,41 +159,17 @@ async def audit(
 ) -> Response:
     """Return the audit log. For operators."""
     size = page_size(limit)
-    messages = await _gate(request).tokens.audit(after=after, limit=size)
-    return JsonResponse(wire.encode_messages(messages, full=len(messages) == size))
+    messages = await _tokens(request).audit(after=after, limit=size)
+    return JsonResponse(Messages.of(messages, full=len(messages) == size))
 
 
-def add_administration(app: FastAPI) -> None:
-    """Add these routes to the app, not to a router inside it: the table of access rules has no rows for routers."""
-    for method, path, endpoint in (
-        ("POST", "/tokens", create_token),
-        ("GET", "/tokens", list_tokens),
-        ("DELETE", "/tokens/{token}", revoke_token),
-        ("GET", "/whoami", whoami),
-        ("GET", "/plans", list_plans),
-        ("PUT", "/plans/{namespace}", set_plan),
-        ("GET", "/namespaces", list_namespaces),
-        ("GET", "/audit", audit),
-    ):
-        app.add_api_route(path, endpoint, methods=[method], tags=["operations"])
+def _tokens(request: Request) -> access.Tokens:
+    tokens: access.Tokens = request.app.state.authorizer.tokens
+    return tokens
 
 
-def _gate(request: Request) -> Gate:
-    gate: Gate = request.app.state.gate
-    return gate
-
-
-def _maker(request: Request) -> Maker:
-    maker: Maker = request.scope["store"]
-    return maker
-
-
-async def _body(request: Request, decoder: msgspec.json.Decoder[B]) -> B:
+async def _body(request: Request, kind: type[B]) -> B:
     try:
-        return decoder.decode(await read_body(request))
+        return msgspec.json.decode(await read_body(request), type=kind)
     except msgspec.MsgspecError as error:
-        raise InvalidArgument(f"the body of this request is wrong: {error}") from error
-
-
-def _json(document: dict[str, Any]) -> Response:
-    return JsonResponse(wire.encode_document(document))
+        raise InvalidArgument(f"the body of this request is not valid: {error}") from error

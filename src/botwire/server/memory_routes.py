@@ -1,35 +1,40 @@
-"""Routes that list entries and sessions, and delete sessions. The hot routes are in `routes`."""
+"""The other routes of a namespace: lists, sessions, search, usage; and metrics and health. The hot routes are in `routes`."""
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+import asyncio
+from datetime import datetime
+from typing import Annotated, Literal, TypeAlias, cast
 
-from fastapi import FastAPI, Query, Request
+import msgspec
+from fastapi import Query, Request
+from starlette.datastructures import State
 from starlette.responses import Response
 
 from .. import wire
-from ..errors import NotFound
-from ..limits import MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
+from ..errors import InvalidArgument, NotFound
+from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
 from ..operations import Forget, Pop
-from ..queries import CountEntries, GetEntries, ListEntries, ListKeys, ListSessions
+from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts, Search
 from ..records import Message
-from .routes import CallersStore, JsonResponse, Namespace, messages_of, page_size, write
+from ..search.arguments import KINDS, search_query
+from ..search.embedding import Embedding
+from ..version import __version__
+from ..wire.responses import Count, Entries, Hits, Keys, Messages, Sessions, Texts, Usage, UsageHistory
+from .routes import CallersStore, JsonResponse, Namespace, apply, messages_of, page_size, read_body
+from .telemetry.metrics import MEDIA_TYPE
+from .telemetry.usage_history import KEPT_DAYS
 
-Count = Annotated[int | None, Query(ge=0, lt=2**63)]
-Keys = Annotated[list[str], Query(default_factory=list, description="return these entries instead of a list")]
-Session = Annotated[str | None, Query(description="return this session's messages instead of a list")]
-Last = Annotated[
-    int | None, Query(ge=1, le=MAX_OPERATIONS, description="only this many of the last messages, and return them")
-]
+By: TypeAlias = Literal["words", "meaning", "both"]
 
 
 async def list_entries(
     store: CallersStore,
     namespace: Namespace,
-    key: Keys,
+    key: Annotated[list[str], Query(default_factory=list, description="return these entries instead of a list")],
     prefix: str = "",
     after: Annotated[str, Query(description="only keys after this one")] = "",
-    limit: Count = None,
+    limit: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
     values: Annotated[bool, Query(description="whole entries instead of keys")] = False,  # noqa: FBT002
     count: Annotated[bool, Query(description="only their number")] = False,  # noqa: FBT002
 ) -> Response:
@@ -38,23 +43,23 @@ async def list_entries(
     if key:
         names = tuple(check_name(name) for name in key)
         found = await store.read(namespace, GetEntries(names))
-        return JsonResponse(wire.encode_entries(found, full=False))
+        return JsonResponse(Entries.of(found, full=False))
     check_prefix(prefix), check_prefix(after)
     if count:
-        return JsonResponse(wire.encode_count(await store.read(namespace, CountEntries(prefix))))
+        return JsonResponse(Count(await store.read(namespace, CountEntries(prefix))))
     if values:
         size = page_size(limit)
         entries = await store.read(namespace, ListEntries(prefix, after, size))
-        return JsonResponse(wire.encode_entries(entries, full=len(entries) == size))
+        return JsonResponse(Entries.of(entries, full=len(entries) == size))
     keys = await store.read(namespace, ListKeys(prefix, after, limit))
-    return JsonResponse(wire.encode_keys(namespace, keys, full=len(keys) == limit))
+    return JsonResponse(Keys.of(keys, namespace, full=len(keys) == limit))
 
 
 async def list_sessions(
     request: Request,
     store: CallersStore,
     namespace: Namespace,
-    session: Session = None,
+    session: Annotated[str | None, Query(description="return this session's messages instead of a list")] = None,
     before: Annotated[int | None, Query(ge=0, lt=2**63, description="the cursor of the previous page")] = None,
     limit: Annotated[int | None, Query(ge=0, le=MAX_PAGE)] = None,
 ) -> Response:
@@ -64,23 +69,123 @@ async def list_sessions(
         return await messages_of(request, namespace, check_name(session, "session name"))
     size = page_size(limit)
     sessions = await store.read(namespace, ListSessions(before, size))
-    return JsonResponse(wire.encode_sessions(sessions, full=len(sessions) == size))
+    return JsonResponse(Sessions.of(sessions, full=len(sessions) == size))
 
 
-async def forget_session(request: Request, namespace: Namespace, session: str, last: Last = None) -> Response:
+async def forget_session(
+    request: Request,
+    namespace: Namespace,
+    session: str,
+    last: Annotated[
+        int | None, Query(ge=1, le=MAX_OPERATIONS, description="only this many of the last messages, and return them")
+    ] = None,
+) -> Response:
     """Delete a session and its messages, or only the last messages."""
     check_namespace(namespace), check_name(session, "session name")
-    (gone,) = await write(request, namespace, Forget(session) if last is None else Pop(session, last))
-    if not gone:
+    (deleted,) = await apply(request, namespace, Forget(session) if last is None else Pop(session, last))
+    if not deleted:
         raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
-    if isinstance(gone, list):
-        return JsonResponse(wire.encode_messages(cast("list[Message]", gone), full=False))
-    return JsonResponse(wire.encode_count(int(gone)))
+    if isinstance(deleted, list):
+        return JsonResponse(Messages.of(cast("list[Message]", deleted), full=False))
+    return JsonResponse(Count(int(deleted)))
 
 
-def add_memory_routes(app: FastAPI) -> None:
-    """Add these routes to the app."""
-    app.add_api_route("/memory/{namespace}", list_entries, methods=["GET"], tags=["memory"])
-    app.add_api_route("/sessions/{namespace}", list_sessions, methods=["GET"], tags=["sessions"])
-    path = "/sessions/{namespace}/{session:path}"
-    app.add_api_route(path, forget_session, methods=["DELETE"], tags=["sessions"])
+async def search(
+    request: Request,
+    store: CallersStore,
+    namespace: Namespace,
+    q: Annotated[str, Query(description="a question or some words")],
+    limit: Annotated[int, Query(ge=0, le=MAX_HITS)] = 10,
+    kind: Annotated[list[Literal["messages", "entries"]] | None, Query(description="both by default")] = None,
+    session: Annotated[str | None, Query(description="only messages of this session")] = None,
+    prefix: Annotated[str, Query(description="only entries whose key has this prefix")] = "",
+    where: Annotated[
+        str | None, Query(description='a JSON object of paths into the data and values, such as {"data.type":"ai"}')
+    ] = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    neighbours: Annotated[
+        int, Query(ge=0, le=MAX_NEIGHBOURS, description="how many messages away a score reaches")
+    ] = 2,
+    half_life: Annotated[float | None, Query(gt=0, description="seconds after which a hit counts half")] = None,
+    by: Annotated[By, Query(description="meaning and both need a server with an embedder")] = "words",
+) -> Response:
+    """Find the entries and messages that answer a question best. A POST takes longer questions."""
+    query = search_query(
+        q,
+        limit=limit,
+        kinds=kind or KINDS,
+        session=session,
+        prefix=prefix,
+        where=None if where is None else wire.decode_where(where),
+        since=since,
+        until=until,
+        neighbours=neighbours,
+        half_life=half_life,
+    )
+    check_namespace(namespace)
+    hits = await store.read(namespace, await _with_vector(request.app.state, query, by))
+    return JsonResponse(Hits.of(hits))
+
+
+async def _with_vector(app: State, query: Search, by: By) -> Search:
+    """Return a search with the vector of its question, for clients that have no embedder, such as the console."""
+    embedding: Embedding | None = app.embedding
+    if by == "words" or not query.text.strip():
+        return query
+    if embedding is None:
+        raise InvalidArgument(
+            "this server has no embedder: search by words, or POST the vector of the question; an operator starts "
+            "one with botwire serve --embedder minilm"
+        )
+    async with app.embedding_lock:  # one question at a time, and not on the event loop
+        vector = await asyncio.to_thread(embedding.query, query.text)
+    return msgspec.structs.replace(query, vector=vector, model=embedding.model, words=by == "both")
+
+
+async def search_long(request: Request, store: CallersStore, namespace: Namespace) -> Response:
+    """Find the entries and messages that answer a question best. It changes nothing."""
+    query = wire.decode_search(await read_body(request))
+    hits = await store.read(check_namespace(namespace), query)
+    return JsonResponse(Hits.of(hits))
+
+
+async def texts_without_vectors(
+    store: CallersStore,
+    namespace: Namespace,
+    model: Annotated[str, Query(description="the name of the embedding model")],
+    after: Annotated[str, Query(description="the cursor of the previous page", pattern=r"^(e.*|m\d{1,18})?$")] = "",
+    limit: Annotated[int, Query(ge=0, le=MAX_PAGE)] = 500,
+) -> Response:
+    """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` stores vectors."""
+    query = ListTexts(check_name(model, "model"), after, limit)
+    texts = await store.read(check_namespace(namespace), query)
+    return JsonResponse(Texts.of(texts, full=len(texts) == limit))
+
+
+async def usage(store: CallersStore, namespace: Namespace) -> Response:
+    """Return what a namespace holds, what it wrote today, and what its plan allows."""
+    found = await store.read(check_namespace(namespace), GetUsage())
+    return JsonResponse(Usage.of(found, namespace=namespace))
+
+
+async def usage_history(
+    request: Request,
+    store: CallersStore,
+    namespace: Namespace,
+    days: Annotated[int, Query(ge=1, le=KEPT_DAYS, description="how far back")] = 7,
+) -> Response:
+    """Return the usage of a namespace hour by hour, the oldest first, and now."""
+    samples = await request.app.state.authorizer.recorder.history(check_namespace(namespace), days)
+    return JsonResponse(UsageHistory.of(namespace, samples, await store.read(namespace, GetUsage())))
+
+
+async def metrics(request: Request) -> Response:
+    """Return the metrics of the server, for Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type=MEDIA_TYPE)
+
+
+async def health(store: CallersStore) -> dict[str, str]:
+    """Check that the store can be read."""
+    await store.read("health", GetUsage())
+    return {"status": "ok", "version": __version__}

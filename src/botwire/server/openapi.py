@@ -1,65 +1,21 @@
-"""The OpenAPI document. msgspec generates its schemas from the types that encode and decode the bodies."""
+"""The routes of the app, the OpenAPI document, and a page that shows it. msgspec generates its schemas from the types of the bodies and answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import base64
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from ..plans import Plan
-from ..wire import PROBLEM_MEDIA_TYPE, documents, requests
-from .access.rules import Mode, Token
-from .admin import ChosenPlan, NewToken
-
-TokenFacts = msgspec.defstruct(
-    "TokenFacts",
-    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name != "hash"],
-    namespace={"__doc__": "A token or a claim without its secret. Times are in microseconds."},
-)
-CreatedToken = msgspec.defstruct(
-    "CreatedToken",
-    [("secret", str)],
-    bases=(TokenFacts,),
-    kw_only=True,
-    namespace={"__doc__": "A new token. Only this answer has its secret."},
-)
-
-
-class Tokens(msgspec.Struct):
-    """Tokens and claims."""
-
-    tokens: list[TokenFacts]  # type: ignore[valid-type]
-
-
-class Revoked(msgspec.Struct):
-    """The ids of the tokens that the request revoked."""
-
-    revoked: list[str]
-
-
-class WhoAmI(msgspec.Struct):
-    """The caller's token and the settings of the server that concern the caller."""
-
-    mode: Mode
-    operator: bool
-    token: TokenFacts | None  # type: ignore[valid-type]
-    embedder: str | None
-
-
-class PlanList(msgspec.Struct):
-    """The plans of the server."""
-
-    default: str | None
-    plans: dict[str, Plan]
-
-
-class NamespacePlan(msgspec.Struct):
-    """The plan of a namespace; null: the default plan."""
-
-    namespace: str
-    plan: str | None
+from ..wire import PROBLEM_MEDIA_TYPE, requests, responses
+from . import admin, memory_routes, routes, watch
 
 
 class Health(msgspec.Struct):
@@ -69,139 +25,130 @@ class Health(msgspec.Struct):
     version: str
 
 
-_ANSWERS: dict[tuple[str, str], Any] = {
-    ("get", "/memory/{namespace}"): documents.Keys | documents.Entries | documents.Count,
-    ("post", "/memory/{namespace}"): documents.Results,
-    ("get", "/memory/{namespace}/{key}"): documents.NamedEntry,
-    ("put", "/memory/{namespace}/{key}"): documents.Written,
-    ("delete", "/memory/{namespace}/{key}"): documents.Results,
-    ("get", "/sessions/{namespace}"): documents.Sessions | documents.Messages | documents.Count,
-    ("get", "/sessions/{namespace}/{session}"): documents.Messages | documents.Count,
-    ("post", "/sessions/{namespace}/{session}"): documents.Seqs,
-    ("delete", "/sessions/{namespace}/{session}"): documents.Count | documents.Messages,
-    ("get", "/search/{namespace}"): documents.Hits,
-    ("post", "/search/{namespace}"): documents.Hits,
-    ("get", "/texts/{namespace}"): documents.Texts,
-    ("get", "/usage/{namespace}"): documents.Usage,
-    ("get", "/usage/{namespace}/history"): documents.UsageHistory,
-    ("get", "/namespaces"): documents.Namespaces,
-    ("get", "/plans"): PlanList,
-    ("put", "/plans/{namespace}"): NamespacePlan,
-    ("get", "/whoami"): WhoAmI,
-    ("get", "/tokens"): Tokens,
-    ("post", "/tokens"): CreatedToken,
-    ("delete", "/tokens/{token}"): Revoked,
-    ("get", "/audit"): documents.Messages,
-    ("get", "/health"): Health,
+class Operation(NamedTuple):
+    """What a method of a path does.
+
+    ``answer``: the type of its JSON answer; None: it answers with text or events. ``options``: for FastAPI.
+    """
+
+    tag: str
+    endpoint: Callable[..., Any]
+    answer: Any = None
+    body: type | None = None
+    options: Mapping[str, Any] = {}
+
+
+_ENTRY, _SESSION = "/memory/{namespace}/{key}", "/sessions/{namespace}/{session}"
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("get", _ENTRY): Operation("memory", routes.get_entry, responses.NamedEntry),
+    ("put", _ENTRY): Operation("memory", routes.put_entry, responses.Written, requests.PutBody),
+    ("delete", _ENTRY): Operation("memory", routes.delete_entry, responses.Results),
+    ("post", "/memory/{namespace}"): Operation("memory", routes.write, responses.Results, requests.WriteBody),
+    ("get", "/memory/{namespace}"): Operation(
+        "memory", memory_routes.list_entries, responses.Keys | responses.Entries | responses.Count
+    ),
+    ("get", _SESSION): Operation("sessions", routes.get_messages, responses.Messages | responses.Count),
+    ("post", _SESSION): Operation("sessions", routes.append, responses.Seqs, requests.AppendBody),
+    ("delete", _SESSION): Operation("sessions", memory_routes.forget_session, responses.Count | responses.Messages),
+    ("get", "/sessions/{namespace}"): Operation(
+        "sessions", memory_routes.list_sessions, responses.Sessions | responses.Messages | responses.Count
+    ),
+    ("get", "/search/{namespace}"): Operation("search", memory_routes.search, responses.Hits),
+    ("post", "/search/{namespace}"): Operation(
+        "search", memory_routes.search_long, responses.Hits, requests.SearchBody
+    ),
+    ("get", "/texts/{namespace}"): Operation("search", memory_routes.texts_without_vectors, responses.Texts),
+    ("get", "/usage/{namespace}"): Operation("usage", memory_routes.usage, responses.Usage),
+    ("get", "/usage/{namespace}/history"): Operation("usage", memory_routes.usage_history, responses.UsageHistory),
+    ("get", "/watch/{namespace}"): Operation(
+        "watch", watch.watch, options={"response_class": Response, "responses": watch.RESPONSES}
+    ),
+    ("get", "/metrics"): Operation("operations", memory_routes.metrics, options={"response_class": PlainTextResponse}),
+    ("get", "/health"): Operation("operations", memory_routes.health, Health),
+    ("post", "/tokens"): Operation("operations", admin.create_token, admin.CreatedToken, admin.NewToken),
+    ("get", "/tokens"): Operation("operations", admin.list_tokens, admin.Tokens),
+    ("delete", "/tokens/{token}"): Operation("operations", admin.revoke_token, admin.Revoked),
+    ("get", "/whoami"): Operation("operations", admin.whoami, admin.WhoAmI),
+    ("get", "/plans"): Operation("operations", admin.list_plans, admin.PlanList),
+    ("put", "/plans/{namespace}"): Operation("operations", admin.set_plan, admin.NamespacePlan, admin.ChosenPlan),
+    ("get", "/namespaces"): Operation("operations", admin.list_namespaces, responses.Namespaces),
+    ("get", "/audit"): Operation("operations", admin.audit, responses.Messages),
 }
-"""The type of each JSON answer. The routes that are not in it answer with text or events."""
-
-_BODIES: dict[tuple[str, str], type] = {
-    ("post", "/memory/{namespace}"): requests.WriteBody,
-    ("put", "/memory/{namespace}/{key}"): requests.PutBody,
-    ("post", "/sessions/{namespace}/{session}"): requests.AppendBody,
-    ("post", "/search/{namespace}"): requests.SearchBody,
-    ("post", "/tokens"): NewToken,
-    ("put", "/plans/{namespace}"): ChosenPlan,
-}
-"""The type of each request body."""
-
-_PLAIN = {
-    ("get", "/memory/{namespace}/{key}"): ("get_entry", "Get an entry."),
-    ("put", "/memory/{namespace}/{key}"): ("put_entry", "Set a key."),
-    ("delete", "/memory/{namespace}/{key}"): ("delete_entry", "Delete a key."),
-    ("post", "/memory/{namespace}"): ("write", "Apply operations, all or none."),
-    ("get", "/sessions/{namespace}/{session}"): ("get_messages", "Get the messages of a session in order."),
-    ("post", "/sessions/{namespace}/{session}"): ("append", "Append messages to a session."),
-}
-"""Names and summaries of the routes in `routes`, which FastAPI does not describe."""
-
-_PAGE = ("last", "after", "limit")
+_HOT = {route.endpoint for route in routes.HOT_ROUTES}
 
 
-def describe(app: FastAPI) -> None:
-    """Complete the OpenAPI document that FastAPI generates for the app: plain routes, bodies, answers and errors."""
+def add_routes(app: FastAPI) -> None:
+    """Add the routes to the app, not to a router inside it: the table of access rules has no rows for routers."""
+    app.router.routes.extend(routes.HOT_ROUTES)
+    for (method, path), operation in OPERATIONS.items():
+        if operation.endpoint not in _HOT:
+            path_of_route = path.replace("{session}", "{session:path}")
+            options = {"methods": [method.upper()], "tags": [operation.tag], **operation.options}
+            app.add_api_route(path_of_route, operation.endpoint, **options)
     generate = app.openapi
+    app.openapi = lambda: _complete(generate())  # type: ignore[method-assign]
 
-    def openapi() -> dict[str, Any]:
-        document = generate()
-        paths = {path.replace(":path}", "}"): methods for path, methods in document["paths"].items()}
-        for (method, path), (name, summary) in _PLAIN.items():
-            paths.setdefault(path, {}).setdefault(method, _plain(method, path, name, summary))
-        schemas = _schemas()
-        for method, path, operation in _operations(paths):
-            _complete(operation, schemas, method, path)
-        document["paths"] = paths
-        document["components"] = {"schemas": schemas["components"]}
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(_page(app.openapi()), headers=_HEADERS)
 
 
-def _operations(paths: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in paths.items():
-        for method, operation in methods.items():
-            yield method, path, operation
+def _complete(document: dict[str, Any]) -> dict[str, Any]:
+    """Complete the document that FastAPI generates: hot routes, bodies, answers and errors."""
+    paths = {path.replace(":path}", "}"): methods for path, methods in document["paths"].items()}
+    schemas, components = _schemas()
+    for (method, path), operation in OPERATIONS.items():
+        found = paths.setdefault(path, {}).setdefault(method, _hot_operation(method, path, operation))
+        found["responses"].pop("422", None)  # FastAPI's own form, which this server never sends
+        if operation.answer is not None:
+            found["responses"]["200"] = {"description": "Done.", "content": _json(_one_of(schemas, operation.answer))}
+        problem = {PROBLEM_MEDIA_TYPE: {"schema": schemas[responses.Problem]}}
+        found["responses"]["default"] = {"description": "An error.", "content": problem}
+        if operation.body is not None:
+            found["requestBody"] = {"required": True, "content": _json(schemas[operation.body])}
+    return {**document, "paths": paths, "components": {"schemas": components}}
 
 
-def _schemas() -> dict[Any, Any]:
-    """Return the schema of each body, answer and error, and the components that they refer to."""
-    keys = [*(("body", *key) for key in _BODIES), *(("answer", *key) for key in _ANSWERS), "problem", "change"]
-    types = [*_BODIES.values(), *_ANSWERS.values(), documents.Problem, documents.Change]
-    # msgspec decodes no union of two structs without tags. A schema for one is only a list of references.
-    members = [getattr(kind, "__args__", (kind,)) for kind in types]
-    flat = [member for group in members for member in group]
-    found, components = msgspec.json.schema_components(flat, ref_template="#/components/schemas/{name}")
-    references = iter(found)
-    by_key: dict[Any, Any] = {}
-    for key, group in zip(keys, members, strict=True):
-        several = [next(references) for _ in group]
-        by_key[key] = several[0] if len(several) == 1 else {"oneOf": several}
+def _schemas() -> tuple[dict[type, Any], dict[str, Any]]:
+    """Return the reference to each type of a body, an answer, an error or an event, and the schemas that these refer to."""
+    types = [responses.Problem, responses.Change]
+    for operation in OPERATIONS.values():
+        types += [kind for kind in (operation.body, *_members(operation.answer)) if kind is not None]
+    found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     for component in components.values():
         _say_one_of(component)
-    return {**by_key, "components": components}
+    return dict(zip(types, found, strict=True)), components
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    """Return the members of a union. msgspec makes no schema for a union of structs without tags."""
+    return getattr(kind, "__args__", (kind,))
+
+
+def _one_of(schemas: dict[type, Any], kind: Any) -> dict[str, Any]:
+    several = [schemas[member] for member in _members(kind)]
+    return several[0] if len(several) == 1 else {"oneOf": several}
 
 
 def _say_one_of(schema: Any) -> None:
     """Replace anyOf by oneOf where a discriminator selects the schema."""
-    if isinstance(schema, dict):
-        if "discriminator" in schema and "anyOf" in schema:
-            schema["oneOf"] = schema.pop("anyOf")
-        for part in schema.values():
-            _say_one_of(part)
-    elif isinstance(schema, list):
-        for part in schema:
-            _say_one_of(part)
+    if isinstance(schema, dict) and "discriminator" in schema and "anyOf" in schema:
+        schema["oneOf"] = schema.pop("anyOf")
+    for part in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+        _say_one_of(part)
 
 
-def _complete(operation: dict[str, Any], schemas: dict[Any, Any], method: str, path: str) -> None:
-    responses = operation["responses"]
-    responses.pop("422", None)  # FastAPI's own form, which this server never sends
-    answer = schemas.get(("answer", method, path))
-    if answer is not None:
-        responses["200"] = {"description": "Done.", "content": _json(answer)}
-    stream = responses["200"]["content"] if "200" in responses else {}
-    if "text/event-stream" in stream:
-        stream["text/event-stream"] = {}  # OpenAPI 3.1 cannot describe an event; a schema would be for the whole stream
-    responses["default"] = {
-        "description": "An error.",
-        "content": {PROBLEM_MEDIA_TYPE: {"schema": schemas["problem"]}},
-    }
-    body = schemas.get(("body", method, path))
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": _json(body)}
-
-
-def _plain(method: str, path: str, name: str, summary: str) -> dict[str, Any]:
-    """Return a route without its bodies."""
+def _hot_operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
+    """Return the description of a hot route, which FastAPI does not know."""
+    name = operation.endpoint.__name__
     parameters = [_parameter(item.strip("{}"), "path") for item in path.split("/") if item.startswith("{")]
-    if name == "get_messages":
-        parameters += [_parameter(item, "query", type="integer", minimum=0) for item in _PAGE]
+    if operation.endpoint is routes.get_messages:
+        parameters += [_parameter(item, "query", type="integer", minimum=0) for item in ("last", "after", "limit")]
         parameters.append(_parameter("count", "query", type="boolean", description="only their number"))
     if method != "get":
         parameters.append(_parameter("Idempotency-Key", "header", maxLength=512))
-    tag = path.split("/")[1]
-    return {"operationId": name, "summary": summary, "tags": [tag], "parameters": parameters, "responses": {}}
+    summary = operation.endpoint.__doc__
+    return {"operationId": name, "summary": summary, "tags": [operation.tag], "parameters": parameters, "responses": {}}
 
 
 def _parameter(name: str, where: str, **schema: Any) -> dict[str, Any]:
@@ -210,3 +157,46 @@ def _parameter(name: str, where: str, **schema: Any) -> dict[str, Any]:
 
 def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
+
+
+# The page at /docs: the document as one plain page. Swagger UI would add 1.5 MB of scripts, and a policy that lets them run.
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui;max-width:60rem;margin:2rem auto;padding:0 1rem}summary{cursor:pointer}"
+    "pre{font:14px/1.4 monospace;overflow:auto}b{display:inline-block;min-width:4.5rem}:root{color-scheme:light dark}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_HEADERS = {
+    # Nothing on it can run, and nothing is fetched (https://www.w3.org/TR/CSP3/).
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def _page(document: dict[str, Any]) -> str:
+    routes = [
+        _details(
+            f"<b>{method.upper()}</b> <code>{escape(path)}</code> — {escape(operation.get('description') or operation['summary'])}",
+            {name: operation[name] for name in ("parameters", "requestBody", "responses") if name in operation},
+        )
+        for path, operations in sorted(document["paths"].items())
+        for method, operation in operations.items()
+    ]
+    schemas = [
+        _details(f"<code>{escape(name)}</code>", schema)
+        for name, schema in sorted(document["components"]["schemas"].items())
+    ]
+    info = document["info"]
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>botwire</title><style>{_STYLE}</style><h1>botwire {escape(info['version'])}</h1>"
+        f"<p>{escape(info['summary'])} For programs: <a href='openapi.json'>openapi.json</a>.</p>"
+        f"<h2>Routes</h2>{''.join(routes)}<h2>Schemas</h2>{''.join(schemas)}"
+    )
+
+
+def _details(summary: str, value: Any) -> str:
+    text = escape(json.dumps(value, indent=2, ensure_ascii=False))
+    return f"<details><summary>{summary}</summary><pre>{text}</pre></details>"

@@ -1,4 +1,4 @@
-"""Errors as problem documents (RFC 9457)."""
+"""Errors as problem documents (RFC 9457), and the errors that only HTTP has."""
 
 from __future__ import annotations
 
@@ -16,52 +16,39 @@ from starlette.types import Scope
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, QuotaExceeded, Unavailable
 from .access.rules import Forbidden, Unauthorized
-from .routes import failure
 
 log = logging.getLogger("botwire.server")
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Answer every error of the app with a problem document."""
-    app.add_exception_handler(BotWireError, _refused)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _other)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _failed)
+class TooLarge(InvalidArgument):
+    """The request is larger than any legal one; nothing was written."""
+
+    code = "too_large"
+    status = 413
 
 
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, BotWireError)
-    return refusal(error)
+class UrlTooLong(TooLarge):
+    """The path and query are longer than any legal request needs; nothing was done."""
+
+    status = 414
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    where = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
-    return problem(InvalidArgument(where))
+class HeaderTooLarge(TooLarge):
+    """The header has more fields, or more bytes, than any legal request needs; nothing was done."""
+
+    status = 431
 
 
-async def _other(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
-    headers = dict(error.headers or {})
-    if "Allow" in headers:  # Starlette names the methods of the first route with this path only
-        headers["Allow"] = ", ".join(_methods(request.app, request.scope))
-    return _problem(wire.encode_document(document), error.status_code, headers)
+class UnsupportedMediaType(InvalidArgument):
+    """A body needs the media type of JSON; nothing was written."""
+
+    code = "unsupported_media_type"
+    status = 415
 
 
-async def _gone(_: Request, __: Exception) -> Response:
-    return Response(status_code=400)  # the client has disconnected and does not receive it
-
-
-async def _failed(_: Request, __: Exception) -> Response:
-    return problem(failure())  # Starlette logs the traceback
-
-
-def _methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Return the methods that the routes with this path accept."""
-    found = [route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
-    return sorted({method for route in found for method in route.methods or ()})
+def failure() -> BotWireError:
+    """Return the error for a bug in the server. The log has the details."""
+    return BotWireError("the server failed to answer this request; its log says why")
 
 
 def refusal(error: BotWireError) -> Response:
@@ -89,3 +76,38 @@ def problem(error: BotWireError) -> Response:
 
 def _problem(body: bytes, status: int, headers: dict[str, Any]) -> Response:
     return Response(body, status, headers=headers, media_type=wire.PROBLEM_MEDIA_TYPE)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+
+    @app.exception_handler(BotWireError)
+    async def refused(_: Request, error: BotWireError) -> Response:
+        return refusal(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        where = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
+        return problem(InvalidArgument(where))
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> Response:
+        document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+        headers = dict(error.headers or {})
+        if "Allow" in headers:  # Starlette names the methods of the first route with this path only
+            headers["Allow"] = ", ".join(_methods(request.app, request.scope))
+        return _problem(wire.encode(document), error.status_code, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # the client has disconnected and does not receive it
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return problem(failure())  # Starlette logs the traceback
+
+
+def _methods(app: FastAPI, scope: Scope) -> list[str]:
+    """Return the methods that the routes with this path accept."""
+    found = [route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
+    return sorted({method for route in found for method in route.methods or ()})

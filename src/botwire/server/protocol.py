@@ -17,9 +17,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..errors import Unavailable
-from .access.gate import is_loopback
-from .problems import problem
-from .routes import HeaderTooLarge, Shortcut, UrlTooLong
+from .access.authorizer import is_loopback
+from .problems import HeaderTooLarge, UrlTooLong, problem
+from .routes import Dispatcher
 from .watch import ENDING
 
 HEADER_SECONDS = 10.0
@@ -97,14 +97,14 @@ class Protocol(HttpToolsProtocol):
         self._limit = self.limit_concurrency or math.inf
         self.limit_concurrency = None  # uvicorn enforces it without a problem document and without Retry-After
         self.due = self.reading_due = math.inf
+        self._metrics = cast("Dispatcher", self.config.loaded_app).metrics
         self._received = 0
         self._head: int | None = None
         """Bytes of an incomplete header after its first packet; None: no header is incomplete."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept a connection, or one to refuse."""
         super().connection_made(JoiningTransport(self.loop, transport))
-        self._count(1)
+        self._metrics.connections.inc()
         self._peer = None if self.client is None or is_exempt(self.client[0]) else self.client[0]
         if self._peer is not None:
             _TAKEN[self._peer] += 1
@@ -118,21 +118,14 @@ class Protocol(HttpToolsProtocol):
             _watch(self.loop, self.server_state)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Release a connection."""
         super().connection_lost(exc)
-        self._count(-1)
+        self._metrics.connections.dec()
         if self._peer is not None:
             _TAKEN[self._peer] -= 1
             if not _TAKEN[self._peer]:
                 del _TAKEN[self._peer]
 
-    def _count(self, by: int) -> None:
-        app = self.config.loaded_app
-        if isinstance(app, Shortcut):
-            app.metrics.connected(by)
-
     def data_received(self, data: bytes) -> None:
-        """Receive data."""
         self._received = len(data)
         begun = self._head
         super().data_received(data)
@@ -142,13 +135,11 @@ class Protocol(HttpToolsProtocol):
                 self._refuse(_LARGE_HEADER, "Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
-        """Start the deadline of a request."""
         super().on_message_begin()
         self._head = 0
         self.due = self.loop.time() + HEADER_SECONDS
 
     def on_headers_complete(self) -> None:
-        """Check the header, and start the deadline of the body."""
         if len(self.url) > MAX_URL_BYTES:
             self.app = _LONG_URL
         elif len(self.headers) > MAX_FIELDS or (
@@ -170,7 +161,6 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_complete(self) -> None:
-        """End the deadline of the request."""
         super().on_message_complete()
         self.due = math.inf
 
@@ -182,12 +172,10 @@ class Protocol(HttpToolsProtocol):
             ending.set()
 
     def pause_writing(self) -> None:
-        """Start the deadline of a client that does not read its answer."""
         super().pause_writing()
         self.reading_due = self.loop.time() + READING_SECONDS
 
     def resume_writing(self) -> None:
-        """End that deadline."""
         super().resume_writing()
         self.reading_due = math.inf
 

@@ -1,22 +1,21 @@
-"""The hot routes as plain Starlette endpoints, a shortcut to them, and what all routes share.
+"""The hot routes as plain Starlette endpoints, the dispatcher that calls them, and what all routes share.
 
 A FastAPI path operation costs 55 µs more per request than such an endpoint (13,400 against 41,900 requests a second on one
-core). The layers of a FastAPI app around an endpoint cost nearly as much again. `openapi.py` describes these routes in the
-OpenAPI document, too.
+core). The layers of a FastAPI app around an endpoint cost nearly as much again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from fastapi import Depends
-from starlette.applications import Starlette
+import msgspec
+from fastapi import Depends, FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Match, Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import Match, Route
+from starlette.types import Message, Receive, Scope, Send
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound
@@ -24,196 +23,141 @@ from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_n
 from ..operations import Delete, Operation, Result
 from ..queries import CountMessages, GetEntry, ListMessages
 from ..store import AsyncStore
-from .access.gate import Admitted, Gate
+from ..wire.responses import Count, Messages, NamedEntry, Results, Seqs, Written
+from .access.authorizer import AuthorizedStore, Authorizer
 from .access.rules import TABLE, Rule, rule_of
-from .telemetry.metrics import ROUTE, Counted, Metrics, RouteMetrics
+from .problems import TooLarge, UnsupportedMediaType, failure, refusal
+from .telemetry.metrics import ROUTE, Metrics
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
 
 
-class TooLarge(InvalidArgument):
-    """The request is larger than any legal one; nothing was written."""
-
-    code = "too_large"
-    status = 413
-
-
-class UrlTooLong(TooLarge):
-    """The path and query are longer than any legal request needs; nothing was done."""
-
-    status = 414
-
-
-class HeaderTooLarge(TooLarge):
-    """The header has more fields, or more bytes, than any legal request needs; nothing was done."""
-
-    status = 431
-
-
-class UnsupportedMediaType(InvalidArgument):
-    """A body needs the media type of JSON; nothing was written."""
-
-    code = "unsupported_media_type"
-    status = 415
-
-
 async def get_entry(request: Request) -> Response:
-    """``GET /memory/{namespace}/{key}``."""
+    """Get an entry."""
     namespace, key = _namespace(request), check_name(request.path_params["name"])
     entry = await _store(request).read(namespace, GetEntry(key))
     if entry is None:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return JsonResponse(wire.encode_entry(namespace, entry))
+    return JsonResponse(NamedEntry.of(entry, namespace=namespace))
 
 
 async def put_entry(request: Request) -> Response:
-    """``PUT /memory/{namespace}/{key}``."""
+    """Set a key."""
     namespace, key = _namespace(request), request.path_params["name"]
-    (version,) = await write(request, namespace, wire.decode_put(key, await read_body(request)))
-    return JsonResponse(wire.encode_written(namespace, key, version))
+    (version,) = await apply(request, namespace, wire.decode_put(key, await read_body(request)))
+    return JsonResponse(Written(namespace, key, cast("int", version)))
 
 
 async def delete_entry(request: Request) -> Response:
-    """``DELETE /memory/{namespace}/{key}``."""
+    """Delete a key."""
     namespace, key = _namespace(request), check_name(request.path_params["name"])
-    (was_there,) = await write(request, namespace, Delete(key))
+    (was_there,) = await apply(request, namespace, Delete(key))
     if not was_there:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return JsonResponse(wire.encode_results([True]))
+    return JsonResponse(Results([True]))
 
 
-async def write_namespace(request: Request) -> Response:
-    """``POST /memory/{namespace}``."""
+async def write(request: Request) -> Response:
+    """Apply operations, all or none."""
     namespace = _namespace(request)
     operations = wire.decode_write(await read_body(request))
-    return JsonResponse(wire.encode_results(await write(request, namespace, *operations)))
+    return JsonResponse(Results.of(await apply(request, namespace, *operations)))
 
 
 async def get_messages(request: Request) -> Response:
-    """``GET /sessions/{namespace}/{session}``."""
-    session = check_name(request.path_params["name"], "session name")
-    return await messages_of(request, _namespace(request), session)
+    """Get the messages of a session in order."""
+    return await messages_of(request, _namespace(request), check_name(request.path_params["name"], "session name"))
 
 
-async def append_messages(request: Request) -> Response:
-    """``POST /sessions/{namespace}/{session}``."""
+async def append(request: Request) -> Response:
+    """Append messages to a session."""
     namespace, session = _namespace(request), request.path_params["name"]
-    (seqs,) = await write(request, namespace, wire.decode_append(session, await read_body(request)))
-    return JsonResponse(wire.encode_seqs(seqs))
+    (seqs,) = await apply(request, namespace, wire.decode_append(session, await read_body(request)))
+    return JsonResponse(Seqs(cast("list[int]", seqs)))
 
 
-ROUTES = [
+HOT_ROUTES = [
     Route("/memory/{namespace}/{name:path}", get_entry, methods=["GET"]),
     Route("/memory/{namespace}/{name:path}", put_entry, methods=["PUT"]),
     Route("/memory/{namespace}/{name:path}", delete_entry, methods=["DELETE"]),
-    Route("/memory/{namespace}", write_namespace, methods=["POST"]),
+    Route("/memory/{namespace}", write, methods=["POST"]),
     Route("/sessions/{namespace}/{name:path}", get_messages, methods=["GET"]),
-    Route("/sessions/{namespace}/{name:path}", append_messages, methods=["POST"]),
+    Route("/sessions/{namespace}/{name:path}", append, methods=["POST"]),
 ]
 
 
-_HOT: dict[tuple[int, str, str], Route] = {
-    (route.path.count("/"), route.path.split("/")[1], method): route
-    for route in ROUTES
-    for method in route.methods or ()
-    if method != "HEAD"
-}
-"""By the number of slashes, the first segment and the method."""
+class Dispatcher:
+    """The ASGI app: authorizes and counts each request, and passes it to its route.
 
-
-class Shortcut:
-    """Passes a request for a hot route straight to its endpoint, and any other request to the app.
-
-    The app has these routes too and gives the same answers in twice the time.
+    It calls the endpoints of the hot routes itself. The app inside has them too, and gives the same answers in twice the time.
 
     Args:
-        app: the app.
-        gate: authorizes callers.
-        on_error: makes the response for an error of botwire, as the app does.
-        metrics: where requests are counted.
+        app: has all routes, and does not authorize requests.
     """
 
-    def __init__(
-        self, app: Starlette, gate: Gate, on_error: Callable[[BotWireError], Response], metrics: Metrics
-    ) -> None:
-        self.metrics = metrics
-        self._app = app
-        self._counted = Counted(app, metrics)
-        self._gate = gate
-        self._on_error = on_error
-        self._hot: dict[tuple[int, str, str], tuple[Any, Rule, RouteMetrics, str]] = {
-            (slashes, segment, method): (
+    def __init__(self, app: FastAPI) -> None:
+        self.app = app
+        self.metrics: Metrics = app.state.metrics
+        self._authorizer: Authorizer = app.state.authorizer
+        self._hot: dict[tuple[int, str, str], tuple[Any, Rule, str]] = {
+            (route.path.count("/"), route.path.split("/")[1], method): (
                 route.endpoint,
                 TABLE[method, route.path],
-                metrics.route(method, route.path),
                 route.path,
             )
-            for (slashes, segment, method), route in _HOT.items()
+            for route in HOT_ROUTES
+            for method in (route.methods or set()) - {"HEAD"}
         }
+        """By the number of slashes, the first segment and the method."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        parts: list[str] = scope["path"].split("/", 3) if scope["type"] == "http" else []
-        hot = self._hot.get((len(parts) - 1, parts[1], scope["method"])) if len(parts) > 1 else None
-        if hot is None:
-            await self._counted(scope, receive, send)
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
             return
-        begun = perf_counter()
-        endpoint, rule, counted, scope[ROUTE] = hot
-        namespace = parts[2]
-        scope["app"] = self._app
-        scope["path_params"] = {"namespace": namespace, "name": parts[-1]}
+        begun, method = perf_counter(), scope["method"]
+        parts: list[str] = scope["path"].split("/", 3)
+        hot = self._hot.get((len(parts) - 1, parts[1], method)) if len(parts) > 1 else None
+        response: Response | None = None
         try:
-            known = self._gate.known(scope, namespace, rule.scope)
-            scope["store"] = known or await self._gate.enter(scope, rule, namespace)
-            response = await endpoint(Request(scope, receive))
+            if hot is None:
+                await self._authorize(scope)
+            else:
+                endpoint, rule, scope[ROUTE] = hot
+                scope["app"] = self.app
+                scope["path_params"] = {"namespace": parts[2], "name": parts[-1]}
+                scope["store"] = await self._authorizer.authorize_request(scope, rule, parts[2])
+                response = await endpoint(Request(scope, receive))
         except BotWireError as error:
-            response = self._on_error(error)
+            response = refusal(error)
         except ClientDisconnect:  # there is no one to answer
             return
         except Exception:
-            counted.count(500, perf_counter() - begun)
-            await self._on_error(failure())(scope, receive, send)
+            await refusal(failure())(scope, receive, self._counted(scope, send, begun))
             raise  # for uvicorn to log
-        counted.count(response.status_code, perf_counter() - begun)
+        if response is None:
+            await self.app(scope, receive, self._counted(scope, send, begun))
+            return
+        self.metrics.count(method, scope.get(ROUTE, ""), response.status_code, perf_counter() - begun)
         await response(scope, receive, send)
 
-
-class Guard:
-    """ASGI middleware: authorizes every other request by the rule of its route, before the app handles it.
-
-    Args:
-        app: the app.
-        gate: authorizes callers.
-        router: has the routes.
-        on_error: makes the response for an error of botwire.
-    """
-
-    def __init__(self, app: ASGIApp, gate: Gate, router: Router, on_error: Callable[[BotWireError], Response]) -> None:
-        self._app = app
-        self._gate = gate
-        self._router = router
-        self._on_error = on_error
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        if scope["type"] != "lifespan":
-            try:
-                await self._enter(scope)
-            except BotWireError as error:
-                await self._on_error(error)(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
-
-    async def _enter(self, scope: Scope) -> None:
-        for route in self._router.routes:
+    async def _authorize(self, scope: Scope) -> None:
+        for route in self.app.router.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
                 scope[ROUTE] = path = getattr(route, "path", "")
-                rule = rule_of(scope.get("method", ""), path)
                 namespace = child.get("path_params", {}).get("namespace", "")
-                scope["store"] = await self._gate.enter(scope, rule, namespace)
+                rule = rule_of(scope["method"], path)
+                scope["store"] = await self._authorizer.authorize_request(scope, rule, namespace)
                 return
+
+    def _counted(self, scope: Scope, send: Send, begun: float) -> Send:
+        async def count(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seconds = perf_counter() - begun
+                self.metrics.count(scope["method"], scope.get(ROUTE, ""), message["status"], seconds)
+            await send(message)
+
+        return count
 
 
 # What the routes share
@@ -228,19 +172,14 @@ CallersStore = Annotated[AsyncStore, Depends(_authorized_store)]
 """The store as this caller may use it."""
 
 
-def failure() -> BotWireError:
-    """Return the error for a bug in the server. The log has the details."""
-    return BotWireError("the server failed to answer this request; its log says why")
-
-
 class JsonResponse(Response):
-    """A response whose body is JSON already. It takes a tenth of the time of its parent to create."""
+    """A document as JSON. It takes a tenth of the time of its parent to create."""
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, document: msgspec.Struct | Mapping[str, Any]) -> None:
         self.status_code = 200
         self.background = None
-        self.body = body
-        self.raw_headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", b"%d" % len(body))]
+        self.body = wire.encode(document)
+        self.raw_headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", b"%d" % len(self.body))]
 
 
 def header(request: Request, name: bytes) -> str:
@@ -258,14 +197,14 @@ async def messages_of(request: Request, namespace: str, session: str) -> Respons
     if count not in {"true", "false"}:
         raise InvalidArgument(f"count is true or false, not {count!r}")
     if count == "true":
-        return JsonResponse(wire.encode_count(await store.read(namespace, CountMessages(session))))
+        return JsonResponse(Count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
     messages = await store.read(namespace, ListMessages(session, after or 0, limit, last))
-    return JsonResponse(wire.encode_messages(messages, full=last is None and len(messages) == limit))
+    return JsonResponse(Messages.of(messages, full=last is None and len(messages) == limit))
 
 
-async def write(request: Request, namespace: str, *operations: Operation) -> list[Result]:
+async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:
     """Write, with the idempotency key of the request if it has one."""
     key = header(request, b"idempotency-key")
     if key:
@@ -316,6 +255,6 @@ def _namespace(request: Request) -> str:
     return check_namespace(request.path_params["namespace"])
 
 
-def _store(request: Request) -> Admitted:
-    store: Admitted = request.scope["store"]
+def _store(request: Request) -> AuthorizedStore:
+    store: AuthorizedStore = request.scope["store"]
     return store

@@ -11,7 +11,7 @@ from ..errors import InvalidArgument
 from ..plans import Plans
 from ..search.embedding import local_embedder
 from ..stores import open_to_serve
-from .access.gate import is_loopback
+from .access.authorizer import is_loopback
 from .access.rules import Mode
 from .telemetry.exporters import exporters_of
 
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_tls(live: LiveSettings) -> None:
-    """Check that the certificate and the key are given together, can be read and match, or raise `InvalidArgument`."""
+    """Raise `InvalidArgument` unless the certificate and the key are given together, can be read and match."""
     if (live.tls_cert is None) != (live.tls_key is None):
         raise InvalidArgument("--tls-cert and --tls-key go together: name both files, or neither")
     if live.tls_cert is not None:

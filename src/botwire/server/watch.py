@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import Query, Request
+from starlette.datastructures import State
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import wire
 from ..errors import BotWireError, Unavailable
 from ..limits import check_namespace
-from ..store import AsyncFeed
+from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
-from .access.gate import Gate
-from .routes import failure, header, number
-from .telemetry.metrics import Metrics
+from .problems import failure
+from .routes import header, number
 
 log = logging.getLogger("botwire.server")
 
@@ -36,87 +34,56 @@ _HEADERS = [
 ]
 
 
-_RESPONSES: dict[int | str, dict[str, Any]] = {
+RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "changes, for as long as the client stays connected",
-        "content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {
+            events.MEDIA_TYPE: {}
+        },  # OpenAPI 3.1 cannot describe an event; a schema would be for the whole stream
     }
 }
 
 
-def add_watch(app: FastAPI, max_watchers: int, metrics: Metrics) -> None:
-    """Add the route.
-
-    Args:
-        app: the app.
-        max_watchers: the number of watchers at once; further ones get 503.
-        metrics: where watchers are counted.
-    """
-    watchers = Watchers(max_watchers, metrics)
-
-    @app.get("/watch/{namespace}", tags=["watch"], response_class=Response, responses=_RESPONSES)
-    async def watch(
-        request: Request,
-        namespace: Annotated[str, "the namespace"],
-        after: Annotated[
-            int | None, Query(ge=0, lt=2**63, description="only changes after this version; by default, from now on")
-        ] = None,
-        prefix: Annotated[str, Query(description="only changes of keys with this prefix")] = "",
-        session: Annotated[str | None, Query(description="only changes of this session")] = None,
-    ) -> Response:
-        """Stream changes as server-sent events, each with its version as id; `Last-Event-ID` resumes after one."""
-        last = number(header(request, b"last-event-id") or None, "Last-Event-ID")
-        query = watch_query(prefix, session=session, after=after if last is None else last)
-        gate: Gate = app.state.gate
-        return EventStream(watchers, gate.store.changes_for(request.scope["store"], check_namespace(namespace), query))
-
-
-class Watchers:
-    """Counts the watchers and limits their number.
-
-    Args:
-        limit: watchers at once.
-        metrics: where they are counted.
-    """
-
-    def __init__(self, limit: int, metrics: Metrics) -> None:
-        self._limit = limit
-        self._metrics = metrics
-        self._count = 0
-
-    @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count a watcher inside the block, or raise `Unavailable`. Nothing is awaited between the check and the count."""
-        if self._count >= self._limit:
-            raise Unavailable(f"the server has its maximum of {self._limit} watchers; try again later")
-        self._add(1)
-        try:
-            yield
-        finally:
-            self._add(-1)
-
-    def _add(self, by: int) -> None:
-        self._count += by
-        self._metrics.watched(self._count)
+async def watch(
+    request: Request,
+    namespace: Annotated[str, "the namespace"],
+    after: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="only changes after this version; by default, from now on")
+    ] = None,
+    prefix: Annotated[str, Query(description="only changes of keys with this prefix")] = "",
+    session: Annotated[str | None, Query(description="only changes of this session")] = None,
+) -> Response:
+    """Stream changes as server-sent events, each with its version as id; `Last-Event-ID` resumes after one."""
+    last = number(header(request, b"last-event-id") or None, "Last-Event-ID")
+    query = watch_query(prefix, session=session, after=after if last is None else last)
+    store: GuardedStore = request.app.state.authorizer.store
+    feed = store.changes_for(request.scope["store"], check_namespace(namespace), query)
+    return EventStream(feed, request.app.state)
 
 
 class EventStream(Response):
     """An answer that lasts until the client disconnects, an error ends it, or the server stops.
 
     An error before its first event is answered as for any other request.
+
+    Args:
+        feed: its changes.
+        app: the state of the app, which limits and counts the streams.
     """
 
-    def __init__(self, watchers: Watchers, feed: AsyncFeed) -> None:
+    def __init__(self, feed: AsyncFeed, app: State) -> None:
         super().__init__()
-        self._watchers = watchers
         self._feed = feed
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         try:
-            with self._watchers.one_more():
-                await self._feed.begin()
-                await self._stream(await self._feed.next(0), scope, receive, send)
+            if self._app.watchers.locked():
+                raise Unavailable(f"the server has its maximum of {self._app.max_watchers} watchers; try again later")
+            async with self._app.watchers:  # it is free, so this does not wait
+                with self._app.metrics.watchers.track_inprogress():
+                    await self._feed.begin()
+                    await self._stream(await self._feed.next(0), scope, receive, send)
         finally:
             await self._feed.close()
         await send({"type": "http.response.body", "body": b""})

@@ -1,4 +1,4 @@
-"""One process that serves: it builds the app and reloads its live settings on SIGHUP."""
+"""One process that serves: it builds the app, and reloads its live settings on SIGHUP without closing a connection."""
 
 from __future__ import annotations
 
@@ -9,26 +9,20 @@ import os
 import signal
 import ssl
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..errors import BotWireError
+from ..plans import Plan, Plans
 from ..search.embedding import Embedding, local_embedder
-from ..store import GuardedStore
-from ..stores import guarded_store, open_to_serve
-from ..stores.sqlite.served import ServedSqliteStore
-from ..stores.sqlite.store import SqliteStore
+from ..stores import open_served
 from ..stores.wrappers.traced import TracedGuardedStore
-from .app import create_app, shortcut
-from .reload import Certificate, ReplaceablePlans, attempt
-from .routes import Shortcut
-from .settings import LiveSettings, Settings
+from .app import create_app
+from .routes import Dispatcher
+from .settings import LiveSettings, Settings, tls_context
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
 from .telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from ..stores.wrappers.tracing import Tracing
 
 log = logging.getLogger("botwire.server")
 
@@ -59,29 +53,30 @@ class Worker:
         self._certificate = Certificate(self._live)
         return self._certificate.context
 
-    def app(self) -> Shortcut:
+    def app(self) -> Dispatcher:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         logs.set_level(self._live.log_level)
         self._plans = ReplaceablePlans(self._live.plans)
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
-        built = create_app(
-            _served(settings.db, self._plans, metrics, tracing),
+        store = open_served(settings.db, self._plans, metrics.committed)
+        app = create_app(
+            store if tracing is None else TracedGuardedStore(store, tracing),
             mode=settings.auth,
             local_only=settings.auth == "open" and not settings.open,
             max_watchers=max(1, settings.max_connections // 2),
             metrics=metrics,
             embedding=None if settings.embedder is None else Embedding(local_embedder(settings.embedder)),
+            tracing=tracing,
         )
-        app = shortcut(built, Shortcut if tracing is None else _traced(tracing))
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         # What exists by now stays: each full garbage collection that searched it took 45 ms.
         gc.collect()
         gc.freeze()
         return app
 
-    def reload(self) -> None:
+    def _reload(self) -> None:
         """Apply the live settings as they are now, or log why not and keep the old ones."""
         if attempt(self._apply):
             log.info("reloaded", extra={"pid": os.getpid()})
@@ -96,17 +91,54 @@ class Worker:
         self._live = live
 
 
-def _served(db: str, plans: ReplaceablePlans, metrics: Metrics, tracing: Tracing | None) -> GuardedStore:
-    store = open_to_serve(db, plans)
-    served: GuardedStore
-    if isinstance(store, SqliteStore):
-        served = ServedSqliteStore(store, on_commit=metrics.committed)
-    else:
-        served = guarded_store(store)
-    return served if tracing is None else TracedGuardedStore(served, tracing)
+class ReplaceablePlans(Plans):
+    """Plans that a store keeps, and that change for all its following writes when they are replaced."""
+
+    current: Plans
+
+    def __init__(self, plans: Plans) -> None:
+        self.replace(plans)
+
+    def replace(self, plans: Plans) -> None:
+        """Use these plans from now on."""
+        vars(self).update(current=plans, default=plans.default, named=plans.named)
+
+    def of(self, name: str | None) -> tuple[str, Plan]:
+        """As `Plans.of`, from one version of the plans even while another thread replaces them."""
+        return self.current.of(name)
 
 
-def _traced(tracing: Tracing) -> Callable[..., Shortcut]:
-    from .telemetry.traces import Traced
+class Certificate:
+    """The certificate of a server, which can be replaced for all following connections.
 
-    return partial(Traced, tracing)
+    Each certificate gets a TLS context of its own. Loading it into the context in use would keep the old one beside it if
+    its key is of another type, and would leave a certificate without its key if the files change in between.
+
+    Args:
+        live: with the files of the first certificate.
+    """
+
+    def __init__(self, live: LiveSettings) -> None:
+        self._current = self.context = tls_context(live)
+        self.context.sni_callback = self._use_current
+
+    def replace(self, live: LiveSettings) -> None:
+        """Use another certificate from now on, or raise `InvalidArgument`."""
+        self._current = tls_context(live)
+
+    def _use_current(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+        """OpenSSL calls it for each connection, also for one that names no server, before it chooses a certificate."""
+        connection.context = self._current
+
+
+def attempt(change: Callable[[], None]) -> bool:
+    """Make a change. If it fails, log why: the server keeps serving with its old configuration."""
+    try:
+        change()
+    except BotWireError as error:
+        log.error("not reloaded", extra={"reason": error.message})  # noqa: TRY400 - an error of the operator
+        return False
+    except Exception:
+        log.exception("not reloaded")
+        return False
+    return True

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..errors import InvalidArgument, StoreError
 from ..forks import ForkAware, register
@@ -37,7 +37,10 @@ It has a function ``open_store(address, *, token, timeout)`` that returns a `Sto
 returns the address without secrets or raises `InvalidArgument`, and waits for nothing.
 """
 DATABASES = frozenset({"sqlite", "postgresql", "postgres"})
-"""The schemes that ``botwire serve`` can serve. Their package also has ``open_to_serve(address, plans)``."""
+"""The schemes that ``botwire serve`` can serve. 
+
+Their package also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`, and ``open_served(address, plans,
+on_commit)``, which returns a `GuardedStore`."""
 
 __all__ = [
     "SCHEMES",
@@ -45,8 +48,8 @@ __all__ = [
     "Lease",
     "async_store",
     "default_path",
-    "guarded_store",
     "is_postgres",
+    "open_served",
     "open_store",
     "open_to_serve",
     "sqlite_path",
@@ -79,19 +82,28 @@ def open_to_serve(address: str, plans: Plans) -> OperatedStore:
         InvalidArgument: not the address of a database.
         StoreError, Unavailable: it cannot be opened.
     """
+    return cast("OperatedStore", _database(address).open_to_serve(address, plans))
+
+
+def open_served(address: str, plans: Plans, on_commit: Callable[[int], None]) -> GuardedStore:
+    """Open a database for a server: for an event loop that has no other work, and authorizes its callers.
+
+    Args:
+        address: as for `open_to_serve`, with the same errors.
+        plans: of the operator.
+        on_commit: called with the number of writes of each commit, if the store makes the commits itself.
+    """
+    return cast("GuardedStore", _database(address).open_served(address, plans, on_commit))
+
+
+def _database(address: str) -> Any:
     scheme = scheme_of(address)
     # The error of SQLite says what an address of a file looks like.
-    package = import_module(SCHEMES[scheme if scheme in DATABASES else "sqlite"])
-    return cast("OperatedStore", package.open_to_serve(address, plans))
+    return import_module(SCHEMES[scheme if scheme in DATABASES else "sqlite"])
 
 
 def async_store(store: Store) -> AsyncStore:
     """Return the event loop's side of a store, which closes it."""
-    return store.to_async()
-
-
-def guarded_store(store: OperatedStore) -> GuardedStore:
-    """Return the event loop's side of an operator's store, for a server that authorizes its callers."""
     return store.to_async()
 
 

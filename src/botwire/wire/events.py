@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import StoreError
 from ..limits import MAX_WRITE_BYTES
 from ..records import Change, Changes
-from .responses import decode_change, encode_change
+from .responses import decode_change, encode_record
 
 MEDIA_TYPE = "text/event-stream"
 MAX_EVENT_BYTES = 2 * MAX_WRITE_BYTES
@@ -44,7 +44,7 @@ def encode_end(problem: bytes) -> bytes:
 
 
 def _event(version: int, change: Change) -> bytes:
-    data = encode_change(change)
+    data = encode_record(change)
     if b"\n" in data or b"\r" in data:  # whitespace between the tokens of a stored value
         data = b"\ndata: ".join(data.splitlines())
     return b"id: %d\ndata: %b\n\n" % (version, data)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
@@ -15,7 +15,7 @@ from ..limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_p
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
-from ..values import Stored, check_json
+from ..values import check_json
 from .values import _decoded, _json, _stored, _value
 
 
@@ -24,36 +24,62 @@ def _described(text: str, **schema: Any) -> Meta:
     return Meta(description=text, extra_json_schema=schema)
 
 
-_Ttl = Annotated[float | None, _described("Seconds until the entry expires; null: never.")]
-_IfVersion = Annotated[int | None, _described("Write only if the entry has this version; 0: only if there is none.")]
+def _check_session(name: object) -> str:
+    return check_name(name, "session name")
 
 
-class ValueFields(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A value: JSON in value, or bytes in value_base64."""
+def _check_ids(ids: Sequence[object] | None) -> tuple[str, ...] | None:
+    return None if ids is None else tuple(check_name(name, "message id") for name in ids)
+
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "key": check_name,
+    "prefix": check_prefix,
+    "session": _check_session,
+    "count": check_pop,
+    "if_ids": _check_ids,
+}
+
+
+class BodyOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"):
+    """The JSON form of an operation that has the same fields. `_CHECKS` has a check for each of them that needs one."""
+
+    OPERATION: ClassVar[type[Any]]
+
+    @classmethod
+    def of(cls, op: Any) -> Self:
+        """Return the JSON form."""
+        return cls(**{name: getattr(op, name) for name in cls.__struct_fields__})
+
+    def checked(self) -> Operation:
+        """Return the checked operation."""
+        given = {name: getattr(self, name) for name in self.__struct_fields__}
+        checked = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items()}
+        return cast("Operation", self.OPERATION(**checked))
+
+
+class PutBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The body of PUT /memory/{namespace}/{key}: JSON in value, or bytes in value_base64."""
 
     value: Raw | UnsetType = UNSET
     value_base64: bytes | UnsetType = UNSET
+    ttl: Annotated[float | None, _described("Seconds until the entry expires; null: never.")] = None
+    if_version: Annotated[
+        int | None, _described("Write only if the entry has this version; 0: only if there is none.")
+    ] = None
 
-    def stored(self) -> Stored:
-        """Return the stored form, checked."""
-        return _stored(self.value, self.value_base64)
-
-
-class PutBody(ValueFields):
-    """The body of PUT /memory/{namespace}/{key}: JSON in value, or bytes in value_base64."""
-
-    ttl: _Ttl = None
-    if_version: _IfVersion = None
-
-    def operation(self, key: str) -> operations.Put:
+    def operation(self, key: str, *, keep_ttl: bool = False) -> operations.Put:
         """Return the checked operation."""
+        stored = _stored(self.value, self.value_base64)
         return operations.Put(
-            check_name(key), self.stored(), check_ttl(self.ttl), check_count(self.if_version, "if_version")
+            check_name(key), stored, check_ttl(self.ttl), check_count(self.if_version, "if_version"), keep_ttl
         )
 
 
 class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
     """Set a key. The result is the new version."""
+
+    OPERATION = operations.Put
 
     key: str
     keep_ttl: Annotated[bool, _described("Keep the time at which the stored entry expires, and ignore ttl.")] = False
@@ -64,37 +90,25 @@ class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
         return cls(key=op.key, **_value(op.stored), ttl=op.ttl, if_version=op.if_version, keep_ttl=op.keep_ttl)
 
     def checked(self) -> Operation:
-        """Return the checked operation; so do the other operations."""
-        return msgspec.structs.replace(self.operation(self.key), keep_ttl=self.keep_ttl)
+        """Return the checked operation."""
+        return self.operation(self.key, keep_ttl=self.keep_ttl)
 
 
-class DeleteOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="delete"):
+class DeleteOperation(BodyOperation, tag="delete"):
     """Delete a key. The result says whether it existed."""
+
+    OPERATION = operations.Delete
 
     key: str
 
-    @classmethod
-    def of(cls, op: operations.Delete) -> DeleteOperation:
-        """Return the JSON form."""
-        return cls(op.key)
 
-    def checked(self) -> Operation:
-        return operations.Delete(check_name(self.key))
-
-
-class IncrementOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="increment"):
+class IncrementOperation(BodyOperation, tag="increment"):
     """Add to a number. The result is the new number."""
+
+    OPERATION = operations.Increment
 
     key: str
     by: int | float = 1
-
-    @classmethod
-    def of(cls, op: operations.Increment) -> IncrementOperation:
-        """Return the JSON form."""
-        return cls(op.key, op.by)
-
-    def checked(self) -> Operation:
-        return operations.Increment(check_name(self.key), self.by)
 
 
 class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,12 +130,13 @@ class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
 
     def operation(self, session: str) -> operations.Append:
         """Return the checked operation."""
-        messages = tuple(message.checked() for message in self.messages)
-        return operations.Append(check_name(session, "session name"), messages)
+        return operations.Append(_check_session(session), tuple(message.checked() for message in self.messages))
 
 
 class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
     """Append messages to a session. The result is the seq of each message."""
+
+    OPERATION = operations.Append
 
     session: str
 
@@ -132,54 +147,36 @@ class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
         return cls(messages, session=op.session)
 
     def checked(self) -> Operation:
+        """Return the checked operation."""
         return self.operation(self.session)
 
 
-class ClearOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="clear"):
+class ClearOperation(BodyOperation, tag="clear"):
     """Delete every key with a prefix. The result is their number."""
+
+    OPERATION = operations.Clear
 
     prefix: str = ""
 
-    @classmethod
-    def of(cls, op: operations.Clear) -> ClearOperation:
-        """Return the JSON form."""
-        return cls(op.prefix)
 
-    def checked(self) -> Operation:
-        return operations.Clear(check_prefix(self.prefix))
-
-
-class ForgetOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="forget"):
+class ForgetOperation(BodyOperation, tag="forget"):
     """Delete a session and its messages. The result is the number of messages."""
+
+    OPERATION = operations.Forget
 
     session: str
 
-    @classmethod
-    def of(cls, op: operations.Forget) -> ForgetOperation:
-        """Return the JSON form."""
-        return cls(op.session)
 
-    def checked(self) -> Operation:
-        return operations.Forget(check_name(self.session, "session name"))
-
-
-class PopOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="pop"):
+class PopOperation(BodyOperation, tag="pop"):
     """Delete the last messages of a session. The result is those messages."""
+
+    OPERATION = operations.Pop
 
     session: str
     count: int = 1
     if_ids: Annotated[
         tuple[str, ...] | None, _described("Delete only if these are the ids of the messages that would be deleted.")
     ] = None
-
-    @classmethod
-    def of(cls, op: operations.Pop) -> PopOperation:
-        """Return the JSON form."""
-        return cls(op.session, op.count, op.if_ids)
-
-    def checked(self) -> Operation:
-        ids = None if self.if_ids is None else tuple(check_name(name, "message id") for name in self.if_ids)
-        return operations.Pop(check_name(self.session, "session name"), check_pop(self.count), ids)
 
 
 class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -194,7 +191,7 @@ class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     def checked(self) -> operations.Vector:
         """Return the checked vector."""
         if self.key is None:
-            names = {"session": check_name(self.session, "session name"), "id": check_name(self.id, "message id")}
+            names = {"session": _check_session(self.session), "id": check_name(self.id, "message id")}
         else:
             names = {"key": check_name(self.key)}
         return operations.Vector(check_vector(self.vector), version=self.version, **names)
@@ -202,6 +199,8 @@ class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
 class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="set_vectors"):
     """Store vectors of a model for texts that have not changed. The result is the number of stored vectors."""
+
+    OPERATION = operations.SetVectors
 
     model: str
     vectors: list[TextVector]
@@ -212,6 +211,7 @@ class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field=
         return cls(op.model, [TextVector(**msgspec.structs.asdict(vector)) for vector in op.vectors])
 
     def checked(self) -> Operation:
+        """Return the checked operation."""
         return operations.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
 
 
@@ -252,16 +252,7 @@ _PUT_BODY = msgspec.json.Decoder(PutBody)
 _APPEND_BODY = msgspec.json.Decoder(AppendBody)
 _WRITE_BODY = msgspec.json.Decoder(WriteBody)
 
-_WIRE: Mapping[type, Any] = {
-    operations.Put: PutOperation.of,
-    operations.Delete: DeleteOperation.of,
-    operations.Increment: IncrementOperation.of,
-    operations.Append: AppendOperation.of,
-    operations.Clear: ClearOperation.of,
-    operations.Forget: ForgetOperation.of,
-    operations.Pop: PopOperation.of,
-    operations.SetVectors: SetVectorsOperation.of,
-}
+_WIRE: Mapping[type, Any] = {kind.OPERATION: kind.of for kind in get_args(WireOperation)}
 """The JSON form of each operation. `Expire` has none: a server removes expired entries itself."""
 
 

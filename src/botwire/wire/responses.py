@@ -1,146 +1,346 @@
-"""Response bodies: records and results as JSON."""
+"""Response bodies: records and results as JSON. Encoders, decoders and the OpenAPI document use the same types.
+
+The attributes of a record and of its JSON form have the same names, except that times are microseconds in a record's ``created``
+and a datetime in ``created_at``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from datetime import datetime
+from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
 import msgspec
+from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import records
+from ..errors import StoreError
 from ..operations import Result
-from ..records import Change, Entry, Hit, Message, Sample, Session, Usage
 from ..timestamps import moment, now
-from . import documents
-from .documents import unknown_answer
 from .values import B, _json
+
+R = TypeVar("R")
+Time = Annotated[datetime, Meta(tz=True)]
+_EPOCH = moment(0)
+_MICROSECOND = moment(1) - moment(0)
+
+
+class Document(msgspec.Struct, Generic[R]):
+    """The JSON form of a record. Entries and messages, the most frequent ones, have faster methods of their own."""
+
+    RECORD: ClassVar[type[msgspec.Struct]]
+
+    @classmethod
+    def of(cls, record: R, **more: Any) -> Self:
+        """Return the JSON form of a record."""
+        names = [name for name in cls.__struct_fields__ if name not in more]
+        return cls(**more, **{name: _to_json(getattr(record, name)) for name in names})
+
+    def record(self) -> R:
+        """Return the record."""
+        given = {name: _from_json(getattr(self, _TIMES.get(name, name))) for name in self.RECORD.__struct_fields__}
+        return cast("R", self.RECORD(**given))
+
+
+class Entry(Document[records.Entry], kw_only=True):
+    """An entry. A JSON value is in value; bytes are in value_base64."""
+
+    RECORD = records.Entry
+
+    key: str
+    value: Raw | UnsetType = UNSET
+    value_base64: bytes | UnsetType = UNSET
+    version: int
+    created_at: Time
+    updated_at: Time
+    expires_at: Time | None = None
+
+    @classmethod
+    def of(cls, record: records.Entry, **more: Any) -> Self:
+        stored = record.stored
+        return cls(
+            key=record.key,
+            value=UNSET if isinstance(stored, bytes) else Raw(stored.encode()),
+            value_base64=stored if isinstance(stored, bytes) else UNSET,
+            version=record.version,
+            created_at=moment(record.created),
+            updated_at=moment(record.updated),
+            expires_at=record.expires_at,
+            **more,
+        )
+
+    def record(self) -> records.Entry:
+        stored = self.value_base64 if isinstance(self.value_base64, bytes) else _text(self.value)
+        times = map(_from_json, (self.created_at, self.updated_at, self.expires_at))
+        return records.Entry(self.key, stored, self.version, *times)
+
+
+class NamedEntry(Entry, kw_only=True):
+    """An entry and its namespace."""
+
+    namespace: str
+
+
+class Message(Document[records.Message]):
+    """A message of a session."""
+
+    RECORD = records.Message
+
+    seq: int
+    id: str
+    data: Raw
+    created_at: Time
+
+    @classmethod
+    def of(cls, record: records.Message, **_: Any) -> Self:
+        return cls(record.seq, record.id, Raw(record.stored.encode()), record.created_at)
+
+    def record(self) -> records.Message:
+        return records.Message(self.seq, self.id, _text(self.data), _from_json(self.created_at))
+
+
+class Session(Document[records.Session]):
+    """A session. Pass place as before for the sessions after it."""
+
+    RECORD = records.Session
+
+    name: str = msgspec.field(name="session")
+    place: int
+    messages: int
+    created_at: Time
+    updated_at: Time
+
+
+class Hit(Document[records.Hit], omit_defaults=True):
+    """A search result: an entry, or a message and its session."""
+
+    RECORD = records.Hit
+
+    score: float
+    snippet: str
+    entry: Entry | None = None
+    message: Message | None = None
+    session: str | None = None
+
+
+class Change(Document[records.Change], kw_only=True, omit_defaults=True):
+    """A change of a namespace: the data of a server-sent event. The kind decides which other fields are present."""
+
+    RECORD = records.Change
+
+    version: int
+    kind: Literal["set", "delete", "expire", "clear", "append", "pop"]
+    key: str | None = None
+    entry: Entry | None = None
+    prefix: str | None = None
+    session: str | None = None
+    message: Message | None = None
+    left: int | None = None
+
+
+class Text(Document[records.Text], omit_defaults=True):
+    """A text that has no vector yet. Pass place as after for the texts after it."""
+
+    RECORD = records.Text
+
+    text: str
+    place: str
+    key: str | None = None
+    version: int = 0
+    session: str | None = None
+    id: str | None = None
+
+
+class Usage(Document[records.Usage]):
+    """What a namespace holds and what its plan allows. A limit of null is no limit."""
+
+    RECORD = records.Usage
+
+    namespace: str
+    plan: str
+    writes_today: int
+    writes_per_day: int | None
+    bytes: int
+    max_bytes: int | None
+    resets_at: Time
+
+
+_DOCUMENTS: Mapping[type, type[Document[Any]]] = {
+    kind.RECORD: kind for kind in (Entry, Message, Session, Hit, Change, Text, Usage)
+}
+_TIMES = {name: f"{name}_at" for name in ("created", "updated", "expires", "resets")}
+
+
+def _to_json(value: Any) -> Any:
+    kind = _DOCUMENTS.get(type(value))
+    return value if kind is None else kind.of(value)
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return (value - _EPOCH) // _MICROSECOND
+    return value.record() if isinstance(value, Document) else value
+
+
+def _text(raw: Raw | UnsetType) -> str:
+    """Return JSON text that msgspec has not parsed."""
+    try:
+        return bytes(raw).decode()  # type: ignore[arg-type]
+    except (TypeError, UnicodeDecodeError) as error:
+        raise _unknown_answer(error) from error
+
+
+class Page(msgspec.Struct):
+    """Rows, and the cursor for the next page: the last two fields."""
+
+    CURSOR: ClassVar[str]
+    """The attribute of a row that is its cursor; empty: the row itself."""
+
+    @classmethod
+    def of(cls, rows: Sequence[Any], *more: str, full: bool) -> Self:
+        """Return a page. ``full``: it has as many rows as the request asked for, so that another page may follow."""
+        last = rows[-1] if full and rows else None
+        kind = _DOCUMENTS.get(type(rows[0])) if rows else None
+        page = list(rows) if kind is None else [kind.of(row) for row in rows]
+        return cls(*more, page, getattr(last, cls.CURSOR) if cls.CURSOR and last is not None else last)
+
+
+def _page(fields: Mapping[str, Any], what: str = "", *, cursor: str = "", parameter: str = "after") -> type[Page]:
+    """Return the type of a page. Its ``next`` is the ``parameter`` of the request for the next page."""
+    *_, rows, _next = fields
+    doc = f"A page of {what or rows}. Pass next as {parameter} for the next page; null: this is the last page."
+    namespace = {"__doc__": doc, "CURSOR": cursor}
+    return cast("type[Page]", msgspec.defstruct(rows.title(), fields.items(), bases=(Page,), namespace=namespace))
+
+
+Keys = _page({"namespace": str, "keys": list[str], "next": str | None})
+Entries = _page({"entries": list[Entry], "next": str | None}, cursor="key")
+Namespaces = _page({"namespaces": list[str], "next": str | None})
+Messages = _page({"messages": list[Message], "next": int | None}, cursor="seq")
+Sessions = _page({"sessions": list[Session], "next": int | None}, cursor="place", parameter="before")
+Texts = _page({"texts": list[Text], "next": str | None}, "texts without vectors", cursor="place")
+
+
+class Hits(msgspec.Struct):
+    """Search results, the best first."""
+
+    hits: list[Hit]
+
+    @classmethod
+    def of(cls, hits: Sequence[records.Hit]) -> Self:
+        """Return search results."""
+        return cls([Hit.of(hit) for hit in hits])
+
+
+class Count(msgspec.Struct):
+    """A number of rows."""
+
+    count: int
+
+
+class Sample(msgspec.Struct):
+    """The usage of a namespace at a time."""
+
+    at: Time
+    writes_today: int
+    bytes: int
+
+
+class UsageHistory(msgspec.Struct):
+    """Samples of a namespace's usage, the oldest first, and its usage now."""
+
+    namespace: str
+    history: list[Sample]
+
+    @classmethod
+    def of(cls, namespace: str, samples: Sequence[records.Sample], usage: records.Usage) -> Self:
+        """Return recorded samples and the usage now."""
+        history = [Sample(moment(item.at), item.writes, item.bytes) for item in samples]
+        return cls(namespace, [*history, Sample(moment(now()), usage.writes_today, usage.bytes)])
+
+
+class Results(msgspec.Struct):
+    """The result of each operation, in order. A put returns a version, an append seqs and a pop messages."""
+
+    results: list[bool | int | float | list[int | Message]]
+
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Self:
+        """Return the results of a write."""
+        return cls([list(map(_to_json, item)) if isinstance(item, list) else item for item in results])
+
+    def as_records(self) -> list[Result]:
+        """Return the results."""
+        found = [list(map(_from_json, item)) if isinstance(item, list) else item for item in self.results]
+        return cast("list[Result]", found)
+
+
+class Written(msgspec.Struct):
+    """The version of the entry that a request wrote."""
+
+    namespace: str
+    key: str
+    version: int
+
+
+class Seqs(msgspec.Struct):
+    """The seq of each appended message."""
+
+    seqs: list[int]
+
+
+class Problem(msgspec.Struct):
+    """An error (RFC 9457). The type is urn:botwire:error: followed by a stable code. Some errors have more fields."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = ""
+
+
+def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
+    """Return a document as JSON."""
+    return _json(document)
+
+
+def encode_record(record: records.Message | records.Hit | records.Change) -> bytes:
+    """Return a record as JSON."""
+    return _json(_to_json(record))
+
+
+def encode_entry(namespace: str, entry: records.Entry) -> bytes:
+    """Return the response to ``GET /memory/{namespace}/{key}``."""
+    return _json(NamedEntry.of(entry, namespace=namespace))
+
+
+def encode_usage(namespace: str, usage: records.Usage) -> bytes:
+    """Return the response to ``GET /usage/{namespace}``."""
+    return _json(Usage.of(usage, namespace=namespace))
 
 
 class Answer(msgspec.Struct):
-    """Any response but an entry and a usage. Only the fields that a request asked for are set."""
+    """Any page, hits or count, as a client reads it. Only the fields that a request asked for are set."""
 
-    results: list[bool | int | float | list[int | documents.Message]] = msgspec.field(default_factory=list)
-    keys: list[str] = msgspec.field(default_factory=list)
-    namespaces: list[str] = msgspec.field(default_factory=list)
-    entries: list[documents.Entry] = msgspec.field(default_factory=list)
-    messages: list[documents.Message] = msgspec.field(default_factory=list)
-    sessions: list[documents.Session] = msgspec.field(default_factory=list)
-    hits: list[documents.Hit] = msgspec.field(default_factory=list)
-    texts: list[records.Text] = msgspec.field(default_factory=list)
+    keys: list[str] = []
+    namespaces: list[str] = []
+    entries: list[Entry] = []
+    messages: list[Message] = []
+    sessions: list[Session] = []
+    hits: list[Hit] = []
+    texts: list[records.Text] = []
     count: int = 0
     next: str | int | None = None
 
 
 _ANSWER = msgspec.json.Decoder(Answer)
-_CHANGE = msgspec.json.Decoder(documents.Change)
-_ENTRY = msgspec.json.Decoder(documents.Entry)
-_USAGE = msgspec.json.Decoder(documents.Usage)
-
-
-# Encoders. ``full`` says that a page has as many rows as the request asked for, so that another page may follow.
-
-
-def encode_entry(namespace: str, entry: Entry) -> bytes:
-    """Return the response to ``GET /memory/{namespace}/{key}``."""
-    return _json(documents.NamedEntry.of(entry, namespace=namespace))
-
-
-def encode_entries(entries: Sequence[Entry], *, full: bool) -> bytes:
-    """Return a page of entries."""
-    page = [documents.Entry.of(entry) for entry in entries]
-    return _json(documents.Entries(page, entries[-1].key if full and entries else None))
-
-
-def encode_keys(namespace: str, keys: Sequence[str], *, full: bool) -> bytes:
-    """Return a page of keys."""
-    return _json(documents.Keys(namespace, list(keys), keys[-1] if full and keys else None))
-
-
-def encode_namespaces(namespaces: Sequence[str], *, full: bool) -> bytes:
-    """Return a page of namespaces."""
-    return _json(documents.Namespaces(list(namespaces), namespaces[-1] if full and namespaces else None))
-
-
-def encode_messages(messages: Sequence[Message], *, full: bool) -> bytes:
-    """Return a page of messages."""
-    page = [documents.Message.of(message) for message in messages]
-    return _json(documents.Messages(page, messages[-1].seq if full and messages else None))
-
-
-def encode_message(message: Message) -> bytes:
-    """Return one message."""
-    return _json(documents.Message.of(message))
-
-
-def encode_change(change: Change) -> bytes:
-    """Return one change."""
-    return _json(documents.Change.of(change))
-
-
-def encode_sessions(sessions: Sequence[Session], *, full: bool) -> bytes:
-    """Return a page of sessions."""
-    page = [documents.Session.of(session) for session in sessions]
-    return _json(documents.Sessions(page, sessions[-1].place if full and sessions else None))
-
-
-def encode_hits(hits: list[Hit]) -> bytes:
-    """Return search results, the best first."""
-    return _json(documents.Hits([documents.Hit.of(hit) for hit in hits]))
-
-
-def encode_hit(hit: Hit) -> bytes:
-    """Return one search result."""
-    return _json(documents.Hit.of(hit))
-
-
-def encode_texts(texts: list[records.Text], *, full: bool) -> bytes:
-    """Return a page of texts without vectors."""
-    page = [documents.Text(**msgspec.structs.asdict(text)) for text in texts]
-    return _json(documents.Texts(page, texts[-1].place if full and texts else None))
-
-
-def encode_usage(namespace: str, usage: Usage) -> bytes:
-    """Return the response to ``GET /usage/{namespace}``."""
-    return _json(documents.Usage.of(namespace, usage))
-
-
-def encode_history(namespace: str, samples: Sequence[Sample], usage: Usage) -> bytes:
-    """Return the response to ``GET /usage/{namespace}/history``: the samples and the usage now."""
-    latest = Sample(now(), usage.writes_today, usage.bytes)
-    rows = [documents.Sample(moment(item.at), item.writes, item.bytes) for item in (*samples, latest)]
-    return _json(documents.UsageHistory(namespace, rows))
-
-
-def encode_results(results: Sequence[Result]) -> bytes:
-    """Return the results of a write."""
-    return _json(documents.Results([_result(result) for result in results]))
-
-
-def encode_written(namespace: str, key: str, version: Result) -> bytes:
-    """Return the response to a PUT of an entry."""
-    return _json(documents.Written(namespace, key, cast("int", version)))
-
-
-def encode_seqs(seqs: Result) -> bytes:
-    """Return the response to a POST to a session."""
-    return _json(documents.Seqs(cast("list[int]", seqs)))
-
-
-def encode_count(count: int) -> bytes:
-    """Return a number of rows."""
-    return _json(documents.Count(count))
-
-
-def encode_document(document: Mapping[str, Any]) -> bytes:
-    """Return a document of plain JSON values."""
-    return _json(document)
-
-
-# Decoders
+_RESULTS = msgspec.json.Decoder(Results)
+_CHANGE = msgspec.json.Decoder(Change)
+_ENTRY = msgspec.json.Decoder(Entry)
+_USAGE = msgspec.json.Decoder(Usage)
 
 
 def decode_answer(body: bytes) -> Answer:
-    """Return any response but an entry and a usage.
+    """Return any page, hits or count.
 
     Raises:
         StoreError: no botwire server sends this body; so do the other decoders.
@@ -150,20 +350,20 @@ def decode_answer(body: bytes) -> Answer:
 
 def decode_results(body: bytes) -> list[Result]:
     """Return the results of a write."""
-    return [_to_result(result) for result in decode_answer(body).results]
+    return _read(_RESULTS, body).as_records()
 
 
-def decode_entry(body: bytes) -> Entry:
+def decode_entry(body: bytes) -> records.Entry:
     """Return the entry in a body."""
     return _read(_ENTRY, body).record()
 
 
-def decode_usage(body: bytes) -> Usage:
+def decode_usage(body: bytes) -> records.Usage:
     """Return the usage in a body."""
     return _read(_USAGE, body).record()
 
 
-def decode_change(data: bytes) -> Change:
+def decode_change(data: bytes) -> records.Change:
     """Return the change in the data of an event."""
     return _read(_CHANGE, data).record()
 
@@ -172,16 +372,8 @@ def _read(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise unknown_answer(error) from error
+        raise _unknown_answer(error) from error
 
 
-def _result(result: Result) -> Any:
-    if isinstance(result, list):
-        return [documents.Message.of(item) if isinstance(item, Message) else item for item in result]
-    return result
-
-
-def _to_result(result: Any) -> Result:
-    if isinstance(result, list):
-        return [item.record() if isinstance(item, documents.Message) else item for item in result]
-    return cast("Result", result)
+def _unknown_answer(error: Exception) -> StoreError:
+    return StoreError(f"the answer is not one of a botwire server: {error}. Check the URL")

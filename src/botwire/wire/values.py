@@ -42,8 +42,3 @@ def _decoded(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
         raise InvalidValue(f"a value may be nested {MAX_DEPTH} deep, this one is nested deeper") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise InvalidArgument(f"invalid request body: {error}") from error
-
-
-def _given(record: Any) -> dict[str, Any]:
-    """Return the fields of a record that are not None."""
-    return {name: value for name, value in msgspec.structs.asdict(record).items() if value is not None}

@@ -1,1 +1,1 @@
-"""Access control of the server: rules, tokens and the gate."""
+"""Access control of the server: rules, tokens, and stores as authorized callers may use them."""

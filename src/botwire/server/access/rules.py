@@ -1,7 +1,7 @@
-"""Who may do what where: the rules alone, without HTTP and without storage.
+"""Access rules as pure functions, without HTTP and storage.
 
-A request has a scope (read, write, admin) and a place. A caller has nothing, or a token: one that was minted and lists what it
-may do where, or one of its own making, which counts in the namespaces that were claimed with it.
+A caller has no token, an issued token, which lists what it may do in which namespaces, or a token that the caller generated.
+A self-generated token is valid in the namespaces that were claimed with it.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ...errors import AuthError, InvalidArgument
 from ...limits import MAX_NAMESPACE_CHARS, check_name, check_namespace
 
 Scope: TypeAlias = Literal["read", "write", "admin"]
-"""admin: read, write, and mint and revoke tokens."""
+"""admin: read, write, and issue and revoke tokens."""
 Mode: TypeAlias = Literal["open", "required"]
-"""open: a namespace that nobody has claimed is everybody's. required: nothing without a token."""
+"""open: every caller may use a namespace until one claims it. required: every request needs a token."""
 
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 EVERYWHERE = "*"
-"""The pattern of operators: admin here is admin of the whole service."""
+"""The pattern of operators: who administers it administers the whole service."""
 MAX_PATTERNS = 100
-LEAST_OWN_CHARS = 16
-"""The length of a token of somebody's own making. Only its hash is kept, so it must not be one that can be guessed."""
-_MINTED = "bw_"
-"""What every minted token begins with, so that no token of somebody's own is taken for one, and scanners know it."""
+MIN_CLAIM_CHARS = 16
+"""The length of a self-generated token. Only its hash is stored, so it must be too long to guess."""
+_ISSUED = "bw_"
+"""The prefix of issued tokens. It distinguishes them from self-generated ones, and secret scanners recognize it."""
 
 
 # Rules of the routes
 
 
 class Rule(NamedTuple):
-    """What a route asks for.
+    """What a route requires.
 
-    ``where``: the namespace in its path; everywhere, which is for operators; the namespaces of tokens that the request is
-    about, which the route itself judges; nowhere in particular, for whoever has a token that is good, or none; what is counted,
-    for whoever may read everywhere, and for all on an open server; or nowhere, for whoever asks.
+    ``where``: the namespace in its path; everywhere: operators; tokens: any token, because the route itself checks the
+    namespaces; caller: no token or a valid one; counts: a token that may read everywhere, and on an open server nothing;
+    nowhere: nothing.
     """
 
     scope: Scope
@@ -49,8 +49,6 @@ class Rule(NamedTuple):
 
 _READ, _WRITE = Rule("read"), Rule("write")
 _OPERATOR, _ADMIN, _PUBLIC = Rule("admin", "everywhere"), Rule("admin", "tokens"), Rule("read", "nowhere")
-_CALLER = Rule("read", "caller")
-_COUNTS = Rule("read", "counts")
 
 TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/memory/{namespace}"): _READ,
@@ -75,10 +73,10 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/tokens"): _ADMIN,
     ("POST", "/tokens"): _ADMIN,
     ("DELETE", "/tokens/{token}"): _ADMIN,
-    ("GET", "/whoami"): _CALLER,
+    ("GET", "/whoami"): Rule("read", "caller"),
     ("GET", "/"): _PUBLIC,
     ("GET", "/console/{file}"): _PUBLIC,
-    ("GET", "/metrics"): _COUNTS,
+    ("GET", "/metrics"): Rule("read", "counts"),
     ("GET", "/health"): _PUBLIC,
     ("GET", "/docs"): _PUBLIC,
     ("GET", "/openapi.json"): _PUBLIC,
@@ -87,10 +85,10 @@ TABLE: Mapping[tuple[str, str], Rule] = {
 
 
 def rule_of(method: str, path: str) -> Rule:
-    """Return the rule of a route, or raise `Forbidden` when it has none."""
+    """Return the rule of a route, or raise `Forbidden` if it has none."""
     rule = TABLE.get(("GET" if method == "HEAD" else method, path))
     if rule is None:
-        raise Forbidden("nobody may do this: the route has no rule of access")
+        raise Forbidden("no token allows this request: the route has no access rule")
     return rule
 
 
@@ -98,9 +96,9 @@ def rule_of(method: str, path: str) -> Rule:
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token that was minted, or a claim. Of the secret only its SHA-256 is kept; times are in microseconds.
+    """An issued token, or a claim. Only the SHA-256 of its secret is stored. Times are in microseconds.
 
-    ``namespaces``: patterns, see `covers`; of a claim the one namespace. ``by``: who minted it: the id of a token, or ``cli``
+    ``namespaces``: patterns, see `covers`; of a claim, its one namespace. ``by``: the id of the token that issued it, or ``cli``
     for the command line.
     """
 
@@ -126,19 +124,15 @@ class Token(msgspec.Struct, frozen=True):
         )
 
     def administers(self, pattern: str) -> bool:
-        """Whether it may mint and revoke tokens for a pattern."""
-        if "admin" not in self.can:
-            return False
-        if self.claim:
-            return pattern in self.namespaces and not pattern.endswith("*")
-        return any(covers(own, pattern) for own in self.namespaces)
+        """Whether it may issue and revoke tokens for a pattern. A claim is for its namespace only, never for a pattern."""
+        return self.allows("admin", pattern) and not (self.claim and pattern.endswith("*"))
 
 
 def covers(pattern: str, other: str) -> bool:
-    """Whether a pattern stands for a namespace, or for all that another pattern stands for.
+    """Whether a pattern matches a namespace, or everything that another pattern matches.
 
-    A pattern is the name of a namespace, or the beginning of names and a ``*`` behind it: ``support-*`` stands for
-    ``support-`` and all that begins so, ``*`` for all. No other character means anything but itself.
+    A pattern is the name of a namespace, or a prefix and ``*``: ``support-*`` matches ``support-`` and every name with this
+    prefix; ``*`` matches all. No other character is special.
     """
     if pattern.endswith("*"):
         return other.startswith(pattern[:-1])
@@ -152,14 +146,14 @@ def check_pattern(pattern: object) -> str:
             check_namespace(pattern)
         return pattern
     raise InvalidArgument(
-        f"{pattern!r:.140} is not a pattern: write the name of a namespace, or the beginning of names and one * at the end"
+        f"{pattern!r:.140} is not a pattern: write the name of a namespace, or a prefix of names and one * at the end"
     )
 
 
 def check_grant(
     name: object, namespaces: Sequence[object], can: Sequence[object]
 ) -> tuple[str, tuple[str, ...], tuple[Scope, ...]]:
-    """Return the name, the patterns and the scopes of a token to be, checked."""
+    """Return the checked name, patterns and scopes of a new token."""
     if not 0 < len(namespaces) <= MAX_PATTERNS:
         raise InvalidArgument(f"a token is for 1 to {MAX_PATTERNS} namespaces or patterns, not {len(namespaces)}")
     wrong = [scope for scope in can if scope not in SCOPES]
@@ -170,13 +164,13 @@ def check_grant(
 
 
 def new_secret() -> tuple[str, str]:
-    """Return a new id and the token that carries it: 256 random bits, more than anybody can guess."""
+    """Return a new id and a token that contains it and 256 random bits."""
     identity = secrets.token_hex(6)
-    return identity, f"{_MINTED}{identity}_{secrets.token_urlsafe(32)}"
+    return identity, f"{_ISSUED}{identity}_{secrets.token_urlsafe(32)}"
 
 
 def hash_of(secret: str) -> str:
-    """Return what is kept of a token. It is too long to be guessed, so that one round of SHA-256 is enough."""
+    """Return the stored form of a token. A token is too long to guess, so one round of SHA-256 is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -184,102 +178,126 @@ def hash_of(secret: str) -> str:
 
 
 class Caller(NamedTuple):
-    """Who asks: with no token (``secret`` is empty), with a minted one, or with one of its own making.
+    """The caller of a request: without a token (``secret`` is empty), with an issued or with a self-generated one.
 
-    ``token``: the minted token, once it was looked up; None: there is none, or it is not live.
+    ``token``: the issued token, once it was read; None: there is none, or it is revoked or expired.
     """
 
     secret: str
     token: Token | None = None
 
     @property
-    def minted_id(self) -> str:
-        """The id in the token of a caller that has a minted one; empty for any other."""
-        if not self.secret.startswith(_MINTED):
+    def issued_id(self) -> str:
+        """The id in an issued token; empty for any other caller."""
+        if not self.secret.startswith(_ISSUED):
             return ""
-        return self.secret[len(_MINTED) :].partition("_")[0] or "?"
+        return self.secret[len(_ISSUED) :].partition("_")[0] or "?"
 
 
-def caller_of(credentials: Sequence[bytes]) -> Caller:
-    """Return who sends these ``Authorization`` header fields (RFC 6750, section 2.1)."""
+def parse_credentials(credentials: Sequence[bytes]) -> Caller:
+    """Return the caller who sends these ``Authorization`` header fields (RFC 6750, section 2.1)."""
     if not credentials:
         return Caller("")
     scheme, _, secret = credentials[0].decode("latin-1").partition(" ")
     secret = secret.strip(" ")
-    if (
-        len(credentials) > 1
-        or scheme.lower() != "bearer"
-        or not secret
-        or not all("!" <= char <= "~" for char in secret)
-    ):
+    if len(credentials) > 1 or scheme.lower() != "bearer" or not secret or not all("!" <= c <= "~" for c in secret):
         raise Unauthorized(NOT_ACCEPTED, "invalid_token")
     return Caller(secret)
 
 
 def proven(secret: str, token: Token | None, now: int) -> Token | None:
-    """Return the token if the secret is its own and it is live. It takes as long when there is none."""
-    known = token or _NOBODY
+    """Return the token if it has this secret and is live. Without a token it takes the same time."""
+    known = token or _NO_TOKEN
     same = hmac.compare_digest(hash_of(secret), known.hash)
     return token if same and known.live(now) else None
 
 
-def judge(caller: Caller, scope: Scope, namespace: str, claim: Token | None, *, mode: Mode, now: int) -> None:
-    """Return if the caller may do this, or raise why not: the same, whatever there is in the namespace.
+def authorize(caller: Caller, scope: Scope, namespace: str, claim: Token | None, *, mode: Mode, now: int) -> None:
+    """Return if the caller may do this, else raise the same error whatever the namespace holds.
 
     Args:
-        caller: who.
-        scope: what.
+        caller: the caller, whose issued token has been read.
+        scope: what they want to do.
         namespace: where.
-        claim: the claim on the namespace; None: nobody has claimed it.
+        claim: the claim on the namespace; None: there is none.
         mode: of the server.
         now: in microseconds.
 
     Raises:
-        Unauthorized: without a token that is known here.
-        Forbidden: the token is good, but not for this.
+        Unauthorized: the caller has no token that is valid here.
+        Forbidden: the token lacks the permission.
     """
-    if caller.minted_id:
+    if caller.issued_id:
         if caller.token is None:
             raise Unauthorized(NOT_ACCEPTED, "invalid_token")
         if not caller.token.allows(scope, namespace):
-            raise Forbidden(NOT_ALLOWED, scope)
+            raise forbidden(caller.token, scope, namespace)
         return
     if caller.secret and proven(caller.secret, claim, now):
         return
     if mode == "open" and claim is None and scope != "admin":
         return
-    if caller.secret:
+    raise Unauthorized(NOT_ACCEPTED, "invalid_token") if caller.secret else Unauthorized(NEEDED)
+
+
+def authorize_route(caller: Caller, rule: Rule) -> None:
+    """Return if the caller may use a route that is not about one namespace, else raise as `authorize` does."""
+    if caller.issued_id and caller.token is None:
         raise Unauthorized(NOT_ACCEPTED, "invalid_token")
-    raise Unauthorized(NEEDED)
+    if rule.where == "caller":
+        return
+    if not caller.secret:
+        raise Unauthorized(NEEDED)
+    if rule.where == "tokens":
+        return
+    if caller.token is None:  # a self-generated token is valid in claimed namespaces only
+        raise Unauthorized(NOT_ACCEPTED, "invalid_token")
+    if not caller.token.allows(rule.scope, EVERYWHERE):
+        raise forbidden(caller.token, rule.scope, EVERYWHERE)
 
 
-_NOBODY = Token("", "", hash_of(secrets.token_urlsafe(32)), (), (), 0)
+_NO_TOKEN = Token("", "", hash_of(secrets.token_urlsafe(32)), (), (), 0)
 
 NEEDED = (
-    "this needs a token: pass token=…, or set BOTWIRE_TOKEN beside BOTWIRE_URL. The operator of the server makes one with "
+    "this needs a token: pass token=…, or set BOTWIRE_TOKEN beside BOTWIRE_URL. The operator of the server creates one with "
     "botwire token create"
 )
 NOT_ACCEPTED = (
-    "the token is not accepted here: it is unknown, revoked or expired, or somebody else's token has claimed the namespace. "
-    "Ask the operator of the server for another"
+    "the token is not accepted here: it is unknown, revoked or expired, or another token has claimed the namespace. Ask the "
+    "operator of the server for a new one"
 )
-NOT_ALLOWED = "the token is good, but not for this: ask whoever made it for one that can do it here"
 
 
 class Unauthorized(AuthError):
-    """There is no token, or none that is known here; nothing was done."""
+    """There is no token, or none that is valid here; nothing was done."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
-        # https://datatracker.ietf.org/doc/html/rfc6750#section-3: no reason for who sent no token
+        # https://datatracker.ietf.org/doc/html/rfc6750#section-3: no reason for a caller without a token
         self.challenge = 'Bearer realm="botwire"' + (f', error="{reason}"' if reason else "")
 
 
 class Forbidden(AuthError):
-    """The token is known, but may not do this here; nothing was done."""
+    """The token is valid, but lacks the permission; nothing was done."""
 
     status = 403
 
     def __init__(self, message: str, scope: str = "") -> None:
         super().__init__(message)
         self.challenge = 'Bearer realm="botwire", error="insufficient_scope"' + (f', scope="{scope}"' if scope else "")
+
+
+_ACTIONS: Mapping[Scope, str] = {"read": "Reading", "write": "Writing to", "admin": "Administering"}
+_MAX_NAMED = 5
+"""Patterns of a token that an error names."""
+
+
+def forbidden(token: Token | None, scope: Scope, namespace: str) -> Forbidden:
+    """Return the error that says what a token may do, and which permission it lacks. None: a self-generated token."""
+    if token is None:
+        granted = "A self-generated token is valid only in namespaces that were claimed with it."
+    else:
+        patterns = [*map(repr, token.namespaces[:_MAX_NAMED]), *["…"][: len(token.namespaces) > _MAX_NAMED]]
+        granted = f"This token may {' and '.join(token.can)} {', '.join(patterns)}."
+    wanted = ascii(namespace[:MAX_NAMESPACE_CHARS]) if namespace else "a namespace"
+    return Forbidden(f"{granted} {_ACTIONS[scope]} {wanted} needs the {scope} permission.", scope)

@@ -1,4 +1,4 @@
-"""Tokens, claims and the audit log: entries and a session of the namespace `ACCESS`, in whatever store there is."""
+"""Tokens, claims and the audit log: entries and a session of the namespace `ACCESS`, in any store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from ...errors import Conflict, InvalidArgument, NotFound, Unavailable
-from ...limits import ACCESS, MAX_PAGE, MAX_TTL_SECONDS
+from ...limits import ACCESS, MAX_PAGE, MAX_TTL_SECONDS, check_namespace
 from ...operations import Append, Guard, NewMessage, Operation, Put
 from ...queries import GetEntry, ListEntries, ListMessages
 from ...records import Message
@@ -17,12 +17,13 @@ from ...store import GuardedStore, GuardFailed
 from ...timestamps import new_id, now
 from .rules import (
     EVERYWHERE,
-    LEAST_OWN_CHARS,
-    NOT_ALLOWED,
+    MIN_CLAIM_CHARS,
+    SCOPES,
     Caller,
     Forbidden,
     Token,
     check_grant,
+    forbidden,
     hash_of,
     new_secret,
     proven,
@@ -31,8 +32,6 @@ from .rules import (
 _TOKEN, _CLAIM = "token/", "claim/"
 _AUDIT = "audit"
 _UNKNOWN = "there is no such token among those that you administer"
-CLI = "cli"
-"""Who mints and revokes at the command line, where whoever may write the store is an operator."""
 _ATTEMPTS = 50
 _decode = msgspec.json.Decoder(Token).decode
 
@@ -41,50 +40,47 @@ class Tokens:
     """The tokens of a store.
 
     Args:
-        store: where they are.
+        store: has the tokens.
     """
 
     def __init__(self, store: GuardedStore) -> None:
         self._store = store
 
-    # What a request is judged by
+    # Read by each decision
 
     async def known(self, caller: Caller) -> tuple[Caller, Guard]:
-        """Return the caller with the minted token it has proven to have, and what that rests on."""
-        if not caller.minted_id:
+        """Return the caller with the issued token that they have proven, and the guard of this fact."""
+        if not caller.issued_id:
             return caller, Guard(ACCESS)
-        key = _TOKEN + caller.minted_id
-        token, version = await self._find(key)
-        return caller._replace(token=proven(caller.secret, token, now())), Guard(ACCESS, ((key, version),))
+        token, guard = await self._find(_TOKEN + caller.issued_id)
+        return caller._replace(token=proven(caller.secret, token, now())), guard
 
     async def claim_on(self, namespace: str) -> tuple[Token | None, Guard]:
-        """Return the claim on a namespace, and what that rests on."""
-        key = _CLAIM + namespace
-        claim, version = await self._find(key)
-        return claim, Guard(ACCESS, ((key, version),))
+        """Return the claim on a namespace, and the guard of this fact."""
+        return await self._find(_CLAIM + namespace)
 
     async def confirm(self, guard: Guard) -> None:
-        """Raise `GuardFailed` if what was found does not hold any more; else let the guard know as of when it does."""
+        """Raise `GuardFailed` if a guard no longer holds, else set the version at which it does."""
         await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
     async def claim(self, namespace: str, secret: str) -> None:
-        """Let a namespace belong to whoever has this token, if nobody else was faster.
+        """Let a namespace belong to a self-generated token, unless another claim was faster.
 
         Raises:
             InvalidArgument: the token is too short to be safe.
         """
-        if len(secret) < LEAST_OWN_CHARS:
+        if len(secret) < MIN_CLAIM_CHARS:
             raise InvalidArgument(
-                f"a token that claims a namespace has at least {LEAST_OWN_CHARS} characters that nobody can guess: make one "
-                'with python -c "import secrets; print(secrets.token_urlsafe())"'
+                f"a token that claims a namespace has at least {MIN_CLAIM_CHARS} characters that no one can guess: create "
+                'one with python -c "import secrets; print(secrets.token_urlsafe())"'
             )
         identity, _ = new_secret()
-        claim = Token(identity, "", hash_of(secret), (namespace,), ("read", "write", "admin"), now(), claim=True)
+        claim = Token(identity, "", hash_of(secret), (namespace,), SCOPES, now(), claim=True)
         put = Put(_CLAIM + namespace, _text(claim), if_version=0)
         with contextlib.suppress(Conflict):
-            await self._store.write(ACCESS, [put, _act("claim", identity, token=claim)])
+            await self._store.write(ACCESS, [put, _act("claim", identity, **_grant(claim))])
 
-    # What administrators do
+    # Administration. The issuer None is the operator at the command line.
 
     async def create(
         self,
@@ -93,124 +89,122 @@ class Tokens:
         can: Sequence[str],
         name: str = "",
         expires_in: float | None = None,
-        maker: Maker | None = None,
+        issuer: TokenIssuer | None = None,
     ) -> tuple[Token, str]:
-        """Mint a token; returns it and its secret, which is kept nowhere.
+        """Issue a token; returns it and its secret, which is not stored.
 
         Args:
-            namespaces: patterns, see `auth.covers`.
+            namespaces: patterns, see `rules.covers`.
             can: scopes.
             name: what it is for.
-            expires_in: seconds until it expires; None: never, or when its maker does.
-            maker: who mints it; None: the operator at the command line.
+            expires_in: seconds until it expires; None: never, or with its issuer.
+            issuer: its issuer.
 
         Raises:
-            InvalidArgument: there can be no such token.
-            Forbidden: its maker does not administer all of the namespaces.
+            InvalidArgument: such a token is not allowed.
+            Forbidden: the issuer does not administer all of the namespaces.
         """
+        issuer = issuer or TokenIssuer(self)
         name, patterns, scopes = check_grant(name, namespaces, can)
-        if maker is not None:
-            await maker.check(patterns)
+        await issuer.check(patterns)
         identity, secret = new_secret()
-        token = Token(
-            identity,
-            name,
-            hash_of(secret),
-            patterns,
-            scopes,
-            now(),
-            _expiry(expires_in, maker),
-            by=maker.id if maker else CLI,
-        )
-        act = _act("token.create", token.by, token=token)
-        guard = None if maker is None else maker.guard
+        expires = _expiry(expires_in, issuer)
+        token = Token(identity, name, hash_of(secret), patterns, scopes, now(), expires, by=issuer.id)
+        put = Put(_TOKEN + identity, _text(token), if_version=0)
         try:
-            await self._store.write(ACCESS, [Put(_TOKEN + identity, _text(token), if_version=0), act], guard=guard)
+            await self._store.write(ACCESS, [put, _act("token.create", token.by, **_grant(token))], guard=issuer.guard)
         except GuardFailed:
-            raise Forbidden(NOT_ALLOWED, "admin") from None  # what its maker had is gone since
+            raise Forbidden("the token that issues this one was revoked in the meantime", "admin") from None
         return token, secret
 
-    async def listed(self, maker: Maker | None = None, namespace: str | None = None) -> list[Token]:
-        """Return tokens and claims, the oldest first: those whose every namespace the maker administers.
+    async def listed(self, issuer: TokenIssuer | None = None, namespace: str | None = None) -> list[Token]:
+        """Return the tokens and claims of which the issuer administers every namespace, the oldest first.
 
         Args:
-            maker: who asks; None: the operator at the command line.
-            namespace: only tokens that are for this namespace, or for a pattern with it alone.
+            issuer: the caller.
+            namespace: only tokens for this namespace, or for the same pattern; a self-generated token must name one.
+
+        Raises:
+            Forbidden: the issuer does not administer the namespace, or nothing at all.
         """
+        issuer = issuer or TokenIssuer(self)
+        if namespace is not None or not issuer.is_admin:
+            await issuer.check([check_namespace(namespace) if namespace else ""])
         found = []
         for _, token in await self._all():
-            if namespace is not None and namespace not in token.namespaces:
-                continue
-            if maker is None or await maker.administers(token.namespaces):
+            if (namespace is None or namespace in token.namespaces) and await issuer.administers(token.namespaces):
                 found.append(token)
         return sorted(found, key=lambda token: token.created)
 
-    async def revoke(self, identity: str, maker: Maker | None = None, namespace: str | None = None) -> list[Token]:
-        """Revoke a token or a claim, and all that it minted; returns those that were live until now.
+    async def revoke(
+        self, identity: str, issuer: TokenIssuer | None = None, namespace: str | None = None
+    ) -> list[Token]:
+        """Revoke a token or a claim, and all tokens issued with it; returns those that were live.
 
-        When this returns, none of them writes or reads any more, at any server on this store. A claimed namespace stays
-        closed to everybody but operators and those they mint tokens for.
+        When this returns, none of them reads or writes any more, at any server on this store. A claimed namespace stays closed,
+        except to operators and the tokens that they issue.
 
         Args:
-            identity: the token's or the claim's.
-            maker: who revokes; None: the operator at the command line.
-            namespace: what is claimed, for whoever revokes his own claim.
+            identity: of the token or the claim.
+            issuer: the caller.
+            namespace: the claimed one, for a caller who revokes their own claim.
 
         Raises:
-            NotFound: there is no such token among those that the maker administers.
+            NotFound: the issuer administers no such token.
         """
-        if maker is not None:
-            await self._check_target(identity, maker, namespace)
+        if issuer is not None:  # before a stranger can make the server read all tokens
+            await self._check_target(identity, issuer, namespace)
+        issuer = issuer or TokenIssuer(self)
         for _ in range(_ATTEMPTS):
-            # Whatever else changes here meanwhile might be a token that one of these minted: look again.
-            guard = Guard(ACCESS, (("", -1),))
-            everything = await self._all(guard)
-            target = next((token for _, token in everything if token.id == identity), None)
-            if target is None:
-                raise NotFound(_UNKNOWN)
-            ids = _descendants(target, [token for _, token in everything])
-            gone = [(key, token) for key, token in everything if token.id in ids and token.revoked is None]
-            if not gone:
-                return []
-            moment = now()
-            revoked = [(key, msgspec.structs.replace(token, revoked=moment)) for key, token in gone]
-            operations: list[Operation] = [Put(key, _text(token)) for key, token in revoked]
-            operations.append(_act("token.revoke", maker.id if maker else CLI, *(token.id for _, token in revoked)))
-            try:
-                await self._store.write(ACCESS, operations, guard=guard)
-            except GuardFailed:
-                continue
-            return [token for _, token in revoked]
-        raise Unavailable("tokens are being made faster than they can be revoked; try again")
+            with contextlib.suppress(GuardFailed):
+                return await self._revoke(identity, issuer.id)
+        raise Unavailable("tokens are created faster than they can be revoked; try again")
 
-    async def _check_target(self, identity: str, maker: Maker, namespace: str | None) -> None:
-        """Raise `NotFound` unless the maker administers this token: before all tokens are looked through for anybody."""
+    async def _check_target(self, identity: str, issuer: TokenIssuer, namespace: str | None) -> None:
         target, _ = await self._find(_TOKEN + identity)
         if target is None and namespace is not None:
             claim, _ = await self._find(_CLAIM + namespace)
             target = claim if claim is not None and claim.id == identity else None
-        if target is None or not await maker.administers(target.namespaces):
+        if target is None or not await issuer.administers(target.namespaces):
             raise NotFound(_UNKNOWN)
 
-    async def record(self, act: str, by: str = CLI, **facts: Any) -> None:
-        """Put down in the audit log what was done by an administrator."""
-        await self._store.write(ACCESS, [_act(act, by, **facts)])
+    async def _revoke(self, identity: str, by: str) -> list[Token]:
+        """Revoke unless anything changes in the meantime, which could be a token that one of these issues."""
+        guard = Guard(ACCESS)
+        await self.confirm(guard)
+        guard.needs = (("", -1),)  # no entry is at this version, so the guard holds at its own version only
+        everything = await self._all()
+        target = next((token for _, token in everything if token.id == identity), None)
+        if target is None:
+            raise NotFound(_UNKNOWN)
+        ids = _descendants(target, [token for _, token in everything])
+        live = [(key, token) for key, token in everything if token.id in ids and token.revoked is None]
+        if not live:
+            return []
+        moment = now()
+        revoked = [msgspec.structs.replace(token, revoked=moment) for _, token in live]
+        operations: list[Operation] = [Put(key, _text(token)) for (key, _), token in zip(live, revoked, strict=True)]
+        operations.append(_act("token.revoke", by, tokens=[token.id for token in revoked]))
+        await self._store.write(ACCESS, operations, guard=guard)
+        return revoked
+
+    async def record(self, act: str, by: str = "", **facts: Any) -> None:
+        """Record the action of an administrator in the audit log."""
+        await self._store.write(ACCESS, [_act(act, by or _OPERATOR.id, **facts)])
 
     async def audit(self, *, after: int = 0, limit: int | None = None) -> list[Message]:
-        """Return the audit log in order, from behind a seq on."""
+        """Return the audit log in order, after a seq."""
         return await self._store.read(ACCESS, ListMessages(_AUDIT, after, limit))
 
-    async def _find(self, key: str) -> tuple[Token | None, int]:
+    async def _find(self, key: str) -> tuple[Token | None, Guard]:
         entry = await self._store.read(ACCESS, GetEntry(key))
-        return (None, 0) if entry is None else (_decode(str(entry.stored)), entry.version)
+        if entry is None:
+            return None, Guard(ACCESS, ((key, 0),))
+        return _decode(str(entry.stored)), Guard(ACCESS, ((key, entry.version),))
 
-    async def _all(self, guard: Guard | None = None) -> list[tuple[str, Token]]:
-        """Return all tokens and claims by their keys, as they are at the version that the guard is given."""
+    async def _all(self) -> list[tuple[str, Token]]:
+        """Return all tokens and claims, with their keys."""
         found: list[tuple[str, Token]] = []
-        if guard is not None:
-            begin = Guard(ACCESS)
-            await self.confirm(begin)
-            guard.version = begin.version
         for prefix in (_CLAIM, _TOKEN):
             after = ""
             while page := await self._store.read(ACCESS, ListEntries(prefix, after, MAX_PAGE)):
@@ -219,16 +213,21 @@ class Tokens:
         return found
 
 
-class Maker:
-    """Somebody who mints and revokes tokens over HTTP, and what that rests on.
+_OPERATOR = Token("cli", "", "", (EVERYWHERE,), ("admin",), 0)
+_COMMAND_LINE = Caller("", _OPERATOR)
+"""The command line writes to the store directly, so its user is an operator."""
+
+
+class TokenIssuer:
+    """A caller who issues and revokes tokens.
 
     Args:
-        tokens: the store's.
-        caller: who; a minted token has been proven.
-        guard: what that rests on.
+        tokens: of the store.
+        caller: with an issued token that was proven, or with a self-generated one; by default the operator at the command line.
+        guard: of the decision that the caller is authorized.
     """
 
-    def __init__(self, tokens: Tokens, caller: Caller, guard: Guard) -> None:
+    def __init__(self, tokens: Tokens, caller: Caller = _COMMAND_LINE, guard: Guard | None = None) -> None:
         self._tokens = tokens
         self._caller = caller
         self._claims: dict[str, Token | None] = {}
@@ -236,18 +235,13 @@ class Maker:
 
     @property
     def id(self) -> str:
-        """Who it is, for the audit log: the id of its token or of its claim."""
+        """The id of its token or of its claim, for the audit log."""
         token = self._caller.token
         return token.id if token else next(claim.id for claim in self._claims.values() if claim)
 
     @property
-    def minted(self) -> bool:
-        """Whether its token was minted, and is not of its own making."""
-        return self._caller.token is not None
-
-    @property
     def is_admin(self) -> bool:
-        """Whether its token administers anything."""
+        """Whether it has an issued token that administers anything."""
         return self._caller.token is not None and "admin" in self._caller.token.can
 
     @property
@@ -257,8 +251,9 @@ class Maker:
 
     async def check(self, patterns: Sequence[str]) -> None:
         """Raise `Forbidden` unless it administers all of these."""
-        if not await self.administers(patterns):
-            raise Forbidden(NOT_ALLOWED, "admin")
+        for pattern in patterns:
+            if not await self.administers([pattern]):
+                raise forbidden(self._caller.token, "admin", pattern)
 
     async def administers(self, patterns: Sequence[str]) -> bool:
         """Whether it administers all of these."""
@@ -271,30 +266,24 @@ class Maker:
         if namespace not in self._claims:
             claim, guard = await self._tokens.claim_on(namespace)
             self._claims[namespace] = proven(self._caller.secret, claim, now())
-            if self._claims[namespace] is not None:
+            if self._claims[namespace] is not None and self.guard is not None:
                 self.guard = Guard(ACCESS, (*self.guard.needs, *guard.needs))
         claim = self._claims[namespace]
         return claim is not None and claim.administers(namespace)
 
 
-def is_operator(token: Token | None) -> bool:
-    """Whether a minted token is an operator's."""
-    return token is not None and token.administers(EVERYWHERE)
-
-
 def shown(token: Token) -> dict[str, Any]:
-    """Return what is told of a token: all but its hash."""
+    """Return everything about a token except its hash."""
     fields = msgspec.structs.asdict(token)
     del fields["hash"]
     return fields
 
 
-def _expiry(expires_in: float | None, maker: Maker | None) -> int | None:
+def _expiry(expires_in: float | None, issuer: TokenIssuer) -> int | None:
     if expires_in is not None and not 0 < expires_in <= MAX_TTL_SECONDS:
         raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
     asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
-    limits = [moment for moment in (asked, maker.expires if maker else None) if moment is not None]
-    return min(limits, default=None)
+    return min((moment for moment in (asked, issuer.expires) if moment is not None), default=None)
 
 
 def _descendants(token: Token, tokens: Sequence[Token]) -> set[str]:
@@ -308,10 +297,9 @@ def _text(token: Token) -> str:
     return msgspec.json.encode(token).decode()
 
 
-def _act(act: str, by: str, *tokens: str, **facts: Any) -> Append:
-    token = facts.pop("token", None)
-    if token is not None:
-        facts |= {"token": token.id, "namespaces": token.namespaces, "can": token.can}
-    if tokens:
-        facts["tokens"] = tokens
+def _grant(token: Token) -> dict[str, Any]:
+    return {"token": token.id, "namespaces": token.namespaces, "can": token.can}
+
+
+def _act(act: str, by: str, **facts: Any) -> Append:
     return Append(_AUDIT, (NewMessage(new_id(), msgspec.json.encode({"act": act, "by": by, **facts}).decode()),))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from importlib.resources import files
-from typing import NamedTuple
 
 from fastapi import FastAPI
 from starlette.requests import Request
@@ -32,38 +31,27 @@ _HEADERS = {
 }
 
 
-class _File(NamedTuple):
-    body: bytes
-    media_type: str
-    etag: str
-
-    def answer(self, request: Request) -> Response:
-        headers = {**_HEADERS, "ETag": self.etag}
-        if request.headers.get("if-none-match") == self.etag:
-            return Response(status_code=304, headers=headers)
-        return Response(self.body, headers=headers, media_type=self.media_type)
-
-
-def _load() -> dict[str, _File]:
-    found = {}
-    for file in files(__package__).iterdir():
-        media_type = _MEDIA_TYPES.get(file.name.rpartition(".")[2])
-        if media_type is not None:
-            body = file.read_bytes()
-            found[file.name] = _File(body, media_type, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-    return found
-
-
 def add_console(app: FastAPI) -> None:
     """Add the page and its files to the app."""
-    known = _load()
+    found = {file.name: file.read_bytes() for file in files(__package__).iterdir() if _media_type(file.name)}
+    tags = {name: f'"{hashlib.sha256(body).hexdigest()[:32]}"' for name, body in found.items()}
 
     @app.get("/", include_in_schema=False)
     async def console(request: Request) -> Response:
-        return known["index.html"].answer(request)
+        return answer(request, "index.html")
 
     @app.get("/console/{file}", include_in_schema=False)
     async def part(request: Request, file: str) -> Response:
-        if file not in known:
+        if file not in found:
             raise NotFound(f"the console has no file {file!r}")
-        return known[file].answer(request)
+        return answer(request, file)
+
+    def answer(request: Request, name: str) -> Response:
+        headers = {**_HEADERS, "ETag": tags[name]}
+        if request.headers.get("if-none-match") == tags[name]:
+            return Response(status_code=304, headers=headers)
+        return Response(found[name], headers=headers, media_type=_media_type(name))
+
+
+def _media_type(name: str) -> str | None:
+    return _MEDIA_TYPES.get(name.rpartition(".")[2])

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("botwire.server")
 
-_GROUP = "opentelemetry_traces_exporter"
-_PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+_PROTOCOLS = {"": "otlp_proto_http", "http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
 
 def exporters_of(option: str | None) -> list[str] | None:
@@ -36,13 +35,12 @@ def exporters_of(option: str | None) -> list[str] | None:
     """
     if is_disabled():
         return []
-    given = option or _variable("OTEL_TRACES_EXPORTER")
-    if not given and (_variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or _variable("OTEL_EXPORTER_OTLP_ENDPOINT")):
-        given = "otlp"
+    endpoint = _variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    given = option or _variable("OTEL_TRACES_EXPORTER") or ("otlp" if endpoint else "")
     if not given:
         return None
     names = [_known(name.strip()) for name in given.split(",") if name.strip() not in {"", "none"}]
-    missing = [name for name in names if _found(name) is None]
+    missing = [name for name in names if not _found(name)]
     if option and missing:
         raise InvalidArgument(
             f"--traces {option}: no exporter {missing[0]!r} is installed: pip install 'botwire[otel]' brings otlp, by HTTP, and console"
@@ -54,9 +52,8 @@ def begin(exporters: Sequence[str] | None) -> Tracing | None:
     """Set up OpenTelemetry for this process unless that is done; return None when nothing is traced."""
     if exporters is not None and not exporters:
         return None
-    exporters = exporters or []
-    points = [point for point in map(_found, exporters) if point is not None]
-    if len(points) < len(exporters):
+    points = [point for name in exporters or () for point in _found(name)]
+    if exporters and len(points) < len(exporters):
         log.warning("not traced", extra={"reason": "the environment asks for it: pip install 'botwire[otel]'"})
         return None
     try:
@@ -65,13 +62,12 @@ def begin(exporters: Sequence[str] | None) -> Tracing | None:
         return None
     from ...stores.wrappers.tracing import Tracing
 
-    if not is_wanted():
+    has_no_provider = isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    if not is_wanted() or (has_no_provider and not points):
         return None
-    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        if not exporters:
-            return None
+    if has_no_provider:
         _set_provider(points)
-    log.info("traced", extra={"exporters": list(exporters)})
+    log.info("traced", extra={"exporters": list(exporters or ())})
     return Tracing()
 
 
@@ -81,11 +77,11 @@ def _set_provider(points: list[EntryPoint]) -> None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    said = Resource.create()
+    given = Resource.create()
     ours = {SERVICE_VERSION: __version__}
-    if str(said.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
+    if str(given.attributes.get(SERVICE_NAME, "")).startswith("unknown_service"):
         ours[SERVICE_NAME] = "botwire"
-    provider = TracerProvider(resource=said.merge(Resource(ours)))
+    provider = TracerProvider(resource=given.merge(Resource(ours)))
     for point in points:
         provider.add_span_processor(BatchSpanProcessor(point.load()()))
     trace.set_tracer_provider(provider)
@@ -95,13 +91,14 @@ def _known(name: str) -> str:
     """Return the name under which an exporter is installed."""
     if name != "otlp":
         return name
-    protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or _variable("OTEL_EXPORTER_OTLP_PROTOCOL")
-    return _PROTOCOLS.get(protocol or "http/protobuf", f"otlp of {protocol}")
+    protocol = _variable("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    return _PROTOCOLS.get(protocol, f"otlp of {protocol}")
 
 
-def _found(name: str) -> EntryPoint | None:
-    return next(iter(entry_points(group=_GROUP, name=name)), None)
+def _found(name: str) -> tuple[EntryPoint, ...]:
+    return tuple(entry_points(group="opentelemetry_traces_exporter", name=name))[:1]
 
 
-def _variable(name: str) -> str:
-    return os.environ.get(name, "").strip()
+def _variable(*names: str) -> str:
+    """Return the first of these environment variables that has a value."""
+    return next((value for name in names if (value := os.environ.get(name, "").strip())), "")

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+_LOGGERS = ("uvicorn", "botwire", "opentelemetry")
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object per record: time, level, logger, event, and the fields of ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as a line."""
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -27,9 +27,6 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
-_LOGGERS = ("uvicorn", "botwire", "opentelemetry")
-
-
 def set_level(level: str) -> None:
     """Log this level and above from now on: debug, info, warning or error."""
     for name in _LOGGERS:
@@ -38,11 +35,10 @@ def set_level(level: str) -> None:
 
 def config(level: str = "info") -> dict[str, Any]:
     """Return the argument of `logging.config.dictConfig`, for uvicorn and for botwire."""
-    loggers = {name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in _LOGGERS}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": JsonFormatter}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}},
-        "loggers": loggers,
+        "loggers": {name: {"handlers": ["stderr"], "level": level.upper(), "propagate": False} for name in _LOGGERS},
     }

@@ -1,23 +1,21 @@
 """OpenTelemetry traces: a span for each request, by the conventions for HTTP servers, in the trace of the client.
 
 The path of a URL contains names and keys, so spans have the route, ``/memory/{namespace}/{name}``, instead. The telemetry of
-FastAPI and of OpenTelemetry for ASGI records whole URLs, and does not see requests that take the shortcut.
+FastAPI and of OpenTelemetry for ASGI records whole URLs, and does not see requests for the hot routes.
 https://opentelemetry.io/docs/specs/semconv/http/http-spans/#http-server-span
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import threading
-from typing import Any
 
+from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from starlette.types import Message, Receive, Scope, Send
 
 from ...stores.wrappers.tracing import Tracing
-from ..routes import Shortcut
+from ..routes import Dispatcher
 from .metrics import ROUTE
 
 PROBES = frozenset({"/health", "/metrics"})
@@ -27,22 +25,27 @@ FLUSH_SECONDS = 3.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"})
 
 
-class Traced(Shortcut):
-    """`Shortcut`, with a span for each request.
+class TracedDispatcher(Dispatcher):
+    """`Dispatcher`, with a span for each request.
 
     Args:
+        app: the app.
         tracing: makes the spans.
-        given: the arguments of `Shortcut`.
     """
 
-    def __init__(self, tracing: Tracing, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, app: FastAPI, tracing: Tracing) -> None:
+        super().__init__(app)
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
         if scope["type"] == "lifespan":
-            await super().__call__(scope, receive, _flushed(send))
+
+            async def flushed(message: Message) -> None:
+                if message["type"] == "lifespan.shutdown.complete":
+                    _flush()  # after this message a signal ends the process
+                await send(message)
+
+            await super().__call__(scope, receive, flushed)
             return
         if scope["type"] != "http" or scope["path"] in PROBES or self._tracing.tracer is None:
             await super().__call__(scope, receive, send)
@@ -84,28 +87,10 @@ def _describe(span: Span, name: str, route: str | None, status: int) -> None:
         span.set_status(StatusCode.ERROR)
 
 
-def _flushed(send: Send) -> Send:
-    """Return a `send` that sends the last spans before it reports that the server has stopped."""
-
-    async def answer(message: Message) -> None:
-        if message["type"] == "lifespan.shutdown.complete":
-            await _flush()
-        await send(message)
-
-    return answer
-
-
-async def _flush() -> None:
-    """Send the remaining spans, if the collector accepts them in time: a signal ends the process before anything else could."""
-    loop, done = asyncio.get_running_loop(), asyncio.Event()
-
-    def work() -> None:
-        flush = getattr(trace.get_tracer_provider(), "force_flush", None)
-        if flush is not None:
-            flush()
-        with contextlib.suppress(RuntimeError):  # the wait has timed out
-            loop.call_soon_threadsafe(done.set)
-
-    threading.Thread(target=work, daemon=True).start()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), FLUSH_SECONDS)
+def _flush() -> None:
+    """Send the remaining spans, if the collector accepts them in time. The event loop has no other work by now."""
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        thread = threading.Thread(target=flush, daemon=True)
+        thread.start()
+        thread.join(FLUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""Usage history: how much each namespace held and wrote, one entry an hour, stored beside the access rules.
+"""Usage history: the bytes and writes of each namespace, one entry an hour, stored beside the tokens.
 
 A server records the namespaces that were written to through it. It also records those whose usage a client has asked for,
 because other programs may write to the file or database directly.
@@ -28,8 +28,6 @@ _HOUR = 3_600_000_000
 _BATCH = 500
 _MAX_ASKED = 1_000
 """Namespaces that are recorded without a write; beyond it, the one that was asked for first is dropped."""
-
-
 _decode = msgspec.json.Decoder(Sample).decode
 
 
@@ -59,7 +57,7 @@ class Recorder:
                 log.exception("usage was not recorded")
 
     async def record(self) -> None:
-        """Record the usage of each namespace that changed. When it fails, the namespaces it missed stay due."""
+        """Record the usage of each namespace that changed. If it fails, the namespaces that it missed stay due."""
         names = sorted(self.written | self._asked.keys())
         for start in range(0, len(names), _BATCH):
             batch = names[start : start + _BATCH]
@@ -72,39 +70,29 @@ class Recorder:
                 raise
 
     async def _record(self, names: list[str], written: set[str]) -> None:
-        samples = {name: await self._sample(name) for name in names}
-        puts = [
-            _put(name, sample)
-            for name, sample in samples.items()
-            if name in written or self._asked.get(name) != (sample.writes, sample.bytes)
-        ]
+        puts = []
+        recorded = {}
+        for name in names:
+            usage = await self._store.read(name, GetUsage())
+            sample = Sample(now(), usage.writes_today, usage.bytes)
+            recorded[name] = sample.writes, sample.bytes
+            if name in written or self._asked.get(name) != recorded[name]:
+                text = msgspec.json.encode(sample).decode()
+                puts.append(Put(_key(name, sample.at // _HOUR), text, ttl=KEPT_DAYS * 86_400.0))
         if puts:
             await self._store.write(ACCESS, puts)
-        self._asked |= {name: (item.writes, item.bytes) for name, item in samples.items() if name in self._asked}
+        self._asked |= {name: recorded[name] for name in recorded.keys() & self._asked.keys()}
 
     async def history(self, namespace: str, days: int) -> list[Sample]:
-        """Return the recorded samples of a namespace, oldest first. From now on it is recorded without a write, too."""
+        """Return the recorded samples of a namespace, the oldest first. From now on it is recorded without a write, too."""
         if namespace not in self._asked:
             self._asked[namespace] = (0, 0)
             if len(self._asked) > _MAX_ASKED:
                 del self._asked[next(iter(self._asked))]
-        since = now() // _HOUR - 24 * days
-        entries = await self._store.read(ACCESS, ListEntries(_prefix(namespace), _key(namespace, since), 24 * days + 1))
+        after = _key(namespace, now() // _HOUR - 24 * days)
+        entries = await self._store.read(ACCESS, ListEntries(f"usage/{namespace}/", after, 24 * days + 1))
         return [_decode(str(entry.stored)) for entry in entries]
-
-    async def _sample(self, namespace: str) -> Sample:
-        usage = await self._store.read(namespace, GetUsage())
-        return Sample(now(), usage.writes_today, usage.bytes)
-
-
-def _put(namespace: str, sample: Sample) -> Put:
-    text = msgspec.json.encode(sample).decode()
-    return Put(_key(namespace, sample.at // _HOUR), text, ttl=KEPT_DAYS * 86_400.0)
-
-
-def _prefix(namespace: str) -> str:
-    return f"usage/{namespace}/"  # no namespace contains a slash
 
 
 def _key(namespace: str, hour: int) -> str:
-    return f"{_prefix(namespace)}{hour:012d}"
+    return f"usage/{namespace}/{hour:012d}"  # no namespace contains a slash

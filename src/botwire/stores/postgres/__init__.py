@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...plans import Plans
+from ...store import GuardedStore
 
 try:
     import psycopg  # noqa: F401
@@ -27,3 +30,9 @@ def open_store(address: str, *, token: str | None, timeout: float) -> PostgresSt
 def open_to_serve(address: str, plans: Plans) -> PostgresStore:
     """Open the database of a server; see `botwire.stores.open_to_serve`."""
     return PostgresStore(address, plans=plans)
+
+
+def open_served(address: str, plans: Plans, on_commit: Callable[[int], None]) -> GuardedStore:
+    """Open the database of a server's event loop; see `botwire.stores.open_served`."""
+    del on_commit  # PostgreSQL has metrics of its own
+    return open_to_serve(address, plans).to_async()

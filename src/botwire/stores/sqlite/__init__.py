@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...plans import Plans
+from ...store import GuardedStore
 from ..address import default_path, make_default_folder, sqlite_path
 from .store import SqliteStore
 
@@ -27,3 +29,10 @@ def check_address(address: str) -> str:
 def open_to_serve(address: str, plans: Plans) -> SqliteStore:
     """Open the file of a server; see `botwire.stores.open_to_serve`."""
     return SqliteStore(sqlite_path(address), plans=plans)
+
+
+def open_served(address: str, plans: Plans, on_commit: Callable[[int], None]) -> GuardedStore:
+    """Open the file of a server's event loop; see `botwire.stores.open_served`."""
+    from .served import ServedSqliteStore
+
+    return ServedSqliteStore(open_to_serve(address, plans), on_commit=on_commit)

@@ -13,13 +13,13 @@ from botwire.server.access.rules import (
     Forbidden,
     Token,
     Unauthorized,
-    caller_of,
+    authorize,
     check_grant,
     check_pattern,
     covers,
     hash_of,
-    judge,
     new_secret,
+    parse_credentials,
     proven,
     rule_of,
 )
@@ -92,8 +92,8 @@ def test_secrets():
     identity, secret = new_secret()
     assert secret.startswith(f"bw_{identity}_")
     assert len(secret) >= 16 + 43
-    assert Caller(secret).minted_id == identity
-    assert Caller("my own token of some length").minted_id == ""
+    assert Caller(secret).issued_id == identity
+    assert Caller("my own token of some length").issued_id == ""
     assert secret != new_secret()[1]
     known = token("n", secret=secret)
     assert proven(secret, known, 0) is known
@@ -109,19 +109,19 @@ def test_secrets():
 )
 def test_what_is_not_a_credential(header):
     with pytest.raises(Unauthorized, match="not accepted"):
-        caller_of([header])
+        parse_credentials([header])
 
 
 def test_credentials():
-    assert caller_of([]) == Caller("")
-    assert caller_of([b"Bearer abc"]) == caller_of([b"bearer  abc"]) == Caller("abc")
+    assert parse_credentials([]) == Caller("")
+    assert parse_credentials([b"Bearer abc"]) == parse_credentials([b"bearer  abc"]) == Caller("abc")
     with pytest.raises(Unauthorized):
-        caller_of([b"Bearer abc", b"Bearer abc"])
+        parse_credentials([b"Bearer abc", b"Bearer abc"])
 
 
-def judged(caller, scope, claim, mode):
+def authorized(caller, scope, claim, mode):
     try:
-        judge(caller, scope, "n", claim, mode=mode, now=0)
+        authorize(caller, scope, "n", claim, mode=mode, now=0)
     except AuthError as error:
         return type(error).__name__, getattr(error, "challenge", None)
     return "let in"
@@ -131,31 +131,31 @@ NEEDED = "Unauthorized", 'Bearer realm="botwire"'
 INVALID = "Unauthorized", 'Bearer realm="botwire", error="invalid_token"'
 
 
-def test_judgements():
+def test_authorize():
     own, mine = Caller("o" * 20), token("n", can=SCOPES, secret="o" * 20, claim=True)
     theirs = token("n", can=SCOPES, secret="t" * 20, claim=True)
     minted = Caller("bw_1_x", token("n"))
     for scope in ("read", "write"):
-        assert judged(Caller(""), scope, None, "open") == "let in"
-        assert judged(own, scope, None, "open") == "let in"
+        assert authorized(Caller(""), scope, None, "open") == "let in"
+        assert authorized(own, scope, None, "open") == "let in"
     for scope in SCOPES:
-        assert judged(Caller(""), scope, theirs, "open") == NEEDED
-        assert judged(Caller(""), scope, None, "required") == NEEDED
-        assert judged(own, scope, None, "required") == INVALID
+        assert authorized(Caller(""), scope, theirs, "open") == NEEDED
+        assert authorized(Caller(""), scope, None, "required") == NEEDED
+        assert authorized(own, scope, None, "required") == INVALID
         for mode in ("open", "required"):
-            assert judged(own, scope, mine, mode) == "let in"
-            assert judged(own, scope, theirs, mode) == INVALID
-            assert judged(Caller("bw_1_x"), scope, None, mode) == INVALID
+            assert authorized(own, scope, mine, mode) == "let in"
+            assert authorized(own, scope, theirs, mode) == INVALID
+            assert authorized(Caller("bw_1_x"), scope, None, mode) == INVALID
             wanted = (
                 "let in"
                 if scope != "admin"
                 else ("Forbidden", f'{NEEDED[1]}, error="insufficient_scope", scope="admin"')
             )
-            assert judged(minted, scope, theirs, mode) == wanted
-    assert judged(Caller(""), "admin", None, "open") == NEEDED
+            assert authorized(minted, scope, theirs, mode) == wanted
+    assert authorized(Caller(""), "admin", None, "open") == NEEDED
 
 
 def test_a_route_without_a_row():
-    with pytest.raises(Forbidden, match="no rule"):
+    with pytest.raises(Forbidden, match="no access rule"):
         rule_of("GET", "/nothing")
     assert rule_of("HEAD", "/memory/{namespace}") is rule_of("GET", "/memory/{namespace}")

@@ -1,0 +1,208 @@
+"""Authorizes requests: who sends one, whether the rules allow it, and the store as this caller may use it.
+
+A decision is made once and kept for a while. The store checks in each read and write that it still holds (`store.GuardedStore`).
+So a request of a known caller costs a lookup in a dict, and a revoked token is useless at once in every process.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TypeVar
+
+import msgspec
+from starlette import types
+
+from ...errors import InvalidArgument, InvalidName, Unavailable
+from ...limits import ACCESS, check_namespace
+from ...operations import Guard, Operation, Result
+from ...queries import Query
+from ...store import GuardedStore, GuardFailed
+from ...timestamps import now
+from ..telemetry.usage_history import Recorder
+from .rules import Caller, Forbidden, Mode, Rule, Scope, authorize, authorize_route, parse_credentials
+from .tokens import TokenIssuer, Tokens
+
+T = TypeVar("T")
+
+MAX_KEPT = 10_000
+"""Decisions that are kept. At this number all are dropped, so that no client can fill the memory with names and tokens."""
+KEPT_SECONDS = 60.0
+"""How long a decision is kept. It holds longer, but checking it takes longer once others have changed."""
+_ATTEMPTS = 50
+_OTHER_HOST = (
+    "this server answers this machine only, and the request names another host: use 127.0.0.1, or start the server with --open "
+    "or --auth required if a proxy in front of it passes on another name"
+)
+_TOO_FAST = "tokens and claims change faster than the server can check them; try again"
+
+
+class Authorizer:
+    """Authorizes the requests to a store.
+
+    Args:
+        store: has the namespaces and the tokens.
+        mode: open, or required: see `rules.Mode`.
+        local_only: refuse requests that name a host other than this machine. A page of another site can let its own name
+            resolve to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the
+            name.
+    """
+
+    def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
+        self.store = store
+        self.tokens = Tokens(store)
+        self.recorder = Recorder(store)
+        self.mode: Mode = mode
+        self._local_only = local_only
+        self._kept: dict[tuple[bytes | str, ...], AuthorizedStore] = {}
+        """By the ``Authorization`` field if there is one, the namespace and the scope."""
+
+    async def authorize_request(
+        self, request: types.Scope, rule: Rule, namespace: str = ""
+    ) -> AuthorizedStore | TokenIssuer | Caller | GuardedStore:
+        """Return what a request may use: a namespace, the tokens that its caller administers, the caller, or the whole store.
+
+        Raises:
+            AuthError: the caller may not do this.
+        """
+        credentials, host = [], None
+        for name, value in request["headers"]:
+            if name == b"authorization":
+                credentials.append(value)
+            elif name == b"host" and host is None:
+                host = value
+        if self._local_only and not is_local(host):
+            raise Misdirected(_OTHER_HOST)
+        if rule.where == "namespace":
+            kept = self._kept.get((*credentials, namespace, rule.scope))
+            if kept is not None and kept.until > time.time():
+                return kept
+            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope)
+        if rule.where == "nowhere" or (rule.where == "counts" and self.mode == "open"):
+            return self.store
+        caller, guard = await self.tokens.known(parse_credentials(credentials))
+        authorize_route(caller, rule)
+        if rule.where == "caller":
+            return caller
+        return TokenIssuer(self.tokens, caller, guard) if rule.where == "tokens" else self.store
+
+    async def authorized_store(self, caller: Caller, namespace: str, scope: Scope) -> AuthorizedStore:
+        """Return the store for a caller in a namespace, or raise `AuthError`."""
+        for _ in range(_ATTEMPTS):
+            known, guard = await self.tokens.known(caller)
+            claim = None
+            if not known.issued_id and (known.secret or self.mode == "open") and _is_valid(namespace):
+                # An issued token does not depend on the claim. A server that requires tokens does not read it for a caller
+                # without one: a refusal takes the same time, whatever the namespace holds.
+                claim, on_claim = await self.tokens.claim_on(namespace)
+                guard = Guard(ACCESS, (*guard.needs, *on_claim.needs))
+            authorize(known, scope, namespace, claim, mode=self.mode, now=now())
+            check_namespace(namespace)
+            try:
+                await self.tokens.confirm(guard)
+            except GuardFailed:
+                continue
+            claims = bool(known.secret) and not known.issued_id and claim is None and scope == "write"
+            expires = known.token.expires if known.token else None
+            found = AuthorizedStore(self, caller, namespace, scope, guard, _until(expires), claims)
+            if not claims:
+                if len(self._kept) >= MAX_KEPT:
+                    self._kept.clear()
+                credentials = (f"Bearer {caller.secret}".encode(),) if caller.secret else ()
+                self._kept[*credentials, namespace, scope] = found
+            return found
+        raise Unavailable(_TOO_FAST)
+
+
+class AuthorizedStore(msgspec.Struct):
+    """A `Store` for one caller, limited to one namespace and one scope.
+
+    ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write claims the namespace.
+    """
+
+    authorizer: Authorizer
+    caller: Caller
+    namespace: str
+    scope: Scope
+    guard: Guard
+    until: float
+    claims: bool
+
+    async def read(self, namespace: str, query: Query[T]) -> T:
+        """As `Store.read`. If tokens or claims have changed, the caller is authorized again."""
+        if namespace != self.namespace:
+            raise self._refusal("read")
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self.authorizer.store.read(namespace, query, guard=self.guard)
+            except GuardFailed:
+                await self._authorize_again()
+        raise Unavailable(_TOO_FAST)
+
+    async def write(
+        self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
+    ) -> list[Result]:
+        """As `Store.write`, and as `read`. The first write with a self-generated token claims the namespace."""
+        if namespace != self.namespace or self.scope == "read":
+            raise self._refusal("write")
+        if any(operation.reveals for operation in operations):  # its result shows stored data
+            await self.authorizer.authorized_store(self.caller, namespace, "read")
+        if self.claims:
+            await self.authorizer.tokens.claim(namespace, self.caller.secret)
+            claimed = await self.authorizer.authorized_store(self.caller, namespace, self.scope)
+            return await claimed.write(namespace, operations, idempotency_key=idempotency_key)
+        self.authorizer.recorder.written.add(namespace)
+        for _ in range(_ATTEMPTS):
+            try:
+                return await self.authorizer.store.write(
+                    namespace, operations, idempotency_key=idempotency_key, guard=self.guard
+                )
+            except GuardFailed:
+                await self._authorize_again()
+        raise Unavailable(_TOO_FAST)
+
+    async def _authorize_again(self) -> None:
+        self.guard = (await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)).guard
+
+    def _refusal(self, scope: Scope) -> Forbidden:
+        return Forbidden(f"this request may {self.scope} {self.namespace!r} and nothing else", scope)
+
+
+class Misdirected(InvalidArgument):
+    """The request is for another host (RFC 9110, section 15.5.20); nothing was done."""
+
+    status = 421
+
+
+def _is_valid(namespace: str) -> bool:
+    try:
+        check_namespace(namespace)
+    except InvalidName:
+        return False
+    return True
+
+
+def _until(expires: int | None) -> float:
+    kept = time.time() + KEPT_SECONDS
+    return kept if expires is None else min(kept, expires / 1_000_000)
+
+
+@lru_cache(maxsize=256)
+def is_local(host: bytes | None) -> bool:
+    """Whether a ``Host`` field names this machine, with any port."""
+    if host is None:  # HTTP/1.0: no browser
+        return True
+    name, colon, port = host.decode("latin-1").rpartition(":")
+    return is_loopback((name if colon and port.isdigit() else name + colon + port).strip("[]"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an interface (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
