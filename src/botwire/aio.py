@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .bridge import awaiting
 from .history import History, SessionHistory
-from .limits import check_name, check_namespace
+from .limits import check_name
 from .memory import Memory, limited
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
 from .records import Changes, Message
-from .search.embedding import Embedder, embedding_of
-from .store import AsyncFeed, AsyncStore, Store
-from .stores import EncryptionKey, Lease
+from .store import AsyncFeed, AsyncStore
+from .stores import Lease
 from .watch import AsyncWatch, watch_query
 
 if TYPE_CHECKING:
@@ -40,23 +38,8 @@ class AsyncMemory(Namespace):
 
     _memory: Memory | None = None
 
-    def __init__(
-        self,
-        namespace: str,
-        url: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: float = 10.0,
-        encryption_key: EncryptionKey | None = None,
-        embedder: Embedder | None = None,
-        embedding_model: str | None = None,
-        store: Store | None = None,
-    ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
-        self._namespace = check_namespace(namespace)
-        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
-        _ = self._lease.address  # which is refused now if it is not valid
-        self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
+    def _begin(self) -> None:
+        _ = self._lease.address  # raises now if it is not valid
         self.bridge: _Awaiting = _Awaiting(self._lease, self._namespace)
 
     @classmethod
@@ -70,11 +53,6 @@ class AsyncMemory(Namespace):
         twin._release = None
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
         return twin
-
-    @property
-    def address(self) -> str:
-        """Where the memory is, without secrets."""
-        return self._lease.address
 
     async def read(self, query: Query[T]) -> T:
         """As `Memory.read`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,7 +11,7 @@ from .backoff import MAX_ATTEMPTS, pause_after
 from .bridge import blocking, is_on_event_loop
 from .errors import Conflict, InvalidArgument
 from .history import History
-from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
+from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
 from .namespace import BlockingBridge, Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
 from .queries import (
@@ -28,9 +27,9 @@ from .queries import (
 )
 from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
-from .search.embedding import Embedder, embedding_of
+from .search.embedding import Embedder
 from .store import Feed, Store
-from .stores import EncryptionKey, Lease
+from .stores import Authorities, EncryptionKey
 from .values import encode
 from .watch import Watch, watch_query
 
@@ -43,6 +42,7 @@ class Options(TypedDict, total=False):
 
     token: str | None
     timeout: float
+    ca: Authorities
     encryption_key: EncryptionKey | None
     embedder: Embedder | None
     embedding_model: str | None
@@ -68,6 +68,7 @@ class Memory(Namespace):
             of at least 16 characters. It is sent to the host of `url` only. None: the environment variable
             ``BOTWIRE_TOKEN``, if `url` is None too.
         timeout: seconds that a call may take in all, including waiting and retries.
+        ca: a file (PEM) or folder of the CA certificates to trust for ``https``. None: ``$SSL_CERT_FILE``, or else the system's.
         encryption_key: a key from `generate_key`, or 32 bytes. Values and messages are encrypted with it before they leave
             this process (AES-256-GCM), so no server and no file holds them readable. Of a list of keys, the first encrypts
             and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
@@ -84,7 +85,7 @@ class Memory(Namespace):
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address, the timeout, the encryption key or the embedder is not valid.
+        InvalidArgument: the address, the timeout, `ca`, the encryption key or the embedder is not valid.
         ImportError: an encryption key was given, and the package `cryptography` is not installed.
         StoreError: the file cannot be opened.
 
@@ -94,22 +95,7 @@ class Memory(Namespace):
     because only the answer was lost.
     """
 
-    def __init__(
-        self,
-        namespace: str,
-        url: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: float = 10.0,
-        encryption_key: EncryptionKey | None = None,
-        embedder: Embedder | None = None,
-        embedding_model: str | None = None,
-        store: Store | None = None,
-    ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
-        self._namespace = check_namespace(namespace)
-        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
-        self._release = weakref.finalize(self, self._lease.drop)
+    def _begin(self) -> None:
         self.bridge = BlockingBridge(self._lease, self._namespace)
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
@@ -119,11 +105,6 @@ class Memory(Namespace):
     @cached_property
     def _store(self) -> Store:
         return self._lease.store()
-
-    @property
-    def address(self) -> str:
-        """Where the memory is, without secrets."""
-        return self._lease.address
 
     def read(self, query: Query[T]) -> T:
         """Answer a query of `botwire.queries`: the verb under every method that reads.
@@ -452,7 +433,8 @@ class Memory(Namespace):
 
         A store that was passed as ``store=`` stays open.
         """
-        self._release.detach()
+        if self._release is not None:
+            self._release.detach()
         self._lease.release()
 
     def __enter__(self) -> Self:

@@ -1,8 +1,9 @@
-"""Namespace: what `Memory` and `AsyncMemory` have in common, and the bridge over which shared logic reads and writes."""
+"""Namespace: what `Memory` and `AsyncMemory` share, and the bridge over which shared logic reads and writes."""
 
 from __future__ import annotations
 
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -11,14 +12,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import AuthError, InvalidArgument, StorageExceeded
-from .limits import check_count
+from .limits import check_count, check_namespace
 from .operations import Operation, Result, SetVectors, Vector
 from .queries import ListChanges, ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
-from .search.embedding import Embedding
+from .search.embedding import Embedder, Embedding, embedding_of
 from .store import Store
-from .stores import Lease
+from .stores import Authorities, EncryptionKey, Lease
 
 T = TypeVar("T")
 
@@ -67,8 +68,32 @@ class Namespace(ABC):
     embeds_on_search: bool = True
     """Whether a search by meaning first embeds up to 32 texts that have no vector yet. False: a search never writes."""
     _namespace: str
-    _embedding: Embedding | None = None
+    _embedding: Embedding | None
+    _lease: Lease
     _catch_up_from: float = 0.0
+
+    def __init__(
+        self,
+        namespace: str,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        ca: Authorities = None,
+        encryption_key: EncryptionKey | None = None,
+        embedder: Embedder | None = None,
+        embedding_model: str | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
+        self._namespace = check_namespace(namespace)
+        self._lease = Lease(url, token=token, timeout=timeout, ca=ca, encryption_key=encryption_key, store=store)
+        self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
+        self._begin()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make the bridge, and raise `InvalidArgument` if the address is not valid."""
 
     @property
     def namespace(self) -> str:
@@ -81,9 +106,9 @@ class Namespace(ABC):
         return None if self._embedding is None else self._embedding.model
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """Where the memory is, without secrets."""
+        return self._lease.address
 
     @abstractmethod
     def _changes(self, query: ListChanges) -> Any: ...

@@ -255,13 +255,8 @@ def test_without_sqlite_vec(monkeypatch, tmp_path):
 
 
 def test_vectors_count_for_a_plan(tmp_path):
-    class Planned(Memory):
-        def __init__(self, store):
-            super().__init__("n", "sqlite:///:memory:", embedder=embedder)
-            self._store = self.bridge._store = store
-
     with closing(SqliteStore(":memory:", plans=Plans("small", {"small": Plan(1000, 220)}))) as store:
-        memory = Planned(store)
+        memory = Memory("n", store=store, embedder=embedder)
         memory.history("s").append([f"a puppy {number}" for number in range(4)])  # of 45 bytes each
         with pytest.raises(StorageExceeded, match="220 bytes"):
             memory.embed(batch=3)
