@@ -673,6 +673,8 @@ def test_the_two_verbs(tmp_path):
     with Memory("n", url) as memory:
         assert memory.write(*operations, idempotency_key="once") == [1, [1]]
         assert memory.write(*operations, idempotency_key="once") == [1, [1]]
+        with pytest.raises(InvalidArgument, match="was used for another write"):
+            memory.write(Delete("a"), idempotency_key="once")
         with pytest.raises(Conflict):
             memory.write(Put("b", encode(2)), Put("a", encode(2), if_version=0))
         assert memory.read(ListKeys()) == ["a"]
