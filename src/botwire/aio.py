@@ -1,4 +1,4 @@
-"""AsyncMemory and AsyncHistory: the same methods, awaited. Their logic is that of `Memory` and `History`."""
+"""AsyncMemory and AsyncHistory: the methods of `Memory` and `History`, for event loops."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ T = TypeVar("T")
 
 
 class AsyncMemory(Namespace):
-    """`Memory` for an event loop: same arguments, same methods, same errors, each to be awaited.
+    """`Memory` for an event loop: the same arguments, methods and errors; await each call.
 
-    ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` stand for ``in``, ``len`` and
-    iteration. A call that is cancelled leaves no lock held; its write happens whole or not at all. `update` takes
-    functions and coroutine functions.
+    ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` replace ``in``, ``len`` and
+    iteration. A cancelled call leaves no lock held; its write is applied completely or not at all. `update` takes functions and
+    coroutine functions.
 
-    Making one never blocks the event loop: the store is opened, in a thread, when it is first used. So `StoreError` and
-    `Unavailable` for a store that cannot be opened come from the first awaited call.
+    The store is opened in a thread by the first awaited call, which raises `StoreError` or `Unavailable` if it cannot be opened.
     """
 
     _memory: Memory | None = None
@@ -44,12 +43,12 @@ class AsyncMemory(Namespace):
 
     @classmethod
     def of(cls, memory: Memory) -> Self:
-        """Return the event loop's side of a memory, on the same store. Close the memory when you are done with both."""
+        """Return the async form of a memory, on the same store. Close the memory when you are done with both."""
         twin = cls.__new__(cls)
         twin._namespace = memory._namespace
         twin._embedding = memory._embedding
         twin._lease = memory._lease
-        twin._memory = memory  # which lives, and keeps the store open, for as long as this
+        twin._memory = memory  # keeps the store open
         twin._release = None
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
         return twin
@@ -101,15 +100,15 @@ class AsyncMemory(Namespace):
     def watch(
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> AsyncWatch:
-        """As `Memory.watch`; it begins with ``async with memory.watch() as changes``, or when it is first iterated."""
+        """As `Memory.watch`. It begins with ``async with memory.watch() as changes``, or when it is first iterated."""
         return AsyncWatch(self._changes(watch_query(prefix, session=session, after=after)), wait)
 
     def history(self, session_id: str) -> AsyncHistory:
-        """Return the chat history of a session; it does not have to exist yet."""
+        """As `Memory.history`."""
         return AsyncHistory(self, session_id)
 
     async def close(self) -> None:
-        """As `Memory.close`. A memory made by `of` closes nothing."""
+        """As `Memory.close`. A memory from `of` closes nothing."""
         if self._release is not None:
             self._release.detach()
             await asyncio.to_thread(self._lease.release)
@@ -130,7 +129,7 @@ class _Awaiting(Bridge):
         self._store: AsyncStore | None = None
 
     async def store(self) -> AsyncStore:
-        """Return the store for event loops, opened in a thread if it is not open yet."""
+        """Return the async store, opened in a thread if it is not open yet."""
         if self._store is None:
             store = self._lease.store() if self._lease.is_open else await asyncio.to_thread(self._lease.store)
             self._store = self._store or store.to_async()
