@@ -91,7 +91,7 @@ class AsyncMemory(Namespace):
 
     async def contains(self, key: str) -> bool:
         """Whether there is such a key."""
-        return await self.list_keys(check_name(key), limit=1) == [key]  # reads no value, which may be large
+        return await self.list_keys(check_name(key), limit=1) == [key]  # as in `Memory.__contains__`
 
     async def __aiter__(self) -> AsyncIterator[str]:
         for key in await self.list_keys():

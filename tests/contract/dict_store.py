@@ -1,4 +1,4 @@
-"""A store of plain dicts, as another package could bring it: the smallest that passes `StoreContract`. It is not durable."""
+"""A store of plain dicts, as in another package: the smallest that passes `StoreContract`. It is not durable."""
 
 from __future__ import annotations
 

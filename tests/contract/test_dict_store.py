@@ -1,4 +1,4 @@
-"""A store that another package brings keeps the contract, and works wherever a store does."""
+"""A store from another package passes the contract, and works wherever a store does."""
 
 from __future__ import annotations
 

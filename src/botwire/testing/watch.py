@@ -36,8 +36,12 @@ class Copy:
         self.sessions: dict[str, list[tuple[str, Any]]] = {}
         self.version = 0
 
-    def make(self, change: Change) -> None:
-        """Apply a change."""
+    def apply(self, changes: list[Change]) -> None:
+        """Apply changes."""
+        for change in changes:
+            self._apply(change)
+
+    def _apply(self, change: Change) -> None:
         assert change.version > self.version
         self.version = change.version
         match change.kind:
@@ -60,8 +64,7 @@ class Copy:
 
     def follow(self, feed: Feed) -> None:
         """Apply all available changes."""
-        for change in delivered(feed):
-            self.make(change)
+        self.apply(delivered(feed))
 
     def check(self, store: Store, namespace: str) -> None:
         """Check that the copy is identical to the store."""
@@ -104,13 +107,17 @@ class WatchContract(Generated):
         with closing(store.changes("n", ListChanges(after, **query))) as feed:
             yield feed
 
+    def delivered(self, store: Store, after: int = 0, **query: Any) -> list[Change]:
+        """Return the changes of the test namespace."""
+        with self.feed(store, after, **query) as feed:
+            return delivered(feed)
+
     def test_every_kind_of_change(self, store: Store) -> None:
         store.write("n", [put("a", 1), put("b", b"x"), Increment("c", 2)])
         store.write("n", [Append("s", messages_of("one", {"two": 2}))])
         store.write("n", [Append("s", messages_of("three")), Append("t", messages_of("else"))])
         store.write("n", [Delete("b"), Delete("none"), Clear("c"), Pop("s", 1), Pop("s", 0), Forget("t"), Forget("u")])
-        with self.feed(store) as feed:
-            changes = delivered(feed)
+        changes = self.delivered(store)
         assert shown(changes) == [
             ("set", "a", 1),
             ("append", "s", "one"),
@@ -145,20 +152,17 @@ class WatchContract(Generated):
         store.write("n", [put(f"k{number}", number) for number in range(5)])
         store.write("n", [Append("s", messages_of(*range(130)))])
         store.write("n", [Append("s", messages_of(130)), Append("t", messages_of(1)), put("l", 1)])
-        with self.feed(store) as feed:
-            changes = delivered(feed)
+        changes = self.delivered(store)
         assert len(changes) == 138
         for index in (0, 1, 5, 6, 60, 134, 135, 136, 137):
-            with self.feed(store, changes[index].version) as feed:
-                assert delivered(feed) == changes[index + 1 :]
+            assert self.delivered(store, changes[index].version) == changes[index + 1 :]
 
     def test_with_what_is_stored_by_then(self, store: Store) -> None:
         for number in range(5):
             store.write("n", [put("k", number), put(f"k{number}", number)])
         store.write("n", [Append("s", messages_of("a", "b", "c"))])
         store.write("n", [Pop("s", 2), Append("s", messages_of("d"))])
-        with self.feed(store) as feed:
-            changes = delivered(feed)
+        changes = self.delivered(store)
         assert shown(changes) == [
             *[("set", f"k{number}", number) for number in range(4)],
             ("set", "k", 4),
@@ -173,18 +177,14 @@ class WatchContract(Generated):
         store.write(
             "n", [Delete("b/1"), Clear("a/1x"), Clear("b"), Clear("a"), Forget("s"), Forget("a/"), put("a/2", 2)]
         )
-        with self.feed(store, prefix="a/") as feed:
-            assert shown(delivered(feed)) == [("clear", "a/1x", None), ("clear", "a", None), ("set", "a/2", 2)]
-        with self.feed(store, session="s") as feed:
-            assert shown(delivered(feed)) == [("pop", "s", 0)]
-        with self.feed(store, session="s", prefix="b/") as feed:
-            assert shown(delivered(feed)) == [("delete", "b/1", None), ("clear", "b", None), ("pop", "s", 0)]
+        both = [("delete", "b/1", None), ("clear", "b", None), ("pop", "s", 0)]
+        of_prefix = [("clear", "a/1x", None), ("clear", "a", None), ("set", "a/2", 2)]
+        assert shown(self.delivered(store, prefix="a/")) == of_prefix
+        assert shown(self.delivered(store, session="s")) == both[2:]
+        assert shown(self.delivered(store, session="s", prefix="b/")) == both
         with self.feed(store, session="none") as feed:
             found = feed.next(0)
-            assert found.changes == []
-            version = found.version
-        with self.feed(store, version) as feed:
-            assert delivered(feed) == []
+        assert found.changes == self.delivered(store, found.version) == []
 
     def test_a_refused_write_is_not_delivered(self, store: Store) -> None:
         store.write("n", [put("a", 1)])
@@ -205,15 +205,12 @@ class WatchContract(Generated):
             )
             copy = Copy()
             while len(copy.entries) < 152:
-                for change in feed.next(5).changes:
-                    copy.make(change)
+                copy.apply(feed.next(5).changes)
             before = time.monotonic()
             while len(copy.entries) > 1:
                 found = feed.next(5).changes
-                assert found
-                for change in found:
-                    assert change.kind == "expire"
-                    copy.make(change)
+                assert {change.kind for change in found} == {"expire"}
+                copy.apply(found)
             assert list(copy.entries) == ["b"]
             assert time.monotonic() - before < 5
 
@@ -243,8 +240,7 @@ class WatchContract(Generated):
         now = caught.value.details["version"]
         with self.feed(store, now + 1) as feed, pytest.raises(ChangesLost):
             feed.next(0)
-        with self.feed(store, now - half // 2) as feed:
-            assert len(delivered(feed)) == half // 2
+        assert len(self.delivered(store, now - half // 2)) == half // 2
         with self.feed(store, None) as feed:
             assert feed.begin() == now
 
@@ -267,8 +263,7 @@ class WatchContract(Generated):
             with ThreadPoolExecutor(writers) as threads:
                 done = [threads.submit(write, writer) for writer in range(writers)]
                 while not all(future.done() for future in done):
-                    for change in feed.next(0.1).changes:
-                        copy.make(change)
+                    copy.apply(feed.next(0.1).changes)
             for future in done:
                 future.result()
             copy.follow(feed)
@@ -281,11 +276,12 @@ class WatchContract(Generated):
         self.run(_machine_of(store))
 
 
-def _machine_of(store: Store) -> type[RuleBasedStateMachine]:
-    keys = st.sampled_from(["a", "a/1", "a/2", "b", "é", "k" * 400])
-    messages = st.lists(st.integers(), max_size=3) | st.integers(1, 70).map(lambda count: list(range(count)))
-    operations = operations_on(keys, st.sampled_from(["s", "t"]), st.integers() | st.text(max_size=3), messages)
+_KEYS = st.sampled_from(["a", "a/1", "a/2", "b", "é", "k" * 400])
+_DATA = st.lists(st.integers(), max_size=3) | st.integers(1, 70).map(lambda count: list(range(count)))
+_OPERATIONS = operations_on(_KEYS, st.sampled_from(["s", "t"]), st.integers() | st.text(max_size=3), _DATA)
 
+
+def _machine_of(store: Store) -> type[RuleBasedStateMachine]:
     class Machine(RuleBasedStateMachine):
         def __init__(self) -> None:
             super().__init__()
@@ -293,12 +289,12 @@ def _machine_of(store: Store) -> type[RuleBasedStateMachine]:
             self.steady, self.coming = Copy(), Copy()
             self.feed = store.changes(self.namespace, ListChanges(0))
 
-        @rule(some=st.lists(operations, min_size=1, max_size=8))
+        @rule(some=st.lists(_OPERATIONS, min_size=1, max_size=8))
         def write(self, some: list[Operation]) -> None:
             with suppress(InvalidValue):  # an increment of a text
                 store.write(self.namespace, some)
 
-        @rule(key=keys)
+        @rule(key=_KEYS)
         def expire(self, key: str) -> None:
             store.write(self.namespace, [put(key, 0, ttl=0.001)])
             time.sleep(0.002)
@@ -307,17 +303,15 @@ def _machine_of(store: Store) -> type[RuleBasedStateMachine]:
         def resume(self) -> None:
             with closing(store.changes(self.namespace, ListChanges(self.coming.version, limit=7))) as feed:
                 self.coming.follow(feed)
-            self.coming.entries = {k: v for k, v in self.coming.entries.items() if v != "0"}
-            live = {entry.key: exact(entry.value) for entry in store.read(self.namespace, ListEntries())}
-            assert self.coming.entries == {k: v for k, v in live.items() if v != "0"}
+            self.coming.entries = {k: v for k, v in self.coming.entries.items() if v != "0"}  # they may have expired
+            assert self.coming.entries == {k: v for k, v in _entries(store, self.namespace).items() if v != "0"}
 
         @invariant()
         def same(self) -> None:
             self.steady.follow(self.feed)
             expired = [key for key in self.steady.entries if store.read(self.namespace, GetEntry(key)) is None]
-            while expired and self.steady.entries.keys() & set(expired):  # not deleted yet
-                for change in self.feed.next(2).changes:
-                    self.steady.make(change)
+            while self.steady.entries.keys() & set(expired):  # not deleted yet
+                self.steady.apply(self.feed.next(2).changes)
             self.steady.check(store, self.namespace)
 
         def teardown(self) -> None:
