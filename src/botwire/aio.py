@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .bridge import awaiting
@@ -14,7 +15,7 @@ from .memory import Memory, limited
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
-from .records import Changes, Message
+from .records import Message
 from .store import AsyncFeed, AsyncStore
 from .stores import Lease
 from .watch import AsyncWatch, watch_query
@@ -61,9 +62,6 @@ class AsyncMemory(Namespace):
         """As `Memory.write`."""
         return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
 
-    def _changes(self, query: ListChanges) -> AsyncFeed:
-        return _OpeningFeed(self.bridge, query)
-
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
     entry = awaiting(Memory.entry)
@@ -101,7 +99,7 @@ class AsyncMemory(Namespace):
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> AsyncWatch:
         """As `Memory.watch`. It begins with ``async with memory.watch() as changes``, or when it is first iterated."""
-        return AsyncWatch(self._changes(watch_query(prefix, session=session, after=after)), wait)
+        return AsyncWatch(partial(self.bridge.changes, watch_query(prefix, session=session, after=after)), wait)
 
     def history(self, session_id: str) -> AsyncHistory:
         """As `Memory.history`."""
@@ -135,9 +133,9 @@ class _Awaiting(Bridge):
             self._store = self._store or store.to_async()
         return self._store
 
-    def changes(self, store: AsyncStore, query: ListChanges) -> AsyncFeed:
+    async def changes(self, query: ListChanges) -> AsyncFeed:
         """Return a feed of the namespace."""
-        return store.changes(self._namespace, query)
+        return (await self.store()).changes(self._namespace, query)
 
     async def read(self, query: Query[T]) -> T:
         return await (self._store or await self.store()).read(self._namespace, query)
@@ -157,31 +155,6 @@ class _Awaiting(Bridge):
         return await asyncio.to_thread(fn, value)
 
 
-class _OpeningFeed(AsyncFeed):
-    """The feed of a memory whose store may not be open yet."""
-
-    def __init__(self, bridge: _Awaiting, query: ListChanges) -> None:
-        self._bridge = bridge
-        self._query = query
-        self._feed: AsyncFeed | None = None
-
-    async def _opened(self) -> AsyncFeed:
-        if self._feed is None:
-            store = await self._bridge.store()
-            self._feed = self._feed or self._bridge.changes(store, self._query)
-        return self._feed
-
-    async def begin(self) -> int:
-        return await (await self._opened()).begin()
-
-    async def next(self, seconds: float | None) -> Changes:
-        return await (await self._opened()).next(seconds)
-
-    async def close(self) -> None:
-        if self._feed is not None:
-            await self._feed.close()
-
-
 class AsyncHistory(SessionHistory):
     """`History` for an event loop, made by `AsyncMemory.history`."""
 
@@ -194,7 +167,7 @@ class AsyncHistory(SessionHistory):
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> AsyncWatch:
         """As `History.watch`."""
-        return AsyncWatch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
+        return cast("AsyncWatch", self._memory.watch(session=self._session, after=after, wait=wait))
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         for message in await self.messages():

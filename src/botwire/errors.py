@@ -20,6 +20,7 @@ Each class has a stable ``code``, which is sent over HTTP with its ``status``. A
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 
@@ -44,8 +45,8 @@ class BotWireError(Exception):
         self.details = details
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would drop the details when an error crosses a process border.
-        return _rebuild, (type(self), self.message, self.details)
+        # The default would drop the details when an error is pickled.
+        return partial(type(self), **self.details), (self.message,)
 
 
 class InvalidName(BotWireError, ValueError, code="invalid_name", status=422):
@@ -111,10 +112,6 @@ class Unavailable(BotWireError, code="unavailable", status=503):
 
 class Timeout(BotWireError, TimeoutError, code="timeout", status=504):
     """The store did not answer within the timeout. A write was applied completely or not at all."""
-
-
-def _rebuild(cls: type[BotWireError], message: str, details: dict[str, Any]) -> BotWireError:
-    return cls(message, **details)
 
 
 BY_CODE: dict[str, type[BotWireError]] = {

@@ -16,7 +16,7 @@ from .records import Hit, Message
 from .search.arguments import search_query
 from .timestamps import new_id
 from .values import encode_json
-from .watch import Watch, watch_query
+from .watch import Watch
 
 
 class SessionHistory:
@@ -131,7 +131,7 @@ class History(SessionHistory):
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> Watch:
         """Return the changes of the session from now on, as `Memory.watch` does."""
-        return Watch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
+        return cast("Watch", self._memory.watch(session=self._session, after=after, wait=wait))
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages())

@@ -19,7 +19,6 @@ from .queries import (
     GetEntries,
     GetEntry,
     GetUsage,
-    ListChanges,
     ListEntries,
     ListKeys,
     ListSessions,
@@ -28,7 +27,7 @@ from .queries import (
 from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
 from .search.embedding import Embedder
-from .store import Feed, Store
+from .store import Store
 from .stores import Authorities, EncryptionKey
 from .values import encode
 from .watch import Watch, watch_query
@@ -132,9 +131,6 @@ class Memory(Namespace):
             InvalidArgument: too many operations, or the key was used for another write; nothing was written.
         """
         return self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
-
-    def _changes(self, query: ListChanges) -> Feed:
-        return self._store.changes(self._namespace, query)
 
     @blocking
     async def set(
@@ -401,7 +397,8 @@ class Memory(Namespace):
         Raises:
             ChangesLost: when iterated: some changes after `after` are no longer kept; read everything again.
         """
-        return Watch(self._changes(watch_query(prefix, session=session, after=after)), wait)
+        query = watch_query(prefix, session=session, after=after)
+        return Watch(self._store.changes(self._namespace, query), wait)
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session, which need not exist yet."""

@@ -14,7 +14,7 @@ import msgspec
 from .errors import AuthError, InvalidArgument, StorageExceeded
 from .limits import check_count, check_namespace
 from .operations import Operation, Result, SetVectors, Vector
-from .queries import ListChanges, ListTexts, Query, Search
+from .queries import ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
 from .search.embedding import Embedder, Embedding, embedding_of
@@ -110,7 +110,9 @@ class Namespace(ABC):
         return self._lease.address
 
     @abstractmethod
-    def _changes(self, query: ListChanges) -> Any: ...
+    def watch(
+        self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
+    ) -> Any: ...
 
     async def _search(self, query: Search, by: Iterable[str] | None) -> list[Hit]:
         """Search by words, by meaning, or by both."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self
 
 from .bridge import blocking
@@ -104,9 +104,16 @@ class Watch(_Watching, Iterator[Change]):
 class AsyncWatch(_Watching, AsyncIterator[Change]):
     """`Watch` for an event loop. It begins when ``async with`` enters it, or else when it is first iterated."""
 
-    def __init__(self, feed: AsyncFeed, wait: float | None) -> None:
+    def __init__(self, open_feed: Callable[[], Awaitable[AsyncFeed]], wait: float | None) -> None:
         super().__init__(check_wait(wait))
-        self._feed = feed
+        self._open_feed = open_feed
+        self._feed: AsyncFeed | None = None
+
+    async def _opened(self) -> AsyncFeed:
+        if self._feed is None:
+            feed = await self._open_feed()
+            self._feed = self._feed or feed
+        return self._feed
 
     @property
     def version(self) -> int | None:
@@ -114,7 +121,7 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
         return self._version
 
     async def _ask(self) -> Changes:
-        return await self._feed.next(self._wait)
+        return await (await self._opened()).next(self._wait)
 
     async def __anext__(self) -> Change:
         change = await self._pull()
@@ -125,10 +132,11 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
     async def close(self) -> None:
         """As `Watch.close`."""
         self._closed = True
-        await self._feed.close()
+        if self._feed is not None:
+            await self._feed.close()
 
     async def __aenter__(self) -> Self:
-        self._version = await self._feed.begin()
+        self._version = await (await self._opened()).begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:
