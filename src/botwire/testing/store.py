@@ -209,9 +209,8 @@ class StoreContract(Generated):
         assert store.read("never", ListKeys()) == []
 
     def test_operations_see_those_before(self, store: Store) -> None:
-        results = store.write(
-            "n", [put("k", 1), Increment("k"), Delete("k"), Delete("k"), Increment("k", 7), Clear(), Clear()]
-        )
+        deletes = [Delete("k"), Delete("k")]
+        results = store.write("n", [put("k", 1), Increment("k"), *deletes, Increment("k", 7), Clear(), Clear()])
         assert results[1:] == [2, True, False, 7, 1, 0]
 
     def test_listing(self, store: Store) -> None:

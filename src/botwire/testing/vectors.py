@@ -72,9 +72,8 @@ class VectorContract(Finding):
 
     def test_found_by_meaning(self, store: Store) -> None:
         store.write("n", [put("pet", "a puppy"), put("hue", {"hue": "crimson"}), put("raw", b"dog"), put("number", 7)])
-        store.write(
-            "n", [Append("s", messages_of("the hound", ["kitten"], 3)), Append("t", messages_of("azure hound"))]
-        )
+        store.write("n", [Append("s", messages_of("the hound", ["kitten"], 3))])
+        store.write("n", [Append("t", messages_of("azure hound"))])
         assert self.find(store, "dog") == []
         assert embed(store) == 5
         hits = self.find(store, "dog")
@@ -169,10 +168,8 @@ class VectorContract(Finding):
         assert embed(store) == 12
         assert store.read("n", GetUsage()).bytes == stored + 12 * len(vector(""))
         assert len(self.near(store, "dog")) == 12
-        store.write(
-            "n", [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/"), Pop("s", 1)]
-        )
-        store.write("n", [Forget("t"), Append("t", messages_of("cat"))])
+        store.write("n", [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/")])
+        store.write("n", [Pop("s", 1), Forget("t"), Append("t", messages_of("cat"))])
         time.sleep(max(0.0, expiry - time.monotonic()))
         assert self.near(store, "dog") == ["dog", "dog"]
         assert embed(store) == 2
@@ -192,9 +189,8 @@ class VectorContract(Finding):
                 store.write("n", [put(f"k{worker}", kind), Append(session, messages_of(kind))])
                 embed(store)
                 assert len(self.near(store, kind)) == 2
-                store.write(
-                    "n", [Delete(f"k{worker}") if number % 2 else put(f"k{worker}", "nothing"), Pop(session, 1)]
-                )
+                change = Delete(f"k{worker}") if number % 2 else put(f"k{worker}", "nothing")
+                store.write("n", [change, Pop(session, 1)])
                 assert self.near(store, kind) == []
 
         with repeating(lambda: embed(store), 1), ThreadPoolExecutor(3) as threads:
