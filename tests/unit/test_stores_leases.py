@@ -168,5 +168,5 @@ def test_memories_with_different_authorities_share_nothing(tls_server, tmp_path)
     copy = tmp_path / "copy.pem"
     copy.write_bytes(certificate.read_bytes())
     with Memory("n", url, ca=certificate) as one, Memory("n", url, ca=copy) as two, Memory("n", url, ca=copy) as three:
-        assert one._store is not two._store
-        assert two._store is three._store
+        assert one._lease._share is not two._lease._share
+        assert two._lease._share is three._lease._share
