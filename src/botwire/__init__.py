@@ -68,28 +68,23 @@ __all__ = [
 ]
 
 
-# Each name is loaded when it is first asked for: `import botwire` needs no framework and costs next to no time.
-_HOME = {
-    "AsyncHistory": "aio",
-    "AsyncMemory": "aio",
-    "BotWireChatHistory": "adapters.langchain",
-    "Change": "records",
-    "Entry": "records",
-    "History": "history",
-    "Hit": "records",
-    "Memory": "memory",
-    "Message": "records",
-    "Session": "records",
-    "Usage": "records",
-    "__version__": "version",
-    "generate_key": "stores.wrappers.cipher",
+_NAMES = {
+    "adapters.langchain": ["BotWireChatHistory"],
+    "aio": ["AsyncHistory", "AsyncMemory"],
+    "history": ["History"],
+    "memory": ["Memory"],
+    "records": ["Change", "Entry", "Hit", "Message", "Session", "Usage"],
+    "stores.wrappers.cipher": ["generate_key"],
+    "version": ["__version__"],
 }
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+"""The module of each name, except for errors. It is imported on first use, so `import botwire` needs no framework and little time."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME.get(name, 'errors')}", __name__), name)
+    value = getattr(import_module(f".{_MODULES.get(name, 'errors')}", __name__), name)
     globals()[name] = value
     return value
 

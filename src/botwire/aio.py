@@ -1,24 +1,23 @@
-"""AsyncMemory and AsyncHistory: the same methods, awaited. Their logic is that of `Memory` and `History`."""
+"""AsyncMemory and AsyncHistory: the methods of `Memory` and `History`, for event loops."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import weakref
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from .bridge import awaiting
 from .history import History, SessionHistory
-from .limits import check_name, check_namespace
+from .limits import check_name
 from .memory import Memory, limited
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
-from .records import Changes, Message
-from .search.embedding import Embedder, embedding_of
-from .store import AsyncFeed, AsyncStore, Store
-from .stores import EncryptionKey, Lease
+from .records import Message
+from .store import AsyncFeed, AsyncStore
+from .stores import Lease
 from .watch import AsyncWatch, watch_query
 
 if TYPE_CHECKING:
@@ -28,53 +27,32 @@ T = TypeVar("T")
 
 
 class AsyncMemory(Namespace):
-    """`Memory` for an event loop: same arguments, same methods, same errors, each to be awaited.
+    """`Memory` for an event loop: the same arguments, methods and errors; await each call.
 
-    ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` stand for ``in``, ``len`` and
-    iteration. A call that is cancelled leaves no lock held; its write happens whole or not at all. `update` takes
-    functions and coroutine functions.
+    ``await memory.contains(key)``, ``await memory.length()`` and ``async for key in memory`` replace ``in``, ``len`` and
+    iteration. A cancelled call leaves no lock held; its write is applied completely or not at all. `update` takes functions and
+    coroutine functions.
 
-    Making one never blocks the event loop: the store is opened, in a thread, when it is first used. So `StoreError` and
-    `Unavailable` for a store that cannot be opened come from the first awaited call.
+    The store is opened in a thread by the first awaited call, which raises `StoreError` or `Unavailable` if it cannot be opened.
     """
 
     _memory: Memory | None = None
 
-    def __init__(
-        self,
-        namespace: str,
-        url: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: float = 10.0,
-        encryption_key: EncryptionKey | None = None,
-        embedder: Embedder | None = None,
-        embedding_model: str | None = None,
-        store: Store | None = None,
-    ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
-        self._namespace = check_namespace(namespace)
-        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
-        _ = self._lease.address  # which is refused now if it is not valid
-        self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
+    def _begin(self) -> None:
+        _ = self._lease.address  # raises now if it is not valid
         self.bridge: _Awaiting = _Awaiting(self._lease, self._namespace)
 
     @classmethod
     def of(cls, memory: Memory) -> Self:
-        """Return the event loop's side of a memory, on the same store. Close the memory when you are done with both."""
+        """Return the async form of a memory, on the same store. Close the memory when you are done with both."""
         twin = cls.__new__(cls)
         twin._namespace = memory._namespace
         twin._embedding = memory._embedding
         twin._lease = memory._lease
-        twin._memory = memory  # which lives, and keeps the store open, for as long as this
+        twin._memory = memory  # keeps the store open
         twin._release = None
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
         return twin
-
-    @property
-    def address(self) -> str:
-        """Where the memory is, without secrets."""
-        return self._lease.address
 
     async def read(self, query: Query[T]) -> T:
         """As `Memory.read`."""
@@ -83,9 +61,6 @@ class AsyncMemory(Namespace):
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
         """As `Memory.write`."""
         return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
-
-    def _changes(self, query: ListChanges) -> AsyncFeed:
-        return _OpeningFeed(self.bridge, query)
 
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
@@ -114,7 +89,7 @@ class AsyncMemory(Namespace):
 
     async def contains(self, key: str) -> bool:
         """Whether there is such a key."""
-        return await self.list_keys(check_name(key), limit=1) == [key]  # reads no value, which may be large
+        return await self.list_keys(check_name(key), limit=1) == [key]  # as in `Memory.__contains__`
 
     async def __aiter__(self) -> AsyncIterator[str]:
         for key in await self.list_keys():
@@ -123,15 +98,15 @@ class AsyncMemory(Namespace):
     def watch(
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> AsyncWatch:
-        """As `Memory.watch`; it begins with ``async with memory.watch() as changes``, or when it is first iterated."""
-        return AsyncWatch(self._changes(watch_query(prefix, session=session, after=after)), wait)
+        """As `Memory.watch`. It begins with ``async with memory.watch() as changes``, or when it is first iterated."""
+        return AsyncWatch(partial(self.bridge.changes, watch_query(prefix, session=session, after=after)), wait)
 
     def history(self, session_id: str) -> AsyncHistory:
-        """Return the chat history of a session; it does not have to exist yet."""
+        """As `Memory.history`."""
         return AsyncHistory(self, session_id)
 
     async def close(self) -> None:
-        """As `Memory.close`. A memory made by `of` closes nothing."""
+        """As `Memory.close`. A memory from `of` closes nothing."""
         if self._release is not None:
             self._release.detach()
             await asyncio.to_thread(self._lease.release)
@@ -152,15 +127,15 @@ class _Awaiting(Bridge):
         self._store: AsyncStore | None = None
 
     async def store(self) -> AsyncStore:
-        """Return the store for event loops, opened in a thread if it is not open yet."""
+        """Return the async store, opened in a thread if it is not open yet."""
         if self._store is None:
             store = self._lease.store() if self._lease.is_open else await asyncio.to_thread(self._lease.store)
             self._store = self._store or store.to_async()
         return self._store
 
-    def changes(self, store: AsyncStore, query: ListChanges) -> AsyncFeed:
+    async def changes(self, query: ListChanges) -> AsyncFeed:
         """Return a feed of the namespace."""
-        return store.changes(self._namespace, query)
+        return (await self.store()).changes(self._namespace, query)
 
     async def read(self, query: Query[T]) -> T:
         return await (self._store or await self.store()).read(self._namespace, query)
@@ -180,31 +155,6 @@ class _Awaiting(Bridge):
         return await asyncio.to_thread(fn, value)
 
 
-class _OpeningFeed(AsyncFeed):
-    """The feed of a memory whose store may not be open yet."""
-
-    def __init__(self, bridge: _Awaiting, query: ListChanges) -> None:
-        self._bridge = bridge
-        self._query = query
-        self._feed: AsyncFeed | None = None
-
-    async def _opened(self) -> AsyncFeed:
-        if self._feed is None:
-            store = await self._bridge.store()
-            self._feed = self._feed or self._bridge.changes(store, self._query)
-        return self._feed
-
-    async def begin(self) -> int:
-        return await (await self._opened()).begin()
-
-    async def next(self, seconds: float | None) -> Changes:
-        return await (await self._opened()).next(seconds)
-
-    async def close(self) -> None:
-        if self._feed is not None:
-            await self._feed.close()
-
-
 class AsyncHistory(SessionHistory):
     """`History` for an event loop, made by `AsyncMemory.history`."""
 
@@ -217,7 +167,7 @@ class AsyncHistory(SessionHistory):
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> AsyncWatch:
         """As `History.watch`."""
-        return AsyncWatch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
+        return cast("AsyncWatch", self._memory.watch(session=self._session, after=after, wait=wait))
 
     async def __aiter__(self) -> AsyncIterator[Message]:
         for message in await self.messages():

@@ -1,13 +1,13 @@
-"""How long to wait before an operation that failed is tried again."""
+"""The pause before a failed operation is tried again."""
 
 from __future__ import annotations
 
 from .deadline import Deadline
 
 MAX_ATTEMPTS = 100
-"""How often a compare-and-set is tried while other writers are faster."""
+"""How often a compare-and-set is tried while other clients change the entry."""
 _FIRST, _LONGEST = 0.0005, 0.1
-"""The pauses of a compare-and-set, in seconds: a conflict is over as soon as the other write is."""
+"""The pauses of a compare-and-set, in seconds: a conflict ends with the other write."""
 
 
 class Backoff:
@@ -29,10 +29,10 @@ class Backoff:
         self._base = first
 
     def next(self, at_least: float = 0.0) -> float | None:
-        """Return how long to wait now, in seconds; None: the deadline comes first.
+        """Return the seconds to wait now; None if the deadline is earlier.
 
         Args:
-            at_least: seconds for which the other side asked to be left alone, as in ``Retry-After``.
+            at_least: seconds that the server asked to wait, as in ``Retry-After``.
         """
         base = max(self._base, at_least)
         self._base = min(base * 2, self._longest)
@@ -40,13 +40,13 @@ class Backoff:
         return None if pause >= self.deadline.left() else pause
 
     def restart(self) -> None:
-        """Begin with the first pause again, because an attempt succeeded."""
+        """Start again with the first pause, after a success."""
         self._base = self._first
 
 
 def pause_after(attempt: int) -> float:
-    """Return how many seconds to wait after a compare-and-set that met a conflict. The first attempt is 0."""
-    # Anything from no pause at all: two writers must not stay in step.
+    """Return the seconds to wait after a conflict of a compare-and-set. The first attempt is 0."""
+    # From 0 on, so that two writers do not repeat their conflict at the same time.
     return _random() * min(_LONGEST, _FIRST * 2.0**attempt)
 
 

@@ -1,7 +1,7 @@
-"""One piece of logic for callers that wait in place and for callers on an event loop.
+"""Logic that is written once, as coroutines, for blocking callers and for callers on an event loop.
 
-The logic is written once, as coroutines. Over a `Store` nothing in them waits for an event loop, so `blocking` runs them to
-their end at once. Over an `AsyncStore` they are awaited.
+Over a `Store`, nothing in a coroutine waits for an event loop, so `blocking` runs it to its end at once. Over an `AsyncStore`, it is
+awaited.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Callable[Concatenate[S, P], T]:
-    """Turn a coroutine method into an ordinary one of the same signature, which returns when the work is done."""
+    """Turn a coroutine method into a method that returns when the work is done."""
 
     @wraps(method)
     def run(self: S, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -34,13 +34,13 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
 
 
 def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
-    """Return the coroutine method behind one made by `blocking`, for the class of the event loop's side."""
+    """Return the coroutine method of one made by `blocking`, for the async class."""
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", method.__wrapped__)  # type: ignore[attr-defined]
 
 
 def is_on_event_loop() -> bool:
-    """Whether this thread runs an event loop now. Does not import asyncio, which takes longer than the rest of botwire."""
-    asyncio = sys.modules.get("asyncio")
+    """Whether this thread runs an event loop now."""
+    asyncio = sys.modules.get("asyncio")  # an import would take longer than the rest of botwire
     if asyncio is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""History: the messages of a session, which every adapter shares."""
+"""History: the messages of a session."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .records import Hit, Message
 from .search.arguments import search_query
 from .timestamps import new_id
 from .values import encode_json
-from .watch import Watch, watch_query
+from .watch import Watch
 
 
 class SessionHistory:
-    """What `History` and `AsyncHistory` are: a session of a namespace."""
+    """A session of a namespace: what `History` and `AsyncHistory` share."""
 
     def __init__(self, memory: Namespace, session_id: str) -> None:
         self._memory = memory
@@ -38,17 +38,17 @@ class SessionHistory:
 class History(SessionHistory):
     """An ordered chat log that grows and shrinks at its end. `Memory.history` returns it.
 
-    Any number of writers in any number of processes may append. Messages are numbered 1, 2, 3, … without holes.
+    Any number of writers in any number of processes may append. Messages are numbered 1, 2, 3, … without gaps.
     """
 
     @blocking
     async def append(self, messages: Any, *, ids: Sequence[str] | None = None) -> list[int]:
-        """Add messages at the end, all or none, and return the seq of each when they are on disk.
+        """Append messages, all or none, and return the seq of each when they are on disk.
 
         Args:
             messages: a list of JSON values, at most 10,000. Anything but a list or a tuple is one message.
-            ids: an id for each, so that an append can be repeated safely: a message whose id the session already has is not
-                added, and its seq is returned. None: new ids.
+            ids: an id for each, so that an append can be repeated safely: a message whose id the session already has is not added
+                again, and its seq is returned. None: new ids.
 
         Raises:
             InvalidValue: a message is not a JSON value; nothing was written.
@@ -67,9 +67,9 @@ class History(SessionHistory):
         """Return messages in order, each with its seq, id, data and created_at.
 
         Args:
-            last: only this many, from the end.
-            after: only messages after this seq: the last seq of the page before.
-            limit: at most this many. Not together with `last`.
+            last: only the last n messages.
+            after: only messages after this seq: the last seq of the previous page.
+            limit: at most n messages. Not together with `last`.
         """
         if last is not None and limit is not None:
             raise InvalidArgument("pass last (messages from the end) or limit (messages from the start), not both")
@@ -80,13 +80,13 @@ class History(SessionHistory):
 
     @blocking
     async def pop(self, count: int = 1) -> list[Message]:
-        """Remove the last messages and return them, in order. The removal is on disk when it returns.
+        """Delete the last messages and return them, in order. The deletion is on disk when it returns.
 
-        When several callers pop and append at once, each message is popped by one of them. The next message that is appended
-        gets the seq of the first one that was removed.
+        If several callers pop and append at the same time, each message is popped by one of them. The next appended message gets
+        the seq of the first deleted one.
 
         Args:
-            count: at most this many, up to 10,000. There may be fewer, or none.
+            count: at most n messages, up to 10,000.
         """
         (popped,) = await self._memory.bridge.write(Pop(self._session, check_pop(count)))
         return cast("list[Message]", popped)
@@ -104,7 +104,7 @@ class History(SessionHistory):
         half_life: float | timedelta | None = None,
         by: Iterable[str] | None = None,
     ) -> list[Hit]:
-        """Return the messages of the session that answer a question best, as `Memory.search` does."""
+        """Return the messages of the session that match a question best, as `Memory.search` does."""
         asked = search_query(
             query,
             limit=limit,
@@ -119,19 +119,19 @@ class History(SessionHistory):
 
     @blocking
     async def clear(self) -> int:
-        """Delete the session and its messages; returns how many there were. The next message gets seq 1."""
+        """Delete the session and its messages; returns their number. The next message gets seq 1."""
         (count,) = await self._memory.bridge.write(Forget(self._session))
         assert isinstance(count, int)
         return count
 
     @blocking
     async def __len__(self) -> int:
-        """How many messages there are."""
+        """The number of messages."""
         return await self._memory.bridge.read(CountMessages(self._session))
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> Watch:
-        """Return the changes of the session from now on, message by message, as `Memory.watch` does."""
-        return Watch(self._memory._changes(watch_query(session=self._session, after=after)), wait)
+        """Return the changes of the session from now on, as `Memory.watch` does."""
+        return cast("Watch", self._memory.watch(session=self._session, after=after, wait=wait))
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages())

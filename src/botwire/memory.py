@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -12,7 +11,7 @@ from .backoff import MAX_ATTEMPTS, pause_after
 from .bridge import blocking, is_on_event_loop
 from .errors import Conflict, InvalidArgument
 from .history import History
-from .limits import MAX_OPERATIONS, check_count, check_name, check_namespace, check_prefix, check_ttl
+from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
 from .namespace import BlockingBridge, Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
 from .queries import (
@@ -20,7 +19,6 @@ from .queries import (
     GetEntries,
     GetEntry,
     GetUsage,
-    ListChanges,
     ListEntries,
     ListKeys,
     ListSessions,
@@ -28,9 +26,9 @@ from .queries import (
 )
 from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
-from .search.embedding import Embedder, embedding_of
-from .store import Feed, Store
-from .stores import EncryptionKey, Lease
+from .search.embedding import Embedder
+from .store import Store
+from .stores import Authorities, EncryptionKey
 from .values import encode
 from .watch import Watch, watch_query
 
@@ -39,10 +37,11 @@ S = TypeVar("S", bound=Sequence[Any])
 
 
 class Options(TypedDict, total=False):
-    """The options of `Memory` that every adapter takes too, and passes on: how the memory is reached."""
+    """The options of `Memory` that every adapter passes on to it."""
 
     token: str | None
     timeout: float
+    ca: Authorities
     encryption_key: EncryptionKey | None
     embedder: Embedder | None
     embedding_model: str | None
@@ -50,66 +49,48 @@ class Options(TypedDict, total=False):
 
 
 class Memory(Namespace):
-    """Persistent key-value memory: one namespace, in a file or on a server.
+    """Persistent key-value memory: one namespace, in a file, in PostgreSQL or on a server.
 
     ::
 
         memory = Memory("my-agent")
         memory.set("last_action", "processed_invoice_#1234")
 
-    A write that has returned is on disk: it survives a crash and a power cut. Safe to share between threads and to use
-    after a fork.
+    A write that has returned is on disk: it survives a crash and a power cut. Safe to share between threads and after a fork.
 
     Args:
         namespace: the name of the memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
-        url: the address: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None: the
-            environment variable ``BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
-        token: authorizes the caller at a server. Its operator issues it. To claim a namespace on an open server, choose one
-            of at least 16 characters. It is sent to the host of `url` only. None: the environment variable
-            ``BOTWIRE_TOKEN``, if `url` is None too.
+        url: the address: ``sqlite:///path``, ``sqlite:///:memory:``, ``postgresql://…`` or ``http(s)://host``. None:
+            ``$BOTWIRE_URL``, or else the file ``botwire.db`` in the user's data folder.
+        token: authorizes the caller at a server, whose operator issues it. To claim a namespace on an open server, choose one of
+            at least 16 characters. It is sent to the host of `url` only. None: ``$BOTWIRE_TOKEN``, if `url` is None too.
         timeout: seconds that a call may take in all, including waiting and retries.
-        encryption_key: a key from `generate_key`, or 32 bytes. Values and messages are encrypted with it before they leave
-            this process (AES-256-GCM), so no server and no file holds them readable. Of a list of keys, the first encrypts
-            and all decrypt. Namespaces, keys, session names, sizes and times stay visible.
+        ca: a file (PEM) or folder of the CA certificates to trust for ``https``. None: ``$SSL_CERT_FILE``, or else the system's.
+        encryption_key: a key from `generate_key`, or 32 bytes. Values and messages are encrypted with it (AES-256-GCM) before they
+            leave this process. Of a list of keys, the first encrypts and all decrypt. Namespaces, keys, session names, sizes and
+            times are not encrypted.
         embedder: for search by meaning: a callable that takes a list of texts and returns a vector for each (lists of floats,
             all of one length, up to 4,096), or LangChain's ``Embeddings``, or `botwire.search.minilm.MiniLM`. It runs in this
-            process, also when the memory is on a server; see `embed`. Not with an `encryption_key`: a vector reveals what its
-            text says.
+            process, see `embed`. Not with an `encryption_key`: a vector reveals what its text says.
         embedding_model: the name of the embedder's model. Vectors of different models are never compared. None: the name
             that the embedder has.
-        store: a `botwire.store.Store` of your own in place of `url` and `token`. You close it; several memories may share it.
+        store: a `botwire.store.Store` of your own instead of `url`, `token` and `ca`. You close it; several memories may share it.
 
-    Creating a memory opens its file or connects to its database. On a thread that runs an event loop, the first use does
-    that instead, so the loop is never blocked.
+    Creating a memory opens its store. On a thread that runs an event loop, the first call does that instead.
 
     Raises:
         InvalidName: the namespace is not allowed.
-        InvalidArgument: the address, the timeout, the encryption key or the embedder is not valid.
-        ImportError: an encryption key was given, and the package `cryptography` is not installed.
+        InvalidArgument: the address, the timeout, `ca`, the encryption key or the embedder is not valid.
+        ImportError: the address or an option needs a package that is not installed.
         StoreError: the file cannot be opened.
 
     Every method may raise the errors of its store: `StoreError`, `Unavailable`, `Timeout`, `AuthError`. With an encryption
     key, reads may raise `DecryptionError`. Writes may raise `QuotaExceeded` and `StorageExceeded`. A write that raises has
-    changed nothing. There is one exception: after `Timeout` and `Unavailable` over HTTP the whole write may have happened,
-    because only the answer was lost.
+    changed nothing, with one exception: after `Timeout` and `Unavailable` over HTTP it may have been applied completely, because
+    only the response was lost.
     """
 
-    def __init__(
-        self,
-        namespace: str,
-        url: str | None = None,
-        *,
-        token: str | None = None,
-        timeout: float = 10.0,
-        encryption_key: EncryptionKey | None = None,
-        embedder: Embedder | None = None,
-        embedding_model: str | None = None,
-        store: Store | None = None,
-    ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
-        self._namespace = check_namespace(namespace)
-        self._lease = Lease(url, token=token, timeout=timeout, encryption_key=encryption_key, store=store)
-        self._release = weakref.finalize(self, self._lease.drop)
+    def _begin(self) -> None:
         self.bridge = BlockingBridge(self._lease, self._namespace)
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
@@ -120,47 +101,36 @@ class Memory(Namespace):
     def _store(self) -> Store:
         return self._lease.store()
 
-    @property
-    def address(self) -> str:
-        """Where the memory is, without secrets."""
-        return self._lease.address
-
     def read(self, query: Query[T]) -> T:
-        """Answer a query of `botwire.queries`: the verb under every method that reads.
+        """Return the result of a query of `botwire.queries`. All methods that read use it.
 
-        For code that needs more than the methods offer, such as an adapter for a framework. Arguments of the query are
-        taken as they are: check them with `botwire.limits` first.
+        It is for code that needs more than the other methods, such as an adapter for a framework. The arguments of the query are not
+        checked: check them with `botwire.limits` first.
 
         Args:
             query: such as ``GetEntry("key")`` or ``ListKeys(prefix="user/")``.
-
-        Returns:
-            What that query says it answers, as of one moment.
         """
         return self._store.read(self._namespace, query)
 
     def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        """Apply operations of `botwire.operations`, in order, all or none: the verb under every method that writes.
+        """Apply operations of `botwire.operations`, in order, all or none. All methods that write use it.
 
-        For code that needs more than the methods offer: for example two keys and a message in one transaction. Names and
-        values are taken as they are: check names with `botwire.limits`, encode values with `botwire.values.encode`.
+        It is for code that needs more than the other methods: for example two keys and a message in one transaction. Names are not
+        checked and values not encoded: use `botwire.limits` and `botwire.values.encode` first.
 
         Args:
             operations: such as ``Put("key", encode(1))``; up to 10,000.
-            idempotency_key: the same operations a second time under this key change nothing and return what the first
-                call returned. A store remembers a key for at least ten minutes. None: no key.
+            idempotency_key: a second call with the same operations and key changes nothing and returns the same results. A store
+                keeps a key for at least ten minutes. None: no key.
 
         Returns:
-            A result for each operation, in order. When it returns, all of them are on disk.
+            A result for each operation, in order. All of them are on disk.
 
         Raises:
-            Conflict: an entry is not at its ``if_version``; nothing was written.
-            InvalidArgument: too many operations, or the key belongs to another write; nothing was written.
+            Conflict: an entry has another version than ``if_version``; nothing was written.
+            InvalidArgument: too many operations, or the key was used for another write; nothing was written.
         """
         return self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
-
-    def _changes(self, query: ListChanges) -> Feed:
-        return self._store.changes(self._namespace, query)
 
     @blocking
     async def set(
@@ -176,16 +146,16 @@ class Memory(Namespace):
         Args:
             key: 1 to 512 bytes of UTF-8 without control characters.
             value: a JSON value (None, bool, int, finite float, str, list, dict with str keys, up to 100 deep) or bytes; up to
-                16 MiB as stored. It comes back exactly as it went in.
+                16 MiB as stored. You read back exactly this value.
             ttl: seconds until the entry expires; None: never.
-            if_version: store only if the entry is at this version (0: only if there is none).
+            if_version: store only if the entry has this version (0: only if there is no entry).
 
         Returns:
             The entry's new version.
 
         Raises:
             InvalidName, InvalidValue, InvalidArgument: nothing was sent or written.
-            Conflict: the entry is at another version than `if_version`.
+            Conflict: the entry has another version than `if_version`.
         """
         operation = Put(check_name(key), encode(value), check_ttl(ttl), check_count(if_version, "if_version"))
         (version,) = await self.bridge.write(operation)
@@ -194,18 +164,18 @@ class Memory(Namespace):
 
     @blocking
     async def get(self, key: str, default: Any = None) -> Any:
-        """Return the value under a key, or the default when there is none."""
+        """Return the value of a key, or the default if there is none."""
         entry = await self.bridge.read(GetEntry(check_name(key)))
         return default if entry is None else entry.value
 
     @blocking
     async def entry(self, key: str) -> Entry | None:
-        """Return the entry under a key (value, version, created_at, updated_at, expires_at), or None."""
+        """Return the entry of a key (value, version, created_at, updated_at, expires_at), or None."""
         return await self.bridge.read(GetEntry(check_name(key)))
 
     @blocking
     async def delete(self, key: str) -> bool:
-        """Remove a key; returns whether it existed. On disk when it returns."""
+        """Delete a key; returns whether it existed. The deletion is on disk when it returns."""
         (was_there,) = await self.bridge.write(Delete(check_name(key)))
         return bool(was_there)
 
@@ -214,9 +184,9 @@ class Memory(Namespace):
         """Return the keys that begin with a prefix, in the order of their UTF-8 bytes.
 
         Args:
-            prefix: what the keys begin with.
-            limit: at most this many; None: all.
-            after: only keys after this one: the last key of the page before.
+            prefix: the beginning of the keys.
+            limit: at most n keys; None: all.
+            after: only keys after this one: the last key of the previous page.
         """
         return await self.bridge.read(ListKeys(check_prefix(prefix), _after(after), check_count(limit, "limit")))
 
@@ -226,13 +196,13 @@ class Memory(Namespace):
     async def items(
         self, prefix: str = "", *, limit: int | None = None, after: str | None = None
     ) -> list[tuple[str, Any]]:
-        """Return keys and values, chosen and ordered as by `list_keys`."""
+        """Return keys and values. The arguments are those of `list_keys`."""
         entries = await self.bridge.read(ListEntries(check_prefix(prefix), _after(after), check_count(limit, "limit")))
         return [(entry.key, entry.value) for entry in entries]
 
     @blocking
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
-        """Return the values of those keys that exist, by key."""
+        """Return the values of the keys that exist, by key."""
         entries = await self.bridge.read(GetEntries(_names(keys)))
         return {entry.key: entry.value for entry in entries}
 
@@ -250,13 +220,13 @@ class Memory(Namespace):
 
     @blocking
     async def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove several keys in one transaction; returns how many existed."""
+        """Delete several keys in one transaction; returns how many existed."""
         deletes = [Delete(key) for key in _names(keys)]
         return sum(map(bool, await self.bridge.write(*deletes))) if deletes else 0
 
     @blocking
     async def increment(self, key: str, by: float = 1) -> int | float:
-        """Add to the number under a key and return the sum. A missing key counts as 0. A time to live is kept.
+        """Add to the number of a key and return the sum. A missing key counts as 0. A time to live is kept.
 
         No increment is lost, however many writers there are.
 
@@ -272,22 +242,21 @@ class Memory(Namespace):
 
     @blocking
     async def update(self, key: str, fn: Callable[[Any], Any], default: Any = None) -> Any:
-        """Replace a value by the result of a function, without losing what others write at the same time.
+        """Replace a value with the result of a function, without losing the writes of other clients.
 
-        The value is read and passed to the function. The result is stored if the entry is still at the version that was
-        read. If not, the update is repeated, up to 100 times. So the function may be called several times. A time to live
-        is kept.
+        The result is stored if the entry still has the version that was read. If not, the update is repeated, up to 100 times. So the
+        function may be called several times. A time to live is kept.
 
         Args:
             key: the key.
-            fn: takes the value and returns the new one; it should not change the one it is given.
-            default: what the function gets when the key is missing.
+            fn: takes the value and returns the new value; it should not change its argument.
+            default: the argument of the function if the key is missing.
 
         Returns:
             The new value.
 
         Raises:
-            Conflict: other writers changed the key each time; nothing was written.
+            Conflict: other clients changed the key each time; nothing was written.
         """
         check_name(key)
         for attempt in range(MAX_ATTEMPTS):
@@ -300,18 +269,21 @@ class Memory(Namespace):
                 await self.bridge.sleep(pause_after(attempt))
             else:
                 return value
-        raise Conflict(f"key {key!r} was changed by others {MAX_ATTEMPTS} times in a row; nothing was written", key=key)
+        raise Conflict(
+            f"key {key!r} was changed by other clients {MAX_ATTEMPTS} times in a row; nothing was written. Try again later",
+            key=key,
+        )
 
     @blocking
     async def clear(self, prefix: str = "") -> int:
-        """Remove all keys, or those with a prefix; returns how many there were. Sessions stay."""
+        """Delete all keys, or those that begin with a prefix; returns their number. Sessions are kept."""
         (count,) = await self.bridge.write(Clear(check_prefix(prefix)))
         assert isinstance(count, int)
         return count
 
     @blocking
     async def usage(self) -> Usage:
-        """Return what the namespace holds, what it wrote today, and what its plan allows."""
+        """Return the namespace's bytes, its writes of today, and the limits of its plan."""
         return await self.bridge.read(GetUsage())
 
     @blocking
@@ -319,8 +291,8 @@ class Memory(Namespace):
         """Return the chat sessions of the namespace, the newest first.
 
         Args:
-            limit: at most this many; None: all.
-            before: only sessions older than this `Session.place`: that of the last session of the page before.
+            limit: at most n sessions; None: all.
+            before: only sessions older than this `Session.place`: that of the last session of the previous page.
         """
         return await self.bridge.read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
 
@@ -340,32 +312,32 @@ class Memory(Namespace):
         half_life: float | timedelta | None = None,
         by: Iterable[str] | None = None,
     ) -> list[Hit]:
-        """Return the entries and messages that answer a question best, the best first.
+        """Return the entries and messages that match a question best, the best first.
 
-        Words are found anywhere in a value. Case, diacritics and English endings make no difference. Rare words count more,
-        and question words count nothing. The text is only a question; it has no operators.
+        Words are found anywhere in a value. Case, diacritics and English endings make no difference. Rare words count more, and words
+        such as "what" count nothing. There are no operators.
 
         Args:
             query: a question or some words.
-            limit: at most this many hits, up to 1,000.
+            limit: at most n hits, up to 1,000.
             kinds: what to search: "messages", "entries", or both.
             session: only messages of this session.
             prefix: only entries whose key begins with it.
-            where: JSON values by their paths in a value or in a message's data, with dots between names: ``{"data.type":
-                "ai"}``. Only what has these values is found.
-            since: only what was stored at this time or later. An entry counts by its last change.
-            until: only what was stored before this time.
+            where: JSON values that a value or a message's data must have, by their paths, with dots between names:
+                ``{"data.type": "ai"}``.
+            since: only hits that were stored at this time or later. For an entry, its last change counts.
+            until: only hits that were stored before this time.
             neighbours: how many messages before and after a message gain from its score, because an answer is often next to
                 the words of the question. The next messages gain half of it, those after them a quarter. 0: none.
-            half_life: seconds after which a hit counts half; None: age does not matter.
-            by: "words", "meaning", or both, whose rankings are fused. None: both if the memory has an `embedder`, else words.
+            half_life: seconds after which a score is halved; None: age does not matter.
+            by: "words", "meaning", or both, whose scores are added. None: both if the memory has an `embedder`, else words.
 
         Returns:
             Hits, each with its score, a snippet, and the entry, or the message and its session.
 
         Raises:
-            InvalidArgument: an argument is wrong, or the namespace's index is off, or its values are encrypted.
-            Unavailable: the index is not complete yet. Each search continues building it.
+            InvalidArgument: an argument is wrong, the namespace's index is off, or its values are encrypted.
+            Unavailable: the index is not complete yet. Search again: each search continues it.
         """
         asked = search_query(
             query,
@@ -383,15 +355,15 @@ class Memory(Namespace):
 
     @blocking
     async def embed(self, *, limit: int | None = None, batch: int = 64) -> int:
-        """Store vectors of texts that have none of the embedder's model yet; returns how many were stored.
+        """Make and store vectors for the texts that have none of the embedder's model; returns how many were stored.
 
-        A write never waits for an embedder. A search embeds at most 32 missing texts first. For more, call this when there is
-        time: after an import, in a thread, or from cron. Each batch is stored at once, so the call can be stopped at any time
-        and continues the next time. Texts without a vector are found by their words.
+        A write never waits for an embedder. A search first embeds at most 32 such texts. For more, call this after an import, in a
+        thread, or from cron. Each batch is stored at once, so an interrupted call continues the next time. Texts without a vector are
+        found by their words.
 
         Args:
-            limit: at most this many texts; None: all.
-            batch: how many texts the embedder gets at once, up to 500.
+            limit: at most n texts; None: all.
+            batch: texts per call of the embedder, up to 500.
 
         Raises:
             InvalidArgument: the memory has no embedder, or the embedder's vectors are wrong.
@@ -402,57 +374,59 @@ class Memory(Namespace):
     def watch(
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> Watch:
-        """Return the changes from now on as an iterator, made by any client. It waits for each change.
+        """Return an iterator of the changes that any client makes from now on. It waits for each change.
 
         ::
 
             for change in memory.watch("user/"):
                 print(change.kind, change.key, change.value)
 
-        A change is delivered some milliseconds after it is on disk: once, in order, and with the value that is stored by then.
-        So a key that was set ten times in between is delivered once, with its last value. Applying every change to a copy
-        keeps the copy identical. To start a copy, create the watch, read everything, then iterate. A lost connection is
-        opened again and nothing is missed. If that fails for as long as the memory's timeout, an error is raised.
+        A change is delivered some milliseconds after it is on disk: once, in order, and with the current value. So a key that was
+        set ten times in the meantime is delivered once, with its last value. Applying every change to a copy keeps the copy
+        identical. To start a copy, create the watch, read everything, then iterate. A lost connection is opened again and
+        nothing is missed. If that fails for as long as the memory's timeout, an error is raised.
 
         Args:
             prefix: only changes of keys that begin with it. Without any argument: all changes, those of sessions too.
-            after: continue after this version, that of a change or of a watch. None: from now on. 0: from the beginning, if
-                all changes are kept. Some 40,000 changes of a namespace are kept, or 1 MB of keys and names.
+            after: continue after this version of a change or a watch. None: from now on. 0: from the beginning, if all changes
+                are kept. About 40,000 changes of a namespace are kept, or 1 MB of keys and names.
             session: only changes of this session.
-            wait: end the iteration when there was no change for this many seconds (0: after the changes that exist). It can be
+            wait: end the iteration after this many seconds without a change (0: after the changes that exist). It can be
                 iterated again. None: never end.
 
         Raises:
             ChangesLost: when iterated: some changes after `after` are no longer kept; read everything again.
         """
-        return Watch(self._changes(watch_query(prefix, session=session, after=after)), wait)
+        query = watch_query(prefix, session=session, after=after)
+        return Watch(self._store.changes(self._namespace, query), wait)
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session, which need not exist yet."""
         return History(self, session_id)
 
     def reencrypt(self, *, plain: bool = False) -> int:
-        """Encrypt again the values that are not encrypted with the first key; returns how many there were.
+        """Encrypt again the values that are not encrypted with the first key; returns their number.
 
-        A value that another client changes at the same time is left to that client. Times to live are kept. Messages cannot
-        be replaced: keep the old keys in the list for as long as you keep sessions that were written with them.
+        A value that another client changes at the same time is skipped. Times to live are kept. Messages cannot be replaced: keep
+        the old keys in the list for as long as you keep sessions that were written with them.
 
         Args:
-            plain: also encrypt values that are not encrypted at all, which are refused otherwise. Only for a store that no one
-                else could write to: every value in it is treated as yours.
+            plain: also encrypt values that are not encrypted, which are refused otherwise. Only for a store to which no one else
+                could write: every value in it is trusted.
 
         Raises:
             InvalidArgument: the memory has no encryption key.
-            DecryptionError: a value is encrypted with none of the keys. The values before it are done.
+            DecryptionError: a value is encrypted with none of the keys. The values before it are encrypted again.
         """
         return self._lease.encrypted().reencrypt(self._namespace, plain=plain)
 
     def close(self) -> None:
-        """Close the memory, and its store if no other memory uses it. Nothing is pending: a write that returned is on disk.
+        """Close the memory, and its store if no other memory uses it. No write is pending.
 
         A store that was passed as ``store=`` stays open.
         """
-        self._release.detach()
+        if self._release is not None:
+            self._release.detach()
         self._lease.release()
 
     def __enter__(self) -> Self:
@@ -461,7 +435,7 @@ class Memory(Namespace):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # The habits of a dict
+    # Like a dict
 
     def __getitem__(self, key: str) -> Any:
         entry = self.entry(key)
@@ -477,7 +451,7 @@ class Memory(Namespace):
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        # A key is the first of those that begin with it. This reads no value, which may be large.
+        # The first key that begins with `key` is the key itself, if it exists. No value is read: it may be large.
         return isinstance(key, str) and self.list_keys(key, limit=1) == [key]
 
     def __iter__(self) -> Iterator[str]:
@@ -485,11 +459,11 @@ class Memory(Namespace):
 
     @blocking
     async def __len__(self) -> int:
-        """How many keys there are."""
+        """The number of keys."""
         return await self.bridge.read(CountEntries())
 
     def __bool__(self) -> bool:
-        """A memory is always true, so that ``memory or …`` asks no server and means the object, not what is in it."""
+        """Always true, so ``memory or …`` sends no request."""
         return True
 
 
@@ -504,7 +478,7 @@ def _names(keys: Iterable[str]) -> tuple[str, ...]:
 
 
 def limited(operations: S) -> S:
-    """Return operations or messages, or raise `InvalidArgument` when there are more than one write may hold."""
+    """Return operations or keys, or raise `InvalidArgument` if there are too many for one write."""
     if len(operations) > MAX_OPERATIONS:
         raise InvalidArgument(
             f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them"

@@ -1,8 +1,9 @@
-"""Namespace: what `Memory` and `AsyncMemory` have in common, and the bridge over which shared logic reads and writes."""
+"""Namespace: what `Memory` and `AsyncMemory` share, and the bridge over which shared logic reads and writes."""
 
 from __future__ import annotations
 
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -11,19 +12,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from .errors import AuthError, InvalidArgument, StorageExceeded
-from .limits import check_count
+from .limits import check_count, check_namespace
 from .operations import Operation, Result, SetVectors, Vector
-from .queries import ListChanges, ListTexts, Query, Search
+from .queries import ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
-from .search.embedding import Embedding
+from .search.embedding import Embedder, Embedding, embedding_of
 from .store import Store
-from .stores import Lease
+from .stores import Authorities, EncryptionKey, Lease
 
 T = TypeVar("T")
 
 MAX_BATCH = 500
-"""The most texts that an embedder gets in one call. Their vectors are one write."""
+"""The most texts in one call of an embedder. Their vectors are one write."""
 CATCH_UP = 32
 """The most texts that a search by meaning embeds first: more than a conversation adds between two searches."""
 REFUSED_SECONDS = 60.0
@@ -31,11 +32,10 @@ REFUSED_SECONDS = 60.0
 
 
 class Bridge(ABC):
-    """How logic that is written once, as coroutines, reaches the store: at once, or awaited on an event loop.
+    """How logic that is written once, as coroutines, reaches the store.
 
-    `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into
-    an ordinary method. `AsyncMemory.bridge` awaits the same calls. Both take operations and queries of
-    `botwire.operations` and `botwire.queries`, as `Memory.read` and `Memory.write` do.
+    `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into a blocking
+    method. `AsyncMemory.bridge` waits on the event loop.
     """
 
     @abstractmethod
@@ -52,23 +52,47 @@ class Bridge(ABC):
 
     @abstractmethod
     async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        """Call a function of the user. On an event loop it may be a coroutine function."""
+        """Call a function of the caller. On an event loop it may be a coroutine function."""
 
     @abstractmethod
     async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        """Call a function that takes long. On an event loop it runs in a thread."""
+        """Call a slow function. On an event loop it runs in a thread."""
 
 
 class Namespace(ABC):
-    """A namespace of a store, with what `Memory` and `AsyncMemory` share."""
+    """A namespace of a store: what `Memory` and `AsyncMemory` share."""
 
     bridge: Bridge
-    """What logic for both sides uses instead of `read` and `write`; see `botwire.bridge`."""
+    """For logic that is written once for `Memory` and `AsyncMemory`; see `botwire.bridge`."""
     embeds_on_search: bool = True
     """Whether a search by meaning first embeds up to 32 texts that have no vector yet. False: a search never writes."""
     _namespace: str
-    _embedding: Embedding | None = None
+    _embedding: Embedding | None
+    _lease: Lease
     _catch_up_from: float = 0.0
+
+    def __init__(
+        self,
+        namespace: str,
+        url: str | None = None,
+        *,
+        token: str | None = None,
+        timeout: float = 10.0,
+        ca: Authorities = None,
+        encryption_key: EncryptionKey | None = None,
+        embedder: Embedder | None = None,
+        embedding_model: str | None = None,
+        store: Store | None = None,
+    ) -> None:
+        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
+        self._namespace = check_namespace(namespace)
+        self._lease = Lease(url, token=token, timeout=timeout, ca=ca, encryption_key=encryption_key, store=store)
+        self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
+        self._begin()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Make the bridge, and raise `InvalidArgument` if the address is not valid."""
 
     @property
     def namespace(self) -> str:
@@ -81,15 +105,17 @@ class Namespace(ABC):
         return None if self._embedding is None else self._embedding.model
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """Where the memory is, without secrets."""
+        return self._lease.address
 
     @abstractmethod
-    def _changes(self, query: ListChanges) -> Any: ...
+    def watch(
+        self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
+    ) -> Any: ...
 
     async def _search(self, query: Search, by: Iterable[str] | None) -> list[Hit]:
-        """Answer a question by words, by meaning, or by both."""
+        """Search by words, by meaning, or by both."""
         chosen = check_by(by, embedded=self._embedding is not None)
         if "meaning" in chosen and query.text.strip():
             assert self._embedding is not None
@@ -99,12 +125,12 @@ class Namespace(ABC):
         return await self.bridge.read(query)
 
     async def _catch_up(self) -> None:
-        """Embed a few of the texts without a vector. A caller that may not write, or has no room, still searches."""
+        """Embed a few texts that have no vector. A caller that may not write, or has no room, still searches."""
         if self.embeds_on_search and time.monotonic() >= self._catch_up_from:
             try:
                 await self._embed(CATCH_UP, CATCH_UP)
             except (AuthError, StorageExceeded):
-                # An operator may raise the plan or grant the right later. Until then an attempt costs an embedding.
+                # An operator may raise the plan or grant the permission later. Until then, each attempt would embed in vain.
                 self._catch_up_from = time.monotonic() + REFUSED_SECONDS
 
     async def _embed(self, limit: int | None, batch: int) -> int:
@@ -135,7 +161,7 @@ class Namespace(ABC):
 
 
 class BlockingBridge(Bridge):
-    """The bridge of a `Memory`: every call returns when its work is done."""
+    """The bridge of a `Memory`: its coroutines never suspend."""
 
     def __init__(self, lease: Lease, namespace: str) -> None:
         self._lease = lease
@@ -146,21 +172,16 @@ class BlockingBridge(Bridge):
         return self._lease.store()
 
     async def read(self, query: Query[T]) -> T:
-        """As `Bridge.read`."""
         return self._store.read(self._namespace, query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        """As `Bridge.write`."""
         return self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
 
     async def sleep(self, seconds: float) -> None:
-        """As `Bridge.sleep`."""
         time.sleep(seconds)
 
     async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        """As `Bridge.call`."""
         return fn(value)
 
     async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        """As `Bridge.compute`."""
         return fn(value)

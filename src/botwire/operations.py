@@ -27,7 +27,6 @@ class Put(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "sealed"
-
     key: str
     stored: Stored
     ttl: float | None = None
@@ -41,7 +40,6 @@ class Delete(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
-
     key: str
 
 
@@ -50,7 +48,6 @@ class Increment(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = True
     values: ClassVar[Values] = "computed"
-
     key: str
     by: int | float = 1
 
@@ -71,7 +68,6 @@ class Append(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "sealed"
-
     session: str
     messages: tuple[NewMessage, ...]
 
@@ -81,7 +77,6 @@ class Clear(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
-
     prefix: str = ""
 
 
@@ -90,7 +85,6 @@ class Forget(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
-
     session: str
 
 
@@ -103,7 +97,6 @@ class Pop(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = True
     values: ClassVar[Values] = "none"
-
     session: str
     count: int = 1
     if_ids: tuple[str, ...] | None = None
@@ -135,7 +128,6 @@ class SetVectors(msgspec.Struct, frozen=True):
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "plain"
-
     model: str
     vectors: tuple[Vector, ...]
 
@@ -159,7 +151,7 @@ class Guard(msgspec.Struct):
 class Write(msgspec.Struct, frozen=True):
     """One atomic list of operations on one namespace.
 
-    ``idempotency_key``: it happens once at most under this key. ``guard``: it happens only if that holds.
+    ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds.
     """
 
     namespace: str
@@ -169,7 +161,7 @@ class Write(msgspec.Struct, frozen=True):
 
 
 _ROW_BYTES = 16_384
-"""How much of a value takes as long to write as a row."""
+"""Writing this much of a value takes as long as writing a row."""
 
 
 def weight_of(write: Write) -> float:

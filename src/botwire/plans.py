@@ -1,4 +1,4 @@
-"""Plans: named limits on what a namespace may write in a day and hold at once."""
+"""Plans: named limits of the writes per day and the bytes of a namespace."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ DAY = 86_400_000_000
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits by name. None is no limit. Reads and deletes are never limited.
+    """Limits; None is no limit. Reads and deletes are never limited.
 
-    ``writes_per_day``: values and messages stored in a UTC day. ``max_bytes``: what the namespace holds at once, counted
-    as in `Usage`.
+    ``writes_per_day``: values and messages stored in a UTC day. ``max_bytes``: the size of the namespace, counted as in `Usage`.
     """
 
     writes_per_day: int | None = None
@@ -33,7 +32,7 @@ BUILT_IN: Mapping[str, Plan] = {
 
 @dataclass(frozen=True)
 class Plans:
-    """The plans of a store and the one for a namespace that was put on no other."""
+    """The plans of a store, and the default plan of its namespaces."""
 
     default: str = "unlimited"
     named: Mapping[str, Plan] = field(default_factory=lambda: BUILT_IN)
@@ -42,25 +41,25 @@ class Plans:
         self.check(self.default)
 
     def check(self, name: str) -> str:
-        """Return the name of a plan, or raise `InvalidArgument` naming those there are."""
+        """Return the name of a plan, or raise `InvalidArgument` with the names of all plans."""
         if name not in self.named:
             raise InvalidArgument(f"there is no plan {name!r}; there are: {', '.join(sorted(self.named))}")
         return name
 
     def of(self, name: str | None) -> tuple[str, Plan]:
-        """Return the plan for the name kept with a namespace: the default when it has none, or one no longer known."""
+        """Return the name and the plan for the name stored with a namespace: the default plan if it is None or unknown."""
         if name is None or name not in self.named:
             name = self.default
         return name, self.named[name]
 
 
 def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
-    """Read plans from a TOML file, a table each, beside the built-in ones.
+    """Return the built-in plans and those of a TOML file, which has a table for each.
 
     ::
 
         [team]
-        writes_per_day = 100_000      # leave a line out for no limit
+        writes_per_day = 100_000      # without this line: no limit
         max_bytes = 1_000_000_000
 
     Raises:

@@ -1,4 +1,4 @@
-"""Queries: what can be read from a store. Each names the type of its answer."""
+"""Queries: what can be read from a store. Each has the type of its result."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class GetEntry(Query[Entry | None], frozen=True):
 
 
 class GetEntries(Query[list[Entry]], frozen=True):
-    """Those of these keys that exist, in the order asked."""
+    """The entries of those keys that exist, in the order of the keys."""
 
     values: ClassVar[Values] = "sealed"
     keys: tuple[str, ...]
 
 
 class ListKeys(Query[list[str]], frozen=True):
-    """Keys with a prefix in the order of their UTF-8 bytes, those after `after`, at most `limit`."""
+    """The keys that begin with a prefix and come after `after`, in the order of their UTF-8 bytes, at most `limit`."""
 
     values: ClassVar[Values] = "none"
     prefix: str = ""
@@ -38,7 +38,7 @@ class ListKeys(Query[list[str]], frozen=True):
 
 
 class ListEntries(Query[list[Entry]], frozen=True):
-    """As `ListKeys`, with the whole entries."""
+    """As `ListKeys`, but entries."""
 
     values: ClassVar[Values] = "sealed"
     prefix: str = ""
@@ -47,14 +47,14 @@ class ListEntries(Query[list[Entry]], frozen=True):
 
 
 class CountEntries(Query[int], frozen=True):
-    """How many keys with a prefix there are."""
+    """The number of keys that begin with a prefix."""
 
     values: ClassVar[Values] = "none"
     prefix: str = ""
 
 
 class ListMessages(Query[list[Message]], frozen=True):
-    """Messages of a session in order: those after seq `after`, at most `limit`; or the `last` ones."""
+    """The messages of a session after seq `after`, in order: the first `limit`, or the `last` ones."""
 
     values: ClassVar[Values] = "sealed"
     session: str
@@ -64,14 +64,14 @@ class ListMessages(Query[list[Message]], frozen=True):
 
 
 class CountMessages(Query[int], frozen=True):
-    """How many messages a session has."""
+    """The number of messages of a session."""
 
     values: ClassVar[Values] = "none"
     session: str
 
 
 class ListSessions(Query[list[Session]], frozen=True):
-    """Sessions, the newest first: those before `before` (a session's `place`), at most `limit`."""
+    """Sessions older than `before` (a `Session.place`), the newest first, at most `limit`."""
 
     values: ClassVar[Values] = "none"
     before: int | None = None
@@ -79,13 +79,10 @@ class ListSessions(Query[list[Session]], frozen=True):
 
 
 class Search(Query[list[Hit]], frozen=True, kw_only=True):
-    """The best answers to a question, the best first.
+    """The best matches of a question, the best first. The arguments are those of `Memory.search`, checked.
 
-    ``messages`` and ``entries`` say which of both to search. ``session`` narrows the messages and ``prefix`` the entries.
-    ``since`` and ``until`` (microseconds) are about when a message was stored or an entry last set. ``where`` holds paths
-    into the value and what must be there. ``neighbours`` is how many messages far a message's score reaches before and
-    behind it; ``half_life``, in seconds, lets scores fade with age. ``vector`` is the question as a vector of a ``model``;
-    ``words``: search by words too, or only by the vector.
+    ``messages`` and ``entries`` are the kinds to search. ``since`` and ``until`` are in microseconds, ``half_life`` in seconds.
+    ``vector`` is the question as a vector of a ``model``. ``words``: search by words too, not only by the vector.
     """
 
     values: ClassVar[Values] = "plain"
@@ -106,7 +103,7 @@ class Search(Query[list[Hit]], frozen=True, kw_only=True):
 
 
 class ListTexts(Query[list[Text]], frozen=True):
-    """Texts that have no vector of a model, after a `Text.place`, at most `limit`."""
+    """Texts without a vector of a model, after a `Text.place`, at most `limit`."""
 
     values: ClassVar[Values] = "plain"
     model: str
@@ -115,11 +112,11 @@ class ListTexts(Query[list[Text]], frozen=True):
 
 
 class ListChanges(Query[Changes], frozen=True):
-    """What has changed after the version `after`, in order: about `limit` changes at most. None: only the current version.
+    """The changes after the version `after`, in order, about `limit` at most. None: only the current version.
 
     With a prefix alone: only changes of entries whose key begins with it. With a session alone: only changes of its messages.
     A key that was set several times appears once, with its current value. A message that was removed since does not appear.
-    Raises `ChangesLost` when some of the changes are no longer kept.
+    Raises `ChangesLost` if some of the changes are no longer kept.
     """
 
     values: ClassVar[Values] = "sealed"
@@ -139,13 +136,13 @@ class ListChanges(Query[Changes], frozen=True):
 
 
 class GetProgress(Query[Progress], frozen=True):
-    """How far the changes of the namespace are."""
+    """The version of the namespace, and when the next entry expires."""
 
     values: ClassVar[Values] = "none"
 
 
 class ListNamespaces(Query[list[str]], frozen=True):
-    """The namespaces of the store in the order of their UTF-8 bytes, those after `after`, at most `limit`.
+    """The namespaces of the store after `after`, in the order of their UTF-8 bytes, at most `limit`.
 
     The namespace of the read does not matter. A namespace exists from its first write on.
     """

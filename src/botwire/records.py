@@ -1,8 +1,4 @@
-"""What goes into a store and what comes out: records, operations and queries. Plain values, no behaviour to speak of.
-
-A write is a tuple of operations and a read is a query, so that both can be gathered, retried, sent over HTTP
-and applied by one function a store.
-"""
+"""Records: what a store returns."""
 
 from __future__ import annotations
 
@@ -17,18 +13,14 @@ from .values import Stored, decode
 T = TypeVar("T")
 
 
-# Records
-
-
 def _shown(record: Any, *names: str) -> str:
     return f"{type(record).__name__}({', '.join(f'{name}={getattr(record, name)!r}' for name in names)})"
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A key and what is stored under it.
+    """A key and its value.
 
-    ``version`` is a number that grows whenever the key is written and is never used again in its namespace, not even
-    after the key was deleted; it does not have to grow by one.
+    ``version`` grows with each write of the key, by one or more. A namespace never uses a version twice, even if the key was deleted.
     """
 
     key: str
@@ -58,12 +50,12 @@ class Entry(msgspec.Struct, frozen=True):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the entry will be gone, UTC; None: never."""
+        """When the entry expires, UTC; None: never."""
         return None if self.expires is None else moment(self.expires)
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message of a session: its place (1, 2, 3, … without holes), its id and its data."""
+    """One message of a session: its seq (1, 2, 3, … without gaps), its id and its data."""
 
     seq: int
     id: str
@@ -85,7 +77,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """A session as a list shows it. ``place`` orders sessions by age, and is the cursor for the next page."""
+    """A session. ``place`` orders sessions by age, and is the cursor for the next page."""
 
     name: str
     place: int
@@ -108,10 +100,10 @@ class Session(msgspec.Struct, frozen=True):
 
 
 class Hit(msgspec.Struct, frozen=True):
-    """Something that a search found: an entry, or a message and the session it is in.
+    """A result of a search: an entry, or a message and its session.
 
-    ``score`` orders the hits of one search and means nothing beside those of another. ``snippet`` is the piece of the text
-    that has most of the question's words.
+    ``score`` orders the hits of one search; scores of two searches cannot be compared. ``snippet`` is the piece of the text that
+    matches best.
     """
 
     score: float
@@ -137,8 +129,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     ``version`` orders the changes of a namespace, and is the cursor to continue after. ``kind`` says what happened:
 
     - ``set``: the key has this entry now;
-    - ``delete``, ``expire``: the key has no entry any more;
-    - ``clear``: no key that begins with the prefix has an entry any more;
+    - ``delete``, ``expire``: the key has no entry now;
+    - ``clear``: no key that begins with the prefix has an entry now;
     - ``append``: the session has this message now, at its seq;
     - ``pop``: the session has only its first `left` messages; with 0 left it is deleted.
     """
@@ -157,7 +149,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def value(self) -> Any:
-        """The value that was set, or the data of the message that was appended; None for any other change."""
+        """The value that was set, or the data of the appended message; None for other changes."""
         record = self.entry or self.message
         return None if record is None else decode(record.stored)
 
@@ -173,23 +165,23 @@ _SHOWN = {
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Some changes of a namespace in their order, and the version up to which these are all that were asked for."""
+    """Changes of a namespace in order, complete up to `version`."""
 
     changes: list[Change]
     version: int
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The version that a namespace is at, and in how many seconds something in it expires: 0 or less, it is to be removed."""
+    """The version of a namespace, and the seconds until the next entry expires; 0 or less if expired entries are not deleted yet."""
 
     version: int
     due_in: float
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A text without a vector: of an entry or of a message of a session. ``place`` is the cursor for the next page.
+    """The text of an entry or a message that has no vector. ``place`` is the cursor for the next page.
 
-    ``version`` is the entry's, or of a message when it was stored: whether the text is still the one that was read.
+    ``version`` tells whether the text has changed since: the entry's version, or the time at which the message was stored.
     """
 
     text: str
@@ -224,14 +216,8 @@ class Usage(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What a namespace held, and had written in its UTC day, at a time in microseconds."""
+    """The bytes and the writes of the UTC day of a namespace, at a time in microseconds."""
 
     at: int
     writes: int
     bytes: int
-
-
-# Operations: what a write is made of
-
-
-# Queries: what can be read; each names the type of its answer

@@ -1,7 +1,6 @@
-"""The contract of a store. `botwire.testing.StoreContract` proves that a store keeps it.
+"""The protocols of a store, one for blocking callers and one for event loops. `botwire.testing.StoreContract` tests them.
 
-A store handles stored forms only (see `botwire.values`) and has two verbs, read and write. There is one protocol for blocking
-callers and one for event loops, with the same operations, queries, results and errors.
+A store handles stored forms only (see `botwire.values`) and has two methods for all data: `read` and `write`.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ T = TypeVar("T")
 
 
 class Feed(Protocol):
-    """Changes of a namespace, read in steps. For one caller at a time. After an error it continues where it was."""
+    """Changes of a namespace, read in steps. For one caller at a time. After an error, the next call continues."""
 
     def begin(self) -> int:
-        """Return the version after which it returns changes. From now on that is fixed."""
+        """Return the version after which it returns changes, and keep to it from now on."""
         ...
 
     def next(self, seconds: float | None) -> Changes:
-        """Return the next changes, or none if there are none within this many seconds (None: wait for ever).
+        """Return the next changes, or none after this many seconds (None: wait without end).
 
         Raises:
             ChangesLost: some of them are no longer kept.
@@ -38,24 +37,25 @@ class Feed(Protocol):
         ...
 
     def close(self) -> None:
-        """Release everything. A call under way returns soon."""
+        """Release all resources. A call in another thread returns soon."""
         ...
 
 
 class Store(Protocol):
-    """A store whose calls return when the work is done. Safe to share between threads, and to use after a fork.
+    """A store for blocking callers. Safe to share between threads, and to use after a fork.
 
-    The caller checks names and operations (`botwire.limits`); a store trusts them. To write a store, inherit from this
-    class, which brings `to_async` and `propagate`, and prove it with `botwire.testing.StoreContract`.
+    The caller checks names and operations (`botwire.limits`); a store trusts them. To write a store, inherit from this class and
+    test it with `botwire.testing.StoreContract`. A store may refuse queries for searches and vectors, and `changes`, with
+    `InvalidArgument`.
     """
 
     @property
     def address(self) -> str:
-        """Where this is, as `open_store` takes it, without secrets."""
+        """The address for `open_store`, without secrets."""
         ...
 
     def read(self, namespace: str, query: Query[T]) -> T:
-        """Answer a query from what was committed when it began. An expired entry counts as missing.
+        """Answer a query from the data committed when it began. Expired entries are missing.
 
         Raises:
             StoreError, Unavailable, Timeout, AuthError: as their names say.
@@ -72,32 +72,32 @@ class Store(Protocol):
 
         Args:
             namespace: the namespace.
-            operations: what to do. Each sees the effect of those before it.
-            idempotency_key: a second write under the same key in the same namespace changes nothing and returns what the
-                first one returned. Kept for at least ten minutes.
+            operations: each sees the effect of those before it.
+            idempotency_key: a second write under the same key in the same namespace changes nothing and returns the same
+                results. Kept for at least ten minutes.
 
         Returns:
             A result for each operation, in order.
 
         Raises:
-            Conflict: an entry is not at its ``if_version``.
+            Conflict: an entry has another version than ``if_version``.
             InvalidValue: an increment of something that is not a number.
-            InvalidArgument: the idempotency key was used for another write, one of other operations or names.
+            InvalidArgument: the idempotency key was used for another write, with other operations or names.
             QuotaExceeded, StorageExceeded: the plan does not allow it. Deleting is always allowed.
             StoreError, Unavailable, Timeout, AuthError: as their names say.
         """
         ...
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
-        """Return a feed of changes, made by any client. It reads nothing before its first call."""
+        """Return a feed of the changes that any client makes. It reads nothing before its first call."""
         ...
 
     def to_async(self) -> AsyncStore:
-        """Return this store's side for event loops, which closes this store. By default its calls run in threads."""
+        """Return the async form of this store; closing it closes this store. By default its calls run in threads."""
         return ThreadedStore(self)
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
-        """Send these header fields (the trace context) with each request. By default there are no requests to send."""
+        """Send these header fields (the trace context) with each request. By default a store sends no requests."""
         del fields
 
     def close(self) -> None:
@@ -106,7 +106,7 @@ class Store(Protocol):
 
 
 class OperatedStore(Store, Protocol):
-    """A store that has plans and an index, on which its operator decides."""
+    """A store with plans and search indexes, which its operator sets."""
 
     @property
     def plans(self) -> Plans:
@@ -126,16 +126,16 @@ class OperatedStore(Store, Protocol):
         ...
 
     def set_index(self, namespace: str, *, on: bool) -> None:
-        """Let a namespace be searched or not. Without an index, writes are faster and searches are refused."""
+        """Turn the search index of a namespace on or off. Without it, writes are faster and searches are refused."""
         ...
 
     def index(self, namespace: str, *, timeout: float) -> bool:
-        """Index what is missing in the index of a namespace, for at most this many seconds; returns whether it is complete."""
+        """Continue the search index of a namespace for at most this many seconds; returns whether it is complete."""
         ...
 
 
 class AsyncFeed(Protocol):
-    """`Feed` for callers on an event loop. A call that is cancelled loses no change; the next one returns it."""
+    """`Feed` for event loops. A cancelled call loses no change; the next call returns it."""
 
     async def begin(self) -> int: ...
 
@@ -151,10 +151,7 @@ class Reader(Protocol):
 
 
 class AsyncStore(Protocol):
-    """The same for callers on an event loop.
-
-    A call that is cancelled leaves no lock held; its write happens whole or not at all.
-    """
+    """`Store` for event loops. A cancelled call leaves no lock held; its write is applied completely or not at all."""
 
     @property
     def address(self) -> str: ...
@@ -171,7 +168,7 @@ class AsyncStore(Protocol):
 
 
 class ThreadedStore(AsyncStore):
-    """The side for event loops of a store that has none: each call runs in a worker thread of the event loop."""
+    """The async form of a store that has no other: each call runs in a worker thread."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -199,7 +196,7 @@ class ThreadedFeed(AsyncFeed):
     """An `AsyncFeed` whose calls run in a worker thread, for at most `SLICE` seconds each."""
 
     SLICE = 0.5
-    """How long a thread stays occupied after its caller was cancelled."""
+    """How long a thread stays in use after its caller was cancelled."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
@@ -214,7 +211,7 @@ class ThreadedFeed(AsyncFeed):
         left = float("inf") if seconds is None else seconds
         while True:
             step = min(left, self.SLICE)
-            # A call that was cancelled leaves its question here: the feed has moved past what it answers.
+            # A cancelled call leaves its future here. The feed has already moved past the changes in its result.
             asked = self._asked = self._asked or asyncio.ensure_future(_to_thread(self._feed.next, step))
             try:
                 found = await asyncio.shield(asked)
@@ -245,8 +242,8 @@ class GuardFailed(BotWireError):
 class GuardedStore(AsyncStore, Protocol):
     """An `AsyncStore` for a server: it reads and writes only while a guard holds.
 
-    A write checks the guard in its own transaction, and a read checks it after it has read. So after the call that revokes a
-    token has returned, nothing is written or shown because of that token, in any process.
+    A write checks the guard in its own transaction, a read checks it after reading. So when the call that revokes a token has
+    returned, no process reads or writes for that token.
     """
 
     @property
@@ -270,5 +267,5 @@ class GuardedStore(AsyncStore, Protocol):
         ...
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
-        """As `AsyncStore.changes`, read through `reader`, which leaves out what its caller may not read."""
+        """As `AsyncStore.changes`, read through `reader`, which omits what its caller may not read."""
         ...

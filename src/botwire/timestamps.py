@@ -12,12 +12,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def now() -> int:
-    """Return the wall clock in microseconds since 1970, the unit of every time that a store keeps."""
+    """Return the wall clock in microseconds since 1970, the unit of all stored times."""
     return time.time_ns() // 1000
 
 
 def moment(microseconds: int) -> datetime:
-    """Return a store's time as an aware datetime in UTC, or raise `StoreError` when it is none, because its file was damaged."""
+    """Return a stored time as an aware datetime in UTC, or raise `StoreError` if it is damaged."""
     try:
         return _EPOCH + timedelta(0, 0, microseconds)
     except (OverflowError, TypeError) as error:
@@ -27,7 +27,7 @@ def moment(microseconds: int) -> datetime:
 def new_id() -> str:
     """Return a new id for a message or a write: a UUID of version 7 (RFC 9562, section 5.7).
 
-    Such ids begin with the time, so that an index of them grows at its end instead of everywhere.
+    It begins with the time, so new ids are added at the end of an index.
     """
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     number = number & ~(0xF << 76) | 0x7 << 76

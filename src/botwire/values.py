@@ -1,8 +1,7 @@
 """Values: what may be stored, and its stored form.
 
-The stored form of a JSON value is its JSON text (a ``str``); the stored form of ``bytes`` is those bytes.
-Everything below `Memory` handles stored forms only and never looks inside, so that a value is checked and
-encoded once on its way in and decoded once on its way out, however many stores and servers lie between.
+The stored form of a JSON value is its JSON text (a ``str``); the stored form of ``bytes`` is those bytes. Stores and servers handle
+stored forms only. A value is encoded once, before it is sent, and decoded once, after it is read.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ def encode(value: Any) -> Stored:
     """Return the stored form of a value.
 
     Args:
-        value: None, bool, int (up to 4,300 digits, Python's own limit for text), finite float, str, list and dict of
-            these (str keys, nested up to 100 deep), or bytes; up to 16 MiB.
+        value: None, bool, int (up to 4,300 digits, the limit of Python), finite float, str, list and dict of these (str keys,
+            nested up to 100 deep), or bytes; up to 16 MiB.
 
     Raises:
-        InvalidValue: anything that would not come back exactly as it went in: other types (also tuples and
-            subclasses, which JSON would turn into something else), NaN, infinity, lone surrogates, other dict keys.
+        InvalidValue: anything that would not come back exactly as it was: other types (also tuples and subclasses, which JSON
+            would convert), NaN, infinity, lone surrogates, other dict keys.
     """
     if type(value) is bytes:
         _check_size(len(value))
@@ -40,7 +39,7 @@ def encode(value: Any) -> Stored:
 
 
 def encode_json(value: Any) -> str:
-    """Return the JSON text of a value, as `encode` does, but refuse bytes (messages are JSON)."""
+    """Return the JSON text of a value, as `encode` does, but refuse bytes: messages are JSON."""
     _check(value)
     try:
         text = _encode(value)
@@ -55,7 +54,7 @@ def encode_json(value: Any) -> str:
 
 
 def decode(stored: Stored) -> Any:
-    """Return the value of a stored form, or raise `StoreError` when it is none any more, because its file was damaged."""
+    """Return the value of a stored form, or raise `StoreError` if it is damaged."""
     try:
         return stored if type(stored) is bytes else _decode(stored)
     except (msgspec.DecodeError, RecursionError, TypeError) as error:
@@ -63,7 +62,7 @@ def decode(stored: Stored) -> Any:
 
 
 def check_json(text: bytes | msgspec.Raw) -> str:
-    """Return JSON text from outside in its stored form, or raise `InvalidValue` when it is not a value that may be stored."""
+    """Return JSON text of a client in its stored form, or raise `InvalidValue` if it cannot be stored."""
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -72,7 +71,7 @@ def check_json(text: bytes | msgspec.Raw) -> str:
 
 
 def add(key: str, stored: Stored | None, by: float) -> int | float:
-    """Return the sum of a stored number (None: 0) and another, or raise `InvalidValue` when there is none to be had."""
+    """Return the sum of a stored number (None: 0) and another, or raise `InvalidValue` if there is none."""
     number = 0 if stored is None else decode(stored)
     if type(number) is not int and type(number) is not float:
         raise InvalidValue(f"key {key!r} holds {type(number).__name__}, not a number: it cannot be incremented")
@@ -86,7 +85,7 @@ def add(key: str, stored: Stored | None, by: float) -> int | float:
 
 
 def size(stored: Stored) -> int:
-    """Return the bytes that a stored form counts for."""
+    """Return the bytes that a stored form counts as."""
     return len(stored) if type(stored) is bytes or stored.isascii() else len(stored.encode())  # type: ignore[union-attr]
 
 
@@ -99,11 +98,9 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def _check(value: Any) -> None:
-    """Walk level by level, so that no depth of nesting can exhaust the stack before it is refused."""
-    level = [value]
-    room = (
-        MAX_VALUE_BYTES // 2
-    )  # each item takes two bytes or more, so a small knot of references cannot grow without end
+    # Level by level, without recursion: deep nesting must not exhaust the stack before it is refused. Each item takes at least two
+    # bytes of JSON, so `room` also ends the walk through a list that contains itself several times.
+    level, room = [value], MAX_VALUE_BYTES // 2
     for _ in range(MAX_DEPTH + 1):
         deeper: list[Any] = []
         if (room := room - len(level)) < 0:
@@ -130,30 +127,18 @@ def _check(value: Any) -> None:
 def _check_keys(item: dict[Any, Any]) -> None:
     for key in item:
         if type(key) is not str:
-            raise InvalidValue(
-                f"a dict key in JSON is a str, not {type(key).__name__} ({_brief(key)}): convert it first"
-            )
+            shown = repr(key) if len(repr(key)) <= 60 else repr(key)[:60] + "…"
+            raise InvalidValue(f"a dict key in JSON is a str, not {type(key).__name__} ({shown}): convert it first")
 
 
 def _refusal(item: Any) -> str:
     kind = type(item)
-    for base, cure in (
-        (tuple, "list(…)"),
-        (dict, "dict(…)"),
-        (list, "list(…)"),
-        (str, "str(…)"),
-        (int, "int(…)"),
-        (float, "float(…)"),
-    ):
+    for base in (tuple, dict, list, str, int, float):
         if issubclass(kind, base):
-            return f"a {kind.__name__} would come back as another type: convert it with {cure} first"
+            cure = "list" if base is tuple else base.__name__
+            return f"a {kind.__name__} would come back as another type: convert it with {cure}(…) first"
     if issubclass(kind, bytes | bytearray | memoryview):
         return f"{kind.__name__} can be stored only as a whole value of type bytes, not as another type or inside JSON"
     return (
         f"a {kind.__name__} is not a JSON value; use None, bool, int, float, str, list, dict, or bytes as a whole value"
     )
-
-
-def _brief(item: Any) -> str:
-    text = repr(item)
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self
 
 from .bridge import blocking
@@ -24,7 +24,7 @@ def watch_query(prefix: str = "", *, session: str | None = None, after: int | No
 
 
 def check_wait(wait: object) -> float | None:
-    """Return for how many seconds to wait for a change (None: for ever), or raise `InvalidArgument`."""
+    """Return the seconds to wait for a change (None: without end), or raise `InvalidArgument`."""
     if wait is None:
         return None
     if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= MAX_TTL_SECONDS:
@@ -33,7 +33,7 @@ def check_wait(wait: object) -> float | None:
 
 
 class _Watching:
-    """What `Watch` and `AsyncWatch` are: a feed, and what has come of it and was not handed out yet."""
+    """What `Watch` and `AsyncWatch` share: the changes of a feed, one at a time."""
 
     def __init__(self, wait: float | None) -> None:
         self._wait = wait
@@ -61,10 +61,10 @@ class _Watching:
 
 
 class Watch(_Watching, Iterator[Change]):
-    """The changes of a namespace, as they come, made by `Memory.watch` and `History.watch`. For one thread at a time.
+    """An iterator of the changes of a namespace, from `Memory.watch` or `History.watch`. For one thread at a time.
 
-    It begins where it was made: what is written from then on is not missed, whenever it is iterated. An error ends
-    the loop but not the watch: iterate it again, and it continues where it was.
+    It begins when it is created: it returns every later change, whenever it is iterated. An error ends the loop but not the watch:
+    iterate it again to continue.
     """
 
     def __init__(self, feed: Feed, wait: float | None) -> None:
@@ -90,7 +90,7 @@ class Watch(_Watching, Iterator[Change]):
         return change
 
     def close(self) -> None:
-        """Release everything. Another thread that waits for a change stops soon."""
+        """Release all resources. Another thread that waits for a change stops soon."""
         self._closed = True
         self._feed.close()
 
@@ -102,14 +102,18 @@ class Watch(_Watching, Iterator[Change]):
 
 
 class AsyncWatch(_Watching, AsyncIterator[Change]):
-    """`Watch` for an event loop, made by `AsyncMemory.watch` and `AsyncHistory.watch`.
+    """`Watch` for an event loop. It begins when ``async with`` enters it, or else when it is first iterated."""
 
-    It begins when it is entered by ``async with``, or else when it is first iterated.
-    """
-
-    def __init__(self, feed: AsyncFeed, wait: float | None) -> None:
+    def __init__(self, open_feed: Callable[[], Awaitable[AsyncFeed]], wait: float | None) -> None:
         super().__init__(check_wait(wait))
-        self._feed = feed
+        self._open_feed = open_feed
+        self._feed: AsyncFeed | None = None
+
+    async def _opened(self) -> AsyncFeed:
+        if self._feed is None:
+            feed = await self._open_feed()
+            self._feed = self._feed or feed
+        return self._feed
 
     @property
     def version(self) -> int | None:
@@ -117,7 +121,7 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
         return self._version
 
     async def _ask(self) -> Changes:
-        return await self._feed.next(self._wait)
+        return await (await self._opened()).next(self._wait)
 
     async def __anext__(self) -> Change:
         change = await self._pull()
@@ -126,12 +130,13 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
         return change
 
     async def close(self) -> None:
-        """Release everything."""
+        """As `Watch.close`."""
         self._closed = True
-        await self._feed.close()
+        if self._feed is not None:
+            await self._feed.close()
 
     async def __aenter__(self) -> Self:
-        self._version = await self._feed.begin()
+        self._version = await (await self._opened()).begin()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""The stores that contracts are held against, as fixtures that a test class takes over."""
+"""The stores that the contracts test, as fixtures to inherit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Encrypted:
 
 
 class Apart:
-    """A store in which each test has namespaces of its own, so that one server does for all."""
+    """A store in which each test has its own namespaces, so that all can share a server."""
 
     def __init__(self, store):
         self._store = store
@@ -74,7 +74,7 @@ class OverHttp:
 
 
 class OverTwoServers:
-    """Every call goes to the other one of two servers over PostgreSQL, so that none can rely on what it remembers."""
+    """Calls alternate between two servers over PostgreSQL, so that no server can rely on its memory."""
 
     @pytest.fixture
     def store(self, postgres, two_servers):
@@ -86,7 +86,7 @@ class OverTwoServers:
 
 
 class TakingTurns:
-    """A store behind several servers, each asked in turn."""
+    """A store of several servers, called in turn."""
 
     def __init__(self, *stores):
         self.address = stores[0].address

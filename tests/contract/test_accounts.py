@@ -1,4 +1,4 @@
-"""After every step, on every store, the bytes that the account says are the bytes that the rows hold, and within the plan."""
+"""After every step, on every store, the accounted bytes are the bytes of the rows, and within the plan."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def test_a_server(tmp_path):
 
 
 def test_the_case_that_was_found(tmp_path):
-    """The key that is written has expired, and making room removes it: its bytes were given back twice."""
+    """The written key has expired, and making room deletes it: its bytes were subtracted twice."""
     for value in ('"' + "z" * 1150 + '"', None):
         with closing(
             SqliteStore(tmp_path / f"{value is None}.db", plans=Plans("t", {"t": Plan(max_bytes=2_000)}))

@@ -1,4 +1,4 @@
-"""The contract of clocks that jump, for our stores, and what only files can do: be closed meanwhile, or shared."""
+"""Clocks that jump: the contract for our stores, and files that are closed or shared during the jump."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CREATE OR REPLACE FUNCTION clocked.clock_timestamp() RETURNS timestamptz LANGUAG
 
 
 class ServersClock(WallClock):
-    """The clock of a PostgreSQL server: a function in front of its own one. That it has jumped is known to who writes."""
+    """The clock of a PostgreSQL server, replaced by a function. A write notices that it has jumped."""
 
     def __init__(self, address):
         super().__init__()
@@ -97,7 +97,7 @@ run()
 
 
 class FileClock(WallClock):
-    """A clock that another process goes by, too."""
+    """A clock in a file, which another process reads too."""
 
     def __init__(self, path):
         super().__init__()
@@ -156,7 +156,7 @@ def test_what_one_process_writes_after_the_jump_is_not_removed_by_another(tmp_pa
 
 
 def test_a_disk_that_fails_when_the_clock_goes_back(tmp_path, clock, monkeypatch):
-    """Time stands still until it is mended."""
+    """Time stops until the disk works again."""
     store = store_with(clock, tmp_path / "a.db")
     store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
     clock.jump(61)
@@ -172,7 +172,7 @@ def test_a_disk_that_fails_when_the_clock_goes_back(tmp_path, clock, monkeypatch
 
 
 def test_no_answer_stays_from_the_future(tmp_path, clock):
-    """It would never be old enough to be forgotten, and keep those behind it."""
+    """It would never be old enough to be deleted, nor would those after it."""
     store = store_with(clock, tmp_path / "a.db")
     clock.jump(86_400)
     store.write("n", [Increment("k")], idempotency_key="one")

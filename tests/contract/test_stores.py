@@ -34,14 +34,14 @@ class TestHttpOverPostgres(OverTwoServers, StoreContract):
 
 
 class TestVectorsOverTwoServers(OverTwoServers, VectorContract):
-    """Here, where the two servers run already."""
+    """Here, because the two servers already run."""
 
     examples = 1
     steps = 10
 
 
 def test_a_watcher_at_one_server_is_told_what_went_through_another(postgres, two_servers):
-    """And what a program wrote without any."""
+    """And the writes of a program without a server."""
     with (
         Memory("n", two_servers[0]) as here,
         Memory("n", two_servers[1]) as there,
@@ -79,7 +79,7 @@ class TestEncrypted(Encrypted, StoreContract):
         return 2 + 4 * -(-self.counted(stored) // 3)
 
     def test_a_write_under_a_known_key_happens_once(self, store):
-        """The store beneath remembers what it answered, and it does not know the sums."""
+        """The inner store keeps the response, and it cannot compute sums."""
         with pytest.raises(InvalidArgument, match="idempotency key"):
             store.write("n", [Increment("k")], idempotency_key="one")
         assert store.read("n", CountEntries()) == 0

@@ -29,7 +29,7 @@ class TestHttp(OverHttp, WatchContract):
 
 
 class TestHttpOverPostgres(OverTwoServers, WatchContract):
-    """Each feed at the other one of two servers, and the writes at both."""
+    """Feeds alternate between two servers; writes go to both."""
 
     examples = 1
     steps = 10

@@ -1,4 +1,4 @@
-"""`tests/unit` mirrors `src/botwire`: who knows the module finds its tests, and who knows the test finds the module."""
+"""`tests/unit` mirrors `src/botwire`: every test file has the path of its module."""
 
 from __future__ import annotations
 

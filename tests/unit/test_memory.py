@@ -27,7 +27,7 @@ from botwire.values import encode
 
 
 class Awaited:
-    """An AsyncMemory as if it were a Memory: each call runs the loop until it is done."""
+    """An AsyncMemory as a Memory: each call runs the event loop until it returns."""
 
     def __init__(self, loop, target):
         self._loop, self._target = loop, target
@@ -67,7 +67,7 @@ def address(request, tmp_path):
 
 @pytest.fixture
 def namespace():
-    """A namespace that no other test uses, for the server is shared."""
+    """A namespace that no other test uses, because the server is shared."""
     return f"test-{uuid.uuid4()}"
 
 
@@ -607,7 +607,7 @@ def test_the_default_address(tmp_path, monkeypatch, server):
 
 
 def test_a_slow_peer_in_threads(tmp_path):
-    """Whoever waits longer than the timeout for another process is told so, and nothing was written."""
+    """A wait for another process that exceeds the timeout raises `Timeout`, and nothing was written."""
     url = f"sqlite:///{tmp_path}/a.db"
     memory = Memory("n", url, timeout=0.3)
     memory.set("k", 1)
@@ -673,6 +673,8 @@ def test_the_two_verbs(tmp_path):
     with Memory("n", url) as memory:
         assert memory.write(*operations, idempotency_key="once") == [1, [1]]
         assert memory.write(*operations, idempotency_key="once") == [1, [1]]
+        with pytest.raises(InvalidArgument, match="was used for another write"):
+            memory.write(Delete("a"), idempotency_key="once")
         with pytest.raises(Conflict):
             memory.write(Put("b", encode(2)), Put("a", encode(2), if_version=0))
         assert memory.read(ListKeys()) == ["a"]

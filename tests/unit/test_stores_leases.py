@@ -7,14 +7,19 @@ import gc
 import os
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
-from botwire import AsyncMemory, InvalidArgument, Memory, StoreError
+import botwire
+from botwire import AsyncMemory, InvalidArgument, Memory, StoreError, Unavailable
 from botwire import stores as botwire_stores
 from botwire.queries import ListKeys
 from botwire.store import Store
+from botwire.stores import open_store
 from botwire.stores.sqlite.store import SqliteStore
+from tests.certificates import write_certificate
+from tests.servers import Server
 
 
 class Wrapping(Store):
@@ -147,3 +152,51 @@ def test_a_fork_while_another_thread_opens_a_store(tmp_path, monkeypatch):
     thread.join(20)
     assert os.waitpid(child, 0)[1] == 0
     lease.release()
+
+
+@pytest.fixture
+def tls_server(tmp_path):
+    certificate, key = write_certificate(tmp_path)
+    with Server(tmp_path / "a.db", "--tls-cert", str(certificate), "--tls-key", str(key)) as server:
+        yield server.url.replace("http://", "https://"), certificate
+
+
+def test_a_certificate_authority(tls_server, tmp_path, monkeypatch):
+    url, certificate = tls_server
+    with Memory("n", url, ca=certificate) as memory:
+        memory["k"] = 1
+    with closing(open_store(url, ca=str(certificate))) as store:
+        assert store.read("n", ListKeys()) == ["k"]
+
+    async def awaited():
+        async with AsyncMemory("n", url, ca=certificate) as memory:
+            return await memory.get("k")
+
+    assert asyncio.run(awaited()) == 1
+    history = botwire.BotWireChatHistory("s", url=url, ca=certificate)
+    assert history.messages == []
+    with pytest.raises(Unavailable, match="certificate"), Memory("n", url, timeout=1) as untrusting:
+        untrusting.get("k")
+    (tmp_path / "empty.pem").touch()
+    with pytest.raises(InvalidArgument, match=r"empty\.pem"):
+        Memory("n", url, ca=tmp_path / "empty.pem")
+
+
+@pytest.mark.parametrize("url", [None, "sqlite:///:memory:", "postgresql://host/db"])
+def test_a_certificate_authority_is_for_servers(url):
+    for cls in (Memory, AsyncMemory):
+        with pytest.raises(InvalidArgument, match="ca is for the address of a server"):
+            cls("n", url, ca="ca.pem")
+    with pytest.raises(InvalidArgument, match="ca is for the address of a server"):
+        open_store(url, ca="ca.pem")
+    with pytest.raises(InvalidArgument, match="ca is the path"):
+        Memory("n", "https://localhost:1", ca=["ca.pem"])
+
+
+def test_memories_with_different_authorities_share_nothing(tls_server, tmp_path):
+    url, certificate = tls_server
+    copy = tmp_path / "copy.pem"
+    copy.write_bytes(certificate.read_bytes())
+    with Memory("n", url, ca=certificate) as one, Memory("n", url, ca=copy) as two, Memory("n", url, ca=copy) as three:
+        assert one._lease._share is not two._lease._share
+        assert two._lease._share is three._lease._share

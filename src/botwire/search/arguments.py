@@ -40,7 +40,7 @@ def search_query(
     neighbours: object = 2,
     half_life: float | timedelta | None = None,
 ) -> Search:
-    """Return the checked query, or raise `InvalidArgument` or `InvalidName`.
+    """Return the query, or raise `InvalidArgument` or `InvalidName`.
 
     `session` without `prefix` searches only messages; `prefix` without `session` searches only entries.
     """

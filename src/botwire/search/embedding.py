@@ -83,9 +83,8 @@ def local_embedder(name: str) -> Embedder:
     except ImportError as error:
         raise InvalidArgument(str(error)) from None
     except (OSError, ValueError, KeyError) as error:
-        raise InvalidArgument(
-            f"a local embedder is minilm, or the folder of such a model, not {name!r}: {error}"
-        ) from None
+        reason = f"a local embedder is minilm, or the folder of such a model, not {name!r}: {error}"
+        raise InvalidArgument(reason) from None
 
 
 def vectors_of(made: Any, count: int) -> list[bytes]:

@@ -17,7 +17,7 @@ FADING = 0.5
 
 
 def idf(holders: int, texts: int) -> float:
-    """Return the inverse document frequency of a term that `holders` of `texts` contain (Robertson and Zaragoza 2009, as in Lucene)."""
+    """Return the inverse document frequency of a term in `holders` of `texts` (Robertson and Zaragoza 2009, as in Lucene)."""
     texts = max(texts, holders)
     return math.log(1 + (texts - holders + 0.5) / (holders + 0.5))
 
@@ -43,7 +43,8 @@ def ranked(scores: Mapping[int, float]) -> list[int]:
 def fuse(words: Mapping[int, float], meaning: Mapping[int, float]) -> dict[int, float]:
     """Return the sum of both scores of each text. The best score by words counts as 1, a missing score as 0.
 
-    A convex combination with equal weights. Unlike a fusion of ranks, it keeps the distance between scores: Bruch, Gai, Ingber: "An Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
+    A convex combination with equal weights. Unlike a fusion of ranks, it keeps the distance between scores: Bruch, Gai, Ingber: "An
+    Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
 
     Args:
         words: scores by words, from 0.

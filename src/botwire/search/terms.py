@@ -1,7 +1,8 @@
 """Text → terms, which search compares. Pure functions, the same for stored texts and for queries.
 
-A term is a word in lower case without diacritics; for ASCII words it is the stem. Scripts without spaces between words
-(Chinese, Japanese, Thai, …) have no words: there, each character and each pair of neighbours is a term, as in Lucene's CJK analyzer (https://lucene.apache.org/core/9_0_0/analysis/common/org/apache/lucene/analysis/cjk/).
+A term is a word in lower case without diacritics; for ASCII words it is the stem. In scripts without spaces between words (Chinese,
+Japanese, Thai, …), each character and each pair of neighbours is a term, as in Lucene's CJK analyzer
+(https://lucene.apache.org/core/9_0_0/analysis/common/org/apache/lucene/analysis/cjk/).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ MAX_WORD_CHARS = 40
 """Longer strings are not words: hashes, Base64."""
 SNIPPET_CHARS = 240
 SNIPPET_FROM = 20_000
-"""Characters of a text in which a snippet is searched."""
+"""Characters of a text from which its snippet is taken."""
+CACHED_WORDS = 65_536
 CODE_CHARS = 64
 """From this length on, a string of one ASCII word is not text."""
 
@@ -104,7 +106,7 @@ def text_of_entry(key: str, stored: Stored) -> str:
 
 
 def snippet_of(text: str, weights: Mapping[str, float], chars: int = SNIPPET_CHARS) -> str:
-    """Return the piece of a text that matches the query best, on one line, with … where it was cut.
+    """Return the piece of a text that matches the query best, on one line, with … at its cut ends.
 
     Args:
         text: the text; only its beginning is used.
@@ -114,13 +116,15 @@ def snippet_of(text: str, weights: Mapping[str, float], chars: int = SNIPPET_CHA
     words = text[:SNIPPET_FROM].split()
     if not words:
         return ""
-    said = [sum(weights.get(term, 0.0) for term in set(terms_of(word))) if weights else 0.0 for word in words]
-    best, begin, end, total, length = (-1.0, 0, 0), 0, 0, 0.0, 0
+    gains = [sum(weights.get(term, 0.0) for term in set(terms_of(word))) if weights else 0.0 for word in words]
+    best, begin, total, length = (-1.0, 0, 0), 0, 0.0, 0
+    # The window from `begin` to `end` grows by a word at its end, and shrinks at its beginning to `chars`. The first of the best windows
+    # wins, but one from the beginning of the text grows to its full length.
     for end, word in enumerate(words):
-        total += said[end]
+        total += gains[end]
         length += len(word) + 1
         while length > chars and begin < end:
-            total -= said[begin]
+            total -= gains[begin]
             length -= len(words[begin]) + 1
             begin += 1
         if total > best[0] + 1e-9 or (begin == 0 and total >= best[0] - 1e-9):
@@ -166,26 +170,19 @@ def _bare(word: str) -> str:
 
 
 class _Terms(dict[str, str]):
-    """A cache from words to terms; ``""`` for none. A lookup takes half the time of `lru_cache`, measured."""
-
-    _MOST = 65_536
+    """A cache from words to terms; ``""`` for none. A lookup takes half the time of `lru_cache`."""
 
     def __missing__(self, word: str) -> str:
         bare = _bare(word)
         if len(bare) > MAX_WORD_CHARS:
             return ""  # not cached: it may be as long as a text
-        term = _term(bare)
-        if len(self) >= self._MOST:
+        if len(self) >= CACHED_WORDS:
             self.clear()
-        self[word] = term
+        term = self[word] = str(_stemmer().stemWord(bare)) if bare.isascii() and bare.isalpha() else bare
         return term
 
 
 _terms = _Terms()
-
-
-def _term(word: str) -> str:
-    return str(_stemmer().stemWord(word)) if word.isascii() and word.isalpha() else word
 
 
 @cache

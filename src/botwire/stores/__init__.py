@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 EncryptionKey: TypeAlias = str | bytes | Sequence[str | bytes]
 """A key, or several: the first encrypts, all of them decrypt."""
+Authorities: TypeAlias = str | os.PathLike[str] | None
+"""A file (PEM) or folder of the CA certificates to trust; None: ``$SSL_CERT_FILE``, or else the system's."""
 
 SCHEMES = {
     "sqlite": "botwire.stores.sqlite",
@@ -34,10 +37,10 @@ SCHEMES = {
 """The package for each scheme of an address, imported when it is first used.
 
 It has a function ``open_store(address, *, token, timeout)`` that returns a `Store`, and ``check_address(address)``, which
-returns the address without secrets or raises `InvalidArgument`, and waits for nothing.
+returns the address without secrets or raises `InvalidArgument`, and waits for nothing. That of a server also takes ``ca``.
 """
 DATABASES = frozenset({"sqlite", "postgresql", "postgres"})
-"""The schemes that ``botwire serve`` can serve. 
+"""The schemes that ``botwire serve`` can serve.
 
 Their package also has ``open_to_serve(address, plans)``, which returns an `OperatedStore`, and ``open_served(address, plans,
 on_commit)``, which returns a `GuardedStore`."""
@@ -56,7 +59,9 @@ __all__ = [
 ]
 
 
-def open_store(url: str | None = None, *, token: str | None = None, timeout: float = 10.0) -> Store:
+def open_store(
+    url: str | None = None, *, token: str | None = None, timeout: float = 10.0, ca: Authorities = None
+) -> Store:
     """Open a store that is shared with no one. Its caller closes it.
 
     Args:
@@ -64,15 +69,25 @@ def open_store(url: str | None = None, *, token: str | None = None, timeout: flo
             ``https://host``; None: ``$BOTWIRE_URL`` or else the default file.
         token: for a server that requires one; None: ``$BOTWIRE_TOKEN`` if `url` is None too.
         timeout: seconds that a call may take, waiting and retries included.
+        ca: for ``https``, see `Authorities`.
 
     Raises:
-        InvalidArgument: the address, the token or the timeout is not valid.
+        InvalidArgument: the address, the token, the timeout or `ca` is not valid.
         StoreError: the file cannot be opened.
     """
     token = default_token() if token is None and url is None else token
     address = _checked(url, token, SCHEMES)
+    _check_ca(address, ca)
     package = import_module(SCHEMES[scheme_of(address)])
-    return cast("Store", package.open_store(address, token=token, timeout=timeout))
+    only_http = {} if ca is None else {"ca": ca}
+    return cast("Store", package.open_store(address, token=token, timeout=timeout, **only_http))
+
+
+def _check_ca(address: str, ca: Authorities) -> None:
+    if ca is not None and not address.lower().startswith(("http://", "https://")):
+        raise InvalidArgument(f"ca is for the address of a server, https://host, not for {scheme_of(address)}://")
+    if ca is not None and not isinstance(ca, str | os.PathLike):
+        raise InvalidArgument(f"ca is the path of a file of CA certificates, not {type(ca).__name__}")
 
 
 def open_to_serve(address: str, plans: Plans) -> OperatedStore:
@@ -114,6 +129,7 @@ class Lease(ForkAware):
         url: as for `open_store`.
         token: as for `open_store`.
         timeout: as for `open_store`.
+        ca: as for `open_store`.
         encryption_key: for values to be encrypted before they reach the store.
         store: a store that the caller opened and closes, in place of an address.
     """
@@ -124,14 +140,18 @@ class Lease(ForkAware):
         *,
         token: str | None = None,
         timeout: float = 10.0,
+        ca: Authorities = None,
         encryption_key: EncryptionKey | None = None,
         store: Store | None = None,
     ) -> None:
-        if store is not None and (url is not None or token is not None):
-            raise InvalidArgument("pass either store= or url= and token=: a store has its address and token already")
+        if store is not None and (url is not None or token is not None or ca is not None):
+            raise InvalidArgument("pass either store= or url=, token= and ca=: a store has these already")
         self._token = default_token() if token is None and url is None else token
         self._url = "" if store is not None else _checked(url, self._token, SCHEMES)
         self._timeout = check_timeout(timeout)
+        self._ca = ca
+        if store is None:
+            _check_ca(self._url, ca)
         self._given = store
         self._wrap: Callable[[Store], Store] = _traced if encryption_key is None else _encrypting(encryption_key)
         self.is_encrypted = encryption_key is not None
@@ -173,7 +193,7 @@ class Lease(ForkAware):
                     if self._released:
                         raise StoreError("the store is closed; open a new one")
                     if self._given is None:
-                        self._share = _SHARED.take(self._url, self._token, self._timeout)
+                        self._share = _SHARED.take(self._url, self._token, self._timeout, self._ca)
                         self._given = self._share.store
                     assert self._given is not None
                     self._store = self._wrap(self._given)
@@ -248,9 +268,9 @@ class _Shared(ForkAware):
         self.dropped: SimpleQueue[Lease] = SimpleQueue()
         register(self)
 
-    def take(self, address: str, token: str | None, timeout: float) -> _Share:
+    def take(self, address: str, token: str | None, timeout: float, ca: Authorities) -> _Share:
         """Return the share for an address, with its store open."""
-        key = _identity(address, token, timeout)
+        key = _identity(address, token, timeout, ca)
         with self._mutex:
             self._start_closer()
             share = self._stores.setdefault(key, _Share(key))
@@ -258,8 +278,8 @@ class _Shared(ForkAware):
         try:
             with share.opening:
                 if share.store is None:
-                    share.store = open_store(address, token=token, timeout=timeout)
-                    self._rename(share, _identity(address, token, timeout))
+                    share.store = open_store(address, token=token, timeout=timeout, ca=ca)
+                    self._rename(share, _identity(address, token, timeout, ca))
         except BaseException:
             self.give_back(share)
             raise
@@ -315,10 +335,10 @@ class _Shared(ForkAware):
             share.opening = threading.Lock()
 
 
-def _identity(address: str, token: str | None, timeout: float) -> Hashable:
+def _identity(address: str, token: str | None, timeout: float, ca: Authorities) -> Hashable:
     """Return what distinguishes one store from another. A database in memory belongs to its opener alone."""
     if scheme_of(address) != "sqlite":
-        return address, token, timeout
+        return address, token, timeout, ca
     path = sqlite_path(address)
     if path == ":memory:":
         return object()

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ..operations import Append, Clear, Delete, Increment
-from ..queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys, ListMessages
+from ..queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys
 from ..store import Store
 from ..timestamps import now
-from .strategies import messages_of, put
+from .strategies import data_of, entry_of, messages_of, put
 
 
 class WallClock:
@@ -50,8 +50,7 @@ class ClockContract:
         self.assert_missing(store, "k")
         (version,) = store.write("n", [put("k", 2, if_version=0)])
         clock.jump(-back)
-        entry = store.read("n", GetEntry("k"))
-        assert entry is not None
+        entry = entry_of(store, "k")
         assert (entry.value, entry.version) == (2, version)
 
     @pytest.mark.parametrize("back", [-5, -3600])
@@ -75,7 +74,7 @@ class ClockContract:
         assert store.read("n", ListKeys()) == ["k", "l"]
         assert store.write("n", [put("m", 1, ttl=60.0), Append("s", messages_of(3))])[1] == [3]
         assert store.read("n", ListKeys()) == ["k", "l", "m"]
-        assert [item.data for item in store.read("n", ListMessages("s"))] == [1, 2, 3]
+        assert data_of(store) == [1, 2, 3]
         assert store.read("n", GetUsage()).writes_today == usage.writes_today + 2
         clock.jump(70)
         assert store.read("n", GetEntry("m")) is None
@@ -91,9 +90,7 @@ class ClockContract:
         self.assert_missing(store, "k")
         assert store.read("n", ListKeys()) == ["ahead", "l", "m"]
         store.write("n", [put("n", 1, ttl=60.0), put("o", 1)])
-        entry = store.read("n", GetEntry("n"))
-        assert entry is not None
-        assert entry.updated <= clock()
+        assert entry_of(store, "n").updated <= clock()
         usage = store.read("n", GetUsage())
         assert usage.writes_today == 4
         assert usage.resets <= clock() + 2 * 86_400_000_000
@@ -115,14 +112,11 @@ class ClockContract:
     @pytest.mark.parametrize("jump", [-86_400, 86_400, 10 * 366 * 86_400])
     def test_answers_are_kept(self, store: Store, clock: WallClock, jump: float) -> None:
         assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
-        clock.jump(jump)
-        for index in range(200):
-            store.write("n", [Increment("others")], idempotency_key=f"other {index}")
-        assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
-        clock.jump(-jump)
-        for index in range(200):
-            store.write("n", [Increment("others")], idempotency_key=f"another {index}")
-        assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
+        for name, seconds in (("other", jump), ("another", -jump)):
+            clock.jump(seconds)
+            for index in range(200):
+                store.write("n", [Increment("others")], idempotency_key=f"{name} {index}")
+            assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
         assert store.write("n", [Increment("others")], idempotency_key="other 0") == [1]
 
     def test_versions_and_places_go_on(self, store: Store, clock: WallClock) -> None:
@@ -133,4 +127,4 @@ class ClockContract:
             versions.append(version)
             assert seqs == [index]
         assert versions == sorted(set(versions))
-        assert [item.data for item in store.read("n", ListMessages("s"))] == list(range(1, 8))
+        assert data_of(store) == list(range(1, 8))

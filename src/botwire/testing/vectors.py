@@ -6,27 +6,26 @@ Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ..errors import InvalidArgument, InvalidName
 from ..limits import check_name
 from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, SetVectors, Vector
-from ..queries import GetUsage, ListTexts, Search
+from ..queries import GetUsage, ListTexts, Query, Search
 from ..records import Hit, Text
 from ..search.embedding import vectors_of
 from ..store import Store
-from ..timestamps import new_id, now
-from .search import ODD_TEXTS, any_text, said
-from .strategies import messages_of, put
+from .reference import machine_of
+from .search import ODD_TEXTS, SOME_KEYS, SOME_SESSIONS, Finding, any_text, said
+from .strategies import messages_of, operations_on, put, repeating
 
 MODEL = "animals and colours"
 _MEANINGS = ("dog puppy hound", "cat kitten", "red crimson", "blue azure")
@@ -40,13 +39,14 @@ def vector(text: str) -> bytes:
 
 def embed(store: Store, namespace: str = "n", model: str = MODEL) -> int:
     """Make vectors for all texts without one; returns their number."""
-    kept, after = 0, ""
+    return sum(cast("int", store.write(namespace, [vectors])[0]) for vectors in _missing(store, namespace, model))
+
+
+def _missing(store: Store, namespace: str, model: str) -> Iterator[SetVectors]:
+    after = ""
     while texts := store.read(namespace, ListTexts(model, after, 3)):
-        (count,) = store.write(namespace, [SetVectors(model, tuple(map(vector_of, texts)))])
-        assert isinstance(count, int)
-        kept += count
+        yield SetVectors(model, tuple(map(vector_of, texts)))
         after = texts[-1].place
-    return kept
 
 
 def vector_of(text: Text) -> Vector:
@@ -54,26 +54,26 @@ def vector_of(text: Text) -> Vector:
     return Vector(vector(text.text), text.key, text.version, text.session, text.id)
 
 
-class VectorContract:
+class VectorContract(Finding):
     """Provide a fixture ``store`` that yields an empty store; every test must pass."""
 
     examples = 10
     steps = 30
 
+    def prepare(self, store: Store) -> object:
+        return embed(store)
+
     def find(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Hit]:
-        """Search, by default by meaning only."""
         asked = Search(text=text, vector=vector(text), model=MODEL, words=False, neighbours=0, limit=1000)
         return store.read(namespace, msgspec.structs.replace(asked, **options))
 
     def near(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Any]:
-        """Return the values of the texts with a similar meaning."""
         return said([hit for hit in self.find(store, text, namespace, **options) if hit.score > 0.5])
 
     def test_found_by_meaning(self, store: Store) -> None:
         store.write("n", [put("pet", "a puppy"), put("hue", {"hue": "crimson"}), put("raw", b"dog"), put("number", 7)])
-        store.write(
-            "n", [Append("s", messages_of("the hound", ["kitten"], 3)), Append("t", messages_of("azure hound"))]
-        )
+        store.write("n", [Append("s", messages_of("the hound", ["kitten"], 3))])
+        store.write("n", [Append("t", messages_of("azure hound"))])
         assert self.find(store, "dog") == []
         assert embed(store) == 5
         hits = self.find(store, "dog")
@@ -89,22 +89,6 @@ class VectorContract:
         assert self.find(store, "dog", vector=b"\0" * 20) == []
         assert self.find(store, "dog", vector=b"\0" * 4) == []
         assert len(self.find(store, "dog", limit=2)) == 2
-
-    def test_filters(self, store: Store) -> None:
-        store.write("n", [put("a/1", {"is": "dog", "n": 1}), put("b/1", {"is": "dog", "n": 2})])
-        time.sleep(0.002)
-        between = now()
-        store.write("n", [Append("s", messages_of(["dog", "s"])), Append("t", messages_of(["dog", "t"]))])
-        embed(store)
-        assert self.near(store, "dog", prefix="a/", messages=False) == [{"is": "dog", "n": 1}]
-        assert self.near(store, "dog", session="t", entries=False) == [["dog", "t"]]
-        assert self.near(store, "dog", session="none", entries=False) == []
-        assert len(self.near(store, "dog", session="t", prefix="a/")) == 2
-        assert len(self.near(store, "dog", entries=False)) == 2
-        assert len(self.near(store, "dog", since=between)) == 2
-        assert len(self.near(store, "dog", until=between)) == 2
-        assert self.near(store, "dog", where={"n": 2}) == [{"is": "dog", "n": 2}]
-        assert self.near(store, "dog", where={"0": "dog", "1": "s"}) == [["dog", "s"]]
 
     def test_by_words_and_by_meaning(self, store: Store) -> None:
         store.write("n", [Append("s", messages_of("a puppy", "my dog", "azure sky"))])
@@ -130,17 +114,9 @@ class VectorContract:
                 assert len(self.find(store, name, session=name, prefix=name)) <= 1
                 assert all(item.key is None or item.key > name for item in store.read("n", ListTexts(name, f"e{name}")))
 
-        settings(max_examples=self.examples, deadline=None)(given(any_text)(ask))()
+        self.for_all(any_text, ask)
         for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(10_000))):
             ask(text)
-
-    def test_old_is_worth_less_if_wanted(self, store: Store) -> None:
-        store.write("n", [put("k", "dog")])
-        time.sleep(0.1)
-        store.write("n", [put("l", "dog and cat")])
-        embed(store)
-        assert said(self.find(store, "dog")) == ["dog", "dog and cat"]
-        assert said(self.find(store, "dog", half_life=0.02)) == ["dog and cat", "dog"]
 
     def test_texts_without_vectors(self, store: Store) -> None:
         new = messages_of("first", "second")
@@ -192,10 +168,8 @@ class VectorContract:
         assert embed(store) == 12
         assert store.read("n", GetUsage()).bytes == stored + 12 * len(vector(""))
         assert len(self.near(store, "dog")) == 12
-        store.write(
-            "n", [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/"), Pop("s", 1)]
-        )
-        store.write("n", [Forget("t"), Append("t", messages_of("cat"))])
+        store.write("n", [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/")])
+        store.write("n", [Pop("s", 1), Forget("t"), Append("t", messages_of("cat"))])
         time.sleep(max(0.0, expiry - time.monotonic()))
         assert self.near(store, "dog") == ["dog", "dog"]
         assert embed(store) == 2
@@ -207,11 +181,6 @@ class VectorContract:
 
     def test_gone_while_others_embed(self, store: Store) -> None:
         """Deleted data is never found again, with concurrent embedding."""
-        done = threading.Event()
-
-        def keep_embedding() -> None:
-            while not done.is_set():
-                embed(store)
 
         def work(worker: int) -> None:
             session = f"s{worker}"
@@ -220,116 +189,48 @@ class VectorContract:
                 store.write("n", [put(f"k{worker}", kind), Append(session, messages_of(kind))])
                 embed(store)
                 assert len(self.near(store, kind)) == 2
-                store.write(
-                    "n", [Delete(f"k{worker}") if number % 2 else put(f"k{worker}", "nothing"), Pop(session, 1)]
-                )
+                change = Delete(f"k{worker}") if number % 2 else put(f"k{worker}", "nothing")
+                store.write("n", [change, Pop(session, 1)])
                 assert self.near(store, kind) == []
 
-        with ThreadPoolExecutor(4) as threads:
-            embedding = threads.submit(keep_embedding)
-            try:
-                list(threads.map(work, range(3)))
-            finally:
-                done.set()
-            embedding.result()
-
-    def test_expiring_while_others_search(self, store: Store) -> None:
-        for number in range(30):
-            store.write("n", [put(f"k{number % 3}", f"dog {number}", ttl=0.01), put("other", number)])
-            embed(store)
-            before = now()
-            for hit in self.find(store, "dog"):
-                assert hit.entry is not None
-                assert hit.entry.expires is not None
-                assert hit.entry.expires > before
+        with repeating(lambda: embed(store), 1), ThreadPoolExecutor(3) as threads:
+            list(threads.map(work, range(3)))
 
     def test_model(self, store: Store) -> None:
-        """A search finds what was embedded and still exists."""
-        run_state_machine_as_test(
-            _model_of(store, self),
-            settings=settings(
-                max_examples=self.examples,
-                stateful_step_count=self.steps,
-                deadline=None,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
+        """A search finds what was embedded and still exists, after random operations."""
+        self.run(_machine_of(store, self))
 
 
 def refuses_vectors(store: Store) -> None:
     """Check that a store without vectors reports it."""
-    with pytest.raises(InvalidArgument, match="vectors"):
-        store.read("n", ListTexts(MODEL))
-    with pytest.raises(InvalidArgument, match="vectors"):
-        store.read("n", Search(text="dog", vector=vector("dog"), model=MODEL))
-    with pytest.raises(InvalidArgument, match="vectors"):
-        store.write("n", [put("k", "dog"), SetVectors(MODEL, (Vector(vector("dog"), "k", 1),))])
-    with pytest.raises(InvalidArgument, match="vectors"):
-        store.write("n", [SetVectors(MODEL, ())])
+    queries: list[Query[Any]] = [ListTexts(MODEL), Search(text="dog", vector=vector("dog"), model=MODEL)]
+    for query in queries:
+        with pytest.raises(InvalidArgument, match="vectors"):
+            store.read("n", query)
+    for vectors in ((Vector(vector("dog"), "k", 1),), ()):
+        with pytest.raises(InvalidArgument, match="vectors"):
+            store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors)])
 
 
-def _model_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMachine]:
+def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMachine]:
     texts = st.sampled_from([words.split()[0] for words in _MEANINGS])
-    keys = st.sampled_from(["a", "a/b", "c"])
-    sessions = st.sampled_from(["s", "t"])
 
-    class Model(RuleBasedStateMachine):
-        def __init__(self) -> None:
-            super().__init__()
-            self.namespace = new_id()
-            self.entries: dict[str, tuple[str, bool]] = {}
-            self.logs: dict[str, list[tuple[str, bool]]] = {}
-
-        def write(self, *operations: Any) -> None:
-            store.write(self.namespace, operations)
-
-        @rule(key=keys, text=texts)
-        def put(self, key: str, text: str) -> None:
-            self.write(put(key, text))
-            self.entries[key] = text, False
-
-        @rule(key=keys)
-        def delete(self, key: str) -> None:
-            self.write(Delete(key))
-            self.entries.pop(key, None)
-
-        @rule(key=keys)
-        def clear(self, key: str) -> None:
-            self.write(Clear(key))
-            self.entries = {other: held for other, held in self.entries.items() if not other.startswith(key)}
-
-        @rule(session=sessions, some=st.lists(texts, max_size=3))
-        def append(self, session: str, some: list[str]) -> None:
-            self.write(Append(session, messages_of(*some)))
-            self.logs.setdefault(session, []).extend((text, False) for text in some)
-
-        @rule(session=sessions, count=st.integers(0, 4))
-        def pop(self, session: str, count: int) -> None:
-            self.write(Pop(session, count))
-            log = self.logs.get(session, [])
-            del log[max(len(log) - count, 0) :]
-
-        @rule(session=sessions)
-        def forget(self, session: str) -> None:
-            self.write(Forget(session))
-            self.logs.pop(session, None)
-
+    class Machine(machine_of(store, operations_on(SOME_KEYS, SOME_SESSIONS, texts, st.lists(texts, max_size=3)))):  # type: ignore[misc]
         @rule()
         def embed(self) -> None:
-            missing = sum(not embedded for _, embedded in self.held)
-            assert embed(store, self.namespace) == missing
-            self.entries = {key: (text, True) for key, (text, _) in self.entries.items()}
-            self.logs = {session: [(text, True) for text, _ in log] for session, log in self.logs.items()}
-
-        @property
-        def held(self) -> list[tuple[str, bool]]:
-            return [*self.entries.values(), *(item for log in self.logs.values() for item in log)]
+            for vectors in _missing(store, self.namespace, MODEL):
+                self.write(vectors)
+            texts = {place for place, held in self.reference.texts.items() if isinstance(held, str)}
+            assert self.reference.embedded == texts
 
         @invariant()
         def same(self) -> None:
+            reference = self.reference
             for words in _MEANINGS[:2]:
                 text = words.split()[0]
-                wanted = [text for held, embedded in self.held if held == text and embedded]
+                wanted = [
+                    held for place, held in reference.texts.items() if held == text and place in reference.embedded
+                ]
                 assert contract.near(store, text, self.namespace) == wanted
 
-    return Model
+    return Machine

@@ -89,7 +89,7 @@ def test_awaited(url, name):
             assert (await memory.search("dog", limit=1))[0].value == "a puppy"
 
     asyncio.run(go())
-    assert threading.main_thread() not in threads  # the loop goes on meanwhile
+    assert threading.main_thread() not in threads  # the event loop is not blocked
 
 
 def test_the_loop_side_of_a_memory_embeds_too(name):
@@ -255,17 +255,12 @@ def test_without_sqlite_vec(monkeypatch, tmp_path):
 
 
 def test_vectors_count_for_a_plan(tmp_path):
-    class Planned(Memory):
-        def __init__(self, store):
-            super().__init__("n", "sqlite:///:memory:", embedder=embedder)
-            self._store = self.bridge._store = store
-
     with closing(SqliteStore(":memory:", plans=Plans("small", {"small": Plan(1000, 220)}))) as store:
-        memory = Planned(store)
+        memory = Memory("n", store=store, embedder=embedder)
         memory.history("s").append([f"a puppy {number}" for number in range(4)])  # of 45 bytes each
         with pytest.raises(StorageExceeded, match="220 bytes"):
             memory.embed(batch=3)
-        assert memory.search("dog") == []  # a search goes on all the same
+        assert memory.search("dog") == []  # a search still works
         assert memory.embed(limit=1) == 1
         assert memory.usage().bytes <= 220
         memory.history("s").clear()
@@ -295,7 +290,7 @@ def test_a_memory_that_may_only_read_searches(tmp_path):
         with pytest.raises(AuthError):
             memory.embed()
         memory.bridge.write = granted
-        memory._catch_up_from = 0.0  # the pause after the refusal is over
+        memory._catch_up_from = 0.0  # the pause after the refusal has ended
         memory.search("dog")
         assert memory.embed() == 0  # the search stored the vector, once it was allowed to
 
