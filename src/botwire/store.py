@@ -7,7 +7,7 @@ callers and one for event loops, with the same operations, queries, results and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from .errors import BotWireError
 from .operations import Guard, Operation, Result
@@ -105,6 +105,7 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
 class OperatedStore(Store, Protocol):
     """A store that has plans and an index, on which its operator decides."""
 
