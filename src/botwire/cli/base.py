@@ -1,9 +1,10 @@
-"""Shared by all commands: the app, common options, and output."""
+"""Shared by all commands: the app, its configuration file, addresses and output."""
 
 from __future__ import annotations
 
 import json
 import sys
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer import Argument, Option
-from typer.core import TyperGroup
+from typer import Option
+from typer.core import TyperGroup, TyperOption
 
 from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
@@ -20,7 +21,6 @@ from ..plans import Plans, load_plans
 from ..search.embedding import Embedder
 from ..stores.address import default_address, default_path, default_token, is_postgres, make_default_folder, sqlite_path
 from ..version import __version__
-from .config import read_config
 
 T = TypeVar("T")
 
@@ -30,44 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "BOTWIRE"},
 )
-
-Database = Annotated[
-    str | None,
-    Option(
-        "--db",
-        envvar="BOTWIRE_DB",
-        help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
-        show_default="the file in your data folder",
-    ),
-]
-AdminAddress = Annotated[
-    str | None,
-    Option(
-        "--db",
-        envvar="BOTWIRE_DB",
-        help="The SQLite file, postgresql://…, or the http(s):// address of a server. For a server, set BOTWIRE_TOKEN to an "
-        "operator's token.",
-        show_default="the file in your data folder",
-    ),
-]
-PlanFile = Annotated[
-    Path | None, Option("--plans", help="A TOML file with plans, besides the built-in free and unlimited.")
-]
-Url = Annotated[
-    str | None,
-    Option(
-        "--url",
-        help="The address of the memory: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
-        show_default="$BOTWIRE_URL, or the file in your data folder",
-    ),
-]
-Model = Annotated[
-    str | None,
-    Option("--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"),
-]
-Namespace = Annotated[str, Argument(help="The namespace.")]
-Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
-Name = Annotated[str, Argument(metavar="NAMESPACE", help="The namespace.")]
 
 
 def run() -> None:
@@ -93,6 +55,50 @@ def _global(
     if version:
         typer.echo(f"botwire {__version__}")
         raise typer.Exit
+
+
+# Configuration
+
+
+def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
+    """Return the defaults for typer: the parameters of each command, by name.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or has an unknown command or option.
+    """
+    try:
+        given = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidArgument(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{file} is not TOML: {error}") from error
+    return _defaults(file, given, app)
+
+
+def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, table in given.items():
+        command = group.commands.get(name)
+        if command is None or not isinstance(table, dict):
+            raise InvalidArgument(
+                f"{file}: [{name}] is not a command; the commands are {', '.join(sorted(group.commands))}"
+            )
+        if isinstance(command, TyperGroup):
+            found[name] = _defaults(file, table, command)
+            continue
+        known = {_name(option): option.name for option in command.params if isinstance(option, TyperOption)}
+        wrong = [key for key in table if key.replace("-", "_") not in known]
+        if wrong:
+            raise InvalidArgument(
+                f"{file}: [{name}] has no option {wrong[0]!r}; its options are {', '.join(sorted(known))}"
+            )
+        found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
+    return found
+
+
+def _name(option: TyperOption) -> str:
+    long = next((text for text in option.opts if text.startswith("--")), option.opts[0])
+    return long.removeprefix("--").replace("-", "_")
 
 
 # Addresses
@@ -140,7 +146,7 @@ def file_of(db: str | None) -> str:
     return path_of(str(default_path()) if db is None else db)
 
 
-# Options
+# Values of options
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -17,7 +17,8 @@ import typer
 from ..errors import BotWireError, StoreError, Unavailable
 from ..stores.address import default_path, is_postgres, sqlite_path
 from ..version import __version__
-from .base import Json, Url, address_from, app, is_server, memory_at, say
+from .base import address_from, app, is_server, memory_at, say
+from .options import Json, Url
 
 _EXTRAS = {
     "server": ("fastapi", "uvicorn", "typer"),
@@ -44,8 +45,6 @@ class _Finding(NamedTuple):
 
 
 _Findings: TypeAlias = Iterator[_Finding]
-_Ask: TypeAlias = Callable[[str], tuple[Any, ...]]
-"""Returns the first row of a statement."""
 
 
 @app.command()
@@ -172,83 +171,86 @@ def _filesystem_of(file: Path) -> str:
 
 # PostgreSQL
 
+_FACTS = """
+SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS role,
+    to_regclass('botwire.schema') IS NOT NULL AS tables, has_database_privilege(current_database(), 'CREATE') AS may_create,
+    pg_is_in_recovery() AS replica, current_setting('default_transaction_read_only') AS read_only,
+    current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
+    pg_backend_pid() AS pid, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls,
+    coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true) AS local,
+    (SELECT installed_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
+    (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector_available
+"""
+
 
 def _postgres(address: str) -> _Findings:
     import psycopg
+    from psycopg.rows import namedtuple_row
 
     from ..stores.postgres.connection import connect
 
     try:
         with closing(connect(address, _PATIENCE)) as connection:
             raw = connection.raw
-
-            def ask(statement: str) -> tuple[Any, ...]:
-                return raw.execute(statement.encode()).fetchone() or ()
-
-            yield _reached(lambda: ask("SELECT 1"))
-            name, database, role = ask("SELECT current_setting('server_version'), current_database(), current_user")
-            yield _Finding("server", f"PostgreSQL {name}, database {database}, as {role}", ok=True)
-            yield _tables(ask)
-            yield from _takes_writes(ask)
-            yield _durable(ask)
+            yield _reached(lambda: raw.execute("SELECT 1"))
+            facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
+            found = f"PostgreSQL {facts.version}, database {facts.database}, as {facts.role}"
+            yield _Finding("server", found, ok=True)
+            schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
+            yield _tables(facts, schema)
+            yield from _takes_writes(facts)
+            yield _durable(facts)
             # Through a pooler, the process that answers is another than the one that the connection names.
-            direct = ask("SELECT pg_backend_pid()") == (raw.info.backend_pid,)
-            yield _Finding("pooler", "none detected" if direct else "detected; supported, also in transaction mode")
-            yield _tls(ask)
-            yield _vectors(ask)
+            pooled = facts.pid != raw.info.backend_pid
+            yield _Finding("pooler", "detected; supported, also in transaction mode" if pooled else "none detected")
+            yield _tls(facts)
+            yield _vectors(facts)
     except psycopg.OperationalError as error:
-        raise Unavailable(
-            f"{str(error).strip().partition(chr(10))[0]}. Is the server running, and is the address right?"
-        ) from error
+        reason = str(error).strip().partition("\n")[0]
+        raise Unavailable(f"{reason}. Is the server running, and is the address right?") from error
     except psycopg.Error as error:
         raise StoreError(f"PostgreSQL failed: {error.diag.message_primary or error}") from error
 
 
-def _tables(ask: _Ask) -> _Finding:
-    if ask("SELECT to_regclass('botwire.schema') IS NOT NULL") == (True,):
-        (version,) = ask("SELECT version FROM botwire.schema")
-        return _Finding("tables", f"present, in the schema botwire, version {version}", ok=True)
-    if ask("SELECT has_database_privilege(current_database(), 'CREATE')") == (True,):
+def _tables(facts: Any, schema: tuple[Any, ...] | None) -> _Finding:
+    if schema is not None:
+        return _Finding("tables", f"present, in the schema botwire, version {schema[0]}", ok=True)
+    if facts.may_create:
         return _Finding("tables", "not present yet: the first use creates them in the schema botwire", ok=True)
     found = "not present, and this role may not create them: run GRANT CREATE ON DATABASE … TO the role"
     return _Finding("tables", found, ok=False)
 
 
-def _takes_writes(ask: _Ask) -> _Findings:
-    if ask("SELECT pg_is_in_recovery()") == (True,):
+def _takes_writes(facts: Any) -> _Findings:
+    if facts.replica:
         found = "no: this is a replica; use the address of the primary, or of all servers with target_session_attrs=read-write"
         yield _Finding("takes writes", found, ok=False)
-    elif ask("SELECT current_setting('default_transaction_read_only')") == ("on",):
+    elif facts.read_only == "on":
         yield _Finding("takes writes", "no: default_transaction_read_only is on", ok=False)
 
 
-def _durable(ask: _Ask) -> _Finding:
-    names = "fsync", "full_page_writes", "synchronous_commit", "synchronous_standby_names"
-    *switches, standbys = ask(f"SELECT {', '.join(f'current_setting({name!r})' for name in names)}")
-    off = [name for name, value in zip(names, switches, strict=False) if value == "off"]
+def _durable(facts: Any) -> _Finding:
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(facts, name) == "off"]
     if off:
         found = f"no: {' and '.join(off)} {'is' if len(off) == 1 else 'are'} off; a power cut can lose writes"
         return _Finding("durable", found, ok=False)
-    level = switches[-1]
-    if standbys and level != "local":
-        return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {standbys})", ok=True)
+    level = facts.synchronous_commit
+    if facts.standbys and level != "local":
+        return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {facts.standbys})", ok=True)
     return _Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)
 
 
-def _tls(ask: _Ask) -> _Finding:
-    row = ask("SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
-    if row and row[0]:
-        return _Finding("tls", f"yes, {row[1]}", ok=True)
-    if ask("SELECT coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true)") == (
-        True,
-    ):
+def _tls(facts: Any) -> _Finding:
+    if facts.tls:
+        return _Finding("tls", f"yes, {facts.tls}", ok=True)
+    if facts.local:
         return _Finding("tls", "none, and the server is on this machine")
     return _Finding("tls", "none: the connection is not encrypted; add sslmode=require or verify-full to the address")
 
 
-def _vectors(ask: _Ask) -> _Finding:
-    row = ask("SELECT installed_version, default_version FROM pg_available_extensions WHERE name = 'vector'")
-    if not row:
+def _vectors(facts: Any) -> _Finding:
+    if facts.pgvector_available is None:
         return _Finding("pgvector", "not installed on the server; needed for search by meaning")
-    installed, available = row
-    return _Finding("pgvector", installed or f"{available} is available for search by meaning, and not used yet")
+    unused = f"{facts.pgvector_available} is available for search by meaning, and not used yet"
+    return _Finding("pgvector", facts.pgvector or unused)

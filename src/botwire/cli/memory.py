@@ -20,7 +20,8 @@ from ..limits import MAX_HITS
 from ..queries import ListTexts
 from ..records import Change, Hit, Message, Session
 from ..search.embedding import local_embedder
-from .base import Json, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
+from .base import app, failure, memory_at, say, say_each, seconds_of, warn
+from .options import Json, Model, Name, Url
 
 Key = Annotated[str, Argument(metavar="KEY", help="The key.")]
 Limit = Annotated[int | None, Option(help="Maximum number.", min=0, show_default="all")]

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -22,7 +22,7 @@ from ..operations import Append, NewMessage, Put
 from ..queries import GetUsage
 from ..records import Entry, Message
 from ..store import Store
-from ..timestamps import moment, now
+from ..timestamps import now
 from ..values import Stored, check_json, encode, size
 from .walk import Batch, Progress, list_entries, list_messages, list_sessions
 
@@ -40,8 +40,8 @@ class Report(msgspec.Struct):
     messages: int = 0
 
 
-class _Line(msgspec.Struct, kw_only=True):
-    """A line of any kind."""
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A line of any kind: the first, an entry, a message or the last."""
 
     format: str | None = None
     version: int | None = None
@@ -79,7 +79,7 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
     total, done = store.read(namespace, GetUsage()).bytes, 0
     report, last = Report(namespace), after or _Line()
     if after is None:
-        _write(out, {"format": FORMAT, "version": VERSION, "namespace": namespace})
+        _write(out, _Line(format=FORMAT, version=VERSION, namespace=namespace))
     if last.session is None:
         for entry in list_entries(store, namespace, last.key or ""):
             _write(out, _entry(entry))
@@ -90,11 +90,11 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
     for name in names[names.index(last.session) if last.session in names else 0 :]:
         for page in list_messages(store, namespace, name, after=last.seq if name == last.session else 0):
             for message in page:
-                _write(out, {"session": name, **_message(message)})
+                _write(out, _message(name, message))
                 done += size(message.id) + size(message.stored)
             report.messages += len(page)
             progress(min(done, total), total)
-    _write(out, {"end": True})
+    _write(out, _Line(end=True))
     progress(total, total)
     return report
 
@@ -146,20 +146,25 @@ def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
     return last
 
 
-def _write(out: BinaryIO, document: dict[str, Any]) -> None:
-    out.write(_encode(document) + b"\n")
+def _write(out: BinaryIO, line: _Line) -> None:
+    out.write(_encode(line) + b"\n")
 
 
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> _Line:
     stored = entry.stored
-    value = {"value_base64": stored} if isinstance(stored, bytes) else {"value": _on_one_line(stored)}
-    expires = {} if entry.expires is None else {"expires_at": moment(entry.expires)}
-    return {"key": entry.key, **value, "created_at": entry.created_at, "updated_at": entry.updated_at, **expires}
+    return _Line(
+        key=entry.key,
+        value=UNSET if isinstance(stored, bytes) else _on_one_line(stored),
+        value_base64=stored if isinstance(stored, bytes) else UNSET,
+        created_at=entry.created_at,
+        updated_at=entry.updated_at,
+        expires_at=entry.expires_at,
+    )
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(session: str, message: Message) -> _Line:
     data = _on_one_line(message.stored)
-    return {"seq": message.seq, "id": message.id, "data": data, "created_at": message.created_at}
+    return _Line(session=session, seq=message.seq, id=message.id, data=data, created_at=message.created_at)
 
 
 def _on_one_line(stored: str) -> Raw:
