@@ -19,7 +19,15 @@ from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
 from ..plans import Plans, load_plans
 from ..search.embedding import Embedder
-from ..stores.address import default_address, default_path, default_token, is_postgres, make_default_folder, sqlite_path
+from ..stores.address import (
+    default_address,
+    default_path,
+    default_token,
+    is_postgres,
+    make_default_folder,
+    scheme_of,
+    sqlite_path,
+)
 from ..version import __version__
 
 T = TypeVar("T")
@@ -86,7 +94,8 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
         if isinstance(command, TyperGroup):
             found[name] = _defaults(file, table, command)
             continue
-        known = {_name(option): option.name for option in command.params if isinstance(option, TyperOption)}
+        options = [option for option in command.params if isinstance(option, TyperOption)]
+        known = {max(option.opts, key=len).lstrip("-").replace("-", "_"): option.name for option in options}
         wrong = [key for key in table if key.replace("-", "_") not in known]
         if wrong:
             raise InvalidArgument(
@@ -94,11 +103,6 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
             )
         found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
     return found
-
-
-def _name(option: TyperOption) -> str:
-    long = next((text for text in option.opts if text.startswith("--")), option.opts[0])
-    return long.removeprefix("--").replace("-", "_")
 
 
 # Addresses
@@ -113,7 +117,7 @@ def address_from(url: str | None) -> str:
 
 def is_server(address: str) -> bool:
     """Return whether an address is that of a server."""
-    return address.startswith(("http://", "https://"))
+    return scheme_of(address) in {"http", "https"}
 
 
 def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0, embedder: Embedder | None = None) -> Memory:

@@ -84,12 +84,7 @@ class BotWireHistoryProvider(HistoryProvider):
         return messages
 
     async def save_messages(
-        self,
-        session_id: str | None,
-        messages: Sequence[Message],
-        *,
-        state: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, session_id: str | None, messages: Sequence[Message], *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
         """Append messages to a session, at most 10,000, all or none; they are on disk when this returns.
 

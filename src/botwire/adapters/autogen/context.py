@@ -5,21 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack
 
-from autogen_core import Component, ComponentModel
-from autogen_core.model_context import (
-    BufferedChatCompletionContext,
-    ChatCompletionContext,
-    TokenLimitedChatCompletionContext,
-    UnboundedChatCompletionContext,
-)
-from autogen_core.models import (
-    AssistantMessage,
-    ChatCompletionClient,
-    FunctionExecutionResultMessage,
-    LLMMessage,
-    SystemMessage,
-    UserMessage,
-)
+from autogen_core import Component, ComponentModel, model_context, models
+from autogen_core.model_context import ChatCompletionContext
+from autogen_core.models import ChatCompletionClient, LLMMessage
 from autogen_core.tools import ToolSchema
 from pydantic_core import to_jsonable_python
 
@@ -163,11 +151,11 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     def _view(self, messages: list[LLMMessage]) -> ChatCompletionContext:
         if self._buffer_size is not None:
-            return BufferedChatCompletionContext(self._buffer_size, messages)
+            return model_context.BufferedChatCompletionContext(self._buffer_size, messages)
         if self._model_client is None:
-            return UnboundedChatCompletionContext(messages)
+            return model_context.UnboundedChatCompletionContext(messages)
         limits = {"token_limit": self._token_limit, "tool_schema": self._tool_schema}
-        return TokenLimitedChatCompletionContext(self._model_client, initial_messages=messages, **limits)
+        return model_context.TokenLimitedChatCompletionContext(self._model_client, initial_messages=messages, **limits)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
@@ -191,9 +179,8 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return cls(model_client=client, **given, **arguments_of(config))
 
 
-_MESSAGES: dict[str, Any] = {
-    cls.__name__: cls for cls in (SystemMessage, UserMessage, AssistantMessage, FunctionExecutionResultMessage)
-}
+_NAMES = "SystemMessage", "UserMessage", "AssistantMessage", "FunctionExecutionResultMessage"
+_MESSAGES: dict[str, Any] = {name: getattr(models, name) for name in _NAMES}
 _OPEN: dict[str, Any] = {
     name: type(cls)(name, (cls,), {"__module__": cls.__module__}, extra="allow") for name, cls in _MESSAGES.items()
 }
