@@ -56,6 +56,7 @@ ServerEmbedder = Annotated[
         show_default="words only",
     ),
 ]
+ServerJson = Annotated[bool, Option("--json", help="Print the server's address as JSON. The log is always JSON.")]
 
 
 @app.command()
@@ -74,9 +75,7 @@ def serve(
     max_connections: MaxConnections = 1_000,
     log_level: LogLevel = "info",
     traces: Traces = None,
-    as_json: Annotated[
-        bool, Option("--json", help="Print the server's address as JSON. The log is always JSON.")
-    ] = False,
+    as_json: ServerJson = False,
     embedder: ServerEmbedder = None,
 ) -> Any:
     """Serve the memory over HTTP until SIGTERM or Ctrl-C. SIGHUP reloads plans, certificate and log level in place."""

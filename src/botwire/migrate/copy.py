@@ -67,13 +67,8 @@ def copy(
         for length in walk.steps():
             done += length
             progress(min(done, total), total)
-        found = checksum_of(target, name)
-        if found != walk.sum.digest():
-            raise StoreError(
-                f"{target.address} does not hold the data copied to namespace {name!r}: another client may be writing there"
-            )
+        checksum.update(walk.check())
         _copy_plan(source, target, name)
-        checksum.update(found)
     progress(total, total)
     report.checksum = checksum.hexdigest()
     return report
@@ -139,13 +134,23 @@ class _Walk:
         self._report = report
         self._replace = replace
         self._batch = Batch(target, namespace)
-        self.sum = _Sum()
+        self._sum = _Sum()
 
     def steps(self) -> Iterator[int]:
         """Run; yields the number of bytes done."""
         yield from self._walk_entries()
         yield from self._walk_sessions()
         self._batch.flush()
+
+    def check(self) -> bytes:
+        """Return the checksum of the target, or raise `StoreError` if it is not that of what was read."""
+        found = checksum_of(self._target, self._namespace)
+        if found != self._sum.digest():
+            raise StoreError(
+                f"{self._target.address} does not hold the data copied to namespace {self._namespace!r}: another client may be "
+                "writing there"
+            )
+        return found
 
     def _walk_entries(self) -> Iterator[int]:
         """Compare both sides in the order of their keys."""
@@ -161,7 +166,7 @@ class _Walk:
                 self._report.written += 1
             if there is not None and there.key == entry.key:
                 there = next(theirs, None)
-            self.sum.add_entry(entry)
+            self._sum.add_entry(entry)
             self._report.entries += 1
             yield size(entry.key) + size(entry.stored)
         while there is not None:
@@ -200,7 +205,7 @@ class _Walk:
                 self._batch.add(Append(session, (NewMessage(message.id, message.stored, created),)))
             self._report.written += len(page)
             yield self._count(digest, page)
-        self.sum.add_session(session, digest)
+        self._sum.add_session(session, digest)
 
     def _count(self, digest: hashlib._Hash, messages: Sequence[Message]) -> int:
         _add_messages(digest, messages)

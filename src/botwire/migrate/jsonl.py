@@ -208,21 +208,12 @@ def import_lines(
     Raises:
         InvalidArgument: a line is invalid; the lines before it are written.
     """
-    line = lines.readline(MAX_LINE_BYTES)
-    first = _parsed(line, 1)
-    if first.format != FORMAT or first.version != VERSION or first.namespace is None:
-        raise InvalidArgument("this is not a botwire export: its first line names no supported format")
-    name = check_namespace(first.namespace if namespace is None else namespace)
-    position = Position(store.address, name, len(line), 1)
-    if begun is not None and (begun.address, begun.namespace) == (position.address, name):
+    position = _start(store, lines, namespace)
+    if begun is not None and (begun.address, begun.namespace) == (position.address, position.namespace):
         position = begun
         lines.seek(position.offset)
-    batch, report = Batch(store, name), Report(name)
-    while line := lines.readline(MAX_LINE_BYTES):
-        parsed = _parsed(line, position.lines + 1)
-        if parsed.end:
-            batch.flush()
-            return report
+    batch, report = Batch(store, position.namespace), Report(position.namespace)
+    while (line := lines.readline(MAX_LINE_BYTES)) and not (parsed := _parsed(line, position.lines + 1)).end:
         operation = _operation(parsed, position.lines + 1, batch)
         if operation is not None and batch.add(operation):
             keep(position)
@@ -231,10 +222,19 @@ def import_lines(
         position.offset += len(line)
         position.lines += 1
     batch.flush()
-    raise InvalidArgument(
-        f"the export is unfinished: it ends after {position.lines:,} lines, which are imported. Resume the export, and import "
-        "it again"
-    )
+    if not line:
+        unfinished = f"the export is unfinished: it ends after {position.lines:,} lines, which are imported"
+        raise InvalidArgument(f"{unfinished}. Resume the export, and import it again")
+    return report
+
+
+def _start(store: Store, lines: BinaryIO, namespace: str | None) -> Position:
+    """Read the first line, and return the position after it."""
+    line = lines.readline(MAX_LINE_BYTES)
+    first = _parsed(line, 1)
+    if first.format != FORMAT or first.version != VERSION or first.namespace is None:
+        raise InvalidArgument("this is not a botwire export: its first line names no supported format")
+    return Position(store.address, check_namespace(first.namespace if namespace is None else namespace), len(line), 1)
 
 
 def import_file(store: Store, path: Path, namespace: str | None, *, progress: Progress) -> Report:
