@@ -135,7 +135,7 @@ def mcp(
     host: Annotated[str, Option(help="The interface to listen on, with http.")] = "127.0.0.1",
     port: Annotated[int, Option(help="The port to listen on, with http; 0: any free one.", min=0, max=65_535)] = 8766,
     open_: Annotated[
-        bool, Option("--open", help="Serve every client that reaches the interface, without a token.")
+        bool, Option("--open", help="Serve every client that reaches the interface, also from other machines.")
     ] = False,
     as_json: Annotated[bool, Option("--json", help="Print the server's address as JSON; needs http.")] = False,
 ) -> None:
