@@ -6,7 +6,7 @@ A store handles stored forms only (see `botwire.values`) and has two methods for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from .errors import BotWireError
 from .operations import Guard, Operation, Result
@@ -105,6 +105,7 @@ class Store(Protocol):
         ...
 
 
+@runtime_checkable
 class OperatedStore(Store, Protocol):
     """A store with plans and search indexes, which its operator sets."""
 

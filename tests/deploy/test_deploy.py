@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from botwire.cli import app
-from botwire.cli.config import read_config
+from botwire.cli.base import read_config
 from tests.environments import environment
 from tests.servers import Server
 

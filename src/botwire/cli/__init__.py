@@ -5,28 +5,20 @@ from __future__ import annotations
 from . import doctor, files, memory, operating, serving
 from .base import app, run
 
-__all__ = ["app", "doctor", "files", "memory", "operating", "run", "serving"]
+__all__ = ["app", "run"]
 
 _PANELS = {
-    "Data": "get set delete keys history sessions search embed watch usage",
-    "Servers and diagnosis": "serve mcp demo doctor",
-    "Backup, copy, export": "backup restore check copy export import",
-    "Administration": "namespaces plan token index audit",
+    memory.__name__: "Data",
+    serving.__name__: "Servers and diagnosis",
+    doctor.__name__: "Servers and diagnosis",
+    files.__name__: "Backup, copy, export",
+    operating.__name__: "Administration",
 }
-"""The groups of ``botwire --help`` and the order of the commands."""
+"""The groups of ``botwire --help``, in order. In a group, the commands have the order of their module."""
 
-
-def _arrange() -> None:
-    panels = {name: panel for panel, names in _PANELS.items() for name in names.split()}
-    order = {name: number for number, name in enumerate(panels)}
-    named = {
-        command.name or command.callback.__name__: command for command in app.registered_commands if command.callback
-    }
-    for name, command in named.items():
-        command.rich_help_panel = panels.get(name)
-    for group in app.registered_groups:
-        group.rich_help_panel = panels.get(str(group.name))
-    app.registered_commands = [named[name] for name in sorted(named, key=lambda name: order.get(name, len(order)))]
-
-
-_arrange()
+_modules = list(_PANELS)
+app.registered_commands.sort(key=lambda command: _modules.index(str(command.callback.__module__)))
+for _command in app.registered_commands:
+    _command.rich_help_panel = _PANELS[str(_command.callback.__module__)]
+for _group in app.registered_groups:
+    _group.rich_help_panel = _PANELS[operating.__name__]

@@ -1,25 +1,36 @@
-"""Shared by all commands: the app, common options, and output."""
+"""Shared by all commands: the app, its configuration file, addresses and output."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
-from typer.core import TyperGroup
+from typer import Option
+from typer.core import TyperGroup, TyperOption
 
 from ..errors import BotWireError, InvalidArgument
 from ..memory import Memory
 from ..plans import Plans, load_plans
 from ..search.embedding import Embedder
-from ..stores.address import default_path, default_token, is_postgres, make_default_folder, sqlite_path
+from ..stores.address import (
+    default_address,
+    default_path,
+    default_token,
+    is_postgres,
+    make_default_folder,
+    scheme_of,
+    sqlite_path,
+)
 from ..version import __version__
-from .config import read_config
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Persistent memory for AI agents.",
@@ -28,64 +39,22 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "BOTWIRE"},
 )
 
-Database = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        envvar="BOTWIRE_DB",
-        help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
-        show_default="the file in your data folder",
-    ),
-]
-AdminAddress = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        envvar="BOTWIRE_DB",
-        help="The SQLite file, postgresql://…, or the http(s):// address of a server. For a server, set BOTWIRE_TOKEN to an "
-        "operator's token.",
-        show_default="the file in your data folder",
-    ),
-]
-PlanFile = Annotated[
-    Path | None, typer.Option("--plans", help="A TOML file with plans, in addition to the built-in free and unlimited.")
-]
-Url = Annotated[
-    str | None,
-    typer.Option(
-        "--url",
-        help="The address of the memory: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
-        show_default="$BOTWIRE_URL, or the file in your data folder",
-    ),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, one document per line.")]
-Name = Annotated[str, typer.Argument(metavar="NAMESPACE", help="The namespace.")]
-
 
 def run() -> None:
-    """Run the command line. A botwire error is one line on stderr, with exit code 1."""
+    """Run the command line. An error of botwire, or a package that is not installed, is one line on stderr, with exit code 1."""
     try:
         app()
-    except BotWireError as error:
-        print(f"botwire: {error}", file=sys.stderr)
+    except (BotWireError, ImportError) as error:
+        warn(error)
         sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
 def _global(
     context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and exit.", allow_from_autoenv=False)
-    ] = False,
+    version: Annotated[bool, Option("--version", help="Print the version and exit.", allow_from_autoenv=False)] = False,
     config: Annotated[
-        Path | None,
-        typer.Option(help="A TOML file with a table of options for each command.", envvar="BOTWIRE_CONFIG"),
+        Path | None, Option(help="A TOML file with a table of options for each command.", envvar="BOTWIRE_CONFIG")
     ] = None,
 ) -> None:
     if config is not None:
@@ -96,31 +65,98 @@ def _global(
         raise typer.Exit
 
 
+# Configuration
+
+
+def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
+    """Return the defaults for typer: the parameters of each command, by name.
+
+    Raises:
+        InvalidArgument: the file cannot be read, or has an unknown command or option.
+    """
+    try:
+        given = tomllib.loads(file.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidArgument(f"{file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{file} is not TOML: {error}") from error
+    return _defaults(file, given, app)
+
+
+def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, table in given.items():
+        command = group.commands.get(name)
+        if command is None or not isinstance(table, dict):
+            raise InvalidArgument(
+                f"{file}: [{name}] is not a command; the commands are {', '.join(sorted(group.commands))}"
+            )
+        if isinstance(command, TyperGroup):
+            found[name] = _defaults(file, table, command)
+            continue
+        options = [option for option in command.params if isinstance(option, TyperOption)]
+        known = {max(option.opts, key=len).lstrip("-").replace("-", "_"): option.name for option in options}
+        wrong = [key for key in table if key.replace("-", "_") not in known]
+        if wrong:
+            raise InvalidArgument(
+                f"{file}: [{name}] has no option {wrong[0]!r}; its options are {', '.join(sorted(known))}"
+            )
+        found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
+    return found
+
+
+# Addresses
+
+
+def address_from(url: str | None) -> str:
+    """Return the address that --url names; a path is that of a SQLite file."""
+    if url is None:
+        return default_address()
+    return url if "://" in url else f"sqlite:///{url}"
+
+
+def is_server(address: str) -> bool:
+    """Return whether an address is that of a server."""
+    return scheme_of(address) in {"http", "https"}
+
+
 def memory_at(namespace: str, url: str | None, *, timeout: float = 10.0, embedder: Embedder | None = None) -> Memory:
-    """Open a memory."""
-    return Memory(namespace, as_address(url), token=token_for(url), timeout=timeout, embedder=embedder)
+    """Open the memory that --url names."""
+    address = address_from(url)
+    token = default_token() if is_server(address) else None
+    return Memory(namespace, address, token=token, timeout=timeout, embedder=embedder)
 
 
-def as_address(url: str | None) -> str | None:
-    """Return an address; a path becomes the address of a file."""
-    return url if url is None or "://" in url else f"sqlite:///{url}"
+def address_of(db: str | None) -> str:
+    """Return the address of the operator's store that --db names."""
+    if db is None:
+        make_default_folder()
+        db = str(default_path())
+    return db if db.startswith("sqlite:") or is_postgres(db) else f"sqlite:///{db}"
 
 
-def token_for(url: str | None) -> str | None:
-    """Return the token for a server named by --url. For BOTWIRE_URL the library adds the token itself."""
-    return default_token() if url is not None and url.startswith(("http://", "https://")) else None
+def path_of(db: str | None) -> str:
+    """Return the path of the SQLite file that --db names, for commands that work on files."""
+    address = address_of(db)
+    if is_postgres(address):
+        raise InvalidArgument(
+            "this command works on SQLite files; for PostgreSQL use its own tools, such as pg_dump and pg_basebackup"
+        )
+    return sqlite_path(address)
 
 
-def missing(what: str) -> typer.Exit:
-    """Report that something does not exist; return the exception to raise."""
-    print(f"botwire: {what}", file=sys.stderr)
-    return typer.Exit(1)
+def file_of(db: str | None) -> str:
+    """Return the path of an existing file; creates no folder."""
+    return path_of(str(default_path()) if db is None else db)
+
+
+# Values of options
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
-def seconds_of(text: str, option: str = "--expires") -> float | None:
+def seconds_of(text: str, option: str) -> float | None:
     """Return a duration such as 90d in seconds; None means never."""
     if text == "never":
         return None
@@ -130,28 +166,50 @@ def seconds_of(text: str, option: str = "--expires") -> float | None:
     return float(number) * unit
 
 
-def say(text: str, facts: dict[str, Any], *, as_json: bool) -> None:
-    """Print the result of a command, as text or as JSON."""
-    typer.echo(line_of(facts) if as_json else text)
+def plans_of(file: Path | None, default: str) -> Plans:
+    """Return the plans of a file; `default` is the plan of namespaces without an assigned plan."""
+    return Plans(default) if file is None else load_plans(file, default)
 
 
-def line_of(facts: dict[str, Any]) -> str:
-    """Return facts as a line of JSON."""
-    return json.dumps(facts, ensure_ascii=False, default=_plain)
+# Output
+
+
+def say(text: str, document: Mapping[str, Any] | bytes, *, as_json: bool) -> None:
+    """Print the result of a command, as text or as a line of JSON."""
+    typer.echo(line_of(document) if as_json else text)
+
+
+def say_each(
+    rows: Iterable[T], text: Callable[[T], str], document: Callable[[T], Mapping[str, Any] | bytes], *, as_json: bool
+) -> int:
+    """Print rows as lines of text or of JSON, each at once, and return their number."""
+    count = 0
+    for row in rows:
+        typer.echo(line_of(document(row)) if as_json else text(row))
+        count += 1
+    return count
+
+
+def line_of(document: Mapping[str, Any] | bytes) -> str:
+    """Return a line of JSON. Bytes are JSON already."""
+    if isinstance(document, bytes):
+        return document.decode()
+    return json.dumps(document, ensure_ascii=False, default=_plain)
 
 
 def _plain(value: Any) -> str:
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
-def plans_of(file: Path | None, default: str) -> Plans:
-    """Return the plans of a file; `default` is the plan of namespaces without an assigned plan."""
-    return Plans(default) if file is None else load_plans(file, default)
+def warn(text: object) -> None:
+    """Print a warning or an error on stderr."""
+    print(f"botwire: {text}", file=sys.stderr)
 
 
-def file_of(db: str | None) -> str:
-    """Return the path of an existing file; creates no folder."""
-    return str(default_path()) if db is None else path_of(db)
+def failure(text: str) -> typer.Exit:
+    """Print what failed, and return the exception to raise."""
+    warn(text)
+    return typer.Exit(1)
 
 
 @contextmanager
@@ -164,21 +222,3 @@ def bar(label: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.pos)
 
         yield show
-
-
-def path_of(db: str | None) -> str:
-    """Return the path of a SQLite file, for commands that work on files."""
-    address = address_of(db)
-    if is_postgres(address):
-        raise InvalidArgument(
-            "this command works on SQLite files; for PostgreSQL use its own tools, such as pg_dump and pg_basebackup"
-        )
-    return sqlite_path(address)
-
-
-def address_of(db: str | None) -> str:
-    """Return the address of an operator's store."""
-    if db is None:
-        make_default_folder()
-        db = str(default_path())
-    return db if db.startswith("sqlite:") or is_postgres(db) else f"sqlite:///{db}"

@@ -1,22 +1,24 @@
-"""``botwire doctor``: checks packages, address, connection and durability."""
+"""``botwire doctor``: checks packages, address, connection and durability. Writes nothing."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib import metadata
 from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 import apsw
 import typer
 
-from ..errors import BotWireError
-from ..memory import Memory
-from ..stores.address import default_address, default_path, is_postgres, sqlite_path
+from ..errors import BotWireError, StoreError, Unavailable
+from ..stores.address import default_path, is_postgres, sqlite_path
 from ..version import __version__
-from .base import Json, Url, app, as_address, line_of, memory_at
-from .finding import Finding, reached
+from .base import address_from, app, is_server, memory_at, say
+from .options import Json, Url
 
 _EXTRAS = {
     "server": ("fastapi", "uvicorn", "typer"),
@@ -34,6 +36,17 @@ _PATIENCE = 3.0
 """Seconds until a memory counts as unreachable."""
 
 
+class _Finding(NamedTuple):
+    """The result of one check; ``ok`` is None for information only."""
+
+    what: str
+    found: str
+    ok: bool | None = None
+
+
+_Findings: TypeAlias = Iterator[_Finding]
+
+
 @app.command()
 def doctor(url: Url = None, as_json: Json = False) -> None:
     """Check the installed packages, the address and its source, the connection, and durability.
@@ -44,50 +57,51 @@ def doctor(url: Url = None, as_json: Json = False) -> None:
     for finding in _findings(url):
         wrong = wrong or finding.ok is False
         mark = {None: " ", True: "✓", False: "✗"}[finding.ok]
-        typer.echo(line_of(finding._asdict()) if as_json else f"{mark} {finding.what:<12}  {finding.found}")
+        say(f"{mark} {finding.what:<12}  {finding.found}", finding._asdict(), as_json=as_json)
     if wrong:
         raise typer.Exit(1)
 
 
-def _findings(url: str | None) -> Iterator[Finding]:
-    yield Finding("botwire", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
-    yield Finding("sqlite", f"{apsw.sqlite_lib_version()}, apsw {apsw.apsw_version()}")
+def _findings(url: str | None) -> _Findings:
+    yield _Finding("botwire", f"{__version__}, Python {platform.python_version()}, {platform.system()}")
+    yield _Finding("sqlite", f"{apsw.sqlite_lib_version()}, apsw {apsw.apsw_version()}")
     for extra, packages in _EXTRAS.items():
-        yield Finding(extra, _installed(extra, packages))
-    address = default_address() if url is None else str(as_address(url))
-    yield Finding("address", f"{_shown(address)}, {_why(url)}")
-    if address.startswith("http"):
-        yield Finding(
-            "token", "BOTWIRE_TOKEN is set" if os.environ.get("BOTWIRE_TOKEN") else "none: BOTWIRE_TOKEN is not set"
-        )
-    file = None if address.startswith("http") or is_postgres(address) else sqlite_path(address)
-    if file is not None and file != ":memory:" and not Path(file).exists():
-        yield _not_there(Path(file))
-        return
+        yield _Finding(extra, _installed(extra, packages))
     try:
-        if is_postgres(address):
-            from .doctor_postgres import findings
-
-            yield from findings(address, _PATIENCE)
-            return
-        with memory_at(_PROBE, url, timeout=_PATIENCE) as memory:
-            yield reached(memory.usage)
-            yield from _durable(memory, address)
+        yield from _checks(address_from(url), url)
     except (BotWireError, ImportError) as error:
-        yield Finding("reached", f"no: {error}", ok=False)
+        yield _Finding("reached", f"no: {error}", ok=False)
+
+
+def _checks(address: str, url: str | None) -> _Findings:
+    yield _Finding("address", f"{_without_password(address)}, {_source(url)}")
+    if is_postgres(address):
+        yield from _postgres(address)
+        return
+    if is_server(address):
+        token = "BOTWIRE_TOKEN is set" if os.environ.get("BOTWIRE_TOKEN") else "none: BOTWIRE_TOKEN is not set"
+        yield _Finding("token", token)
+    elif (path := sqlite_path(address)) != ":memory:" and not Path(path).exists():
+        yield _missing(Path(path))
+        return
+    with memory_at(_PROBE, address, timeout=_PATIENCE) as memory:
+        yield _reached(memory.usage)
+        if is_server(address):
+            yield _Finding("durable", "a returned write is on the server's disk")
+        elif memory.address == "sqlite:///:memory:":
+            yield _Finding("durable", "no: it is in memory and ends with the process", ok=False)
+        else:
+            yield from _file(Path(sqlite_path(memory.address)))
 
 
 def _installed(extra: str, packages: tuple[str, ...]) -> str:
-    versions = []
-    for package in packages:
-        try:
-            versions.append(f"{package} {metadata.version(package)}")
-        except metadata.PackageNotFoundError:
-            return f"not installed: pip install 'botwire[{extra}]'"
-    return ", ".join(versions)
+    try:
+        return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
+    except metadata.PackageNotFoundError:
+        return f"not installed: pip install 'botwire[{extra}]'"
 
 
-def _shown(address: str) -> str:
+def _without_password(address: str) -> str:
     if not is_postgres(address):
         return address
     from ..stores.postgres.connection import without_password
@@ -95,7 +109,7 @@ def _shown(address: str) -> str:
     return without_password(address)
 
 
-def _why(url: str | None) -> str:
+def _source(url: str | None) -> str:
     if url is not None:
         return "from --url"
     if os.environ.get("BOTWIRE_URL", "").strip():
@@ -103,44 +117,42 @@ def _why(url: str | None) -> str:
     return "the default, because neither --url nor BOTWIRE_URL is set"
 
 
-def _not_there(file: Path) -> Finding:
+def _missing(file: Path) -> _Finding:
     folder = file.parent
     if file == default_path() or (folder.is_dir() and os.access(folder, os.W_OK)):
-        return Finding("reached", "the file does not exist yet; the first write creates it", ok=True)
+        return _Finding("reached", "the file does not exist yet; the first write creates it", ok=True)
     why = "is not writable" if folder.is_dir() else "does not exist"
-    return Finding("reached", f"no: the folder {folder} {why}", ok=False)
+    return _Finding("reached", f"no: the folder {folder} {why}", ok=False)
 
 
-def _durable(memory: Memory, address: str) -> Iterator[Finding]:
-    if address.startswith("http"):
-        yield Finding("durable", "a returned write is on the server's disk")
-    elif memory.address == "sqlite:///:memory:":
-        yield Finding("durable", "no: it is in memory and ends with the process", ok=False)
-    else:
-        yield from _durable_file(Path(sqlite_path(memory.address)))
+def _reached(read: Callable[[], Any]) -> _Finding:
+    """Return the time of a second read, after a first one succeeded."""
+    read()
+    begun = time.perf_counter()
+    read()
+    return _Finding("reached", f"yes, a read takes {(time.perf_counter() - begun) * 1_000:.2f} ms", ok=True)
 
 
-def _durable_file(file: Path) -> Iterator[Finding]:
+# Files
+
+
+def _file(file: Path) -> _Findings:
     kind = _filesystem_of(file)
     where = f"the file system of {file} ({kind})" if kind else f"the file system of {file}"
     if kind in _IN_MEMORY:
-        yield Finding("durable", f"no: {where} is in memory and does not survive a restart", ok=False)
+        yield _Finding("durable", f"no: {where} is in memory and does not survive a restart", ok=False)
     elif kind in _OVER_NETWORK:
-        yield Finding(
-            "durable",
-            f"no: {where} is on the network, where SQLite's locks are not reliable: use botwire serve",
-            ok=False,
-        )
+        found = f"no: {where} is on the network, where SQLite's locks are not reliable: use botwire serve"
+        yield _Finding("durable", found, ok=False)
     else:
-        yield Finding("durable", f"yes: each write is synced to {where}", ok=True)
+        yield _Finding("durable", f"yes: each write is synced to {where}", ok=True)
     mode = file.stat().st_mode & 0o077
     if mode:
-        yield Finding(
-            "private", f"no: other users of this machine can access it ({mode:03o}): run chmod 600 {file}", ok=False
-        )
+        found = f"no: other users of this machine can access it ({mode:03o}): run chmod 600 {file}"
+        yield _Finding("private", found, ok=False)
     space = os.statvfs(file)
     free = space.f_bavail * space.f_frsize
-    yield Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
+    yield _Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
 
 
 def _filesystem_of(file: Path) -> str:
@@ -155,3 +167,90 @@ def _filesystem_of(file: Path) -> str:
         if inside and len(mount) >= len(best):
             best, kind = mount, found
     return kind
+
+
+# PostgreSQL
+
+_FACTS = """
+SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS role,
+    to_regclass('botwire.schema') IS NOT NULL AS tables, has_database_privilege(current_database(), 'CREATE') AS may_create,
+    pg_is_in_recovery() AS replica, current_setting('default_transaction_read_only') AS read_only,
+    current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
+    current_setting('synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
+    pg_backend_pid() AS pid, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls,
+    coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true) AS local,
+    (SELECT installed_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
+    (SELECT default_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector_available
+"""
+
+
+def _postgres(address: str) -> _Findings:
+    import psycopg
+    from psycopg.rows import namedtuple_row
+
+    from ..stores.postgres.connection import connect
+
+    try:
+        with closing(connect(address, _PATIENCE)) as connection:
+            raw = connection.raw
+            yield _reached(lambda: raw.execute("SELECT 1"))
+            facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
+            found = f"PostgreSQL {facts.version}, database {facts.database}, as {facts.role}"
+            yield _Finding("server", found, ok=True)
+            schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
+            yield _tables(facts, schema)
+            yield from _takes_writes(facts)
+            yield _durable(facts)
+            # Through a pooler, the process that answers is another than the one that the connection names.
+            pooled = facts.pid != raw.info.backend_pid
+            yield _Finding("pooler", "detected; supported, also in transaction mode" if pooled else "none detected")
+            yield _tls(facts)
+            yield _vectors(facts)
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise Unavailable(f"{reason}. Is the server running, and is the address right?") from error
+    except psycopg.Error as error:
+        raise StoreError(f"PostgreSQL failed: {error.diag.message_primary or error}") from error
+
+
+def _tables(facts: Any, schema: tuple[Any, ...] | None) -> _Finding:
+    if schema is not None:
+        return _Finding("tables", f"present, in the schema botwire, version {schema[0]}", ok=True)
+    if facts.may_create:
+        return _Finding("tables", "not present yet: the first use creates them in the schema botwire", ok=True)
+    found = "not present, and this role may not create them: run GRANT CREATE ON DATABASE … TO the role"
+    return _Finding("tables", found, ok=False)
+
+
+def _takes_writes(facts: Any) -> _Findings:
+    if facts.replica:
+        found = "no: this is a replica; use the address of the primary, or of all servers with target_session_attrs=read-write"
+        yield _Finding("takes writes", found, ok=False)
+    elif facts.read_only == "on":
+        yield _Finding("takes writes", "no: default_transaction_read_only is on", ok=False)
+
+
+def _durable(facts: Any) -> _Finding:
+    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(facts, name) == "off"]
+    if off:
+        found = f"no: {' and '.join(off)} {'is' if len(off) == 1 else 'are'} off; a power cut can lose writes"
+        return _Finding("durable", found, ok=False)
+    level = facts.synchronous_commit
+    if facts.standbys and level != "local":
+        return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {facts.standbys})", ok=True)
+    return _Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)
+
+
+def _tls(facts: Any) -> _Finding:
+    if facts.tls:
+        return _Finding("tls", f"yes, {facts.tls}", ok=True)
+    if facts.local:
+        return _Finding("tls", "none, and the server is on this machine")
+    return _Finding("tls", "none: the connection is not encrypted; add sslmode=require or verify-full to the address")
+
+
+def _vectors(facts: Any) -> _Finding:
+    if facts.pgvector_available is None:
+        return _Finding("pgvector", "not installed on the server; needed for search by meaning")
+    unused = f"{facts.pgvector_available} is available for search by meaning, and not used yet"
+    return _Finding("pgvector", facts.pgvector or unused)

@@ -8,19 +8,20 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from msgspec.structs import asdict
+from typer import Argument, Option
 
 from ..errors import InvalidArgument
 from ..store import Store
 from ..stores import open_store, open_to_serve
-from ..stores.address import default_address, default_token, is_postgres, sqlite_path
-from .base import Database, Json, Name, PlanFile, Url, address_of, app, as_address, bar, file_of, path_of, plans_of, say
+from ..stores.address import default_token, is_postgres, sqlite_path
+from .base import address_from, address_of, app, bar, failure, file_of, is_server, path_of, plans_of, say
+from .options import Database, Json, Name, PlanFile, Url
 
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(help="The file to write. An older copy is replaced.")],
+    file: Annotated[Path, Argument(help="The file to write. An older copy is replaced.")],
     db: Database = None,
     as_json: Json = False,
 ) -> None:
@@ -34,9 +35,9 @@ def backup(
 
 @app.command()
 def restore(
-    file: Annotated[Path, typer.Argument(help="The file that `botwire backup` wrote.")],
+    file: Annotated[Path, Argument(help="The file that `botwire backup` wrote.")],
     db: Database = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the current contents of the memory.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace the current contents of the memory.")] = False,
     as_json: Json = False,
 ) -> None:
     """Restore a backup. Stop every server and program that has the memory open first."""
@@ -58,84 +59,70 @@ def check(db: Database = None, as_json: Json = False) -> None:
     for problem in report.problems:
         print(problem, file=sys.stderr)
     if report.problems:
-        print(f"botwire: {path} is damaged: restore a backup", file=sys.stderr)
-        raise typer.Exit(1)
-    say(
-        f"{path} has no damage: {_counts(report, 'namespaces', 'entries', 'sessions', 'messages')} in {report.bytes:,} bytes",
-        {"file": path, **asdict(report)},
-        as_json=as_json,
-    )
+        raise failure(f"{path} is damaged: restore a backup")
+    counts = _counts(report, "namespaces", "entries", "sessions", "messages")
+    text = f"{path} has no damage: {counts} in {report.bytes:,} bytes"
+    say(text, {"file": path, **asdict(report)}, as_json=as_json)
 
 
 @app.command("copy")
 def copy_all(
-    source: Annotated[
-        str, typer.Argument(metavar="FROM", help="A path, sqlite:///path, postgresql://… or http(s)://host.")
-    ],
-    target: Annotated[str, typer.Argument(metavar="TO", help="The same.")],
+    source: Annotated[str, Argument(metavar="FROM", help="A path, sqlite:///path, postgresql://… or http(s)://host.")],
+    target: Annotated[str, Argument(metavar="TO", help="The same.")],
     namespace: Annotated[
-        list[str] | None, typer.Option(help="Copy only this namespace. Repeat for several.", show_default="all")
+        list[str] | None, Option(help="Only this namespace. Repeat for several.", show_default="all")
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Delete data in TO that FROM does not have.")] = False,
+    replace: Annotated[bool, Option("--replace", help="Delete data in TO that FROM does not have.")] = False,
     plans: PlanFile = None,
     from_token: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="Token for the source server. Copying all namespaces needs an operator's token.",
             envvar="BOTWIRE_FROM_TOKEN",
         ),
     ] = None,
-    to_token: Annotated[
-        str | None, typer.Option(help="Token for the target server.", envvar="BOTWIRE_TO_TOKEN")
-    ] = None,
+    to_token: Annotated[str | None, Option(help="Token for the target server.", envvar="BOTWIRE_TO_TOKEN")] = None,
     as_json: Json = False,
 ) -> None:
     """Copy namespaces while FROM is in use, and compare checksums. Run it again to resume or to copy new data."""
     from ..migrate.copy import copy
 
-    with _end(source, from_token, plans, there=True) as here, _end(target, to_token, plans) as there:
+    with _opened(source, from_token, plans, existing=True) as here, _opened(target, to_token, plans) as there:
         with bar("Copying") as progress:
             report = copy(here, there, namespaces=namespace or (), replace=replace, progress=progress)
-        say(
+        text = (
             f"{there.address} holds {_counts(report, 'namespaces', 'entries', 'messages')} with matching checksums, "
-            f"{report.written:,} of them new; SHA-256 {report.checksum}",
-            {"address": there.address, **vars(report)},
-            as_json=as_json,
+            f"{report.written:,} of them new; SHA-256 {report.checksum}"
         )
+        say(text, {"address": there.address, **vars(report)}, as_json=as_json)
 
 
 @app.command("export")
 def export_lines(
     namespace: Name,
-    file: Annotated[
-        str,
-        typer.Argument(help="The file to write; -: standard output. An unfinished export is resumed."),
-    ] = "-",
+    file: Annotated[str, Argument(help="The file to write; -: standard output. Resumes an unfinished export.")] = "-",
     url: Url = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a finished export.")] = False,
+    force: Annotated[bool, Option("--force", help="Replace a finished export.")] = False,
     as_json: Json = False,
 ) -> None:
     """Export a namespace as JSON Lines: one line for each entry and each message."""
     from ..migrate.jsonl import export, export_file
 
-    with _memory(url, there=True) as store, bar("Exporting") as progress:
+    with _opened(address_from(url), default_token(), existing=True) as store, bar("Exporting") as progress:
         if file == "-":
             export(store, namespace, sys.stdout.buffer, progress=progress)
             sys.stdout.buffer.flush()
             return
         report = export_file(store, namespace, Path(file), force=force, progress=progress)
-    say(
-        f"{namespace} to {file}: {_counts(report, 'entries', 'messages')} exported",
-        {"file": file, **asdict(report)},
-        as_json=as_json,
-    )
+    text = f"{namespace} to {file}: {_counts(report, 'entries', 'messages')} exported"
+    say(text, {"file": file, **asdict(report)}, as_json=as_json)
 
 
 @app.command("import")
 def import_lines(
-    file: Annotated[str, typer.Argument(help="The file that botwire export wrote; -: standard input.")],
+    file: Annotated[str, Argument(help="The file that botwire export wrote; -: standard input.")],
     namespace: Annotated[
-        str | None, typer.Option(help="The namespace to import into.", show_default="the exported namespace")
+        str | None, Option(help="Import into this namespace.", show_default="the exported one")
     ] = None,
     url: Url = None,
     as_json: Json = False,
@@ -144,20 +131,15 @@ def import_lines(
 
     Run an interrupted import again to resume it.
     """
-    from ..migrate.jsonl import import_file
-    from ..migrate.jsonl import import_lines as import_from
+    from ..migrate import jsonl
 
-    with _memory(url) as store:
+    with _opened(address_from(url), default_token()) as store:
         if file == "-":
-            report = import_from(store, sys.stdin.buffer, namespace)
+            report = jsonl.import_lines(store, sys.stdin.buffer, namespace)
         else:
             with bar("Importing") as progress:
-                report = import_file(store, Path(file), namespace, progress=progress)
-    say(
-        f"{report.namespace}: {_counts(report, 'entries', 'messages')} written",
-        asdict(report),
-        as_json=as_json,
-    )
+                report = jsonl.import_file(store, Path(file), namespace, progress=progress)
+    say(f"{report.namespace}: {_counts(report, 'entries', 'messages')} written", asdict(report), as_json=as_json)
 
 
 _ONE = {"namespaces": "namespace", "entries": "entry", "sessions": "session", "messages": "message"}
@@ -165,27 +147,19 @@ _ONE = {"namespaces": "namespace", "entries": "entry", "sessions": "session", "m
 
 def _counts(report: Any, *names: str) -> str:
     """Return the counts of a report, such as 1 entry and 2 messages."""
-    *others, last = (
-        f"{number:,} {name if number != 1 else _ONE[name]}" for name in names for number in [getattr(report, name)]
-    )
+    numbers = [(getattr(report, name), name) for name in names]
+    *others, last = (f"{number:,} {_ONE[name] if number == 1 else name}" for number, name in numbers)
     return f"{', '.join(others)} and {last}"
 
 
 @contextmanager
-def _memory(url: str | None, *, there: bool = False) -> Iterator[Store]:
-    address = default_address() if url is None else str(as_address(url))
-    with _end(address, default_token(), None, there=there) as store:
-        yield store
-
-
-@contextmanager
-def _end(address: str, token: str | None, plans: Path | None, *, there: bool = False) -> Iterator[Store]:
-    """Open one end of a copy; with `there`, a file must exist."""
-    if address.startswith(("http://", "https://")):
+def _opened(address: str, token: str | None, plans: Path | None = None, *, existing: bool = False) -> Iterator[Store]:
+    """Open a store to copy from or to; with `existing`, a file must exist."""
+    if is_server(address):
         store: Store = open_store(address, token=token, timeout=60)
     else:
         address = address_of(address)
-        if there and not is_postgres(address) and not Path(sqlite_path(address)).is_file():
+        if existing and not is_postgres(address) and not Path(sqlite_path(address)).is_file():
             raise InvalidArgument(f"the file {sqlite_path(address)} does not exist")
         store = open_to_serve(address, plans_of(plans, "unlimited"))
     with closing(store):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer import Argument, Option
 
 from ..limits import check_namespace
 from ..plans import Plans
 from ..stores import open_to_serve
 from ..stores.address import default_token
 from ..timestamps import moment
-from .base import AdminAddress, Database, Json, PlanFile, address_of, app, line_of, plans_of, say, seconds_of
+from .base import address_of, app, is_server, line_of, plans_of, say, say_each, seconds_of
+from .options import AdminAddress, Database, Json, Namespace, PlanFile
 
 if TYPE_CHECKING:
     from ..server.operator import Administration
@@ -28,8 +31,8 @@ app.add_typer(token, name="token")
 
 @plan.command("set")
 def plan_set(
-    namespace: Annotated[str, typer.Argument(help="The namespace.")],
-    plan: Annotated[str, typer.Argument(help="The plan: free, unlimited, or one from your plans file.")],
+    namespace: Namespace,
+    plan: Annotated[str, Argument(help="The plan: free, unlimited, or one from your plans file.")],
     db: Database = None,
     plans: PlanFile = None,
     as_json: Json = False,
@@ -37,11 +40,8 @@ def plan_set(
     """Assign a plan to a namespace, also while a server runs."""
     from ..server.operator import OnStore
 
-    store = open_to_serve(address_of(db), plans_of(plans, "unlimited"))
-    try:
+    with closing(open_to_serve(address_of(db), plans_of(plans, "unlimited"))) as store:
         store.set_plan(check_namespace(namespace), plan)
-    finally:
-        store.close()
     with closing(OnStore(address_of(db))) as administration:
         administration.record("plan.set", namespace=namespace, plan=plan)
     say(f"{namespace} has the plan {plan}", {"namespace": namespace, "plan": plan}, as_json=as_json)
@@ -49,12 +49,10 @@ def plan_set(
 
 @token.command("create")
 def token_create(
-    namespace: Annotated[
-        list[str], typer.Option(help="A namespace, or a prefix with *, such as 'support-*'. Repeat for several.")
-    ],
-    can: Annotated[str, typer.Option(help="Permissions: read, write, admin; comma-separated.")] = "read,write",
-    expires: Annotated[str, typer.Option(help="Lifetime, such as 30s, 10m, 12h or 90d; or never.")] = "never",
-    name: Annotated[str, typer.Option(help="A name that the list shows.")] = "",
+    namespace: Annotated[list[str], Option(help="A namespace, or a prefix such as 'support-*'. Repeat for several.")],
+    can: Annotated[str, Option(help="Permissions: read, write, admin; comma-separated.")] = "read,write",
+    expires: Annotated[str, Option(help="Lifetime, such as 30s, 10m, 12h or 90d; or never.")] = "never",
+    name: Annotated[str, Option(help="A name that the list shows.")] = "",
     db: AdminAddress = None,
     as_json: Json = False,
 ) -> None:
@@ -62,9 +60,9 @@ def token_create(
 
     --namespace '*' --can admin creates an operator's token.
     """
-    with closing(_administration(db)) as administration:
+    with _administration(db) as administration:
         made = administration.create(
-            namespaces=namespace, can=can.split(","), name=name, expires_in=seconds_of(expires)
+            namespaces=namespace, can=can.split(","), name=name, expires_in=seconds_of(expires, "--expires")
         )
     say(made["secret"], made, as_json=as_json)
 
@@ -72,22 +70,20 @@ def token_create(
 @token.command("list")
 def token_list(db: AdminAddress = None) -> None:
     """List tokens and claims as JSON, one per line, without their secrets."""
-    with closing(_administration(db)) as administration:
+    with _administration(db) as administration:
         for item in administration.tokens():
-            times = {
-                when: str(moment(item[when])) for when in ("created", "expires", "revoked") if item[when] is not None
-            }
-            typer.echo(line_of({**item, **times}))
+            times = {when: moment(item[when]) for when in ("created", "expires", "revoked") if item[when] is not None}
+            typer.echo(line_of(item | {when: str(time) for when, time in times.items()}))
 
 
 @token.command("revoke")
 def token_revoke(
-    identity: Annotated[str, typer.Argument(help="The id of the token, from botwire token list.", metavar="ID")],
+    identity: Annotated[str, Argument(help="The id of the token, from botwire token list.", metavar="ID")],
     db: AdminAddress = None,
     as_json: Json = False,
 ) -> None:
     """Revoke a token or claim and all tokens issued with it, also while servers run."""
-    with closing(_administration(db)) as administration:
+    with _administration(db) as administration:
         revoked = administration.revoke(identity)
     text = f"revoked: {', '.join(revoked)}" if revoked else "already revoked"
     say(text, {"revoked": revoked}, as_json=as_json)
@@ -96,25 +92,20 @@ def token_revoke(
 @app.command()
 def namespaces(db: AdminAddress = None, as_json: Json = False) -> None:
     """List the namespaces."""
-    with closing(_administration(db)) as administration:
-        for name in administration.namespaces():
-            say(name, {"namespace": name}, as_json=as_json)
+    with _administration(db) as administration:
+        say_each(administration.namespaces(), str, lambda name: {"namespace": name}, as_json=as_json)
 
 
 @app.command()
 def audit(db: AdminAddress = None, as_json: Json = False) -> None:  # noqa: ARG001 - the output is always JSON
     """Print the audit log as JSON, one action per line: tokens, claims, plans."""
-    with closing(_administration(db)) as administration:
+    with _administration(db) as administration:
         for act in administration.audit():
             typer.echo(line_of(act))
 
 
 @index.command("on")
-def index_on(
-    namespace: Annotated[str, typer.Argument(help="The namespace.")],
-    db: Database = None,
-    as_json: Json = False,
-) -> None:
+def index_on(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
     """Enable search in a namespace and index its data. Run it again to resume an interrupted indexing."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=True)
@@ -123,20 +114,17 @@ def index_on(
 
 
 @index.command("off")
-def index_off(
-    namespace: Annotated[str, typer.Argument(help="The namespace.")],
-    db: Database = None,
-    as_json: Json = False,
-) -> None:
+def index_off(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
     """Disable search in a namespace and delete its index."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=False)
     say(f"{namespace} is not indexed", {"namespace": namespace, "index": False}, as_json=as_json)
 
 
-def _administration(db: str | None) -> Administration:
+@contextmanager
+def _administration(db: str | None) -> Iterator[Administration]:
     from ..server.operator import OnStore, Remote
 
-    if db is not None and db.partition(":")[0] in {"http", "https"}:
-        return Remote(db, default_token())
-    return OnStore(address_of(db))
+    remote = db is not None and is_server(db)
+    with closing(Remote(str(db), default_token()) if remote else OnStore(address_of(db))) as administration:
+        yield administration

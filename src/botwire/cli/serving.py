@@ -6,9 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
+from typer import Option
 
 from ..errors import InvalidArgument
-from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
+from .base import address_of, app, line_of, plans_of
+from .options import Database, Json, PlanFile
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -16,37 +18,31 @@ if TYPE_CHECKING:
 _SETTINGS_ONLY = object()
 """As the context's object: return the settings instead of serving."""
 
-Host = Annotated[str, typer.Option(help="The interface to listen on.")]
-Port = Annotated[int, typer.Option(help="The port to listen on; 0 for any free one.", min=0, max=65_535)]
-DefaultPlan = Annotated[str, typer.Option("--plan", help="The plan of namespaces that have no other.")]
+Host = Annotated[str, Option(help="The interface to listen on.")]
+Port = Annotated[int, Option(help="The port to listen on; 0: any free one.", min=0, max=65_535)]
+DefaultPlan = Annotated[str, Option("--plan", help="The plan of namespaces that have no other.")]
 Auth = Annotated[
     Literal["open", "required"],
-    typer.Option(help="Whether every request needs a token (required), or only those to claimed namespaces (open)."),
+    Option(help="Whether every request needs a token (required), or only those to claimed namespaces (open)."),
 ]
 Open = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--open",
         envvar="BOTWIRE_SERVE_OPEN",
         help="Serve every client that reaches the interface, also from other machines, without a token.",
     ),
 ]
 Certificate = Annotated[
-    str | None, typer.Option("--tls-cert", metavar="<path>", help="The certificate chain, in PEM, to serve https.")
+    str | None, Option("--tls-cert", metavar="<path>", help="The certificate chain for https, in PEM.")
 ]
-Key = Annotated[
-    str | None, typer.Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, without a password.")
-]
-Workers = Annotated[int, typer.Option(help="The number of worker processes.", min=1, max=64)]
-MaxConnections = Annotated[
-    int, typer.Option(help="The number of connections per process; further ones get 503 and retry.", min=1)
-]
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"], typer.Option("--log-level", help="The lowest level to log.")
-]
+Key = Annotated[str | None, Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, unencrypted.")]
+Workers = Annotated[int, Option(help="The number of worker processes.", min=1, max=64)]
+MaxConnections = Annotated[int, Option(help="Connections per process; further ones get 503 and retry.", min=1)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Option("--log-level", help="Lowest level to log.")]
 Traces = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--traces",
         help="Exporters of OpenTelemetry traces: otlp, console or none, separated by commas.",
         show_default="from the OTEL_… variables, or none",
@@ -54,12 +50,13 @@ Traces = Annotated[
 ]
 ServerEmbedder = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--embedder",
         help="A local model, minilm or its folder, for semantic search without a vector, as in the console.",
         show_default="words only",
     ),
 ]
+ServerJson = Annotated[bool, Option("--json", help="Print the server's address as JSON. The log is always JSON.")]
 
 
 @app.command()
@@ -78,9 +75,7 @@ def serve(
     max_connections: MaxConnections = 1_000,
     log_level: LogLevel = "info",
     traces: Traces = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the server's address as a line of JSON. The log is always JSON.")
-    ] = False,
+    as_json: ServerJson = False,
     embedder: ServerEmbedder = None,
 ) -> Any:
     """Serve the memory over HTTP until SIGTERM or Ctrl-C. SIGHUP reloads plans, certificate and log level in place."""
@@ -126,36 +121,29 @@ def _tell(facts: dict[str, Any]) -> None:
 
 @app.command()
 def mcp(
-    namespace: Annotated[str, typer.Option(help="The namespace that the tools read and write.")] = "mcp",
+    namespace: Annotated[str, Option(help="The namespace that the tools read and write.")] = "mcp",
     url: Annotated[
         str | None,
-        typer.Option(
+        Option(
             help="The address of the memory: sqlite:///path, http(s)://host or postgresql://….",
             show_default="where the library keeps it",
         ),
     ] = None,
     transport: Annotated[
-        Literal["stdio", "http"], typer.Option(help="How clients connect: as the parent process (stdio), or over HTTP.")
+        Literal["stdio", "http"], Option(help="How clients connect: as the parent process (stdio), or over HTTP.")
     ] = "stdio",
-    host: Annotated[str, typer.Option(help="The interface to listen on, with http.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="The port to listen on, with http; 0 for any free one.", min=0, max=65_535)
-    ] = 8766,
+    host: Annotated[str, Option(help="The interface to listen on, with http.")] = "127.0.0.1",
+    port: Annotated[int, Option(help="The port to listen on, with http; 0: any free one.", min=0, max=65_535)] = 8766,
     open_: Annotated[
-        bool, typer.Option("--open", help="Serve every client that reaches the interface, also from other machines.")
+        bool, Option("--open", help="Serve every client that reaches the interface, also from other machines.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the server's address as a line of JSON; needs http.")
-    ] = False,
+    as_json: Annotated[bool, Option("--json", help="Print the server's address as JSON; needs http.")] = False,
 ) -> None:
     """Offer the memory to a model as tools, over the Model Context Protocol."""
     if transport == "stdio" and as_json:
         raise InvalidArgument("--json needs --transport http: with stdio, standard output belongs to the protocol")
-    try:
-        from ..adapters.mcp import create_server, say_where, serve_http, serve_stdio
-    except ImportError as error:
-        print(f"botwire: {error}", file=sys.stderr)
-        raise typer.Exit(1) from error
+    from ..adapters.mcp import create_server, say_where, serve_http, serve_stdio
+
     server = create_server(namespace, url)
     if transport == "stdio":
         serve_stdio(server)

@@ -7,23 +7,20 @@ second copy transfers only what has changed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..errors import Conflict, StoreError
 from ..limits import check_namespace
-from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
+from ..operations import Append, Delete, Forget, NewMessage
 from ..queries import GetUsage, ListMessages
 from ..records import Entry, Message
-from ..store import Store
-from ..timestamps import now
+from ..store import OperatedStore, Store
 from ..values import size
-from .walk import BYTES, OPERATIONS, _entries, _is_server, _namespaces, _pages_of_messages, _sessions
+from .walk import Batch, Progress, list_entries, list_messages, list_namespaces, list_sessions
 
 _SAME_EXPIRY = 5_000_000
 """Allowed difference of an expiry, in microseconds: a server receives a time to live, not a time."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -62,25 +59,16 @@ def copy(
         Conflict: the target has data in one of the namespaces that the source does not have.
         StoreError: the target does not hold the copied data.
     """
-    names = list(map(check_namespace, namespaces)) or list(_namespaces(source, target))
+    names = list(map(check_namespace, namespaces)) or list(list_namespaces(source, target))
     total = sum(source.read(name, GetUsage()).bytes for name in names)
-    report, checksum, done = Report(), hashlib.sha256(), 0
+    report, checksum, done = Report(namespaces=len(names)), hashlib.sha256(), 0
     for name in names:
-        walk = _Walk(source, target, name, replace=replace)
+        walk = _Walk(source, target, name, report, replace=replace)
         for length in walk.steps():
             done += length
             progress(min(done, total), total)
-        found = checksum_of(target, name)
-        if found != walk.sum.digest():
-            raise StoreError(
-                f"{target.address} does not hold the data copied to namespace {name!r}: another client may be writing there"
-            )
+        checksum.update(walk.check())
         _copy_plan(source, target, name)
-        checksum.update(found)
-        report.namespaces += 1
-        report.entries += walk.entries
-        report.messages += walk.messages
-        report.written += walk.written
     progress(total, total)
     report.checksum = checksum.hexdigest()
     return report
@@ -89,11 +77,11 @@ def copy(
 def checksum_of(store: Store, namespace: str) -> bytes:
     """Return a checksum (SHA-256) of the keys, values, sessions and messages of a namespace, without entries that expire."""
     total = _Sum()
-    for entry in _entries(store, namespace):
+    for entry in list_entries(store, namespace):
         total.add_entry(entry)
-    for session in _sessions(store, namespace):
+    for session in list_sessions(store, namespace):
         digest = hashlib.sha256()
-        for page in _pages_of_messages(store, namespace, session):
+        for page in list_messages(store, namespace, session):
             _add_messages(digest, page)
         total.add_session(session, digest)
     return total.digest()
@@ -108,8 +96,12 @@ class _Sum:
 
     def add_entry(self, entry: Entry) -> None:
         if entry.expires is None:
-            kind = b"b" if isinstance(entry.stored, bytes) else b"j"
-            _add(self._entries, entry.key.encode(), kind + _bytes(entry.stored))
+            stored = entry.stored
+            _add(
+                self._entries,
+                entry.key.encode(),
+                b"b" + stored if isinstance(stored, bytes) else b"j" + stored.encode(),
+            )
 
     def add_session(self, name: str, messages: hashlib._Hash) -> None:
         _add(one := hashlib.sha256(), name.encode(), messages.digest())
@@ -135,107 +127,90 @@ def _add_messages(total: hashlib._Hash, messages: Sequence[Message]) -> None:
 class _Walk:
     """One pass through a namespace that copies what the target does not have."""
 
-    def __init__(self, source: Store, target: Store, namespace: str, *, replace: bool) -> None:
+    def __init__(self, source: Store, target: Store, namespace: str, report: Report, *, replace: bool) -> None:
         self._source = source
         self._target = target
         self._namespace = namespace
+        self._report = report
         self._replace = replace
-        self._with_times = not _is_server(target)
-        self._waiting: list[Operation] = []
-        self._room = BYTES
-        self.sum = _Sum()
-        self.entries = self.messages = self.written = 0
+        self._batch = Batch(target, namespace)
+        self._sum = _Sum()
 
     def steps(self) -> Iterator[int]:
         """Run; yields the number of bytes done."""
         yield from self._walk_entries()
         yield from self._walk_sessions()
-        self._flush()
+        self._batch.flush()
 
-    # Entries: both sides in the order of their keys
+    def check(self) -> bytes:
+        """Return the checksum of the target, or raise `StoreError` if it is not that of what was read."""
+        found = checksum_of(self._target, self._namespace)
+        if found != self._sum.digest():
+            raise StoreError(
+                f"{self._target.address} does not hold the data copied to namespace {self._namespace!r}: another client may be "
+                "writing there"
+            )
+        return found
 
     def _walk_entries(self) -> Iterator[int]:
-        theirs = _entries(self._target, self._namespace)
+        """Compare both sides in the order of their keys."""
+        theirs = list_entries(self._target, self._namespace)
         there = next(theirs, None)
-        for entry in _entries(self._source, self._namespace):
+        for entry in list_entries(self._source, self._namespace):
             while there is not None and there.key < entry.key:
                 self._remove(there)
                 there = next(theirs, None)
-            if there is None or there.key != entry.key:
-                self._put(entry)
-            else:
-                if _differs(entry, there):
-                    self._put(entry)
+            if there is None or there.key != entry.key or _differs(entry, there):
+                times = entry.created, entry.updated, entry.expires
+                self._batch.add(self._batch.put(entry.key, entry.stored, times))
+                self._report.written += 1
+            if there is not None and there.key == entry.key:
                 there = next(theirs, None)
-            self.sum.add_entry(entry)
-            self.entries += 1
+            self._sum.add_entry(entry)
+            self._report.entries += 1
             yield size(entry.key) + size(entry.stored)
         while there is not None:
             self._remove(there)
             there = next(theirs, None)
 
-    def _put(self, entry: Entry) -> None:
-        if self._with_times:
-            put = Put(entry.key, entry.stored, times=(entry.created, entry.updated, entry.expires))
-        else:
-            ttl = None if entry.expires is None else max((entry.expires - now()) / 1_000_000, 0.001)
-            put = Put(entry.key, entry.stored, ttl)
-        self._write(put, size(entry.key) + size(entry.stored), 1)
-
     def _remove(self, other: Entry) -> None:
         if other.expires is None:  # else it may have expired in the source
             self._refuse_others(f"key {other.key!r}")
-        self._write(Delete(other.key), size(other.key), 0)
-
-    # Sessions
+        self._batch.add(Delete(other.key))
 
     def _walk_sessions(self) -> Iterator[int]:
-        there = set(_sessions(self._target, self._namespace))
-        names = _sessions(self._source, self._namespace)
+        there = set(list_sessions(self._target, self._namespace))
+        names = list_sessions(self._source, self._namespace)
         for other in there.difference(names):
             self._refuse_others(f"session {other!r}")
-            self._write(Forget(other), size(other), 0)
+            self._batch.add(Forget(other))
         for name in names:
             yield from self._walk_messages(name, begun=name in there)
 
     def _walk_messages(self, session: str, *, begun: bool) -> Iterator[int]:
         digest, seq = hashlib.sha256(), 0
-        pages = _pages_of_messages(self._target, self._namespace, session) if begun else iter(())
-        for theirs in pages:
+        for theirs in list_messages(self._target, self._namespace, session) if begun else ():
             ours = self._source.read(self._namespace, ListMessages(session, seq, len(theirs)))
             if [(item.id, item.stored) for item in ours] != [(item.id, item.stored) for item in theirs]:
                 self._refuse_others(f"session {session!r} with different messages")
-                self._write(Forget(session), size(session), 0)
-                self.messages -= seq
+                self._batch.add(Forget(session))
+                self._report.messages -= seq
                 digest, seq = hashlib.sha256(), 0
                 break
             seq += len(ours)
-            yield self._read(digest, ours)
-        for page in _pages_of_messages(self._source, self._namespace, session, after=seq):
+            yield self._count(digest, ours)
+        for page in list_messages(self._source, self._namespace, session, after=seq):
             for message in page:
-                new = NewMessage(message.id, message.stored, message.created if self._with_times else None)
-                self._write(Append(session, (new,)), size(new.id) + size(new.stored), 1)
-            yield self._read(digest, page)
-        self.sum.add_session(session, digest)
+                created = message.created if self._batch.keeps_times else None
+                self._batch.add(Append(session, (NewMessage(message.id, message.stored, created),)))
+            self._report.written += len(page)
+            yield self._count(digest, page)
+        self._sum.add_session(session, digest)
 
-    def _read(self, digest: hashlib._Hash, messages: Sequence[Message]) -> int:
+    def _count(self, digest: hashlib._Hash, messages: Sequence[Message]) -> int:
         _add_messages(digest, messages)
-        self.messages += len(messages)
+        self._report.messages += len(messages)
         return sum(size(message.id) + size(message.stored) for message in messages)
-
-    # Writing
-
-    def _write(self, operation: Operation, length: int, new: int) -> None:
-        if self._waiting and (length > self._room or len(self._waiting) == OPERATIONS):
-            self._flush()
-        self._waiting.append(operation)
-        self._room -= length
-        self.written += new
-
-    def _flush(self) -> None:
-        if self._waiting:
-            self._target.write(self._namespace, self._waiting)
-        self._waiting, self._room = [], BYTES
 
     def _refuse_others(self, what: str) -> None:
         if not self._replace:
@@ -246,19 +221,13 @@ class _Walk:
 
 
 def _copy_plan(source: Store, target: Store, namespace: str) -> None:
-    set_plan: Callable[[str, str], None] | None = getattr(target, "set_plan", None)
-    if set_plan is None or _is_server(source):
-        return
-    plan = source.read(namespace, GetUsage()).plan
-    if plan != target.read(namespace, GetUsage()).plan:
-        set_plan(namespace, plan)
+    if isinstance(source, OperatedStore) and isinstance(target, OperatedStore):
+        plan = source.read(namespace, GetUsage()).plan
+        if plan != target.read(namespace, GetUsage()).plan:
+            target.set_plan(namespace, plan)
 
 
 def _differs(entry: Entry, there: Entry) -> bool:
     if entry.stored != there.stored or (entry.expires is None) != (there.expires is None):
         return True
     return abs((entry.expires or 0) - (there.expires or 0)) > _SAME_EXPIRY
-
-
-def _bytes(stored: str | bytes) -> bytes:
-    return stored if isinstance(stored, bytes) else stored.encode()

@@ -6,32 +6,30 @@ Export and import use the memory of one page, for any number of lines, and resum
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from ..errors import InvalidArgument
 from ..limits import MAX_WRITE_BYTES, check_name, check_namespace, check_time
-from ..operations import Append, NewMessage, Operation, Put
-from ..queries import GetUsage, ListEntries
+from ..operations import Append, NewMessage, Put
+from ..queries import GetUsage
 from ..records import Entry, Message
 from ..store import Store
-from ..timestamps import moment, now
+from ..timestamps import now
 from ..values import Stored, check_json, encode, size
-from .walk import BYTES, OPERATIONS, _entries, _is_server, _pages_of_messages, _sessions
+from .walk import Batch, Progress, list_entries, list_messages, list_sessions
 
 FORMAT = "botwire"
 VERSION = 1
 MAX_LINE_BYTES = 2 * MAX_WRITE_BYTES
 """Maximum length of a line; no value needs nearly as much."""
-_BLOCK = 64 * 1024
-
-Progress = Callable[[int, int], None]
 
 
 class Report(msgspec.Struct):
@@ -42,8 +40,8 @@ class Report(msgspec.Struct):
     messages: int = 0
 
 
-class _Line(msgspec.Struct, kw_only=True):
-    """A line of any kind."""
+class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A line of any kind: the first, an entry, a message or the last."""
 
     format: str | None = None
     version: int | None = None
@@ -79,23 +77,24 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
         after: the last line of an unfinished export, to resume after it.
     """
     total, done = store.read(namespace, GetUsage()).bytes, 0
-    report = Report(namespace)
+    report, last = Report(namespace), after or _Line()
     if after is None:
-        _put(out, {"format": FORMAT, "version": VERSION, "namespace": namespace})
-    if after is None or after.session is None:
-        for entry in _entries_after(store, namespace, "" if after is None else after.key or ""):
-            _put(out, _entry(entry))
+        _write(out, _Line(format=FORMAT, version=VERSION, namespace=namespace))
+    if last.session is None:
+        for entry in list_entries(store, namespace, last.key or ""):
+            _write(out, _entry(entry))
             report.entries += 1
             done += size(entry.key) + size(entry.stored)
             progress(min(done, total), total)
-    for name, seq in _sessions_after(store, namespace, after):
-        for page in _pages_of_messages(store, namespace, name, after=seq):
+    names = list_sessions(store, namespace)
+    for name in names[names.index(last.session) if last.session in names else 0 :]:
+        for page in list_messages(store, namespace, name, after=last.seq if name == last.session else 0):
             for message in page:
-                _put(out, {"session": name, **_message(message)})
+                _write(out, _message(name, message))
                 done += size(message.id) + size(message.stored)
             report.messages += len(page)
             progress(min(done, total), total)
-    _put(out, {"end": True})
+    _write(out, _Line(end=True))
     progress(total, total)
     return report
 
@@ -108,7 +107,7 @@ def export_file(store: Store, namespace: str, path: Path, *, force: bool, progre
     """
     if force:
         path.unlink(missing_ok=True)
-    with _opened(path) as out:
+    with _opened(path, "r+b") as out:
         after = _last_line(out, namespace, path)
         report = export(store, namespace, out, progress=progress, after=after)
         out.flush()
@@ -116,19 +115,23 @@ def export_file(store: Store, namespace: str, path: Path, *, force: bool, progre
     return report
 
 
-def _opened(path: Path) -> BinaryIO:
+def _opened(path: Path, mode: Literal["rb", "r+b"]) -> BinaryIO:
+    what, flags = ("read", os.O_RDONLY) if mode == "rb" else ("written", os.O_RDWR | os.O_CREAT)
     try:
-        # Readable by its owner only, like the memory.
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+        # A new file is readable by its owner only, like the memory.
+        return os.fdopen(os.open(path, flags | os.O_CLOEXEC, 0o600), mode)
     except OSError as error:
-        raise InvalidArgument(f"{path} cannot be written: {error.strerror}") from error
+        raise InvalidArgument(f"{path} cannot be {what}: {error.strerror}") from error
 
 
 def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
     """Cut the file after its last complete line, and return that line."""
-    start, end = _ends_of_last_line(out)
+    start = end = 0
+    if os.fstat(out.fileno()).st_size:
+        with mmap.mmap(out.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            end = text.rfind(b"\n") + 1
+            start = text.rfind(b"\n", 0, max(end - 1, 0)) + 1
     out.truncate(end)
-    out.seek(0)
     if not end:
         return None
     first = _parsed(out.readline(MAX_LINE_BYTES), 1)
@@ -143,55 +146,25 @@ def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
     return last
 
 
-def _ends_of_last_line(out: BinaryIO) -> tuple[int, int]:
-    """Return the start and end of the last complete line."""
-    found: list[int] = []
-    place = out.seek(0, os.SEEK_END)
-    while place and len(found) < 2:
-        start = max(place - _BLOCK, 0)
-        out.seek(start)
-        block = out.read(place - start)
-        at = len(block)
-        while len(found) < 2 and (at := block.rfind(b"\n", 0, at)) >= 0:
-            found.append(start + at + 1)
-        place = start
-    end, before, *_ = [*found, 0, 0]
-    return before, end
+def _write(out: BinaryIO, line: _Line) -> None:
+    out.write(_encode(line) + b"\n")
 
 
-def _entries_after(store: Store, namespace: str, after: str) -> Iterator[Entry]:
-    if not after:
-        yield from _entries(store, namespace)
-        return
-    while page := store.read(namespace, ListEntries("", after, 1)):
-        yield from page
-        after = page[-1].key
-
-
-def _sessions_after(store: Store, namespace: str, after: _Line | None) -> Iterator[tuple[str, int]]:
-    """Return the sessions, oldest first, each with the seq to resume after."""
-    names = _sessions(store, namespace)
-    start = 0
-    if after is not None and after.session in names:
-        start = names.index(after.session)
-    for index, name in enumerate(names[start:]):
-        yield name, after.seq if after is not None and after.session is not None and not index else 0
-
-
-def _put(out: BinaryIO, document: dict[str, Any]) -> None:
-    out.write(_encode(document) + b"\n")
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
+def _entry(entry: Entry) -> _Line:
     stored = entry.stored
-    value = {"value_base64": stored} if isinstance(stored, bytes) else {"value": _on_one_line(stored)}
-    expires = {} if entry.expires is None else {"expires_at": moment(entry.expires)}
-    return {"key": entry.key, **value, "created_at": entry.created_at, "updated_at": entry.updated_at, **expires}
+    return _Line(
+        key=entry.key,
+        value=UNSET if isinstance(stored, bytes) else _on_one_line(stored),
+        value_base64=stored if isinstance(stored, bytes) else UNSET,
+        created_at=entry.created_at,
+        updated_at=entry.updated_at,
+        expires_at=entry.expires_at,
+    )
 
 
-def _message(message: Message) -> dict[str, Any]:
+def _message(session: str, message: Message) -> _Line:
     data = _on_one_line(message.stored)
-    return {"seq": message.seq, "id": message.id, "data": data, "created_at": message.created_at}
+    return _Line(session=session, seq=message.seq, id=message.id, data=data, created_at=message.created_at)
 
 
 def _on_one_line(stored: str) -> Raw:
@@ -204,7 +177,7 @@ def _on_one_line(stored: str) -> Raw:
 # Import
 
 
-class Kept(msgspec.Struct):
+class Position(msgspec.Struct):
     """The progress of an import: all lines before this position are on disk."""
 
     address: str
@@ -218,8 +191,8 @@ def import_lines(
     lines: BinaryIO,
     namespace: str | None = None,
     *,
-    begun: Kept | None = None,
-    keep: Callable[[Kept], None] = lambda _: None,
+    begun: Position | None = None,
+    keep: Callable[[Position], None] = lambda _: None,
 ) -> Report:
     """Import the lines of an export into a namespace. Keys are replaced; messages are appended to their sessions.
 
@@ -235,43 +208,46 @@ def import_lines(
     Raises:
         InvalidArgument: a line is invalid; the lines before it are written.
     """
+    position = _start(store, lines, namespace)
+    if begun is not None and (begun.address, begun.namespace) == (position.address, position.namespace):
+        position = begun
+        lines.seek(position.offset)
+    batch, report = Batch(store, position.namespace), Report(position.namespace)
+    while (line := lines.readline(MAX_LINE_BYTES)) and not (parsed := _parsed(line, position.lines + 1)).end:
+        operation = _operation(parsed, position.lines + 1, batch)
+        if operation is not None and batch.add(operation):
+            keep(position)
+        report.entries += isinstance(operation, Put)
+        report.messages += isinstance(operation, Append)
+        position.offset += len(line)
+        position.lines += 1
+    batch.flush()
+    if not line:
+        unfinished = f"the export is unfinished: it ends after {position.lines:,} lines, which are imported"
+        raise InvalidArgument(f"{unfinished}. Resume the export, and import it again")
+    return report
+
+
+def _start(store: Store, lines: BinaryIO, namespace: str | None) -> Position:
+    """Read the first line, and return the position after it."""
     line = lines.readline(MAX_LINE_BYTES)
     first = _parsed(line, 1)
     if first.format != FORMAT or first.version != VERSION or first.namespace is None:
         raise InvalidArgument("this is not a botwire export: its first line names no supported format")
-    name = check_namespace(first.namespace if namespace is None else namespace)
-    place = Kept(store.address, name, len(line), 1)
-    if begun is not None and (begun.address, begun.namespace) == (place.address, name):
-        place = begun
-        lines.seek(place.offset)
-    writer = _Writer(store, name)
-    while line := lines.readline(MAX_LINE_BYTES):
-        parsed = _parsed(line, place.lines + 1)
-        if parsed.end:
-            writer.flush()
-            return writer.report
-        if writer.add(parsed, place.lines + 1):
-            keep(place)
-        place.offset += len(line)
-        place.lines += 1
-    writer.flush()
-    raise InvalidArgument(
-        f"the export is unfinished: it ends after {place.lines:,} lines, which are imported. Resume the export, and import "
-        "it again"
-    )
+    return Position(store.address, check_namespace(first.namespace if namespace is None else namespace), len(line), 1)
 
 
 def import_file(store: Store, path: Path, namespace: str | None, *, progress: Progress) -> Report:
     """Import a file. The progress is stored next to it, so an interrupted import resumes."""
     kept_file = path.with_name(path.name + ".imported")
-    with _readable(path) as lines:
+    with _opened(path, "rb") as lines:
         total = os.fstat(lines.fileno()).st_size
 
-        def keep(place: Kept) -> None:
+        def keep(position: Position) -> None:
             new = kept_file.with_name(kept_file.name + ".new")
-            new.write_bytes(_encode(place))
+            new.write_bytes(_encode(position))
             new.replace(kept_file)
-            progress(place.offset, total)
+            progress(position.offset, total)
 
         report = import_lines(store, lines, namespace, begun=_kept(kept_file), keep=keep)
         progress(total, total)
@@ -279,89 +255,29 @@ def import_file(store: Store, path: Path, namespace: str | None, *, progress: Pr
     return report
 
 
-def _readable(path: Path) -> BinaryIO:
+def _kept(kept_file: Path) -> Position | None:
     try:
-        return path.open("rb")
-    except OSError as error:
-        raise InvalidArgument(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _kept(kept_file: Path) -> Kept | None:
-    try:
-        return msgspec.json.decode(kept_file.read_bytes(), type=Kept)
+        return msgspec.json.decode(kept_file.read_bytes(), type=Position)
     except (OSError, msgspec.MsgspecError):
         return None
 
 
-class _Writer:
-    """Gathers lines into writes."""
-
-    def __init__(self, store: Store, namespace: str) -> None:
-        self._store = store
-        self._namespace = namespace
-        self._with_times = not _is_server(store)
-        self._operations: list[Operation] = []
-        self._session = ""
-        self._messages: list[NewMessage] = []
-        self._count, self._room = 0, BYTES
-        self.report = Report(namespace)
-
-    def add(self, line: _Line, number: int) -> bool:
-        """Add a line; returns whether all lines before it are written."""
-        operation, length = self._operation(line, number)
-        flushed = self._count > 0 and (length > self._room or self._count == OPERATIONS)
-        if flushed:
-            self.flush()
-        self._count += 1
-        self._room -= length
-        if isinstance(operation, Put):
-            self._end_session()
-            self._operations.append(operation)
-            self.report.entries += 1
-        elif isinstance(operation, NewMessage):
-            if line.session != self._session:
-                self._end_session()
-                self._session = str(line.session)
-            self._messages.append(operation)
-            self.report.messages += 1
-        return flushed
-
-    def flush(self) -> None:
-        """Write the collected operations."""
-        self._end_session()
-        if self._operations:
-            self._store.write(self._namespace, self._operations)
-        self._operations, self._count, self._room = [], 0, BYTES
-
-    def _end_session(self) -> None:
-        if self._messages:
-            self._operations.append(Append(self._session, tuple(self._messages)))
-        self._messages, self._session = [], ""
-
-    def _operation(self, line: _Line, number: int) -> tuple[Put | NewMessage | None, int]:
-        """Return the operation of a line (None: an expired entry), and its length."""
-        try:
-            if line.key is not None:
-                stored = _stored(line)
-                return self._entry(check_name(line.key), stored, line), size(line.key) + size(stored)
-            if line.session is not None and line.id is not None and isinstance(line.data, Raw):
-                check_name(line.session, "session name")
-                created = check_time(line.created_at, "created_at") if self._with_times else None
-                message = NewMessage(check_name(line.id, "message id"), check_json(line.data), created)
-                return message, size(message.id) + size(message.stored)
-        except ValueError as error:
-            raise InvalidArgument(f"line {number:,}: {error}") from error
-        raise InvalidArgument(f"line {number:,} is neither an entry (key, value) nor a message (session, id, data)")
-
-    def _entry(self, key: str, stored: Stored, line: _Line) -> Put | None:
-        expires = check_time(line.expires_at, "expires_at")
-        left = None if expires is None else (expires - now()) / 1_000_000
-        if left is not None and left <= 0:
-            return None
-        if not self._with_times:
-            return Put(key, stored, left)
-        updated = check_time(line.updated_at, "updated_at") or now()
-        return Put(key, stored, times=(check_time(line.created_at, "created_at") or updated, updated, expires))
+def _operation(line: _Line, number: int, batch: Batch) -> Put | Append | None:
+    """Return the operation that stores a line; None: an entry that has expired."""
+    try:
+        if line.key is not None:
+            stored, expires = _stored(line), check_time(line.expires_at, "expires_at")
+            updated = check_time(line.updated_at, "updated_at") or now()
+            times = check_time(line.created_at, "created_at") or updated, updated, expires
+            put = batch.put(check_name(line.key), stored, times)
+            return None if expires is not None and expires <= now() else put
+        if line.session is not None and line.id is not None and isinstance(line.data, Raw):
+            created = check_time(line.created_at, "created_at") if batch.keeps_times else None
+            message = NewMessage(check_name(line.id, "message id"), check_json(line.data), created)
+            return Append(check_name(line.session, "session name"), (message,))
+    except ValueError as error:
+        raise InvalidArgument(f"line {number:,}: {error}") from error
+    raise InvalidArgument(f"line {number:,} is neither an entry (key, value) nor a message (session, id, data)")
 
 
 def _stored(line: _Line) -> Stored:

@@ -29,6 +29,7 @@ from botwire.queries import (
     ListSessions,
 )
 from botwire.server.operator import OnStore
+from botwire.store import OperatedStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
@@ -170,18 +171,18 @@ def test_what_is_there_is_not_lost_unasked(source, target):
 
 def test_on_after_a_stop(source, target, monkeypatch):
     """Wherever it is stopped, the next one does the rest."""
-    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
     fill(source)
     written = 0
 
     class Stopped(Exception):
         pass
 
-    class Stopping:
+    class Stopping(OperatedStore):
+        address, read, set_plan = target.address, target.read, target.set_plan
+
         def __init__(self, after):
             self.left = after
-            self.address = target.address
-            self.read, self.set_plan = target.read, target.set_plan
 
         def write(self, namespace, operations):
             if not self.left:
@@ -231,7 +232,7 @@ def test_few_large_values_are_read_at_once(source, target):
     source.write("n", [Put(f"b{number:03}", b"x" * 40_000) for number in range(PAGE)])
     pages = []
 
-    class Watched:
+    class Watched(OperatedStore):
         address, set_plan = source.address, source.set_plan
 
         @staticmethod
@@ -272,6 +273,15 @@ def test_while_the_source_is_in_use(source, target):
     assert content(target, "n") == content(source, "n")
 
 
+def separate(operations):
+    """Return the operations with one append for each message."""
+    for operation in operations:
+        if isinstance(operation, Append):
+            yield from (Append(operation.session, (one,)) for one in operation.messages)
+        else:
+            yield operation
+
+
 def dropped(operation):
     return None
 
@@ -299,13 +309,13 @@ def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
     source.write("n", [Append("s", tuple(message(1) for _ in range(20)))])
     kinds = []
 
-    class Lying:
+    class Lying(OperatedStore):
         address, read, set_plan = target.address, target.read, target.set_plan
 
         @staticmethod
         def write(namespace, operations):
             done = []
-            for operation in operations:
+            for operation in separate(operations):
                 kinds.append(type(operation))
                 done.append(change(operation) if kinds.count(kind) == 7 and kinds[-1] is kind else operation)
             target.write(namespace, [operation for operation in done if operation is not None])
@@ -324,7 +334,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
     source.write("n", [Put(f"k{number}", "1") for number in range(5)])
     source.write("n", [Append("s", (message(1), message(2)))])
 
-    class InUse:
+    class InUse(OperatedStore):
         address, read, set_plan = target.address, target.read, target.set_plan
 
         @staticmethod
@@ -341,7 +351,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
 
 def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
     """Wherever a commit or its answer is lost, and whoever is thrown out: all of it arrives, once."""
-    monkeypatch.setattr("botwire.migrate.copy.OPERATIONS", 100)
+    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
     monkeypatch.setattr("botwire.migrate.walk.PAGE", 20)
     source.write("n", [Put(f"k{number:03}", str(number)) for number in range(300)])
     source.write("n", [Append(f"s{number % 7}", (message(number),)) for number in range(200)])

@@ -14,39 +14,34 @@ from ...limits import check_name
 from ...memory import Memory, Options
 from ...operations import Delete, Operation, Put
 from ...values import encode
+from .._base import OverMemory
 from .codec import Codec
 
 _log = logging.getLogger(__name__)
 _ID, _CHECKPOINT = "id:", "checkpoint:"
 
 
-class BotWireCheckpointStorage:
-    """Where workflows keep their checkpoints, beyond the process.
+class BotWireCheckpointStorage(OverMemory):
+    """Persistent storage for checkpoints of workflows.
 
     ::
 
         storage = BotWireCheckpointStorage(allowed_checkpoint_types=["my_app.models:Order"])
         workflow = WorkflowBuilder(start_executor=first, checkpoint_storage=storage).build()
 
-    It is the framework's `CheckpointStorage`. A checkpoint is on disk when `save` returns, and comes back as it was.
-    It may hold values of Python (also tuples, sets, dates, UUIDs, decimals, the classes of `collections`), data of the framework and
-    of ``openai.types``, and your own classes that you allow here, or with the framework's `register_checkpoint_type`. Anything
-    else is refused when it is saved.
+    It implements the framework's `CheckpointStorage`. A checkpoint is on disk when `save` returns, and comes back unchanged. It may
+    contain Python values (including tuples, sets, dates, UUIDs, decimals and the classes of `collections`), data of the framework and of
+    ``openai.types``, and your own classes that you allow here or with the framework's `register_checkpoint_type`. Saving another
+    type is refused.
 
-    Loading a checkpoint creates nothing else either, whatever its source: nothing is unpickled, and no class is imported
-    because the data names it.
+    Checkpoints are stored as JSON. Loading one creates only these types, from any source: nothing is unpickled, and no module is
+    imported because the data names it.
 
     Args:
-        namespace: the namespace to keep the checkpoints in.
-        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        namespace: the namespace of the checkpoints.
+        url: the address, as for `botwire.Memory`.
         allowed_checkpoint_types: your own classes, each as ``"module:qualname"``.
-        options: as for `botwire.Memory`.
-
-    Raises:
-        InvalidName, InvalidArgument: the namespace, the address or an option is not allowed.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `botwire.Memory` names.
+        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too.
     """
 
     def __init__(
@@ -62,25 +57,25 @@ class BotWireCheckpointStorage:
         self._codec = Codec(allowed_checkpoint_types or ())
 
     async def save(self, checkpoint: WorkflowCheckpoint) -> str:
-        """Store a checkpoint and return its id; one with the same id is replaced.
+        """Store a checkpoint and return its id. It replaces one with the same id.
 
         Raises:
-            WorkflowCheckpointException: it holds something that is not allowed; nothing was written.
+            WorkflowCheckpointException: it contains a type that is not allowed; nothing was written.
             InvalidValue: it has more than 16 MiB; nothing was written.
         """
         text = self._codec.dumps(checkpoint.to_dict())
-        id_key, place = _id_key(checkpoint.checkpoint_id), _place(checkpoint.workflow_name, checkpoint.checkpoint_id)
+        id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint.workflow_name, checkpoint.checkpoint_id)
         before = await self._twin.get(id_key)
-        moved: list[Operation] = [] if before is None or before["place"] == place else [Delete(before["place"])]
-        about = {"place": place, "timestamp": checkpoint.timestamp}
-        await self._twin.bridge.write(*moved, Put(id_key, encode(about)), Put(place, encode(text)))
+        moved: list[Operation] = [] if before is None or before["place"] == key else [Delete(before["place"])]
+        about = {"place": key, "timestamp": checkpoint.timestamp}
+        await self._twin.bridge.write(*moved, Put(id_key, encode(about)), Put(key, encode(text)))
         return str(checkpoint.checkpoint_id)
 
     async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
         """Return a checkpoint.
 
         Raises:
-            WorkflowCheckpointException: there is none with this id, or it holds something that is not allowed.
+            WorkflowCheckpointException: there is none with this id, or it contains a type that is not allowed.
         """
         about = await self._twin.get(_id_key(checkpoint_id))
         text = None if about is None else await self._twin.get(about["place"])
@@ -89,48 +84,45 @@ class BotWireCheckpointStorage:
         return self._restored(text)
 
     async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
-        """Return the checkpoints of a workflow, the oldest first; as in the framework's own storage, but for those that cannot be read."""
+        """Return the checkpoints of a workflow, the oldest first. Those that cannot be read are logged and left out."""
         checkpoints = []
-        for place, text in await self._twin.items(_place(workflow_name)):
+        for key, text in await self._twin.items(_key(workflow_name)):
             try:
                 checkpoints.append(self._restored(text))
             except WorkflowCheckpointException as error:
-                _log.warning("The checkpoint %s cannot be read: %s", place, error)
-        return sorted(checkpoints, key=lambda checkpoint: _moment(checkpoint.timestamp))
+                _log.warning("The checkpoint %s cannot be read: %s", key, error)
+        return sorted(checkpoints, key=lambda checkpoint: _time(checkpoint.timestamp))
 
     async def delete(self, checkpoint_id: str) -> bool:
-        """Remove a checkpoint; whether there was one."""
+        """Delete a checkpoint; returns whether it existed."""
         about = await self._twin.get(_id_key(checkpoint_id))
         if about is None:
             return False
         return bool(await self._twin.delete_many([about["place"], _id_key(checkpoint_id)]))
 
     async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
-        """Return the checkpoint of a workflow with the latest timestamp, or None; no other is read."""
+        """Return the checkpoint of a workflow with the latest timestamp, or None. Reads no other checkpoint."""
         ids = await self.list_checkpoint_ids(workflow_name=workflow_name)
         return await self.load(ids[-1]) if ids else None
 
     async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
         """Return the ids of the checkpoints of a workflow, the oldest first."""
-        places = await self._twin.list_keys(_place(workflow_name))
-        about = await self._twin.get_many(_ID + place.rpartition("#")[2] for place in places)
-        found = sorted(about.items(), key=lambda pair: _moment(pair[1]["timestamp"]))
+        keys = await self._twin.list_keys(_key(workflow_name))
+        about = await self._twin.get_many(_ID + key.rpartition("#")[2] for key in keys)
+        found = sorted(about.items(), key=lambda pair: _time(pair[1]["timestamp"]))
         return [unquote(key.removeprefix(_ID)) for key, _ in found]
 
     def _restored(self, text: str) -> WorkflowCheckpoint:
         return WorkflowCheckpoint.from_dict(self._codec.loads(text))
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
 
 
 def _id_key(checkpoint_id: str) -> str:
     return check_name(_ID + quote(checkpoint_id, safe=""))
 
 
-def _place(workflow_name: str, checkpoint_id: str = "") -> str:
+def _key(workflow_name: str, checkpoint_id: str = "") -> str:
     return check_name(f"{_CHECKPOINT}{quote(workflow_name, safe='')}#{quote(checkpoint_id, safe='')}")
 
 
-def _moment(timestamp: str) -> float:
+def _time(timestamp: str) -> float:
     return datetime.fromisoformat(timestamp).timestamp()

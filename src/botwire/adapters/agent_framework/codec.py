@@ -13,30 +13,13 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from importlib import import_module
-from inspect import signature
 from typing import Any
 from uuid import UUID
 
-import agent_framework._sessions as sessions
 import msgspec
-from agent_framework import Message, WorkflowCheckpointException
+from agent_framework import AgentSession, WorkflowCheckpointException
 from agent_framework._workflows import _checkpoint_encoding as encoding
 from pydantic import BaseModel
-
-UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
-_FIELDS = frozenset(signature(Message).parameters) | {"type"}
-TYPE: str = Message("user").to_dict()["type"]
-
-
-def message_from(item: Any) -> Message:
-    """Return a message, with the fields of a subclass, or of a newer release, as attributes."""
-    message = Message.from_dict({name: value for name, value in item.items() if name in _FIELDS})
-    for name in item.keys() - _FIELDS:
-        if name.startswith("_") or hasattr(message, name):
-            raise ValueError(f"a message has no field {name!r}")
-        setattr(message, name, item[name])
-    return message
-
 
 _MARK = "$"
 
@@ -45,21 +28,24 @@ def _by_key(*classes: Any) -> dict[str, Any]:
     return {f"{cls.__module__}:{cls.__qualname__}": cls for cls in classes}
 
 
-_MADE = _by_key(
+_CALLED = _by_key(
     *(complex, bytearray, set, frozenset, range, slice, datetime, date, time, timedelta, timezone, Decimal),
     *(OrderedDict, defaultdict, deque, Counter),
 )
-"""Values of Python that their constructors make."""
-VALUES = _MADE | _by_key(bool, int, float, str, bytes, list, tuple, dict, object, type(None), UUID)
+"""Python's types whose values are made by their constructors."""
+_PYTHON = (
+    _CALLED | _by_key(bool, int, float, str, bytes, list, tuple, dict, object, type(None), UUID) | {"typing:Any": Any}
+)
+"""Python's types that every checkpoint may contain."""
 _FRAMEWORK = ("agent_framework.", "agent_framework_orchestrations.")
 
 
 class Codec:
-    """Writes objects as JSON, and makes only what is allowed when it reads it.
+    """Encodes objects as JSON, and makes only allowed objects when it decodes it.
 
-    JSON values are stored as they are. Everything else is a dict with ``$`` in it, whose kind is one of ``float`` (not finite),
-    ``dict``, ``tuple``, ``bytes``, ``class``, ``enum``, ``new`` (made without its constructor, then given its state) and
-    ``call`` (made by its constructor). What an object is made of, it says itself, by Python's protocol for copies
+    JSON values are stored unchanged. Any other object is a dict with ``$``, whose kind is ``float`` (not finite), ``dict``, ``tuple``,
+    ``bytes``, ``class``, ``enum``, ``new`` (made without its constructor, then given its state) or ``call`` (made by its constructor).
+    The object itself reports its parts, by Python's protocol for copies
     (https://docs.python.org/3/library/pickle.html#object.__reduce_ex__).
     """
 
@@ -69,7 +55,7 @@ class Codec:
     def dumps(self, value: Any) -> str:
         """Return an object as JSON text."""
         try:
-            return msgspec.json.encode(self._plain(value)).decode()
+            return msgspec.json.encode(self._encoded(value)).decode()
         except RecursionError as error:
             raise WorkflowCheckpointException("the checkpoint is nested too deep, or contains itself") from error
         except (TypeError, UnicodeEncodeError) as error:
@@ -78,41 +64,41 @@ class Codec:
     def loads(self, text: str) -> Any:
         """Return the object that a JSON text describes."""
         try:
-            return self._made(msgspec.json.decode(text))
+            return self._decoded(msgspec.json.decode(text))
         except WorkflowCheckpointException:
             raise
-        except Exception as error:  # whatever the setters of an allowed class raise
+        except Exception as error:  # the setters of an allowed class may raise anything
             raise WorkflowCheckpointException(f"the checkpoint is damaged: {error}") from error
 
-    def _plain(self, value: Any) -> Any:
+    def _encoded(self, value: Any) -> Any:
         kind = type(value)
         if kind in {str, int, bool, type(None)} or (kind is float and math.isfinite(value)):
             return value
         if kind is list:
-            return [self._plain(item) for item in value]
+            return [self._encoded(item) for item in value]
         if kind is dict and all(type(key) is str for key in value) and _MARK not in value:
-            return {key: self._plain(item) for key, item in value.items()}
+            return {key: self._encoded(item) for key, item in value.items()}
         return self._marked(kind, value)
 
     def _marked(self, kind: Any, value: Any) -> dict[str, Any]:
-        plain: dict[str, Any]
+        marked: dict[str, Any]
         if kind is float:
-            plain = {_MARK: "float", "value": repr(value)}
+            marked = {_MARK: "float", "value": repr(value)}
         elif kind is dict:
-            plain = {_MARK: "dict", "items": [[self._plain(key), self._plain(item)] for key, item in value.items()]}
+            marked = {_MARK: "dict", "items": self._encoded_pairs(value.items())}
         elif kind is tuple:
-            plain = {_MARK: "tuple", "items": [self._plain(item) for item in value]}
+            marked = {_MARK: "tuple", "items": self._encoded(list(value))}
         elif kind is bytes:
-            plain = {_MARK: "bytes", "base64": base64.b64encode(value).decode()}
+            marked = {_MARK: "bytes", "base64": base64.b64encode(value).decode()}
         elif isinstance(value, Enum):
-            plain = {_MARK: "enum", "class": self._key(kind), "value": self._plain(value.value)}
+            marked = {_MARK: "enum", "class": self._key(kind), "value": self._encoded(value.value)}
         elif isinstance(value, type) or value is Any:
-            plain = {_MARK: "class", "class": self._key(value)}
+            marked = {_MARK: "class", "class": self._key(value)}
         else:
-            plain = self._taken_apart(value)
-        return plain
+            marked = self._parts(value)
+        return marked
 
-    def _taken_apart(self, value: Any) -> dict[str, Any]:
+    def _parts(self, value: Any) -> dict[str, Any]:
         key = self._key(type(value))
         reduced = value.__reduce_ex__(4)
         call, arguments, *rest = reduced if isinstance(reduced, tuple) else (None, ())
@@ -125,45 +111,48 @@ class Codec:
         return {
             _MARK: how,
             "class": key,
-            "arguments": [self._plain(item) for item in arguments],
-            "state": self._plain(state),
-            "items": [self._plain(item) for item in items or ()],
-            "pairs": [[self._plain(name), self._plain(item)] for name, item in pairs or ()],
+            "arguments": self._encoded(list(arguments)),
+            "state": self._encoded(state),
+            "items": self._encoded(list(items or ())),
+            "pairs": self._encoded_pairs(pairs or ()),
         }
 
-    def _made(self, value: Any) -> Any:
+    def _encoded_pairs(self, pairs: Iterable[tuple[Any, Any]]) -> list[Any]:
+        return [[self._encoded(key), self._encoded(item)] for key, item in pairs]
+
+    def _decoded(self, value: Any) -> Any:
         if isinstance(value, list):
-            return [self._made(item) for item in value]
+            return [self._decoded(item) for item in value]
         if not isinstance(value, dict):
             return value
-        if _MARK not in value:
-            return {key: self._made(item) for key, item in value.items()}
-        return self._unmarked(value[_MARK], value)
+        if _MARK in value:
+            return self._unmarked(value[_MARK], value)
+        return {key: self._decoded(item) for key, item in value.items()}
 
     def _unmarked(self, kind: str, value: Mapping[str, Any]) -> Any:
         made: Any
         if kind == "float":
             made = float(value["value"])
         elif kind == "dict":
-            made = {self._made(key): self._made(item) for key, item in value["items"]}
+            made = {self._decoded(key): self._decoded(item) for key, item in value["items"]}
         elif kind == "tuple":
-            made = tuple(self._made(item) for item in value["items"])
+            made = tuple(self._decoded(item) for item in value["items"])
         elif kind == "bytes":
             made = base64.b64decode(value["base64"], validate=True)
         elif kind == "class":
             made = self._class(value["class"])
         elif kind == "enum" and issubclass(cls := self._class(value["class"]), Enum):
-            made = cls(self._made(value["value"]))
+            made = cls(self._decoded(value["value"]))
         elif kind == "new" or (kind == "call" and self._may_call(value["class"])):
-            made = self._put_together(self._class(value["class"]), value)
+            made = self._made(self._class(value["class"]), value)
         else:
             raise WorkflowCheckpointException(f"a checkpoint holds no {kind!r} of {value.get('class')}")
         return made
 
-    def _put_together(self, cls: Any, value: Mapping[str, Any]) -> Any:
-        arguments = [self._made(item) for item in value["arguments"]]
+    def _made(self, cls: Any, value: Mapping[str, Any]) -> Any:
+        arguments = [self._decoded(item) for item in value["arguments"]]
         made = cls.__new__(cls, *arguments) if value[_MARK] == "new" else cls(*arguments)
-        state = self._made(value["state"])
+        state = self._decoded(value["state"])
         if state is not None and hasattr(made, "__setstate__"):
             made.__setstate__(state)
         elif state is not None:
@@ -171,15 +160,16 @@ class Codec:
             for name, item in {**(attributes or {}), **(slots or {})}.items():
                 _set(made, name, item)
         for item in value["items"]:
-            made.add(self._made(item)) if isinstance(made, set) else made.append(self._made(item))
+            made.add(self._decoded(item)) if isinstance(made, set) else made.append(self._decoded(item))
         for name, item in value["pairs"]:
-            made[self._made(name)] = self._made(item)
+            made[self._decoded(name)] = self._decoded(item)
         return made
 
     def _may_call(self, key: str) -> bool:
-        return key in _MADE or key in self._named()
+        return key in _CALLED or key in self._named()
 
     def _named(self) -> frozenset[str]:
+        """Return the classes that the program allows here, or has registered with the framework."""
         return self._allowed | getattr(encoding, "_REGISTERED_CHECKPOINT_TYPE_KEYS", frozenset())
 
     def _key(self, cls: Any) -> str:
@@ -189,9 +179,9 @@ class Codec:
         return key
 
     def _class(self, key: str) -> Any:
-        """Return the class of a name, if it is allowed."""
-        if key in VALUES:
-            return VALUES[key]
+        """Return the class of a name, if it is allowed. Only an allowed name may cause an import."""
+        if key in _PYTHON:
+            return _PYTHON[key]
         module, _, name = key.partition(":")
         if key in self._named():
             return _found(import_module(module), name)
@@ -204,7 +194,7 @@ class Codec:
 
 
 def _is_data(module: str, cls: Any) -> bool:
-    """Whether a class of the framework or of OpenAI holds data, and does nothing else."""
+    """Return whether this is a class of the framework or of OpenAI that only holds data."""
     if not isinstance(cls, type) or cls.__module__ != module:
         return False
     if module.startswith("openai.types."):
@@ -212,7 +202,7 @@ def _is_data(module: str, cls: Any) -> bool:
     if module in {"agent_framework._types", "agent_framework._workflows._events"}:
         return True
     return module.startswith(_FRAMEWORK) and (
-        dataclasses.is_dataclass(cls) or issubclass(cls, Enum | BaseModel) or cls is sessions.AgentSession
+        dataclasses.is_dataclass(cls) or issubclass(cls, Enum | BaseModel) or cls is AgentSession
     )
 
 
@@ -223,14 +213,11 @@ def _found(module: Any, name: str) -> Any:
 
 
 def _set(made: Any, name: str, item: Any) -> None:
-    """Set an attribute as unpickling does, beside what a frozen class or a property would say."""
+    """Set an attribute as unpickling does, also in a frozen class and without calling a property."""
     if name.startswith("__"):
         raise WorkflowCheckpointException(f"a checkpoint may not set {name}")
-    if hasattr(made, "__dict__") and name not in _slots(type(made)):
+    slots = {slot for base in type(made).__mro__ for slot in getattr(base, "__slots__", ())}
+    if hasattr(made, "__dict__") and name not in slots:
         made.__dict__[name] = item
     else:
         object.__setattr__(made, name, item)
-
-
-def _slots(cls: type) -> set[str]:
-    return {name for base in cls.__mro__ for name in getattr(base, "__slots__", ())}

@@ -1,13 +1,9 @@
-"""BotWireHistoryProvider and BotWireCheckpointStorage for Microsoft's Agent Framework.
-
-Messages are stored as their `to_dict` has them. Checkpoints hold objects of any kind; they are stored as JSON that says what
-each is made of, and never run. Loading makes values of Python, data classes of the framework, and classes that the
-program has allowed; it calls no constructor but theirs, and imports nothing that the data names.
-"""
+"""BotWireHistoryProvider: the chat history of Microsoft's Agent Framework."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any, Unpack
 
 import agent_framework._sessions as sessions
@@ -16,11 +12,10 @@ from agent_framework import HistoryProvider, Message
 from ...aio import AsyncMemory
 from ...errors import InvalidValue
 from ...memory import Memory, Options
-from .codec import TYPE, UNREADABLE, VALUES, message_from
 
 
 class BotWireHistoryProvider(HistoryProvider):
-    """What agents and their users said, kept beyond the process.
+    """Persistent chat history of agents.
 
     ::
 
@@ -29,26 +24,20 @@ class BotWireHistoryProvider(HistoryProvider):
         await agent.run("My name is Ada.", session=session)
 
     Messages are on disk when a run has ended. Any number of agents, threads, processes and event loops may add to a session
-    at once. Messages that an agent passes on again are stored once, by the rule of the framework's own providers. A message of a
-    subclass comes back as a `Message`, with the subclass's own fields as attributes.
+    at once. Messages that an agent passes again are stored once, by the rule of the framework's own providers. Messages are stored as
+    JSON, by their `to_dict`. A message of a subclass comes back as a `Message`, with the subclass's own fields as attributes.
 
     Args:
-        namespace: the namespace that the sessions are in.
-        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        namespace: the namespace of the sessions.
+        url: the address, as for `botwire.Memory`.
         source_id: the name of this provider among those of the agent.
-        load_messages: whether the agent gets to see the messages that are stored.
+        load_messages: whether the agent receives the stored messages.
         store_inputs: whether to store the messages to the agent.
-        store_context_messages: whether to store what other providers add.
-        store_context_from: of which providers. None: of all.
-        store_outputs: whether to store what the agent answers.
+        store_context_messages: whether to store the messages that other providers add.
+        store_context_from: the providers whose messages to store. None: all.
+        store_outputs: whether to store the agent's answers.
         skip_excluded: leave out messages that a compaction has marked as ``_excluded``.
-        options: as for `botwire.Memory`.
-
-    Raises:
-        InvalidName, InvalidArgument: the namespace, the address or an option is not allowed.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `botwire.Memory` names.
+        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too.
     """
 
     DEFAULT_SOURCE_ID = "botwire_history"
@@ -95,17 +84,12 @@ class BotWireHistoryProvider(HistoryProvider):
         return messages
 
     async def save_messages(
-        self,
-        session_id: str | None,
-        messages: Sequence[Message],
-        *,
-        state: dict[str, Any] | None = None,
-        **kwargs: Any,
+        self, session_id: str | None, messages: Sequence[Message], *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
-        """Add messages at the end of a session, at most 10,000, all or none; they are on disk when this returns.
+        """Append messages to a session, at most 10,000, all or none; they are on disk when this returns.
 
         Raises:
-            InvalidValue: a message holds something that JSON does not know, or would not come back; nothing was written.
+            InvalidValue: a message contains data that is not JSON or would not come back unchanged; nothing was written.
             QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         del state, kwargs
@@ -124,28 +108,36 @@ class BotWireHistoryProvider(HistoryProvider):
         return [_item_to_message(record.data, record.seq) for record in records]
 
 
+_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
+_FIELDS = frozenset(signature(Message).parameters) | {"type"}
+_TYPE: str = Message("user").to_dict()["type"]
+
+
 def _message_to_item(message: Message) -> dict[str, Any]:
     if not isinstance(message, Message):
         raise InvalidValue(f"a history of Agent Framework holds messages, not {type(message).__name__}")
     item: dict[str, Any] = message.to_dict()
-    if item["type"] != TYPE:
-        item = item | {"type": TYPE, "original_type": item["type"]}
+    if item["type"] != _TYPE:
+        item = item | {"type": _TYPE, "original_type": item["type"]}
     try:
-        message_from(item)
-    except UNREADABLE as error:
+        _restored(item)
+    except _UNREADABLE as error:
         raise InvalidValue(f"the {type(message).__name__} would not come back: {error}") from error
     return item
 
 
 def _item_to_message(item: Any, seq: int) -> Message:
     try:
-        return message_from(item)
-    except UNREADABLE as error:
+        return _restored(item)
+    except _UNREADABLE as error:
         raise InvalidValue(f"message {seq} of the session is not one of Agent Framework: {error}") from error
 
 
-# Objects ⇄ JSON
-
-
-VALUES["typing:Any"] = Any
-"""What any checkpoint may hold, and refer to as a class."""
+def _restored(item: Any) -> Message:
+    """Return a message, with the fields of a subclass, or of a newer release, as attributes."""
+    message = Message.from_dict({name: value for name, value in item.items() if name in _FIELDS})
+    for name in item.keys() - _FIELDS:
+        if name.startswith("_") or hasattr(message, name):
+            raise ValueError(f"a message has no field {name!r}")
+        setattr(message, name, item[name])
+    return message

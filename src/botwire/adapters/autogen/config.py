@@ -1,4 +1,4 @@
-"""The configuration that AutoGen's components share, and how it hides secrets."""
+"""The part of the configuration that AutoGen's components share."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from ...memory import Memory, Options
 
 
 class PlaceConfig(BaseModel):
-    """Where a component keeps things.
-
-    The secrets are there when a config is loaded in the process that dumped it; printed or written as text they are asterisks.
-    """
+    """The namespace and address of a component. Its secrets are asterisks when it is printed or written as text."""
 
     namespace: str
     url: str | None = None
@@ -24,7 +21,7 @@ class PlaceConfig(BaseModel):
 
 
 def place_of(memory: Memory, url: str | None, options: Options) -> dict[str, Any]:
-    """Return the fields of a component's config that say where its memory is, without secrets in the clear."""
+    """Return the fields of a `PlaceConfig`. The address is without its password."""
     keys = options.get("encryption_key")
     return {
         "namespace": memory.namespace,
@@ -49,6 +46,6 @@ def _revealed(secret: Any) -> Any:
     value = secret.get_secret_value()
     if value in {"*" * 10, b"*" * 10}:
         raise InvalidArgument(
-            "this config was text, which hides tokens and encryption keys: put them in again before you load it"
+            "this config was written as text, which hides tokens and encryption keys: put them in again before you load it"
         )
     return value

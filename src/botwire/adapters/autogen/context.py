@@ -5,25 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, Unpack
 
-from autogen_core import Component, ComponentModel
-from autogen_core.model_context import (
-    BufferedChatCompletionContext,
-    ChatCompletionContext,
-    TokenLimitedChatCompletionContext,
-    UnboundedChatCompletionContext,
-)
-from autogen_core.models import (
-    AssistantMessage,
-    ChatCompletionClient,
-    FunctionExecutionResultMessage,
-    LLMMessage,
-    SystemMessage,
-    UserMessage,
-)
+from autogen_core import Component, ComponentModel, model_context, models
+from autogen_core.model_context import ChatCompletionContext
+from autogen_core.models import ChatCompletionClient, LLMMessage
 from autogen_core.tools import ToolSchema
 from pydantic_core import to_jsonable_python
 
-from ...aio import AsyncHistory, AsyncMemory
+from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import MAX_OPERATIONS
 from ...memory import Memory, Options
@@ -34,7 +22,7 @@ from .config import PlaceConfig, arguments_of, place_of
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
-    """What `BotWireChatCompletionContext` can be made from again."""
+    """The configuration of a `BotWireChatCompletionContext`."""
 
     session_id: str
     buffer_size: int | None = None
@@ -45,37 +33,34 @@ class BotWireChatCompletionContextConfig(PlaceConfig):
 
 
 class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatCompletionContextConfig]):
-    """The messages between an agent and its model, kept beyond the process.
+    """Persistent messages between an agent and its model.
 
     ::
 
         context = BotWireChatCompletionContext("user-42", buffer_size=20)
         agent = AssistantAgent("assistant", model_client, model_context=context)
 
-    Every message is on disk when it has been added, and all of them stay; what the model gets to see of them is chosen as
-    AutoGen's own contexts do it: everything (`UnboundedChatCompletionContext`), the last `buffer_size`
-    (`BufferedChatCompletionContext`, and no more is read), or as much as `token_limit` or the `model_client` has room for
-    (`TokenLimitedChatCompletionContext`).
+    A message is on disk when it has been added, and all messages are kept. The arguments choose which of them the model receives, as
+    AutoGen's own contexts do: all (`UnboundedChatCompletionContext`), the last `buffer_size` (`BufferedChatCompletionContext`; no others
+    are read), or those for which `token_limit` or the `model_client` has room (`TokenLimitedChatCompletionContext`).
 
-    A message comes back as the class of AutoGen that it derives from, with the fields of a subclass as extra fields.
+    Messages are stored as JSON, and come back as AutoGen's own message classes only: no class is looked up by a name in the data. The
+    fields of a subclass come back as extra fields.
 
     Args:
-        session_id: whose messages: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace that the session is in.
-        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        buffer_size: show the model the last `buffer_size` messages. Not together with `model_client`.
+        session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace of the session.
+        url: the address, as for `botwire.Memory`.
+        buffer_size: the model receives this many messages at most. Not together with `model_client`.
         model_client: counts the tokens.
-        token_limit: show the model at most this number of tokens. None: as many as `model_client` has room for.
+        token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
-        initial_messages: what a session begins with, as long as it has no messages. They are stored with the first one.
-        options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text.
+        initial_messages: the first messages of a session without messages. They are stored with the next one.
+        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
+            the component's config when it is text.
 
     Raises:
         ValueError: `buffer_size` or `token_limit` is not more than 0, as in AutoGen.
-        InvalidName, InvalidArgument: a name, the address or an option is not allowed.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `botwire.Memory` names.
     """
 
     component_config_schema = BotWireChatCompletionContextConfig
@@ -103,7 +88,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._view([])
         self._memory = Memory(namespace, url, **options)
         self._twin = AsyncMemory.of(self._memory)
-        self._history: AsyncHistory = self._twin.history(session_id)
+        self._history = self._twin.history(session_id)
         self._begun = False
         self._place = place_of(self._memory, url, options)
 
@@ -116,7 +101,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         """Add a message at the end; it is on disk when this returns.
 
         Raises:
-            InvalidValue: the message holds something that would not come back; nothing was written.
+            InvalidValue: the message contains data that would not come back unchanged; nothing was written.
             QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         initial: list[LLMMessage] = []
@@ -128,7 +113,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._begun = True
 
     async def get_messages(self) -> list[LLMMessage]:
-        """Return the messages that the model is to see, in order, read again each time.
+        """Read the messages that the model receives, in order.
 
         Raises:
             InvalidValue: the session contains something that is not a message of AutoGen.
@@ -137,7 +122,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return messages
 
     async def clear(self) -> None:
-        """Forget the messages of the session, those that it began with too."""
+        """Delete the messages of the session, including the initial ones."""
         await self._history.clear()
         self._begun = True
 
@@ -146,10 +131,10 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the messages of the session by those of a saved state, at most 10,000, in one write.
+        """Replace the messages of the session with those of a saved state, at most 10,000, in one write.
 
         Raises:
-            InvalidValue: the state holds something that is not a message of AutoGen; nothing was written.
+            InvalidValue: the state contains something that is not a message of AutoGen; nothing was written.
         """
         found = [_item_to_message(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
         if len(found) > MAX_OPERATIONS:
@@ -166,15 +151,11 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     def _view(self, messages: list[LLMMessage]) -> ChatCompletionContext:
         if self._buffer_size is not None:
-            return BufferedChatCompletionContext(self._buffer_size, messages)
+            return model_context.BufferedChatCompletionContext(self._buffer_size, messages)
         if self._model_client is None:
-            return UnboundedChatCompletionContext(messages)
-        return TokenLimitedChatCompletionContext(
-            self._model_client,
-            token_limit=self._token_limit,
-            tool_schema=self._tool_schema,
-            initial_messages=messages,
-        )
+            return model_context.UnboundedChatCompletionContext(messages)
+        limits = {"token_limit": self._token_limit, "tool_schema": self._tool_schema}
+        return model_context.TokenLimitedChatCompletionContext(self._model_client, initial_messages=messages, **limits)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
@@ -192,26 +173,18 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     @classmethod
     def _from_config(cls, config: BotWireChatCompletionContextConfig) -> Self:
-        return cls(
-            session_id=config.session_id,
-            buffer_size=config.buffer_size,
-            model_client=None
-            if config.model_client is None
-            else ChatCompletionClient.load_component(config.model_client),
-            token_limit=config.token_limit,
-            tool_schema=config.tool_schema,
-            initial_messages=config.initial_messages,
-            **arguments_of(config),
-        )
+        names = "session_id", "buffer_size", "token_limit", "tool_schema", "initial_messages"
+        given: dict[str, Any] = {name: getattr(config, name) for name in names}
+        client = config.model_client and ChatCompletionClient.load_component(config.model_client)
+        return cls(model_client=client, **given, **arguments_of(config))
 
 
-_MESSAGES: dict[str, Any] = {
-    cls.__name__: cls for cls in (SystemMessage, UserMessage, AssistantMessage, FunctionExecutionResultMessage)
-}
+_NAMES = "SystemMessage", "UserMessage", "AssistantMessage", "FunctionExecutionResultMessage"
+_MESSAGES: dict[str, Any] = {name: getattr(models, name) for name in _NAMES}
 _OPEN: dict[str, Any] = {
     name: type(cls)(name, (cls,), {"__module__": cls.__module__}, extra="allow") for name, cls in _MESSAGES.items()
 }
-"""The same classes for messages with fields that they do not know."""
+"""The same classes, for messages with the fields of a subclass."""
 
 
 def _message_to_item(message: Any) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""BotWireMemory and BotWireChatCompletionContext for AutoGen, and the state of its agents and teams.
-
-Messages and memories are stored as JSON and rebuilt only as AutoGen's own message classes, `MemoryContent` and `Image`. No
-class is looked up by a name in the data.
-"""
+"""BotWireMemory: a memory for AutoGen's agents."""
 
 from __future__ import annotations
 
@@ -14,12 +10,8 @@ from typing import Any, Self, TypeVar, Unpack
 from autogen_core import CancellationToken, Component, Image
 from autogen_core.memory import Memory as AutoGenMemory
 from autogen_core.memory import MemoryContent, MemoryMimeType, MemoryQueryResult, UpdateContextResult
-from autogen_core.model_context import (
-    ChatCompletionContext,
-)
-from autogen_core.models import (
-    SystemMessage,
-)
+from autogen_core.model_context import ChatCompletionContext
+from autogen_core.models import SystemMessage
 from pydantic_core import to_jsonable_python
 
 from ...aio import AsyncMemory
@@ -32,7 +24,7 @@ T = TypeVar("T")
 
 
 class BotWireMemoryConfig(PlaceConfig):
-    """What `BotWireMemory` can be made from again."""
+    """The configuration of a `BotWireMemory`."""
 
     name: str
     limit: int | None = None
@@ -48,24 +40,21 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         await memory.add(MemoryContent(content="Likes teal.", mime_type=MemoryMimeType.TEXT))
         agent = AssistantAgent("assistant", model_client, memory=[memory])
 
-    What is added is on disk when `add` returns, and stays in the order in which it was added, by however many agents, threads
-    and processes. As `ListMemory` does, `query` returns all of it and `update_context` adds all of it to the model's context; with
-    `k`, only what has to do with the query, or with the last message of the context: it is found as by `botwire.Memory.search`. Text, JSON, bytes and images come back as they went in, with their MIME type and metadata.
+    A content is on disk when `add` returns. Contents keep the order in which any number of agents, threads and processes added them. As
+    in `ListMemory`, `query` returns all of them, and `update_context` adds them to the model's context. With `k`, they use only those that
+    match the query, or the last message of the context, as found by `botwire.Memory.search`.
+
+    Text, JSON, bytes and images come back unchanged, with MIME type and metadata. They are stored as JSON, and come back as
+    `MemoryContent` and `Image` only: no class is looked up by a name in the data.
 
     Args:
-        name: which memory: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace that it is in.
-        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        limit: use only the last `limit` contents, for the model and for a query. None: all.
+        name: the name of the memory: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace of the memory.
+        url: the address, as for `botwire.Memory`.
+        limit: use only the last `limit` contents. None: all.
         k: use only the `k` best matches of a query, up to 1,000. Not together with `limit`, nor with an encryption key.
-        options: as for `botwire.Memory`. Token and key are hidden in the component's config as soon as it is text, and an
-            embedder is not in it.
-
-    Raises:
-        InvalidName, InvalidArgument: a name, the address or an option is not allowed.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `botwire.Memory` names.
+        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
+            the component's config when it is text. An embedder is not part of it.
     """
 
     component_type = "memory"
@@ -82,7 +71,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         **options: Unpack[Options],
     ) -> None:
         if k is not None and (limit is not None or options.get("encryption_key")):
-            raise InvalidArgument("k cannot be had together with limit, nor with an encryption key")
+            raise InvalidArgument("k cannot be used together with limit, nor with an encryption key")
         self._memory = Memory(namespace, url, **options)
         self._history = AsyncMemory.of(self._memory).history(name)
         self._limit, self._k = check_count(limit, "limit", least=1), check_count(k, "k", least=1)
@@ -90,14 +79,14 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
     @property
     def name(self) -> str:
-        """Which memory it is."""
+        """The name of the memory."""
         return self._history.session_id
 
     async def add(self, content: MemoryContent, cancellation_token: CancellationToken | None = None) -> None:
-        """Add something at the end; it is on disk when this returns.
+        """Add a content at the end; it is on disk when this returns.
 
         Raises:
-            InvalidValue: JSON content or metadata holds something that JSON does not know; nothing was written.
+            InvalidValue: JSON content or metadata contains objects that are not JSON; nothing was written.
             QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         await _cancellable(self._history.append([_content_to_item(content)]), cancellation_token)
@@ -105,35 +94,35 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
     async def query(
         self, query: str | MemoryContent = "", cancellation_token: CancellationToken | None = None, **kwargs: Any
     ) -> MemoryQueryResult:
-        """Return everything, or the last `limit`, or the `k` that answer the query best; in the order it was added.
+        """Return all contents, or the last `limit`, or the `k` that match the query best; in the order they were added.
 
-        As in `ListMemory`, the query chooses nothing, unless there is a `k`; an empty one never does.
+        Without a `k`, or with an empty query, the query has no effect, as in `ListMemory`.
 
         Raises:
             InvalidValue: the session of the namespace contains something else.
         """
         del kwargs
-        asked = query if isinstance(query, str) else _told(query)
-        return MemoryQueryResult(results=await _cancellable(self._contents(asked), cancellation_token))
+        text = query if isinstance(query, str) else _as_text(query)
+        return MemoryQueryResult(results=await _cancellable(self._contents(text), cancellation_token))
 
     async def update_context(self, model_context: ChatCompletionContext) -> UpdateContextResult:
-        """Add one system message to the context, in the words of `ListMemory`, with what `query` returns.
+        """Add the result of a query to the context, as one system message with the wording of `ListMemory`.
 
-        The query is what the last message of the context says. Of bytes and images, which text cannot hold, it says what they are.
+        The query is the text of the context's last message. Bytes and images are described by their size.
         """
-        contents = await self._contents(await _asked(model_context) if self._k else "")
+        contents = await self._contents(await _last_text(model_context) if self._k else "")
         if contents:
-            lines = [f"{number}. {_told(content)}" for number, content in enumerate(contents, 1)]
+            lines = [f"{number}. {_as_text(content)}" for number, content in enumerate(contents, 1)]
             text = "\nRelevant memory content (in chronological order):\n" + "\n".join(lines) + "\n"
             await model_context.add_message(SystemMessage(content=text))
         return UpdateContextResult(memories=MemoryQueryResult(results=contents))
 
     async def clear(self) -> None:
-        """Forget everything in this memory."""
+        """Delete all contents of this memory."""
         await self._history.clear()
 
     async def close(self) -> None:
-        """Close the memory. Nothing is pending; what was added stays."""
+        """Close the memory. Nothing is pending, and the contents stay."""
         self._memory.close()
 
     async def _contents(self, query: str) -> list[MemoryContent]:
@@ -162,15 +151,6 @@ async def _cancellable(work: Coroutine[Any, Any, T], token: CancellationToken | 
     return await task
 
 
-# Component configs
-
-
-# Messages
-
-
-# Memories
-
-
 class _OpenContent(MemoryContent, extra="allow"):  # type: ignore[call-arg]
     """A content with the fields of a subclass."""
 
@@ -187,14 +167,14 @@ def _content_to_item(content: MemoryContent) -> dict[str, Any]:
         data = base64.b64encode(data).decode()
     elif kind == "image":
         data = data.to_base64()
-    named = isinstance(content.mime_type, MemoryMimeType)
-    mime_type = content.mime_type.value if isinstance(content.mime_type, MemoryMimeType) else content.mime_type
+    mime_type: Any = content.mime_type
+    named = isinstance(mime_type, MemoryMimeType)
     try:
         more = to_jsonable_python(content.model_dump(exclude=set(MemoryContent.model_fields)))
     except ValueError as error:
         raise InvalidValue(f"the {type(content).__name__} cannot be stored: {error}") from error
-    item = {"kind": kind, "content": data, "mime_type": mime_type, "named": named, "metadata": content.metadata}
-    return item | ({"more": more} if more else {})
+    item = {"kind": kind, "content": data, "mime_type": mime_type.value if named else mime_type, "named": named}
+    return item | {"metadata": content.metadata} | ({"more": more} if more else {})
 
 
 def _item_to_content(item: Any, seq: int) -> MemoryContent:
@@ -206,20 +186,19 @@ def _item_to_content(item: Any, seq: int) -> MemoryContent:
             data = Image.from_base64(data)
         mime_type = MemoryMimeType(item["mime_type"]) if item["named"] else item["mime_type"]
         more = item.get("more", {})
-        return (_OpenContent if more else MemoryContent)(
-            content=data, mime_type=mime_type, metadata=item["metadata"], **more
-        )
+        cls = _OpenContent if more else MemoryContent
+        return cls(content=data, mime_type=mime_type, metadata=item["metadata"], **more)
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
         raise InvalidValue(f"message {seq} of the session is not a memory of AutoGen: {error}") from error
 
 
-async def _asked(context: ChatCompletionContext) -> str:
+async def _last_text(context: ChatCompletionContext) -> str:
     messages = await context.get_messages()
     said = messages[-1].content if messages else ""
     return " ".join(part for part in ([said] if isinstance(said, str) else said) if isinstance(part, str))
 
 
-def _told(content: MemoryContent) -> str:
+def _as_text(content: MemoryContent) -> str:
     data = content.content
     if isinstance(data, bytes):
         return f"({len(data)} bytes)"

@@ -13,15 +13,11 @@ from ...memory import Options
 
 
 class Stateful(Protocol):
-    """An agent or a team of AutoGen, or anything else with a state that can be saved and loaded."""
+    """An agent or a team of AutoGen, or another object whose state, as JSON values, can be saved and loaded."""
 
-    async def save_state(self) -> Mapping[str, Any]:
-        """Return the state as JSON values."""
-        ...
+    async def save_state(self) -> Mapping[str, Any]: ...
 
-    async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Resume from a state."""
-        ...
+    async def load_state(self, state: Mapping[str, Any]) -> None: ...
 
 
 async def save_state(
@@ -31,15 +27,13 @@ async def save_state(
 
     Args:
         target: the agent or the team.
-        name: what to find it by: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: where.
-        url: where the namespace is, as for `botwire.Memory`.
-        options: as for `botwire.Memory`.
+        name: the name of the state: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace of the states.
+        url: the address, as for `botwire.Memory`.
+        options: as for `botwire.Memory`, whose errors this may raise too.
 
     Raises:
-        InvalidValue: the state holds something that JSON does not know, or has more than 16 MiB; nothing was written.
-
-    Raises also the errors that `botwire.Memory` names.
+        InvalidValue: the state contains objects that are not JSON, or has more than 16 MiB; nothing was written.
     """
     try:
         state = to_jsonable_python(dict(await target.save_state()))
@@ -52,7 +46,7 @@ async def save_state(
 async def load_state(
     target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
 ) -> bool:
-    """Load the state under a name into an agent or a team. Returns whether there was one. Arguments as in `save_state`."""
+    """Load a state into an agent or a team. Returns whether there was one. Arguments as for `save_state`."""
     async with AsyncMemory(namespace, url, **options) as memory:
         entry = await memory.entry(name)
     if entry is not None:

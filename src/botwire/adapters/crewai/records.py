@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Any, TypeAlias, TypeVar
 from urllib.parse import quote, unquote
 
@@ -24,8 +26,9 @@ from ...values import encode, size
 
 Match: TypeAlias = "tuple[MemoryRecord, float]"
 T = TypeVar("T")
-_RECORD, _VECTOR, _PLACE = "crewai:record:", "crewai:vector:", "crewai:place:"
-"""What the keys begin with. A place is scope and id, so that the records of a scope lie together; ids lead to places."""
+_RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
+"""Prefixes of keys. A record and its vector are stored under the record's path: its scope and id, so that the records of a scope
+are next to each other. The path is stored under the id."""
 _DIMENSIONS = "crewai:dimensions"
 _BATCH = 2000
 _BATCH_BYTES = 16 * 1024 * 1024
@@ -38,28 +41,35 @@ class _OpenRecord(MemoryRecord, extra="allow"):  # type: ignore[call-arg]
 
 
 class Records:
-    """The logic of `BotWireStorage`, for a memory and for its event loop's side."""
+    """The methods of `BotWireStorage`, over a memory or its side for event loops."""
 
     def __init__(self, memory: Namespace) -> None:
-        self._memory = memory
+        self._bridge = memory.bridge
 
-    async def save(self, records: Sequence[MemoryRecord]) -> None:
-        """Store records with their embeddings, all or none."""
-        new = {stored.place_key: stored for stored in map(_Stored, records)}
+    async def save(self, records: list[MemoryRecord]) -> None:
+        """Save records, replacing those with the same ids. Up to 2,000 records or 16 MiB are saved all or none.
+
+        Raises:
+            EmbeddingDimensionMismatchError: an embedding has another length than the stored ones.
+            InvalidValue: a record contains data that would not come back unchanged.
+            InvalidName: scope and id together are too long for a key: about 500 bytes.
+            QuotaExceeded, StorageExceeded: the plan does not allow it.
+        """
+        new = {stored.id_key: stored for stored in map(_Stored, records)}
         for batch in _batches(list(new.values())):
             for attempt in range(MAX_ATTEMPTS):
                 try:
-                    await self._memory.bridge.write(*await self._puts(batch))
+                    await self._bridge.write(*await self._puts(batch))
                 except Conflict:
                     if attempt == MAX_ATTEMPTS - 1:
                         raise
-                    await self._memory.bridge.sleep(pause_after(attempt))
+                    await self._bridge.sleep(pause_after(attempt))
                 else:
                     break
 
     async def _puts(self, batch: Sequence[_Stored]) -> list[Operation]:
-        """Return what stores the records, unless another client moves one of them or sets the dimensions in the meantime."""
-        known = await self._entries([_DIMENSIONS, *(stored.place_key for stored in batch)])
+        """Return operations that conflict if another client moves one of the records or sets the dimensions first."""
+        known = await self._entries([_DIMENSIONS, *(stored.id_key for stored in batch)])
         operations: list[Operation] = []
         dimensions = known[_DIMENSIONS].value if _DIMENSIONS in known else None
         for stored in batch:
@@ -68,35 +78,45 @@ class Records:
                 operations.append(Put(_DIMENSIONS, encode(dimensions), if_version=0))
             if stored.dimensions and stored.dimensions != dimensions:
                 raise EmbeddingDimensionMismatchError(dimensions, stored.dimensions)
-        for stored in batch:
-            entry = known.get(stored.place_key)
-            if entry is not None and entry.value != stored.place:
+            entry = known.get(stored.id_key)
+            if entry is not None and entry.value != stored.path:
                 operations += [Delete(_RECORD + entry.value), Delete(_VECTOR + entry.value)]
             version = 0 if entry is None else entry.version
-            operations += [Put(stored.place_key, encode(stored.place), if_version=version), *stored.puts]
+            operations += [Put(stored.id_key, encode(stored.path), if_version=version), *stored.puts]
         return operations
 
     async def search(
         self,
-        query_embedding: Sequence[float],
-        scope_prefix: str | None,
-        categories: Sequence[str] | None,
-        metadata_filter: dict[str, Any] | None,
-        limit: int,
-        min_score: float,
+        query_embedding: list[float],
+        scope_prefix: str | None = None,
+        categories: list[str] | None = None,
+        metadata_filter: dict[str, Any] | None = None,
+        limit: int = 10,
+        min_score: float = 0.0,
     ) -> list[Match]:
-        """Return the records nearest to an embedding, the best first."""
+        """Return the records that are nearest to an embedding, with their scores, the best first.
+
+        Args:
+            query_embedding: the embedding.
+            scope_prefix: only records in this scope and below.
+            categories: only records with one of these categories.
+            metadata_filter: only records with all of this metadata.
+            limit: the maximum number. The filters apply before the limit.
+            min_score: only records with at least this score.
+
+        Raises:
+            EmbeddingDimensionMismatchError: the embedding has another length than the stored ones.
+        """
         if limit <= 0:
             return []
         query = np.asarray(query_embedding, _FLOAT)
-        scores: list[tuple[float, str]] = []
+        best: list[tuple[float, str]] = []
         async for vectors in self._vectors(scope_prefix, categories, metadata_filter):
-            best = [
-                pair for pair in zip(_scores(query, vectors), _places(vectors), strict=True) if pair[0] >= min_score
-            ]
-            scores = heapq.nlargest(limit, [*scores, *best], key=lambda pair: pair[0])
-        records = await self._with_embeddings([place for _, place in scores])
-        return [(records[place], score) for score, place in scores if place in records]
+            paths = [entry.key.removeprefix(_VECTOR) for entry in vectors]
+            found = [pair for pair in zip(_scores(query, vectors), paths, strict=True) if pair[0] >= min_score]
+            best = heapq.nlargest(limit, [*best, *found], key=itemgetter(0))
+        records = await self._with_embeddings([path for _, path in best])
+        return [(records[path], score) for score, path in best if path in records]
 
     async def _vectors(
         self, scope: str | None, categories: Sequence[str] | None, metadata: dict[str, Any] | None
@@ -106,57 +126,66 @@ class Records:
                 yield page
             return
         async for page in self._pages(_RECORD, scope):
-            fit = [place for place, record in _restored(page).items() if _fits(record, categories, metadata)]
-            yield list((await self._entries([_VECTOR + place for place in fit])).values())
+            fit = [path for path, record in _restored(page).items() if _fits(record, categories, metadata)]
+            yield list((await self._entries(_VECTOR + path for path in fit)).values())
 
     async def delete(
         self,
-        scope_prefix: str | None,
-        categories: Sequence[str] | None,
-        record_ids: Iterable[str] | None,
-        older_than: datetime | None,
-        metadata_filter: dict[str, Any] | None,
+        scope_prefix: str | None = None,
+        categories: list[str] | None = None,
+        record_ids: list[str] | None = None,
+        older_than: datetime | None = None,
+        metadata_filter: dict[str, Any] | None = None,
     ) -> int:
-        """Delete the records that match; returns how many there were."""
+        """Delete the records that match all criteria, or all records without criteria; returns their number.
+
+        An empty list of ids deletes nothing. A time without a zone is in UTC.
+        """
         if record_ids is not None:
-            found = await self._entries([_place_key(record_id) for record_id in record_ids])
-            places = [entry.value for entry in found.values() if _in_scope(entry.value, scope_prefix)]
+            found = await self._entries(map(_id_key, record_ids))
+            paths = [entry.value for entry in found.values() if _in_scope(entry.value, scope_prefix)]
         else:
-            places = await self._all_places(scope_prefix)
+            lists = [await self._bridge.read(ListKeys(prefix)) for prefix in _prefixes(_RECORD, scope_prefix)]
+            paths = [key.removeprefix(_RECORD) for keys in lists for key in keys]
         if categories or metadata_filter or older_than is not None:
-            entries = await self._entries([_RECORD + place for place in places])
-            places = [
-                place
-                for place, record in _restored(entries.values()).items()
+            entries = await self._entries(_RECORD + path for path in paths)
+            paths = [
+                path
+                for path, record in _restored(entries.values()).items()
                 if _fits(record, categories, metadata_filter)
                 and (older_than is None or _utc(record.created_at) < _utc(older_than))
             ]
-        return sum([await self._remove(some) for some in _slices(places, _BATCH)])
+        return sum([await self._remove(some) for some in _slices(paths, _BATCH)])
 
-    async def _remove(self, places: Sequence[str]) -> int:
-        ids = [place.rpartition("#")[2] for place in places]
-        deletes: list[Operation] = [Delete(_RECORD + place) for place in places]
-        deletes += [Delete(_VECTOR + place) for place in places]
-        deletes += [Delete(_PLACE + name) for name in ids]
-        return sum(map(bool, (await self._memory.bridge.write(*deletes))[: len(places)]))
+    async def _remove(self, paths: Sequence[str]) -> int:
+        deletes = [Delete(_RECORD + path) for path in paths]
+        deletes += [Delete(_VECTOR + path) for path in paths]
+        deletes += [Delete(_PATH + path.rpartition("#")[2]) for path in paths]
+        return sum(map(bool, (await self._bridge.write(*deletes))[: len(paths)]))
 
-    async def get(self, record_id: str) -> MemoryRecord | None:
-        """Return a record, or None."""
-        entry = await self._memory.bridge.read(GetEntry(_place_key(record_id)))
+    async def update(self, record: MemoryRecord) -> None:
+        """Replace the record with the same id, in any scope; raises as `save`."""
+        await self.save([record])
+
+    async def get_record(self, record_id: str) -> MemoryRecord | None:
+        """Return a record with its embedding, or None."""
+        entry = await self._bridge.read(GetEntry(_id_key(record_id)))
         return None if entry is None else (await self._with_embeddings([entry.value])).get(entry.value)
 
-    async def newest(self, scope: str | None, limit: int, offset: int) -> list[MemoryRecord]:
-        """Return the newest records of a scope."""
+    async def list_records(
+        self, scope_prefix: str | None = None, limit: int = 200, offset: int = 0
+    ) -> list[MemoryRecord]:
+        """Return records in a scope and below, the newest first."""
         if limit <= 0 or offset < 0:
             return []
-        records = [pair async for page in self._pages(_RECORD, scope) for pair in _restored(page).items()]
+        records = [pair async for page in self._pages(_RECORD, scope_prefix) for pair in _restored(page).items()]
         records.sort(key=lambda pair: _utc(pair[1].created_at), reverse=True)
-        chosen = [place for place, _ in records[offset : offset + limit]]
+        chosen = [path for path, _ in records[offset : offset + limit]]
         found = await self._with_embeddings(chosen)
-        return [found[place] for place in chosen if place in found]
+        return [found[path] for path in chosen if path in found]
 
-    async def scope_info(self, scope: str) -> ScopeInfo:
-        """Return what a scope contains."""
+    async def get_scope_info(self, scope: str) -> ScopeInfo:
+        """Return the number of records in a scope and below, their categories, the oldest and newest, and the scopes in it."""
         path = scope.rstrip("/") or "/"
         found = [record async for page in self._pages(_RECORD, path) for record in _restored(page).values()]
         if not found:
@@ -168,92 +197,87 @@ class Records:
             categories=sorted({category for record in found for category in record.categories}),
             oldest_record=times[0],
             newest_record=times[-1],
-            child_scopes=await self.scopes(path),
+            child_scopes=await self.list_scopes(path),
         )
 
-    async def scopes(self, parent: str) -> list[str]:
+    async def list_scopes(self, parent: str = "/") -> list[str]:
         """Return the scopes directly below a scope."""
-        inside = f"{_path(parent)}/"
-        keys = await self._memory.bridge.read(ListKeys(check_name(_RECORD + inside)))
+        inside = f"{_quoted(parent)}/"
+        keys = await self._bridge.read(ListKeys(check_name(_RECORD + inside)))
         names = {key.removeprefix(_RECORD + inside).split("/")[0].split("#")[0] for key in keys}
         return sorted(unquote(inside + name) for name in names if name)
 
-    async def categories(self, scope: str | None) -> dict[str, int]:
-        """Return how many records of a scope each category has."""
-        counts: dict[str, int] = {}
-        async for page in self._pages(_RECORD, scope):
-            for record in _restored(page).values():
-                for category in record.categories:
-                    counts[category] = counts.get(category, 0) + 1
-        return counts
+    async def list_categories(self, scope_prefix: str | None = None) -> dict[str, int]:
+        """Return the categories in a scope and below, each with its number of records."""
+        counts: Counter[str] = Counter()
+        async for page in self._pages(_RECORD, scope_prefix):
+            counts.update(category for record in _restored(page).values() for category in record.categories)
+        return dict(counts)
 
-    async def count(self, scope: str | None) -> int:
-        """Return how many records a scope has."""
-        return sum([await self._memory.bridge.read(CountEntries(prefix)) for prefix in _prefixes(_RECORD, scope)])
+    async def count(self, scope_prefix: str | None = None) -> int:
+        """Return the number of records in a scope and below."""
+        return sum([await self._bridge.read(CountEntries(prefix)) for prefix in _prefixes(_RECORD, scope_prefix)])
 
-    async def reset(self, scope: str | None) -> None:
-        """Delete the records of a scope; None: of all scopes."""
-        if _path(scope):
-            await self.delete(scope, None, None, None, None)
+    async def reset(self, scope_prefix: str | None = None) -> None:
+        """Delete all records in a scope and below. Without a scope, new embeddings may have another length."""
+        if _quoted(scope_prefix):
+            await self.delete(scope_prefix)
         else:
-            await self._memory.bridge.write(Clear(_RECORD), Clear(_VECTOR), Clear(_PLACE), Delete(_DIMENSIONS))
+            await self._bridge.write(Clear(_RECORD), Clear(_VECTOR), Clear(_PATH), Delete(_DIMENSIONS))
 
-    async def touch(self, record_ids: Iterable[str]) -> None:
-        """Set the time of last access of records to now."""
-        now = datetime.now(UTC).replace(tzinfo=None)  # as CrewAI has its times
-        places = [entry.value for entry in (await self._entries(map(_place_key, record_ids))).values()]
-        for key, entry in (await self._entries([_RECORD + place for place in places])).items():
+    async def touch_records(self, record_ids: list[str]) -> None:
+        """Set the time of last access of records to now, as `Memory.recall` does for its results."""
+        now = datetime.now(UTC).replace(tzinfo=None)  # CrewAI's times have no zone
+        paths = [entry.value for entry in (await self._entries(map(_id_key, record_ids))).values()]
+        for key, entry in (await self._entries(_RECORD + path for path in paths)).items():
             data = encode(entry.value | {"last_accessed": now.isoformat()})
             try:
-                await self._memory.bridge.write(Put(key, data, if_version=entry.version))
+                await self._bridge.write(Put(key, data, if_version=entry.version))
             except Conflict:  # another client has used or changed it just now
                 continue
 
-    async def _with_embeddings(self, places: Sequence[str]) -> dict[str, MemoryRecord]:
-        entries = await self._entries([kind + place for place in places for kind in (_RECORD, _VECTOR)])
+    async def _with_embeddings(self, paths: Sequence[str]) -> dict[str, MemoryRecord]:
+        entries = await self._entries(kind + path for path in paths for kind in (_RECORD, _VECTOR))
         records = _restored(entry for key, entry in entries.items() if key.startswith(_RECORD))
-        for place, record in records.items():
-            if _VECTOR + place in entries:
-                record.embedding = np.frombuffer(entries[_VECTOR + place].value, _FLOAT).tolist()
+        for path, record in records.items():
+            if _VECTOR + path in entries:
+                record.embedding = np.frombuffer(entries[_VECTOR + path].value, _FLOAT).tolist()
         return records
-
-    async def _all_places(self, scope: str | None) -> list[str]:
-        lists = [await self._memory.bridge.read(ListKeys(prefix)) for prefix in _prefixes(_RECORD, scope)]
-        return [key.removeprefix(_RECORD) for keys in lists for key in keys]
 
     async def _entries(self, keys: Iterable[str]) -> dict[str, Entry]:
         found: dict[str, Entry] = {}
         for some in _slices(list(keys), _PAGE):
-            found |= {entry.key: entry for entry in await self._memory.bridge.read(GetEntries(tuple(some)))}
+            found |= {entry.key: entry for entry in await self._bridge.read(GetEntries(tuple(some)))}
         return found
 
     async def _pages(self, kind: str, scope: str | None) -> AsyncIterator[list[Entry]]:
         for prefix in _prefixes(kind, scope):
             after = ""
-            while page := await self._memory.bridge.read(ListEntries(prefix, after, _PAGE)):
+            while page := await self._bridge.read(ListEntries(prefix, after, _PAGE)):
                 yield page
                 after = page[-1].key
 
 
 class _Stored:
-    """A record on its way in: where it goes, and what is put there."""
+    """A record to save: its path, and the operations that store it."""
 
     def __init__(self, record: MemoryRecord) -> None:
         if not isinstance(record, MemoryRecord):
             raise InvalidValue(f"a storage of CrewAI holds memory records, not {type(record).__name__}")
-        self.place_key = _place_key(record.id)
-        self.place = f"{_path(record.scope)}#{quote(record.id, safe='')}"
-        check_name(_RECORD + self.place)
+        self.id_key = _id_key(record.id)
+        self.path = f"{_quoted(record.scope)}#{quote(record.id, safe='')}"
         self.dimensions = len(record.embedding or ())
         try:
             data = to_jsonable_python(record.model_dump(exclude={"embedding"}), inf_nan_mode="constants")
         except ValueError as error:
             raise InvalidValue(f"the memory record cannot be stored: {error}") from error
-        vector = _VECTOR + self.place
-        self.puts: tuple[Operation, ...] = (Put(_RECORD + self.place, encode(data)), Delete(vector))
-        if record.embedding:
-            self.puts = self.puts[0], Put(vector, np.asarray(record.embedding, _FLOAT).tobytes())
-        self.bytes = sum(size(put.stored) for put in self.puts if isinstance(put, Put))
+        stored, vector = encode(data), np.asarray(record.embedding or (), _FLOAT).tobytes()
+        vector_key = _VECTOR + self.path
+        self.puts: tuple[Operation, ...] = (
+            Put(check_name(_RECORD + self.path), stored),
+            Put(vector_key, vector) if vector else Delete(vector_key),
+        )
+        self.bytes = size(stored) + len(vector)
 
 
 def _batches(records: Sequence[_Stored]) -> Iterator[list[_Stored]]:
@@ -273,28 +297,24 @@ def _slices(items: Sequence[T], length: int) -> Iterator[Sequence[T]]:
     return (items[start : start + length] for start in range(0, len(items), length))
 
 
-def _path(scope: str | None) -> str:
-    """Return a scope as the keys have it: ``/a/b``, or nothing for the root."""
+def _quoted(scope: str | None) -> str:
+    """Return a scope as it is in keys: ``/a/b``, or nothing for the root."""
     names = (scope or "").strip("/")
     return f"/{quote(names, safe='/')}" if names else ""
 
 
-def _place_key(record_id: str) -> str:
-    return check_name(_PLACE + quote(record_id, safe=""))
+def _id_key(record_id: str) -> str:
+    return check_name(_PATH + quote(record_id, safe=""))
 
 
 def _prefixes(kind: str, scope: str | None) -> list[str]:
-    """Return what the keys of the records in a scope begin with, and of those below."""
-    path = _path(scope)
+    """Return the prefixes of the keys of records in a scope, and of those below."""
+    path = _quoted(scope)
     return [check_name(f"{kind}{path}#"), check_name(f"{kind}{path}/")] if path else [kind]
 
 
-def _in_scope(place: str, scope: str | None) -> bool:
-    return any(place.startswith(prefix) for prefix in _prefixes("", scope)) if _path(scope) else True
-
-
-def _places(vectors: Iterable[Entry]) -> list[str]:
-    return [entry.key.removeprefix(_VECTOR) for entry in vectors]
+def _in_scope(path: str, scope: str | None) -> bool:
+    return path.startswith(tuple(_prefixes("", scope)))
 
 
 def _scores(query: Any, vectors: Sequence[Entry]) -> list[float]:
@@ -311,13 +331,14 @@ def _scores(query: Any, vectors: Sequence[Entry]) -> list[float]:
 
 
 def _restored(entries: Iterable[Entry]) -> dict[str, MemoryRecord]:
+    """Return the records of entries, by their paths."""
     records = {}
     for entry in entries:
         try:
             closed = entry.value.keys() <= MemoryRecord.model_fields.keys()
             record = (MemoryRecord if closed else _OpenRecord).model_validate(entry.value)
         except (AttributeError, ValueError) as error:
-            raise InvalidValue(f"what is under {entry.key!r} is not a memory record of CrewAI: {error}") from error
+            raise InvalidValue(f"the value of {entry.key!r} is not a memory record of CrewAI: {error}") from error
         records[entry.key.removeprefix(_RECORD)] = record
     return records
 

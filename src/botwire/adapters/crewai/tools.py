@@ -23,19 +23,18 @@ def memory_tools(namespace: str, url: str | None = None, **options: Unpack[Optio
 
         agent = Agent(role=…, goal=…, backstory=…, tools=memory_tools("research-crew"))
 
-    They need no embedder and no model. Whatever they remember is there under its key for `botwire.Memory` too.
+    They need no embedder and no model. `botwire.Memory` reads the facts under the same keys.
 
     Args:
         namespace: the namespace that the agent may read and write.
-        url: where it is, as for `botwire.Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        options: as for `botwire.Memory`.
-
-    Raises:
-        InvalidName, InvalidArgument: the namespace, the address or an option is not allowed.
-        StoreError: the file cannot be opened.
+        url: the address, as for `botwire.Memory`.
+        options: as for `botwire.Memory`, whose errors this function and the tools may raise too.
     """
     memory = Memory(namespace, url, **options)
-    return [tool.over(memory) for tool in (_Remember, _Recall, _List, _Forget)]
+    return [
+        _MemoryTool(name=name, description=description, args_schema=schema).over(memory, answer)
+        for name, (description, schema, answer) in _TOOLS.items()
+    ]
 
 
 _Call: TypeAlias = Callable[..., Awaitable[Any]]
@@ -48,43 +47,29 @@ _MAX_KEYS = 200
 _MAX_FOUND = 5
 
 
-def _text(entry: Entry) -> str:
-    return entry.value if isinstance(entry.value, str) else str(entry.stored)
-
-
-def _never(_arguments: Any = None, _result: Any = None) -> bool:
-    return False
-
-
 class _MemoryTool(BaseTool):
-    """A tool over a memory. CrewAI must not cache what it answers: the same question has another answer after a write."""
+    """A tool over a memory. CrewAI must not cache its answers, because a write changes them."""
 
-    cache_function: Any = _never
+    cache_function: Any = lambda _arguments=None, _result=None: False
     _memory: Memory = PrivateAttr()
-    _twin: AsyncMemory = PrivateAttr()
+    _async_memory: AsyncMemory = PrivateAttr()
+    _answer: _Call = PrivateAttr()
 
-    @classmethod
-    def over(cls, memory: Memory) -> Self:
-        tool = cls()
-        tool._memory, tool._twin = memory, AsyncMemory.of(memory)
-        return tool
+    def over(self, memory: Memory, answer: _Call) -> Self:
+        """Set the memory, and the function that answers from it."""
+        self._memory, self._async_memory, self._answer = memory, AsyncMemory.of(memory), answer
+        return self
 
     def __deepcopy__(self, memo: object = None) -> Self:
         """A copy of a crew has the same memory."""
         return self
 
-    def _run(self, **arguments: Any) -> str:
-        return self._answer_now(arguments)
-
     @blocking
-    async def _answer_now(self, arguments: dict[str, Any]) -> str:
+    async def _run(self, /, **arguments: Any) -> Any:
         return await self._answer(self._memory, **arguments)
 
-    async def _arun(self, **arguments: Any) -> str:
-        return await self._answer(self._twin, **arguments)
-
-    async def _answer(self, memory: Namespace, **arguments: Any) -> str:
-        raise NotImplementedError
+    async def _arun(self, **arguments: Any) -> Any:
+        return await self._answer(self._async_memory, **arguments)
 
 
 class Key(BaseModel):
@@ -105,48 +90,45 @@ class Prefix(BaseModel):
     prefix: str = Field(default="", description="What the names begin with, such as user/42/. Empty: all names.")
 
 
-class _Remember(_MemoryTool):
-    name: str = "remember"
-    description: str = "Remember a fact under a name, for later runs and for other agents."
-    args_schema: type[BaseModel] = Fact
-
-    async def _answer(self, memory: Namespace, *, key: str, value: str) -> str:  # type: ignore[override]
-        await _set(memory, key, value)
-        return f"Remembered {key}."
+async def _remember(memory: Namespace, *, key: str, value: str) -> str:
+    await _set(memory, key, value)
+    return f"Remembered {key}."
 
 
-class _Recall(_MemoryTool):
-    name: str = "recall"
-    description: str = "Recall the fact that was remembered under a name, or facts that have to do with some words."
-    args_schema: type[BaseModel] = Key
-
-    async def _answer(self, memory: Namespace, *, key: str) -> str:  # type: ignore[override]
-        entry = await _entry(memory, key)
-        if entry is not None:
-            return _text(entry)
-        try:
-            found = [hit.entry for hit in await _search(memory, key, limit=_MAX_FOUND, kinds="entries")]
-        except (InvalidArgument, Unavailable):  # the values are encrypted, or the index is off or not there yet
-            found = []
-        lines = [f"{entry.key}: {_text(entry)}" for entry in found]
-        return "\n".join([f"Nothing is remembered under {key}.", *(["But there is:"] if lines else []), *lines])
+async def _recall(memory: Namespace, *, key: str) -> str:
+    entry = await _entry(memory, key)
+    if entry is not None:
+        return _text(entry)
+    try:
+        found = [hit.entry for hit in await _search(memory, key, limit=_MAX_FOUND, kinds="entries")]
+    except (InvalidArgument, Unavailable):  # the values are encrypted, or the index is off or not complete
+        found = []
+    lines = [f"{entry.key}: {_text(entry)}" for entry in found]
+    return "\n".join([f"Nothing is remembered under {key}.", *(["But there is:"] if lines else []), *lines])
 
 
-class _List(_MemoryTool):
-    name: str = "list"
-    description: str = "List the names under which facts are remembered."
-    args_schema: type[BaseModel] = Prefix
-
-    async def _answer(self, memory: Namespace, *, prefix: str = "") -> str:  # type: ignore[override]
-        keys = await _keys(memory, prefix, limit=_MAX_KEYS + 1)
-        more = ["… and more: ask for a longer prefix."] if len(keys) > _MAX_KEYS else []
-        return "\n".join([*keys[:_MAX_KEYS], *more]) or "Nothing is remembered."
+async def _list(memory: Namespace, *, prefix: str = "") -> str:
+    keys = await _keys(memory, prefix, limit=_MAX_KEYS + 1)
+    more = ["… and more: ask for a longer prefix."] if len(keys) > _MAX_KEYS else []
+    return "\n".join([*keys[:_MAX_KEYS], *more]) or "Nothing is remembered."
 
 
-class _Forget(_MemoryTool):
-    name: str = "forget"
-    description: str = "Forget the fact that was remembered under a name."
-    args_schema: type[BaseModel] = Key
+async def _forget(memory: Namespace, *, key: str) -> str:
+    return f"Forgot {key}." if await _delete(memory, key) else f"Nothing was remembered under {key}."
 
-    async def _answer(self, memory: Namespace, *, key: str) -> str:  # type: ignore[override]
-        return f"Forgot {key}." if await _delete(memory, key) else f"Nothing was remembered under {key}."
+
+def _text(entry: Entry) -> str:
+    return entry.value if isinstance(entry.value, str) else str(entry.stored)
+
+
+_TOOLS: dict[str, tuple[str, type[BaseModel], _Call]] = {
+    "remember": ("Remember a fact under a name, for later runs and for other agents.", Fact, _remember),
+    "recall": (
+        "Recall the fact that was remembered under a name, or facts that have to do with some words.",
+        Key,
+        _recall,
+    ),
+    "list": ("List the names under which facts are remembered.", Prefix, _list),
+    "forget": ("Forget the fact that was remembered under a name.", Key, _forget),
+}
+"""The description of each tool, its arguments, and the function that answers."""
