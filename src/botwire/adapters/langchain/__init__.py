@@ -1,4 +1,4 @@
-"""BotWireChatHistory, BotWireByteStore and BotWireCache: what LangChain keeps in memory, kept."""
+"""BotWireChatHistory, BotWireByteStore and BotWireCache: persistent storage for LangChain."""
 
 from __future__ import annotations
 
