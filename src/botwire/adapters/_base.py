@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
@@ -104,6 +105,17 @@ def async_form(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A
         return await logic(self, self._async_memory, *args, **kwargs)
 
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", run)
+
+
+@contextmanager
+def needs(packages: str, message: str) -> Iterator[None]:
+    """Say in one line what to install if one of these packages, or a module of it, is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in packages.split():
+            raise
+        raise ImportError(message, name=error.name) from None
 
 
 def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-try:
+from .._base import needs
+
+with needs("langchain_core", "BotWireChatHistory needs langchain-core: pip install 'botwire[langchain]'"):
     import langchain_core  # noqa: F401
-except ModuleNotFoundError as error:
-    if error.name != "langchain_core":
-        raise
-    missing = "BotWireChatHistory needs langchain-core: pip install 'botwire[langchain]'"
-    raise ImportError(missing, name=error.name) from None
 
 from .bytes import BotWireByteStore, InvalidKey
 from .cache import BotWireCache

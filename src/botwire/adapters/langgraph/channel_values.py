@@ -49,9 +49,6 @@ class Segment(msgspec.Struct, array_like=True, frozen=True):
     replay_cost: int = 0
 
 
-_decoder = msgspec.msgpack.Decoder(Segment)
-
-
 class Anchor(NamedTuple):
     """A version of a list that another can continue: the number of its items, their digest, and the length of their bytes."""
 
@@ -158,14 +155,6 @@ def _common(
         if number == common < len(ends) and hash_.digest()[:DIGEST] == anchors[number].digest:
             common += 1
     return anchors[:common], hash_.digest()[:DIGEST]
-
-
-def to_segment(stored: Any) -> Segment:
-    """Return a stored segment, or raise `StoreError` if it is something else."""
-    try:
-        return _decoder.decode(stored)
-    except (msgspec.MsgspecError, TypeError) as error:
-        raise StoreError(f"the stored value of a channel is damaged: {error}. Restore a backup") from error
 
 
 def read_value(serde: SerializerProtocol, version: str, segments: Mapping[str, Segment]) -> tuple[Any, ChannelHead]:

@@ -25,7 +25,7 @@ from ...records import Entry
 from ...values import encode
 from .channel_values import ChannelHead, stored_value, version_part
 from .keys import mirrored, part
-from .serial import Typed
+from .serial import Typed, decoded
 
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -55,7 +55,6 @@ class TaskWrites(msgspec.Struct, array_like=True, frozen=True):
     writes: list[tuple[int, str, str, bytes]]
 
     def stored(self) -> Any:
-        """Return the stored form."""
         return encode(_pack(self))
 
     def merged(self, new: TaskWrites) -> TaskWrites:
@@ -75,22 +74,18 @@ class ThreadPath(NamedTuple):
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ThreadPath:
-        """Return the path that a config names."""
         configurable = config["configurable"]
         return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
 
     @property
     def checkpoints(self) -> str:
-        """The prefix of the keys of its checkpoints."""
         return f"checkpoint/{part(self.thread)}/{part(self.ns)}/"
 
     @property
     def values(self) -> str:
-        """The prefix of the keys of its values."""
         return f"value/{part(self.thread)}/{part(self.ns)}/"
 
     def checkpoint(self, id_: str) -> str:
-        """Return the key of a checkpoint."""
         return self.checkpoints + mirrored(id_)
 
     def channel(self, name: str) -> str:
@@ -98,7 +93,6 @@ class ThreadPath(NamedTuple):
         return f"{self.values}{part(name)}/"
 
     def config(self, id_: str) -> RunnableConfig:
-        """Return the config that names a checkpoint here."""
         return {"configurable": {"thread_id": self.thread, "checkpoint_ns": self.ns, "checkpoint_id": id_}}
 
 
@@ -111,36 +105,12 @@ class Found(NamedTuple):
 
     @property
     def path(self) -> ThreadPath:
-        """Its thread and checkpoint namespace."""
         return ThreadPath(self.record.thread, self.record.ns)
-
-
-_record = msgspec.msgpack.Decoder(Record)
-_task_writes = msgspec.msgpack.Decoder(TaskWrites)
-
-
-def to_record(stored: Any) -> Record:
-    """Return a stored checkpoint, or raise `StoreError` if it is something else."""
-    record: Record = _decoded(_record, stored)
-    return record
-
-
-def to_task_writes(stored: Any) -> TaskWrites:
-    """Return what a task wrote, or raise `StoreError` if something else is stored."""
-    writes: TaskWrites = _decoded(_task_writes, stored)
-    return writes
-
-
-def _decoded(decoder: msgspec.msgpack.Decoder[Any], stored: Any) -> Any:
-    try:
-        return decoder.decode(stored)
-    except (msgspec.MsgspecError, TypeError) as error:
-        raise StoreError(f"a stored checkpoint is damaged: {error}. Restore a backup") from error
 
 
 def moved(stored: Any, thread: str) -> Any:
     """Return the stored form of a checkpoint for another thread."""
-    return encode(_pack(msgspec.structs.replace(to_record(stored), thread=thread)))
+    return encode(_pack(msgspec.structs.replace(decoded(Record, stored), thread=thread)))
 
 
 def checkpoint_key(key: str) -> str:
@@ -160,9 +130,9 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         if key == entry.key:
             if found is not None:
                 yield found
-            found = Found(to_record(entry.stored), [], [key])
+            found = Found(decoded(Record, entry.stored), [], [key])
         elif found is not None and found.keys[0] == key:
-            found.wrote.append(to_task_writes(entry.stored))
+            found.wrote.append(decoded(TaskWrites, entry.stored))
             found.keys.append(entry.key)
     if found is not None:
         yield found
@@ -183,11 +153,9 @@ class HeadCache:
         self._bytes = 0
 
     def get(self, path: ThreadPath) -> Mapping[str, ChannelHead]:
-        """Return the cached channels of a thread."""
         return self._heads.get(path, {})
 
     def set(self, path: ThreadPath, heads: dict[str, ChannelHead]) -> None:
-        """Replace the cached channels of a thread."""
         with self._mutex:
             self._drop(path)
             self._heads[path] = heads

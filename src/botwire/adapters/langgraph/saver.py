@@ -26,9 +26,9 @@ from ...namespace import Namespace
 from ...operations import Clear, Put
 from ...queries import GetEntry
 from .._base import OverMemory, async_form, blocking_method
-from .checkpoints import HeadCache, ThreadPath, task_writes, to_puts, to_task_writes
+from .checkpoints import HeadCache, TaskWrites, ThreadPath, task_writes, to_puts
 from .keys import mirrored, part
-from .serial import loaded_dict
+from .serial import decoded, loaded_dict
 from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
 from .write_batching import WriteBatcher
 
@@ -129,7 +129,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
                 await memory.bridge.write(put)
             except Conflict:
                 entry = await memory.bridge.read(GetEntry(key))
-                both = to_task_writes(entry.stored).merged(new) if entry else new
+                both = decoded(TaskWrites, entry.stored).merged(new) if entry else new
                 put = Put(key, both.stored(), if_version=entry.version if entry else 0)
             else:
                 return

@@ -8,8 +8,9 @@ Everything else goes through the serializer. Stored data never chooses which cla
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
+import msgspec
 import ormsgpack
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langgraph.checkpoint.serde import jsonplus
@@ -18,6 +19,8 @@ from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...errors import StoreError
+
+T = TypeVar("T")
 
 Typed: TypeAlias = tuple[str, bytes]
 """A value as LangGraph's serializers return it: the name of the format, and the bytes."""
@@ -72,6 +75,14 @@ def loaded_dict(serde: SerializerProtocol, typed: Typed) -> dict[str, Any]:
             f"a stored checkpoint is damaged: it has a {type(value).__name__} in place of a dict. Restore a backup"
         )
     return value
+
+
+def decoded(type_: type[T], stored: Any) -> T:
+    """Return a stored struct, or raise `StoreError` if it is something else."""
+    try:
+        return msgspec.msgpack.decode(stored, type=type_)
+    except (msgspec.MsgspecError, TypeError) as error:
+        raise StoreError(f"a stored checkpoint is damaged: {error}. Restore a backup") from error
 
 
 def unpacked(serde: JsonPlusSerializer, data: bytes) -> Any:

@@ -14,10 +14,10 @@ from ...operations import Delete, Operation, Put
 from ...queries import GetEntries, ListEntries, ListKeys
 from ...records import Entry
 from ...values import size
-from .channel_values import ChannelHead, Segment, cached_list, is_unique, read_value, to_segment
+from .channel_values import ChannelHead, Segment, cached_list, is_unique, read_value
 from .checkpoints import Found, HeadCache, ThreadPath, checkpoint_key, grouped, moved, versions_of
 from .keys import part
-from .serial import loaded, loaded_dict
+from .serial import decoded, loaded, loaded_dict
 
 Heads: TypeAlias = dict[str, ChannelHead]
 Segments: TypeAlias = dict[tuple[ThreadPath, str], dict[str, Segment]]
@@ -122,7 +122,7 @@ async def _read_segments(
 
 
 def _keep(segments: dict[str, Segment], entry: Entry) -> None:
-    segments[entry.key.rsplit("/", 1)[1]] = to_segment(entry.stored)
+    segments[entry.key.rsplit("/", 1)[1]] = decoded(Segment, entry.stored)
 
 
 def _is_whole(version: str, segments: Mapping[str, Segment]) -> bool:
@@ -172,7 +172,7 @@ async def keep_only(
 
 async def _unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath, kept: Sequence[Found]) -> list[str]:
     """Return the keys of the values that none of these checkpoints needs, not even as an earlier segment of a list."""
-    segments = {entry.key: to_segment(entry.stored) for entry in await _all(memory, path.values)}
+    segments = {entry.key: decoded(Segment, entry.stored) for entry in await _all(memory, path.values)}
     used: set[str] = set()
     for item in kept:
         versions = versions_of(loaded_dict(serde, item.record.checkpoint), item.record.held)
