@@ -104,7 +104,6 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     @blocking_method
     async def delete_messages(self, memory: Namespace, key: str) -> list[ChatMessage] | None:
-        """Delete the messages of a key and return them; None if there are none."""
         count = await memory.bridge.read(CountMessages(check_name(key)))
         pops = await memory.bridge.write(*[Pop(key, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
         return _restored([message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
@@ -145,7 +144,7 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         memory = Memory.from_defaults(session_id="user-42", chat_store=BotWireMemoryStore())
 
     As `BotWireChatStore`, but only for event loops, as in LlamaIndex, and with keys of at most 500 bytes. A status is active
-    or archived. Where it may be None, that means both.
+    or archived. Where it may be None, that means both, the archived messages first.
     """
 
     _memory: AsyncMemory = PrivateAttr()
@@ -169,14 +168,6 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         limit: int | None = None,
         offset: int | None = None,
     ) -> list[ChatMessage]:
-        """Return the messages of a key in order, the archived ones first.
-
-        Args:
-            key: the key.
-            status: only messages with this status.
-            limit: the maximum number; None: all.
-            offset: how many to skip at the beginning.
-        """
         skip, most = check_count(offset, "offset") or 0, check_count(limit, "limit")
         if status is not None:
             return await _get(self._memory, _session(key, status), skip, most)
@@ -184,12 +175,10 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         return (archived + active)[skip:][:most]
 
     async def count_messages(self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE) -> int:
-        """Return how many messages a key has with a status."""
         counts = [await self._memory.bridge.read(CountMessages(session)) for session in _sessions(key, status)]
         return sum(counts)
 
     async def add_message(self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE) -> None:
-        """Add a message at the end. It is on disk when this returns."""
         await _add(self._memory, _session(key, status), [message])
 
     async def add_messages(
@@ -205,15 +194,12 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         await _set(self._memory, _sessions(key), _session(key, status), messages)
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """Delete the active message at an index of the list, also a negative one, and return it; None if there is none."""
         return await _delete(self._memory, _session(key, MessageStatus.ACTIVE), idx)
 
     async def delete_messages(self, key: str, status: MessageStatus | None = None) -> None:
-        """Delete the messages of a key with a status."""
         await self._memory.bridge.write(*[Forget(session) for session in _sessions(key, status)])
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Delete the oldest active messages of a key, at most n, and return them."""
         return await self._cut(key, n, archive=False)
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:

@@ -84,7 +84,6 @@ class BotWireSession(OverMemory):
         return popped[0].data if popped else None
 
     async def clear_session(self) -> None:
-        """Delete the items of the session."""
         await self._history.clear()
 
     @property

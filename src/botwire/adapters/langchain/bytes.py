@@ -41,7 +41,7 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
         ttl: time to live of what is set in seconds; None: no limit.
 
     Keys have 1 to 512 bytes of UTF-8 without control characters. Others raise `InvalidKey`, which is also LangChain's
-    `InvalidKeyException`.
+    `InvalidKeyException`. A value that is not bytes, or larger than 16 MiB, raises `InvalidValue`; then nothing is written.
     """
 
     def __init__(
@@ -57,7 +57,6 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
 
     @blocking_method
     async def mget(self, memory: Namespace, keys: Sequence[str]) -> list[bytes | None]:
-        """Return the bytes of each key, or None."""
         names = _names(keys)
         found = {
             entry.key: entry for part in batches(names) for entry in await memory.bridge.read(GetEntries(tuple(part)))
@@ -66,17 +65,11 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
 
     @blocking_method
     async def mset(self, memory: Namespace, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        """Set keys.
-
-        Raises:
-            InvalidValue: a value is not bytes, or larger than 16 MiB; nothing was written.
-        """
         for part in batches([self._put(key, value) for key, value in key_value_pairs]):
             await memory.bridge.write(*part)
 
     @blocking_method
     async def mdelete(self, memory: Namespace, keys: Sequence[str]) -> None:
-        """Delete keys. Missing keys are ignored."""
         for part in batches(_names(keys)):
             await memory.bridge.write(*[Delete(name) for name in part])
 
@@ -92,7 +85,6 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
     amdelete = async_form(mdelete)
 
     async def ayield_keys(self, *, prefix: str | None = None) -> AsyncIterator[str]:
-        """As `yield_keys`."""
         start, after = _prefix(prefix), None
         while page := await self._async_memory.list_keys(start, limit=_PAGE, after=after):
             for key in page:

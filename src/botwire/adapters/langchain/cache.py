@@ -28,7 +28,7 @@ _CHATS = {cls.__name__: cls for cls in (ChatGeneration, ChatGenerationChunk)}
 
 
 class BotWireCache(OverMemory, BaseCache):
-    """A persistent cache for LangChain that processes can share.
+    """A persistent cache for LangChain that processes can share. An answer is on disk when `update` returns.
 
     ::
 
@@ -56,26 +56,22 @@ class BotWireCache(OverMemory, BaseCache):
 
     @blocking_method
     async def lookup(self, memory: Namespace, prompt: str, llm_string: str) -> Sequence[Generation] | None:
-        """Return the answer to a prompt by a model with this configuration, or None."""
         entry = await memory.bridge.read(GetEntry(_key(prompt, llm_string)))
         return None if entry is None else _generations(entry.value)
 
     @blocking_method
     async def update(self, memory: Namespace, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Store an answer. It is on disk when this returns."""
         items = _items(return_val)
         if items is not None:
             await memory.bridge.write(Put(_key(prompt, llm_string), encode(items), self._ttl))
 
     def clear(self, **_: Any) -> None:
-        """Delete all answers."""
         self._memory.clear(_PREFIX)
 
     alookup = async_form(lookup)
     aupdate = async_form(update)
 
     async def aclear(self, **_: Any) -> None:
-        """As `clear`."""
         await self._async_memory.clear(_PREFIX)
 
 

@@ -10,24 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+from langchain_core import messages as classes
 from langchain_core.chat_history import BaseChatMessageHistory
-from langchain_core.messages import (
-    AIMessage,
-    AIMessageChunk,
-    BaseMessage,
-    ChatMessage,
-    ChatMessageChunk,
-    FunctionMessage,
-    FunctionMessageChunk,
-    HumanMessage,
-    HumanMessageChunk,
-    RemoveMessage,
-    SystemMessage,
-    SystemMessageChunk,
-    ToolMessage,
-    ToolMessageChunk,
-    messages_from_dict,
-)
+from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
@@ -102,11 +87,14 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         await self._async_history.append([to_item(message) for message in messages])
 
 
-_CLASSES = (
-    *(AIMessage, AIMessageChunk, ChatMessage, ChatMessageChunk, FunctionMessage, FunctionMessageChunk, HumanMessage),
-    *(HumanMessageChunk, RemoveMessage, SystemMessage, SystemMessageChunk, ToolMessage, ToolMessageChunk),
-)
-_TYPES: dict[type, str] = {cls: cls.model_fields["type"].default for cls in _CLASSES}
+_KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")
+_TYPES: dict[type, str] = {
+    cls: cls.model_fields["type"].default
+    for cls in (
+        *(getattr(classes, f"{kind}Message{suffix}") for kind in _KINDS for suffix in ("", "Chunk")),
+        classes.RemoveMessage,
+    )
+}
 """The classes that `messages_from_dict` can create, with the ``type`` of each."""
 
 _JSON_LEAVES = frozenset({str, int, float, bool, type(None)})

@@ -89,11 +89,7 @@ def stored_value(
 ) -> tuple[ChannelHead, bytes | None]:
     """Return the new state of a channel, and the stored form of its value, or None if it is small.
 
-    Args:
-        serde: the serializer.
-        value: the channel's value.
-        version: its version, as a part of a key.
-        before: the cached state at an earlier version.
+    `before` is the cached state of the channel at an earlier version.
     """
     own = inner(serde)
     if type(value) is list and value and own is not None:
@@ -160,13 +156,7 @@ def _common(
 def read_value(serde: SerializerProtocol, version: str, segments: Mapping[str, Segment]) -> tuple[Any, ChannelHead]:
     """Return the value of a channel at a version, and the state of the channel to cache.
 
-    Args:
-        serde: the serializer.
-        version: the version.
-        segments: the stored segments of the channel, from the segment's start to the version.
-
-    Raises:
-        StoreError: a segment is missing.
+    `segments` are those of the channel, from the segment's start to the version.
     """
     segment = segments[version]
     if not segment.count:

@@ -85,15 +85,6 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """Store a checkpoint. It is on disk when this returns.
 
-        Args:
-            config: names the thread, the checkpoint namespace, and as its ``checkpoint_id`` the parent.
-            checkpoint: the checkpoint with the values of its channels.
-            metadata: what `list` can filter by.
-            new_versions: the channels that changed, with their versions.
-
-        Returns:
-            The config that names the checkpoint.
-
         Raises:
             InvalidValue: a channel's value is larger than 16 MiB; nothing was written.
         """
@@ -136,7 +127,6 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
 
     @blocking_method
     async def get_tuple(self, memory: Namespace, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return the checkpoint that a config names, or the newest of its thread and checkpoint namespace, or None."""
         path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
         found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
         if not found:
@@ -155,14 +145,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Yield checkpoints, the newest first, read in pages as they are needed.
-
-        Args:
-            config: names the thread and optionally the checkpoint namespace and the checkpoint; None: all threads.
-            filter: only those whose metadata has these values.
-            before: only those older than the checkpoint that this config names.
-            limit: the maximum number.
-        """
+        """Yield checkpoints, the newest first, read in pages as they are needed."""
         cursor = ListCursor(config, filter, before, limit)
         while cursor.has_more:
             yield from self._next_page(cursor)
@@ -175,7 +158,6 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """As `list`."""
         cursor = ListCursor(config, filter, before, limit)
         while cursor.has_more:
             for item in await self._anext_page(cursor):
@@ -189,13 +171,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         found, after = await read_page(memory, cursor.prefixes[0], cursor.after, cursor.page_size)
         wanted = [item for item in found if cursor.is_wanted(item.record.id)]
         if cursor.filter:
-            expected = cursor.filter.items()
-            metadata = [loaded_dict(self.serde, item.record.metadata) for item in wanted]
-            wanted = [
-                item
-                for item, known in zip(wanted, metadata, strict=True)
-                if all(known.get(name) == value for name, value in expected)
-            ]
+            wanted = [item for item in wanted if cursor.matches(loaded_dict(self.serde, item.record.metadata))]
         return [
             (await read_checkpoint(memory, self.serde, item, self._cache.get(item.path), cursor.segments))[0]
             for item in cursor.advanced(wanted, after)
@@ -236,10 +212,8 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
         """Delete the old checkpoints of threads.
 
-        Args:
-            thread_ids: the threads.
-            strategy: ``keep_latest`` keeps the newest checkpoint of each checkpoint namespace, and those before it that its
-                delta channels are rebuilt from; ``delete`` keeps nothing.
+        The strategy ``keep_latest`` keeps the newest checkpoint of each checkpoint namespace, and those before it that its
+        delta channels are rebuilt from; ``delete`` keeps nothing.
         """
         if strategy not in {"keep_latest", "delete"}:
             raise InvalidArgument(f"strategy is 'keep_latest' or 'delete', not {strategy!r}")
@@ -303,17 +277,17 @@ class ListCursor:
 
     @property
     def has_more(self) -> bool:
-        """Whether there may be more checkpoints to return."""
         return self._left != 0 and (self.prefixes is None or bool(self.prefixes))
 
     @property
     def page_size(self) -> int:
-        """How many checkpoints to read at once."""
         return _PAGE if self._left is None or self.filter else min(self._left, _PAGE)
 
     def is_wanted(self, id_: str) -> bool:
-        """Whether the listing is to return a checkpoint of this id."""
         return (not self._id or id_ == self._id) and (not self._before or id_ < self._before)
+
+    def matches(self, metadata: Mapping[str, Any]) -> bool:
+        return all(metadata.get(name) == value for name, value in self.filter.items())
 
     def advanced(self, wanted: Sequence[Any], after: str | None) -> Sequence[Any]:
         """Continue after a page: return as many of its checkpoints as are still to return."""

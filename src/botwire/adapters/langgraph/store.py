@@ -114,7 +114,12 @@ class _Items:
 
     async def batch(self, ops: Sequence[Op]) -> list[Result]:
         if len(ops) == 1 and isinstance(ops[0], GetOp):  # most calls are one get: a shorter way for them
-            return [await self._get(ops[0])]
+            read: dict[str, Stored] = {}
+            key = ItemPath.of(ops[0].namespace, ops[0].key).item
+            item = _got(ops[0], await self._memory.bridge.read(GetEntry(key)), read)
+            if read:
+                await self._refresh(list(read.values()))
+            return [item]
         puts = {ItemPath.of(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}
         results = [None] * len(ops) if len(puts) == len(ops) else await self._results(ops, puts)
         if puts:
@@ -124,10 +129,12 @@ class _Items:
     async def _results(self, ops: Sequence[Op], puts: Container[ItemPath]) -> list[Result]:
         """Return the results of the operations that read, and refresh the items that they read and that no put replaces."""
         keys = [ItemPath.of(op.namespace, op.key).item for op in ops if isinstance(op, GetOp)]
-        found = await self._entries(keys)
+        entries = await self._memory.bridge.read(GetEntries(tuple(dict.fromkeys(keys)))) if keys else []
+        found = {entry.key: entry for entry in entries}
         read: dict[str, Stored] = {}
         results = [await self._result(op, found, read) for op in ops]
-        await self._refresh([item for item in read.values() if item.path not in puts])
+        if read:
+            await self._refresh([item for item in read.values() if item.path not in puts])
         return results
 
     async def _result(self, op: Op, found: Mapping[str, Entry], read: dict[str, Stored]) -> Result:
@@ -191,17 +198,6 @@ class _Items:
                 return
 
     # Reading
-
-    async def _get(self, op: GetOp) -> Item | None:
-        read: dict[str, Stored] = {}
-        item = _got(op, await self._memory.bridge.read(GetEntry(ItemPath.of(op.namespace, op.key).item)), read)
-        if read:
-            await self._refresh(list(read.values()))
-        return item
-
-    async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
-        found = await self._memory.bridge.read(GetEntries(tuple(dict.fromkeys(keys)))) if keys else []
-        return {entry.key: entry for entry in found}
 
     async def _search(self, op: SearchOp) -> list[tuple[Stored, float | None]]:
         prefix = joined(op.namespace_prefix)

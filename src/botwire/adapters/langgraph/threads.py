@@ -57,15 +57,7 @@ async def checkpoint_keys(memory: Namespace, prefix: str) -> list[str]:
 async def read_checkpoint(
     memory: Namespace, serde: SerializerProtocol, found: Found, cached: Mapping[str, ChannelHead], segments: Segments
 ) -> tuple[CheckpointTuple, Heads]:
-    """Return a checkpoint as LangGraph expects it, and the state of its channels to cache.
-
-    Args:
-        memory: the memory.
-        serde: the serializer.
-        found: the checkpoint.
-        cached: the cached channels of its thread.
-        segments: what a listing has read so far. This adds to it.
-    """
+    """Return a checkpoint as LangGraph expects it, and the state of its channels to cache. Adds what it reads to `segments`."""
     record, path = found.record, found.path
     checkpoint = loaded_dict(serde, record.checkpoint)
     versions = versions_of(checkpoint, [*record.small, *record.held])
@@ -146,12 +138,7 @@ async def keep_only(
 ) -> None:
     """Delete the checkpoints with a prefix that are not chosen, and the values that no other checkpoint needs.
 
-    Args:
-        memory: the memory.
-        serde: the serializer.
-        prefix: the prefix of the keys.
-        cache: the cache, which then forgets the threads.
-        choose: returns the checkpoints to keep, of all checkpoints of a thread and checkpoint namespace, the newest first.
+    `choose` gets all checkpoints of a thread and checkpoint namespace, the newest first, and returns those to keep.
     """
     threads: dict[ThreadPath, list[Found]] = {}
     after: str | None = ""
