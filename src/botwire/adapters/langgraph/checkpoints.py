@@ -189,8 +189,6 @@ def to_puts(
     """Return the operations that store a checkpoint, and the state of its channels to cache."""
     puts: list[Put] = []
     heads: dict[str, ChannelHead] = {}
-    small: dict[str, Typed] = {}
-    held: dict[str, str] = {}
     for channel, value in checkpoint["channel_values"].items():
         version = version_part(checkpoint["channel_versions"].get(channel))
         head = cached.get(channel)
@@ -199,10 +197,6 @@ def to_puts(
             if stored is not None:
                 puts.append(Put(path.channel(channel) + version, encode(stored)))
         heads[channel] = head
-        if head.small is None:
-            held[channel] = head.start if head.start != version else ""
-        else:
-            small[channel] = head.small
     run = metadata.get("run_id")
     rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
     record = Record(
@@ -213,8 +207,12 @@ def to_puts(
         run if isinstance(run, str) else None,
         serde.dumps_typed(rest),
         serde.dumps_typed(metadata),
-        small,
-        held,
+        small={channel: head.small for channel, head in heads.items() if head.small is not None},
+        held={
+            channel: "" if head.start == head.version else head.start
+            for channel, head in heads.items()
+            if head.small is None
+        },
     )
     puts.append(Put(path.checkpoint(record.id), encode(_pack(record))))
     # A channel without a value now may be a list again later, and then continue its old items.

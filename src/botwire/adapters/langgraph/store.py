@@ -108,7 +108,7 @@ class _Items:
     def __init__(self, memory: Namespace, index: IndexConfig | None, embeddings: Any) -> None:
         self._memory = memory
         self._embeddings = embeddings
-        self._prefix = "a" if isinstance(memory, AsyncMemory) else ""
+        self._prefix = "a" if isinstance(memory, AsyncMemory) else ""  # of the async methods of LangChain's embeddings
         self._dims = index.get("dims") if index else None
         self._fields = [_path(field) for field in (index or {}).get("fields") or ["$"]]
 
