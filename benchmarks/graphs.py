@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from botwire.adapters.langgraph import BotWireSaver, BotWireStore
-from botwire.adapters.langgraph.joint import Joint
+from botwire.adapters.langgraph.write_batching import WriteBatcher
 
 from .measure import Row, Timing, faster, in_turns
 from .services import postgres_server
@@ -47,7 +47,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     """Measure the turns of a conversation, its size, reading it, and a store of items."""
     with ExitStack() as stack:
         yield from _savers(folder, step, stack)
-        yield from _joint(folder, step)
+        yield from _batching(folder, step)
         yield from _stores(folder, step, stack)
 
 
@@ -89,26 +89,25 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
     yield Row(f"KiB on disk, {LONG} turns", PEER, ours, theirs, 0, None, smaller_is_better=False)
 
 
-def _joint(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure what it saves that small writes wait for the next checkpoint; without it, a turn may take 10 % longer at most."""
-    step("turns with and without joint writes")
-    savers = {name: BotWireSaver(url=f"sqlite:///{folder}/{name}.db") for name in ("joint", "alone")}
-    for threads in (savers["alone"]._threads, savers["alone"]._async_threads):
-        threads._joint = _NoJoint()
-    pairs = {"ours": "joint", "alone": "alone"}
+def _batching(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
+    """Measure what it saves that small writes wait for the next checkpoint."""
+    step("turns with and without write batching")
+    savers = {name: BotWireSaver(url=f"sqlite:///{folder}/{name}.db") for name in ("batched", "alone")}
+    savers["alone"]._batcher = _NoBatching()
+    pairs = {"ours": "batched", "alone": "alone"}
     for nodes in (1, 4):
         turns = {name: _turns(_chat(savers[saver], nodes), f"{nodes}") for name, saver in pairs.items()}
         timings = in_turns(turns, 100)
-        yield faster(f"a turn, {nodes} nodes", "without joint writes", timings, None, "alone")
+        yield faster(f"a turn, {nodes} nodes", "without write batching", timings, None, "alone")
 
 
 def _turns(graph: Any, thread: str) -> Callable[[int], Any]:
     return lambda number: graph.invoke(_said(number), _at(f"{thread}-{number // 10}"))
 
 
-class _NoJoint(Joint):
-    def wait(self, *_: Any) -> None:
-        return None
+class _NoBatching(WriteBatcher):
+    async def join(self, *_: Any) -> bool:
+        return False
 
 
 def _next_put(saver: Any) -> Callable[[int], Any]:

@@ -1,16 +1,38 @@
-"""What adapters share: the memory that they use, and how it is closed."""
+"""What adapters share: the memory that they use, how it is closed, and methods in a blocking and an async form.
+
+The logic of such a method is a coroutine that gets the memory as its first argument. `blocking_method` makes the blocking
+method of it, `async_form` the async one.
+"""
 
 from __future__ import annotations
 
-from typing import Self
+import inspect
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
+from ..aio import AsyncHistory, AsyncMemory
+from ..bridge import awaiting, blocking
+from ..history import History
+from ..limits import MAX_OPERATIONS
 from ..memory import Memory
+from ..namespace import Namespace
+
+P = ParamSpec("P")
+S = TypeVar("S")
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class OverMemory:
     """An object with a memory of its own. It can be closed, and used in a ``with`` and an ``async with``."""
 
     _memory: Memory
+
+    @cached_property
+    def _async_memory(self) -> AsyncMemory:
+        return AsyncMemory.of(self._memory)
 
     def close(self) -> None:
         """Close the memory. Nothing is pending: writes are on disk when they return."""
@@ -30,3 +52,73 @@ class OverMemory:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
+
+
+class OverSession(OverMemory):
+    """An object with a session of a memory of its own."""
+
+    _history: History
+
+    @property
+    def session_id(self) -> str:
+        """The name of the session."""
+        return self._history.session_id
+
+    @cached_property
+    def _async_history(self) -> AsyncHistory:
+        return self._async_memory.history(self._history.session_id)
+
+    def clear(self) -> None:
+        """Delete the messages of the session."""
+        self._history.clear()
+
+    async def aclear(self) -> None:
+        """As `clear`."""
+        await self._async_history.clear()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
+
+
+def blocking_method(
+    logic: Callable[Concatenate[S, Namespace, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], T]:
+    """Turn a coroutine method whose first argument is a memory into a blocking one, which passes the object's `Memory`."""
+    run_at_once = blocking(logic)
+
+    @wraps(logic)
+    def run(self: Any, *args: Any, **kwargs: Any) -> T:
+        return run_at_once(self, self._memory, *args, **kwargs)
+
+    signature = inspect.signature(logic)  # LangGraph looks at the arguments of its savers
+    shown = [parameter for name, parameter in signature.parameters.items() if name != "memory"]
+    run.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+    return cast("Callable[Concatenate[S, P], T]", run)
+
+
+def async_form(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, P], Coroutine[Any, Any, T]]:
+    """Return the async form of a method made by `blocking_method`, which passes the object's `AsyncMemory`."""
+    logic: Callable[..., Coroutine[Any, Any, T]] = awaiting(method)
+
+    @wraps(method)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> T:
+        return await logic(self, self._async_memory, *args, **kwargs)
+
+    return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", run)
+
+
+@contextmanager
+def needs(packages: str, message: str) -> Iterator[None]:
+    """Say in one line what to install if one of these packages, or a module of it, is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in packages.split():
+            raise
+        raise ImportError(message, name=error.name) from None
+
+
+def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield the items in parts that fit into one write each."""
+    for start in range(0, len(items), MAX_OPERATIONS):
+        yield items[start : start + MAX_OPERATIONS]

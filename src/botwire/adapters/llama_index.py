@@ -1,6 +1,6 @@
 """BotWireChatStore and BotWireMemoryStore: persistent chat stores for LlamaIndex.
 
-A message is stored as its own `model_dump` writes it in JSON, and rebuilt as a `ChatMessage` and nothing else.
+A message is stored as its `model_dump` in JSON, and only ever rebuilt as a `ChatMessage`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any, Self, TypeAlias, Unpack, cast
 
 from ..aio import AsyncMemory
 from ..backoff import MAX_ATTEMPTS, pause_after
-from ..bridge import blocking
 from ..errors import Conflict, InvalidArgument, InvalidValue
 from ..limits import MAX_OPERATIONS, check_count, check_name
 from ..memory import Memory, Options
@@ -21,29 +20,25 @@ from ..queries import CountMessages, ListMessages, ListSessions
 from ..records import Message
 from ..timestamps import new_id
 from ..values import encode_json
+from ._base import async_form, blocking_method, needs
 
-try:
+with needs("llama_index", "botwire.adapters.llama_index needs llama-index-core: pip install 'botwire[llama-index]'"):
     from llama_index.core.base.llms.types import ChatMessage
     from llama_index.core.bridge.pydantic import BaseModel, Field, PrivateAttr
     from llama_index.core.storage.chat_store.base import BaseChatStore
     from llama_index.core.storage.chat_store.base_db import AsyncDBChatStore, MessageStatus
     from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
-except ModuleNotFoundError as error:
-    if error.name not in {"llama_index", "llama_index.core"}:
-        raise
-    missing = "botwire.adapters.llama_index needs llama-index-core: pip install 'botwire[llama-index]'"
-    raise ImportError(missing, name=error.name) from None
 
 __all__ = ["BotWireChatStore", "BotWireMemoryStore"]
 
 Change: TypeAlias = Callable[[list[Message]], tuple[int, Sequence[NewMessage], list[Operation]] | None]
-"""From the messages of a session to where its new end begins, the new end, and what else is to be written; None: nothing."""
+"""From the messages of a session to the index of the first that is replaced, the replacement, and other operations; None: no change."""
 
 
 class _Reopened(BaseModel):
     """The fields of a store, from which a copy or a workflow opens it again."""
 
-    namespace: str = Field(description="The namespace that the messages are in")
+    namespace: str = Field(description="The namespace of the messages")
     url: str | None = Field(
         default=None, repr=False, description="The address, without secrets; None: the default address"
     )
@@ -56,7 +51,7 @@ class _Reopened(BaseModel):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # LlamaIndex drops what it cannot pickle from a stored workflow, and would continue in memory.
+        # LlamaIndex leaves out of a stored workflow what it cannot pickle, and would continue without the store.
         return _reopen, (type(self), self.model_dump())
 
 
@@ -67,23 +62,15 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
         memory = ChatMemoryBuffer.from_defaults(chat_store=BotWireChatStore(), chat_store_key="user-42")
 
-    Messages are on disk when a call that stores them returns. Any number of threads, processes and event loops may use a key
-    at once: every message is kept, and deleted once. What a call stores stays together: all of it, or none.
+    Messages are on disk when a call that stores them returns. Threads, processes and event loops may use a key at once: every
+    message is kept, and deleted once. The messages of one call stay together: all are stored, or none.
 
     A message of a subclass of `ChatMessage` comes back as a `ChatMessage`, with its own fields in ``additional_kwargs``. Keys
-    are 1 to 512 bytes of UTF-8 without control characters; a key without messages is none.
+    are 1 to 512 bytes of UTF-8 without control characters. A key without messages does not exist.
 
     Args:
-        namespace: the namespace that the messages are in. A key is a session of it.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        options: as for `Memory`.
-
-    Raises:
-        InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is wrong.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `Memory` names.
+        namespace: the namespace of the messages. A key is a session of it.
+        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     _memory: Memory = PrivateAttr()
@@ -99,77 +86,65 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex stores the class."""
         return "BotWireChatStore"
 
-    def set_messages(self, key: str, messages: list[ChatMessage]) -> None:
-        """Replace the messages under a key by these, at most 9,999."""
-        blocking(_set)(self._memory, (key,), key, messages)
+    @blocking_method
+    async def set_messages(self, memory: Namespace, key: str, messages: list[ChatMessage]) -> None:
+        """Replace the messages of a key, at most 9,999."""
+        await _set(memory, (key,), key, messages)
 
-    def get_messages(self, key: str) -> list[ChatMessage]:
-        """Return the messages under a key, in order."""
-        return blocking(_get)(self._memory, key)
+    @blocking_method
+    async def get_messages(self, memory: Namespace, key: str) -> list[ChatMessage]:
+        return await _get(memory, key)
 
-    def add_message(self, key: str, message: ChatMessage, idx: int | None = None) -> None:
-        """Add a message at the end, or before the one at a place, as ``list.insert`` counts."""
-        blocking(_add)(self._memory, key, [message], idx)
+    @blocking_method
+    async def add_message(self, memory: Namespace, key: str, message: ChatMessage, idx: int | None = None) -> None:
+        """Add a message at the end, or insert it at an index, as ``list.insert`` does."""
+        await _add(memory, key, [message], idx)
 
-    def delete_messages(self, key: str) -> list[ChatMessage] | None:
-        """Delete the messages under a key and return them; None when there are none."""
-        return blocking(_delete_all)(self._memory, key)
+    @blocking_method
+    async def delete_messages(self, memory: Namespace, key: str) -> list[ChatMessage] | None:
+        count = await memory.bridge.read(CountMessages(check_name(key)))
+        pops = await memory.bridge.write(*[Pop(key, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
+        return _restored([message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
 
-    def delete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """Delete the message at a place, as a list counts, and return it; None when there is none.
+    @blocking_method
+    async def delete_message(self, memory: Namespace, key: str, idx: int) -> ChatMessage | None:
+        """Delete the message at an index of the list, also a negative one, and return it; None if there is none.
 
         The messages after it are written again and count as writes of the plan.
         """
-        return blocking(_delete)(self._memory, key, idx)
+        return await _delete(memory, key, idx)
 
-    def delete_last_message(self, key: str) -> ChatMessage | None:
-        """Delete the last message and return it; None when there is none. No other caller gets the same one."""
-        return blocking(_delete_last)(self._memory, key)
+    @blocking_method
+    async def delete_last_message(self, memory: Namespace, key: str) -> ChatMessage | None:
+        """Delete the last message and return it; None if there is none. No other caller gets the same one."""
+        (popped,) = await memory.bridge.write(Pop(check_name(key)))
+        deleted = _restored(cast("list[Message]", popped))
+        return deleted[0] if deleted else None
 
-    def get_keys(self) -> list[str]:
-        """Return the keys, the oldest first."""
-        return blocking(_keys)(self._memory)
+    @blocking_method
+    async def get_keys(self, memory: Namespace) -> list[str]:
+        return await _keys(memory)
 
-    async def aset_messages(self, key: str, messages: list[ChatMessage]) -> None:
-        """As `set_messages`."""
-        await _set(self._async_memory, (key,), key, messages)
-
-    async def aget_messages(self, key: str) -> list[ChatMessage]:
-        """As `get_messages`."""
-        return await _get(self._async_memory, key)
-
-    async def async_add_message(self, key: str, message: ChatMessage, idx: int | None = None) -> None:
-        """As `add_message`."""
-        await _add(self._async_memory, key, [message], idx)
-
-    async def adelete_messages(self, key: str) -> list[ChatMessage] | None:
-        """As `delete_messages`."""
-        return await _delete_all(self._async_memory, key)
-
-    async def adelete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """As `delete_message`."""
-        return await _delete(self._async_memory, key, idx)
-
-    async def adelete_last_message(self, key: str) -> ChatMessage | None:
-        """As `delete_last_message`."""
-        return await _delete_last(self._async_memory, key)
-
-    async def aget_keys(self) -> list[str]:
-        """As `get_keys`."""
-        return await _keys(self._async_memory)
+    aset_messages = async_form(set_messages)
+    aget_messages = async_form(get_messages)
+    async_add_message = async_form(add_message)
+    adelete_messages = async_form(delete_messages)
+    adelete_message = async_form(delete_message)
+    adelete_last_message = async_form(delete_last_message)
+    aget_keys = async_form(get_keys)
 
 
 class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
-    """The store of a LlamaIndex `Memory`, with its active and its archived messages, stored persistently.
+    """The persistent store of a LlamaIndex `Memory`, for its active and its archived messages.
 
     ::
 
         memory = Memory.from_defaults(session_id="user-42", chat_store=BotWireMemoryStore())
 
-    As `BotWireChatStore`, but only for event loops, as in LlamaIndex, and with keys of at most 500 bytes.
+    As `BotWireChatStore`, but only for event loops, as in LlamaIndex, and with keys of at most 500 bytes. A status is active
+    or archived. Where it may be None, that means both, the archived messages first.
     """
 
     _memory: AsyncMemory = PrivateAttr()
@@ -184,7 +159,6 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex stores the class."""
         return "BotWireMemoryStore"
 
     async def get_messages(
@@ -194,75 +168,69 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         limit: int | None = None,
         offset: int | None = None,
     ) -> list[ChatMessage]:
-        """Return the messages under a key that have a status (None: any), in order.
-
-        Args:
-            key: the key.
-            status: active or archived; None: the archived ones, and after them the active ones.
-            limit: the maximum number; None: all.
-            offset: how many to leave out at the beginning.
-        """
         skip, most = check_count(offset, "offset") or 0, check_count(limit, "limit")
         if status is not None:
-            return await _get(self._memory, _log(key, status), skip, most)
-        archived, active = [await _get(self._memory, _log(key, each)) for each in _STATUSES]
+            return await _get(self._memory, _session(key, status), skip, most)
+        archived, active = [await _get(self._memory, session) for session in _sessions(key)]
         return (archived + active)[skip:][:most]
 
     async def count_messages(self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE) -> int:
-        """Return how many messages under a key have a status (None: any)."""
-        statuses = _STATUSES if status is None else (status,)
-        return sum([await self._memory.bridge.read(CountMessages(_log(key, each))) for each in statuses])
+        counts = [await self._memory.bridge.read(CountMessages(session)) for session in _sessions(key, status)]
+        return sum(counts)
 
     async def add_message(self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE) -> None:
-        """Add a message at the end; it is on disk when this returns."""
-        await _add(self._memory, _log(key, status), [message], None)
+        await _add(self._memory, _session(key, status), [message])
 
     async def add_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
         """Add messages at the end, at most 10,000, all or none."""
-        await _add(self._memory, _log(key, status), messages, None)
+        await _add(self._memory, _session(key, status), messages)
 
     async def set_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
-        """Replace all messages under a key by these, whatever their status, at most 9,998."""
-        await _set(self._memory, [_log(key, each) for each in _STATUSES], _log(key, status), messages)
+        """Replace all messages of a key, of both statuses, by at most 9,998."""
+        await _set(self._memory, _sessions(key), _session(key, status), messages)
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
-        """Delete the active message at a place, as a list counts, and return it; None when there is none."""
-        return await _delete(self._memory, _log(key, MessageStatus.ACTIVE), idx)
+        return await _delete(self._memory, _session(key, MessageStatus.ACTIVE), idx)
 
     async def delete_messages(self, key: str, status: MessageStatus | None = None) -> None:
-        """Delete the messages under a key that have a status (None: any)."""
-        statuses = _STATUSES if status is None else (status,)
-        await self._memory.bridge.write(*[Forget(_log(key, each)) for each in statuses])
+        await self._memory.bridge.write(*[Forget(session) for session in _sessions(key, status)])
 
     async def delete_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Delete the oldest active messages under a key, at most n, and return them."""
-        return await _cut(self._memory, _log(key, MessageStatus.ACTIVE), n, None)
+        return await self._cut(key, n, archive=False)
 
     async def archive_oldest_messages(self, key: str, n: int) -> list[ChatMessage]:
-        """Archive the oldest active messages under a key, at most n, and return them: all in one write."""
-        return await _cut(self._memory, _log(key, MessageStatus.ACTIVE), n, _log(key, MessageStatus.ARCHIVED))
+        """Archive the oldest active messages of a key, at most n, and return them: all in one write."""
+        return await self._cut(key, n, archive=True)
+
+    async def _cut(self, key: str, n: int, *, archive: bool) -> list[ChatMessage]:
+        archived, active = _sessions(key)
+        number = check_count(n, "n") or 0
+
+        def cut(stored: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]] | None:
+            oldest = stored[:number]
+            moved: list[Operation] = [Append(archived, _again(oldest))] if archive else []
+            return (0, _again(stored[number:]), moved) if oldest else None
+
+        return _restored((await _change(self._memory, active, cut))[:number])
 
     async def get_keys(self) -> list[str]:
-        """Return the keys, the oldest first."""
-        logs = await _keys(self._memory)
-        return list(dict.fromkeys(log.partition("/")[2] for log in logs))
+        sessions = await _keys(self._memory)
+        return list(dict.fromkeys(session.partition("/")[2] for session in sessions))
 
 
 RECOGNIZED_CHAT_STORES[BotWireChatStore.class_name()] = BotWireChatStore
 """Where ``ChatMemoryBuffer.from_dict`` finds the class that a dict names."""
 
-_STATUSES = (MessageStatus.ARCHIVED, MessageStatus.ACTIVE)
-
 
 def _encrypted(options: Options) -> bool:
-    """Whether there is an encryption key, and take out of the options what `to_dict` put among them.
+    """Return whether there is an encryption key. Removes the options that `to_dict` added.
 
     Raises:
-        InvalidArgument: there was a key when the dict was made, and there is none now.
+        InvalidArgument: the dict says that there was a key, and there is none now.
     """
     given = cast("dict[str, Any]", options)
     given.pop("class_name", None)
@@ -275,12 +243,17 @@ def _reopen(cls: type[Any], fields: dict[str, Any]) -> Any:
     return cls(**fields)
 
 
-def _log(key: str, status: MessageStatus) -> str:
-    """Return the session of the messages that have a status."""
+def _session(key: str, status: MessageStatus) -> str:
+    """Return the session with the messages of a status."""
     return check_name(f"{status.value}/{check_name(key)}")
 
 
-# What both do, in place or awaited
+def _sessions(key: str, status: MessageStatus | None = None) -> list[str]:
+    """Return the sessions with the messages of a status, or with the archived and then the active ones."""
+    return [_session(key, each) for each in (MessageStatus.ARCHIVED, MessageStatus.ACTIVE) if status in {None, each}]
+
+
+# Logic for blocking and for awaiting callers (see `botwire.bridge`)
 
 
 async def _get(memory: Namespace, session: str, after: int = 0, limit: int | None = None) -> list[ChatMessage]:
@@ -293,53 +266,30 @@ async def _set(memory: Namespace, old: Sequence[str], session: str, messages: Se
     await memory.bridge.write(*_limited([*(Forget(check_name(name)) for name in old), append]))
 
 
-async def _add(memory: Namespace, session: str, messages: Sequence[ChatMessage], idx: int | None) -> None:
+async def _add(memory: Namespace, session: str, messages: Sequence[ChatMessage], idx: int | None = None) -> None:
     new = _stored(messages)
     if idx is None:
         if new:
             await memory.bridge.write(*_limited([Append(check_name(session), new)]))
         return
-    place = _index(idx)
+    index = _index(idx)
 
-    def insert(there: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]]:
-        start = len(there[:place])
-        return start, (*new, *_again(there[start:])), []
+    def insert(stored: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]]:
+        start = len(stored[:index])
+        return start, (*new, *_again(stored[start:])), []
 
     await _change(memory, session, insert)
 
 
-async def _delete_all(memory: Namespace, session: str) -> list[ChatMessage] | None:
-    count = await memory.bridge.read(CountMessages(check_name(session)))
-    pops = await memory.bridge.write(*[Pop(session, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
-    return _restored([message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
-
-
 async def _delete(memory: Namespace, session: str, idx: int) -> ChatMessage | None:
-    place = _index(idx)
+    index = _index(idx)
 
-    def delete(there: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]] | None:
-        start = place if place >= 0 else len(there) + place
-        return (start, _again(there[start + 1 :]), []) if 0 <= start < len(there) else None
+    def delete(stored: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]] | None:
+        start = index if index >= 0 else len(stored) + index
+        return (start, _again(stored[start + 1 :]), []) if 0 <= start < len(stored) else None
 
-    gone = await _change(memory, session, delete)
-    return _restored(gone[:1])[0] if gone else None
-
-
-async def _delete_last(memory: Namespace, session: str) -> ChatMessage | None:
-    (popped,) = await memory.bridge.write(Pop(check_name(session)))
-    gone = _restored(cast("list[Message]", popped))
-    return gone[0] if gone else None
-
-
-async def _cut(memory: Namespace, session: str, count: int, to: str | None) -> list[ChatMessage]:
-    number = check_count(count, "n") or 0
-
-    def cut(there: list[Message]) -> tuple[int, Sequence[NewMessage], list[Operation]] | None:
-        oldest = there[:number]
-        moved: list[Operation] = [] if to is None else [Append(to, _again(oldest))]
-        return (0, _again(there[number:]), moved) if oldest else None
-
-    return _restored((await _change(memory, session, cut))[:number])
+    replaced = await _change(memory, session, delete)
+    return _restored(replaced[:1])[0] if replaced else None
 
 
 async def _keys(memory: Namespace) -> list[str]:
@@ -348,30 +298,30 @@ async def _keys(memory: Namespace) -> list[str]:
 
 
 async def _change(memory: Namespace, session: str, change: Change) -> list[Message]:
-    """Replace the end of a session, if it is still what it was when it was read; if not, all over again.
+    """Replace the end of a session, if no other client has changed it since it was read. Otherwise try again.
 
     Returns:
-        What was there in place of the new end.
+        The messages that were replaced.
 
     Raises:
-        Conflict: others were faster every time.
+        Conflict: other clients were faster every time.
     """
     check_name(session)
     for attempt in range(MAX_ATTEMPTS):
-        there = await memory.bridge.read(ListMessages(session))
-        decided = change(there)
+        stored = await memory.bridge.read(ListMessages(session))
+        decided = change(stored)
         if decided is None:
             return []
         start, end, more = decided
-        gone = there[start:]
-        pop = Pop(session, len(gone), tuple(message.id for message in gone))
+        replaced = stored[start:]
+        pop = Pop(session, len(replaced), tuple(message.id for message in replaced))
         try:
             await memory.bridge.write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
         except Conflict:
             await memory.bridge.sleep(pause_after(attempt))
         else:
-            return gone
-    raise Conflict(f"the messages were changed by others {MAX_ATTEMPTS} times in a row; nothing was written")
+            return replaced
+    raise Conflict(f"other clients changed the messages {MAX_ATTEMPTS} times in a row; nothing was written")
 
 
 def _limited(operations: list[Operation]) -> list[Operation]:
@@ -400,7 +350,7 @@ def _stored(messages: Sequence[ChatMessage]) -> tuple[NewMessage, ...]:
 
 
 def _to_data(message: ChatMessage) -> dict[str, Any]:
-    """Return what is stored of a message, after seeing that it comes back: one that does not would spoil the others."""
+    """Return the stored form of a message, after rebuilding it once: a message that cannot be read would break the session."""
     if not isinstance(message, ChatMessage):
         raise InvalidValue(f"a chat store holds ChatMessages, not {type(message).__name__}")
     try:
@@ -416,12 +366,12 @@ def _to_data(message: ChatMessage) -> dict[str, Any]:
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidValue(f"LlamaIndex would not read the {type(message).__name__} back: {error}") from error
     if back != data:
-        raise InvalidValue(f"LlamaIndex would read the {type(message).__name__} back as another")
+        raise InvalidValue(f"LlamaIndex would read the {type(message).__name__} back differently")
     return data
 
 
 def _check_numbers(value: Any) -> None:
-    """Refuse what pydantic would write as null without a word."""
+    """Refuse numbers that pydantic would silently write as null."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not a JSON number")
     if isinstance(value, dict | list | tuple):

@@ -1,4 +1,4 @@
-"""A memory as tools of the Model Context Protocol (https://modelcontextprotocol.io), for every client that speaks it."""
+"""A memory as tools of the Model Context Protocol (https://modelcontextprotocol.io)."""
 
 from __future__ import annotations
 
@@ -12,70 +12,67 @@ from ..aio import AsyncMemory
 from ..errors import BotWireError, InvalidArgument
 from ..memory import Options
 from ..version import __version__
+from ._base import needs
 
-try:
+with needs("mcp mcp_types pydantic", "botwire mcp needs mcp 2.0 or newer: pip install 'botwire[mcp]'"):
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp_types import ToolAnnotations
     from pydantic import BaseModel, Field
-except ModuleNotFoundError as error:
-    if error.name not in {"mcp", "mcp.server.mcpserver", "mcp_types", "pydantic"}:
-        raise
-    missing = "botwire mcp needs mcp 2.0 or newer: pip install 'botwire[mcp]'"
-    raise ImportError(missing, name=error.name) from None
 
 __all__ = ["create_server", "serve_http", "serve_stdio"]
 
 MAX_RESULTS = 1000
-"""Keys, messages or hits in one answer: more than any model's context has room for."""
+"""The most keys, messages or hits in one answer. No context of a model has room for more."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Where the SDK refuses requests that another site's page made a browser send (DNS rebinding)."""
+"""Hosts where the SDK refuses requests that a page of another site makes a browser send (DNS rebinding)."""
 
-_INSTRUCTIONS = """A memory that persists after this conversation and is shared with its other users. Before you answer from nothing, \
-search it or list its keys. Remember what will matter later, under short keys with slashes, such as user/ada/likes."""
+_INSTRUCTIONS = """A memory that persists after this conversation and is shared with its other users. Search it or list its \
+keys before you answer. Remember what will matter later, under short keys with slashes, such as user/ada/likes."""
 
-Key = Annotated[str, Field(description="What it is stored under: 1 to 512 bytes, such as user/ada/likes")]
-Limit = Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many at most")]
+Key = Annotated[str, Field(description="The name of the value: 1 to 512 bytes, such as user/ada/likes")]
+Limit = Annotated[int, Field(ge=1, le=MAX_RESULTS, description="The maximum number of results")]
+Prefix = Annotated[str, Field(description="Only keys that begin with this")]
 
 
 class Remembered(BaseModel):
-    """What `remember` did."""
+    """The result of `remember`."""
 
     key: str
-    version: int = Field(description="It grows whenever the key is written")
+    version: int = Field(description="It grows with every write of the key")
 
 
 class Recalled(BaseModel):
-    """What is stored under a key."""
+    """The value of a key."""
 
     key: str
     found: bool
     value: Any = Field(default=None, description="Any JSON value")
-    value_base64: str | None = Field(default=None, description="Instead of value, when bytes are stored")
-    version: int = Field(default=0, description="0: there is nothing under the key")
+    value_base64: str | None = Field(default=None, description="The value if it is bytes, in place of value")
+    version: int = Field(default=0, description="0: the key does not exist")
     updated_at: str | None = None
     expires_at: str | None = None
 
 
 class Hit(BaseModel):
-    """Something that was found: under a key, or in a session's messages."""
+    """A value of a key, or a message of a session."""
 
     key: str | None = None
     session: str | None = None
     seq: int | None = Field(default=None, description="The message's number in its session")
-    text: str = Field(description="The part of its text that has most of the words")
+    text: str = Field(description="The part of its text with most of the words")
 
 
 class Hits(BaseModel):
-    """What was found."""
+    """The results of a search."""
 
     hits: list[Hit]
 
 
 class Forgotten(BaseModel):
-    """What `forget` did."""
+    """The result of `forget`."""
 
-    forgotten: int = Field(description="How many keys or messages there were; 0: there was nothing to forget")
+    forgotten: int = Field(description="The number of deleted keys or messages; 0: nothing was found")
 
 
 class Keys(BaseModel):
@@ -102,7 +99,7 @@ class ChatSession(BaseModel):
 
 
 class Chat(BaseModel):
-    """The messages of a session, or the sessions that there are."""
+    """The messages of a session, or the list of sessions."""
 
     messages: list[ChatMessage] = []
     sessions: list[ChatSession] = []
@@ -112,14 +109,8 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
     """Return an MCP server whose tools are a memory: remember, recall, search, forget, list and history.
 
     Args:
-        namespace: the namespace that the tools read and write, and no other.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
-        options: as for `Memory`.
-
-    Raises:
-        InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is wrong.
-        StoreError: the file cannot be opened.
+        namespace: the only namespace that the tools read and write.
+        url, options: as for `Memory`. It also lists the errors that this may raise.
     """
     tools = Tools(AsyncMemory(namespace, url, **options))
     server: MCPServer[Any] = MCPServer(
@@ -156,37 +147,37 @@ def serve_http(
     open_to_all: bool = False,
     announce: Callable[[str], None] = say_where,
 ) -> None:
-    """Serve any number of clients by streamable HTTP, until SIGTERM or Ctrl-C.
+    """Serve clients over streamable HTTP, until SIGTERM or Ctrl-C.
 
     Args:
-        server: what to serve.
+        server: the server.
         host: the interface to listen on.
-        port: 0 for any free one.
-        open_to_all: listen on an interface that other machines can reach, although no token is needed.
-        announce: called with the address when clients may connect; by default it goes to stderr.
+        port: the port; 0: any free one.
+        open_to_all: listen on an interface that other machines can reach, although no token is required.
+        announce: called with the address when clients can connect; by default it prints on stderr.
 
     Raises:
-        InvalidArgument: the interface can be reached from other machines and `open_to_all` was not said.
+        InvalidArgument: other machines can reach the interface, and `open_to_all` is false.
     """
     import uvicorn
 
     if host not in LOOPBACK and not open_to_all:
         raise InvalidArgument(
-            f"{host} can be reached from other machines, and this server asks for no token: add --open if that is "
-            "what you want, or put it after a proxy that authenticates, or listen on 127.0.0.1"
+            f"{host} can be reached from other machines, and this server requires no token: add --open to allow that, or use "
+            "a proxy that authenticates, or listen on 127.0.0.1"
         )
     # No state is kept between requests, so clients continue after a restart without noticing.
     app = server.streamable_http_app(host=host, stateless_http=True, json_response=True)
     config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False, ws="none")
     listening = config.bind_socket()
-    listening.listen(config.backlog)  # so that a client that reads the address can connect
+    listening.listen(config.backlog)  # before the address is announced
     shown = f"[{host}]" if ":" in host else host
     announce(f"http://{shown}:{listening.getsockname()[1]}/mcp")
     uvicorn.Server(config).run(sockets=[listening])
 
 
 class Tools:
-    """The tools. What their docstrings say is what a model reads."""
+    """The tools. Models read their docstrings and descriptions."""
 
     def __init__(self, memory: AsyncMemory) -> None:
         self._memory = memory
@@ -194,28 +185,28 @@ class Tools:
     async def remember(
         self,
         key: Key,
-        value: Annotated[Any, Field(description="What to remember: any JSON value")],
+        value: Annotated[Any, Field(description="Any JSON value")],
         ttl: Annotated[float | None, Field(gt=0, description="Seconds until it is forgotten; null: never")] = None,
     ) -> Remembered:
-        """Store a value under a key, in place of what is there. It is on disk when this returns."""
-        with _told():
+        """Store a value under a key and replace an existing value. It is on disk when this returns."""
+        with _reported():
             return Remembered(key=key, version=await self._memory.set(key, value, ttl=ttl))
 
     async def recall(self, key: Key) -> Recalled:
-        """Return what is stored under a key."""
-        with _told():
+        """Return the value of a key."""
+        with _reported():
             entry = await self._memory.entry(key)
             if entry is None:
                 return Recalled(key=key, found=False)
             value, expires = entry.value, entry.expires_at
-        data = {"value_base64": base64.b64encode(value).decode()} if isinstance(value, bytes) else {"value": value}
         return Recalled(
             key=key,
             found=True,
+            value=None if isinstance(value, bytes) else value,
+            value_base64=base64.b64encode(value).decode() if isinstance(value, bytes) else None,
             version=entry.version,
             updated_at=entry.updated_at.isoformat(),
             expires_at=expires.isoformat() if expires else None,
-            **data,
         )
 
     async def search(
@@ -223,10 +214,10 @@ class Tools:
         query: Annotated[str, Field(min_length=1, description="A question or some words")],
         limit: Limit = 10,
         session: Annotated[str | None, Field(description="Only messages of this session")] = None,
-        prefix: Annotated[str, Field(description="Only keys that begin with this")] = "",
+        prefix: Prefix = "",
     ) -> Hits:
-        """Find keys, values and messages by the words in them; the best first."""
-        with _told():
+        """Find keys, values and messages by their words, best first."""
+        with _reported():
             found = await self._memory.search(query, limit=limit, session=session, prefix=prefix)
         return Hits(
             hits=[
@@ -242,14 +233,14 @@ class Tools:
 
     async def forget(
         self,
-        key: Annotated[str | None, Field(description="Forget what is stored under this key")] = None,
-        prefix: Annotated[str | None, Field(min_length=1, description="Forget all keys that begin with this")] = None,
-        session: Annotated[str | None, Field(description="Forget this session and all of its messages")] = None,
+        key: Annotated[str | None, Field(description="Delete this key")] = None,
+        prefix: Annotated[str | None, Field(min_length=1, description="Delete all keys that begin with this")] = None,
+        session: Annotated[str | None, Field(description="Delete this session and all of its messages")] = None,
     ) -> Forgotten:
-        """Forget for good: a key, all keys with a prefix, or a session. Give exactly one of the three."""
+        """Permanently delete a key, all keys with a prefix, or a session. Pass exactly one of the three."""
         if [key, prefix, session].count(None) != 2:
-            raise ToolError("give exactly one of key, prefix and session")
-        with _told():
+            raise ToolError("pass exactly one of key, prefix and session")
+        with _reported():
             if key is not None:
                 return Forgotten(forgotten=int(await self._memory.delete(key)))
             if prefix is not None:
@@ -258,24 +249,22 @@ class Tools:
 
     async def list_keys(
         self,
-        prefix: Annotated[str, Field(description="Only keys that begin with this")] = "",
+        prefix: Prefix = "",
         limit: Limit = 100,
-        after: Annotated[
-            str | None, Field(description="Continue after this key, the last one of the page before")
-        ] = None,
+        after: Annotated[str | None, Field(description="Continue after this key, the last of the page before")] = None,
     ) -> Keys:
         """List the keys, in the order of their bytes."""
-        with _told():
+        with _reported():
             keys = await self._memory.list_keys(prefix, limit=limit + 1, after=after)
         return Keys(keys=keys[:limit], next=keys[limit - 1] if len(keys) > limit else None)
 
     async def history(
         self,
-        session: Annotated[str | None, Field(description="Whose messages; null: which sessions there are")] = None,
-        last: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many of the last ones")] = 20,
+        session: Annotated[str | None, Field(description="The session; null: list the sessions")] = None,
+        last: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many, from the end")] = 20,
     ) -> Chat:
-        """Return the last messages of a session in order; or, without one, the sessions, the newest first."""
-        with _told():
+        """Return the last messages of a session in order; without a session, list the sessions, newest first."""
+        with _reported():
             if session is None:
                 found = await self._memory.sessions(limit=last)
                 return Chat(
@@ -294,7 +283,7 @@ class Tools:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _reported() -> Iterator[None]:
     """Report an error of botwire to the model with its own message."""
     try:
         yield

@@ -7,23 +7,19 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Unpack
 
-from ..aio import AsyncHistory, AsyncMemory
+from ..aio import AsyncHistory
 from ..errors import InvalidArgument, InvalidValue
 from ..memory import Memory, Options
+from ._base import OverMemory, needs
 
-try:
+with needs("agents", "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"):
     from agents.items import TResponseInputItem
     from agents.memory import SessionSettings
-except ModuleNotFoundError as error:
-    if error.name != "agents":
-        raise
-    missing = "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"
-    raise ImportError(missing, name=error.name) from None
 
 __all__ = ["BotWireSession"]
 
 
-class BotWireSession:
+class BotWireSession(OverMemory):
     """A persistent `Session` for the OpenAI Agents SDK.
 
     ::
@@ -31,27 +27,19 @@ class BotWireSession:
         session = BotWireSession("user-42")
         await Runner.run(agent, "My name is Ada.", session=session)
 
-    Items are on disk when a call that adds them returns. Any number of threads, processes and event loops may use a session
-    at once: every item is kept, and popped by one caller only. What a call adds stays together: all of it is stored, or
-    none, also when the call is cancelled.
+    Items are on disk when a call that adds them returns. Threads, processes and event loops may use a session at once: every
+    item is kept, and popped by one caller only. The items of one call stay together: all are stored, or none, also when the
+    call is cancelled.
 
-    Items come back as ``json.loads`` reads what ``json.dumps`` writes of them, as with the SDK's own sessions, whatever
-    fields they have.
+    Items come back as ``json.loads`` reads what ``json.dumps`` writes of them, with all their fields, as in the SDK's own
+    sessions.
 
     Args:
-        session_id: whose items: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace that the session is in.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace of the session.
+        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is the default of
-            `get_items`.
-        options: as for `Memory`.
-
-    Raises:
-        InvalidName: the session or the namespace is not allowed.
-        InvalidArgument: the address, an option or the settings are not what they should be.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `Memory` names.
+            `get_items`. Wrong settings raise `InvalidArgument`.
     """
 
     session_id: str
@@ -67,15 +55,14 @@ class BotWireSession:
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._async_memory = AsyncMemory.of(self._memory)
         self.session_id = self._memory.history(session_id).session_id
         self.session_settings = _settings(session_settings)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Return the items in order, or only the last `limit`.
+        """Return the items in order.
 
         Args:
-            limit: the maximum number. None: as many as ``session_settings.limit`` says, or all. Less than 0: all.
+            limit: only this many, from the end. None: ``session_settings.limit``, or all. Less than 0: all.
         """
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
@@ -83,7 +70,7 @@ class BotWireSession:
         return [message.data for message in await self._history.messages(last)]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
-        """Add items at the end, at most 10,000 at once, all or none; they are on disk when this returns.
+        """Append items, at most 10,000 at once, all or none. They are on disk when this returns.
 
         Raises:
             InvalidValue: an item is not JSON; nothing was written.
@@ -92,17 +79,12 @@ class BotWireSession:
         await self._history.append([_plain(item) for item in items])
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Remove the last item and return it; None when there is none. No other caller gets the same one."""
+        """Delete the last item and return it; None if there is none. No other caller gets the same one."""
         popped = await self._history.pop()
         return popped[0].data if popped else None
 
     async def clear_session(self) -> None:
-        """Delete the items of the session."""
         await self._history.clear()
-
-    def close(self) -> None:
-        """Close the memory. Nothing is pending: items are on disk when a call that adds them returns."""
-        self._memory.close()
 
     @property
     def _history(self) -> AsyncHistory:
@@ -120,7 +102,7 @@ def _settings(given: SessionSettings | Mapping[str, Any] | None) -> SessionSetti
         unknown = set(given or {}) - known
         settings = SessionSettings(**(given or {}))
     except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"session_settings is a SessionSettings or a dict of what is in one: {error}") from error
+        raise InvalidArgument(f"session_settings is a SessionSettings or a dict of its fields: {error}") from error
     if unknown:
         raise InvalidArgument(f"session_settings has {', '.join(sorted(known))}, and no {', '.join(map(str, unknown))}")
     return settings
@@ -130,4 +112,4 @@ def _plain(item: TResponseInputItem) -> Any:
     try:
         return json.loads(json.dumps(item, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidValue(f"an item of a session is JSON, and this is not: {error}") from error
+        raise InvalidValue(f"an item of a session must be JSON: {error}") from error

@@ -1,20 +1,23 @@
-"""BotWireCache: the answers of models, so that the same question is asked once."""
+"""BotWireCache: answers of models, so that the same prompt is sent once."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any, Unpack
 
 from langchain_core.caches import BaseCache
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
 
-from ...aio import AsyncMemory
 from ...errors import InvalidValue
 from ...limits import check_ttl
 from ...memory import Memory, Options
+from ...namespace import Namespace
+from ...operations import Put
+from ...queries import GetEntry
+from ...values import encode
+from .._base import OverMemory, async_form, blocking_method
 from .history import to_item, to_messages, to_plain
 
 _log = logging.getLogger("botwire")
@@ -24,29 +27,20 @@ _TEXTS = {cls.__name__: cls for cls in (Generation, GenerationChunk)}
 _CHATS = {cls.__name__: cls for cls in (ChatGeneration, ChatGenerationChunk)}
 
 
-class BotWireCache(BaseCache):
-    """A persistent cache for LangChain that processes can share.
+class BotWireCache(OverMemory, BaseCache):
+    """A persistent cache for LangChain that processes can share. An answer is on disk when `update` returns.
 
     ::
 
         set_llm_cache(BotWireCache(ttl=86_400))
 
-    Generations are stored as data and rebuilt as generations and messages, and nothing else: whatever class their data
-    names, none is revived. One that would not come back as it is, is not stored, and a line in the log of ``botwire``
-    says so.
+    Generations are stored as data and rebuilt as generations and messages. Stored data never names a class to create. A
+    generation that would not come back unchanged is not stored, and the logger ``botwire`` warns.
 
     Args:
-        namespace: the namespace that the answers are in.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        namespace: the namespace of the answers.
+        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         ttl: time to live of an answer in seconds; None: no limit.
-        options: as for `Memory`.
-
-    Raises:
-        InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is wrong.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `Memory` names.
     """
 
     def __init__(
@@ -60,40 +54,25 @@ class BotWireCache(BaseCache):
         self._memory = Memory(namespace, url, **options)
         self._ttl = check_ttl(ttl)
 
-    def lookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
-        """Return the answer to a prompt by a model of this configuration, or None."""
-        return _generations(self._memory.get(_key(prompt, llm_string)))
+    @blocking_method
+    async def lookup(self, memory: Namespace, prompt: str, llm_string: str) -> Sequence[Generation] | None:
+        entry = await memory.bridge.read(GetEntry(_key(prompt, llm_string)))
+        return None if entry is None else _generations(entry.value)
 
-    def update(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """Keep an answer; it is on disk when this returns."""
+    @blocking_method
+    async def update(self, memory: Namespace, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
         items = _items(return_val)
         if items is not None:
-            self._memory.set(_key(prompt, llm_string), items, ttl=self._ttl)
+            await memory.bridge.write(Put(_key(prompt, llm_string), encode(items), self._ttl))
 
     def clear(self, **_: Any) -> None:
-        """Forget all answers."""
         self._memory.clear(_PREFIX)
 
-    async def alookup(self, prompt: str, llm_string: str) -> Sequence[Generation] | None:
-        """As `lookup`."""
-        return _generations(await self._async_memory.get(_key(prompt, llm_string)))
-
-    async def aupdate(self, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        """As `update`."""
-        items = _items(return_val)
-        if items is not None:
-            await self._async_memory.set(_key(prompt, llm_string), items, ttl=self._ttl)
+    alookup = async_form(lookup)
+    aupdate = async_form(update)
 
     async def aclear(self, **_: Any) -> None:
-        """As `clear`."""
         await self._async_memory.clear(_PREFIX)
-
-    @cached_property
-    def _async_memory(self) -> AsyncMemory:
-        return AsyncMemory.of(self._memory)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
 
 
 def _key(prompt: str, llm_string: str) -> str:
@@ -108,7 +87,7 @@ def _items(generations: Sequence[Generation]) -> list[dict[str, Any]] | None:
         _log.warning("an answer is not cached: %s", error)
         return None
     if _generations(items) != list(generations):
-        _log.warning("an answer is not cached: it would not come back as it is")
+        _log.warning("an answer is not cached: it would not come back unchanged")
         return None
     return items
 
@@ -124,7 +103,7 @@ def _item(generation: Generation) -> dict[str, Any]:
 
 
 def _generations(items: Any) -> list[Generation] | None:
-    """Return generations from what is stored; None, as for a missing answer, when something else is stored there."""
+    """Return stored generations, or None if something else is stored."""
     if not isinstance(items, list):
         return None
     try:

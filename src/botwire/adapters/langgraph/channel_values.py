@@ -1,10 +1,9 @@
 """How the values of channels are stored: each value once, and of a list that grows only the new items.
 
-A channel of messages has a longer value at every step. If each step stored the whole list, the space would grow with the
-square of the length. So a list is stored as a piece that continues an earlier version of the channel. If the items of that
-version are the first items of the new list, the piece contains only the others. A digest of the earlier items decides
-this, so nothing has to be read. A list that was changed in the middle continues the last version before the change. When
-reading the pieces costs more than the list itself, the list is stored whole again. This is rare, so the total stays linear.
+A channel of messages has a longer value at every step, so storing whole lists would take space in proportion to the square
+of the length. A list is therefore stored as a segment that continues an earlier version of the channel, its anchor: the last
+whose items are the first items of the new list. A digest of the items decides that, so nothing has to be read. If reading all
+segments costs more than reading the list, the list is stored whole again. This is rare, so the space stays linear.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from ...errors import StoreError
 from .keys import part
-from .serial import Typed, array, inner, items_of, loaded, opened, packed, prints_of, sealed, unpacked
+from .serial import Typed, array, decrypted, encrypted, fingerprint, inner, items_of, loaded, packed, unpacked
 
 SMALL = 64
 """Bytes of a value that is stored within the checkpoint, because an entry of its own would take more."""
@@ -28,18 +27,17 @@ OVERHEAD = 200
 """Bytes that an entry takes beside its value, roughly: its key, its row, its times."""
 DIGEST = 16
 """Bytes of the digest of a list's items."""
-POINTS = 32
+ANCHORS = 32
 """How many of the last versions of a list a new one can continue."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class Piece(msgspec.Struct, array_like=True, frozen=True):
+class Segment(msgspec.Struct, array_like=True, frozen=True):
     """The stored value of a channel at a version. Only a list has more than the first two fields.
 
-    ``base`` is the version whose items come before these, and ``start`` the first version that has to be read for all of
-    them; ``count`` says how many items there are in all, and ``digest`` what they are; ``span`` is the cost of
-    reading everything from ``start`` to here.
+    ``base`` is the version whose items come before these, and ``start`` the first version to read for all items. ``count``
+    is the number of all items, ``digest`` their digest, and ``replay_cost`` the bytes to read from ``start`` to here.
     """
 
     form: str
@@ -48,14 +46,11 @@ class Piece(msgspec.Struct, array_like=True, frozen=True):
     start: str = ""
     count: int = 0
     digest: bytes = b""
-    span: int = 0
+    replay_cost: int = 0
 
 
-_decoder = msgspec.msgpack.Decoder(Piece)
-
-
-class Point(NamedTuple):
-    """A version of a list that another can continue: the number of its items, their digest, and their bytes."""
+class Anchor(NamedTuple):
+    """A version of a list that another can continue: the number of its items, their digest, and the length of their bytes."""
 
     version: str
     length: int
@@ -63,17 +58,17 @@ class Point(NamedTuple):
     size: int
 
 
-_NOTHING = Point("", 0, b"", 0)
+_EMPTY = Anchor("", 0, b"", 0)
 
 
-class Tip(NamedTuple):
-    """The cached state of a channel: its version, the value if it is small, and the items and points of a list."""
+class ChannelHead(NamedTuple):
+    """The cached state of a channel: its version, the value if it is small, and the items and anchors of a list."""
 
     version: str
     small: Typed | None = None
-    points: tuple[Point, ...] = ()
+    anchors: tuple[Anchor, ...] = ()
     start: str = ""
-    span: int = 0
+    replay_cost: int = 0
     items: bytes = b""
 
 
@@ -85,125 +80,107 @@ def version_part(version: Any) -> str:
 
 
 def is_unique(version: str) -> bool:
-    """Whether a version has a random part, as those of `BotWireSaver` do: then it has one value for ever."""
+    """Whether a version has a random part, as those of `BotWireSaver` do. Then it always has the same value."""
     return len(version) == 16 and version[:6] != "000000"
 
 
-def written(serde: SerializerProtocol, value: Any, version: str, before: Tip | None) -> tuple[Tip, bytes | None]:
-    """Return what is then known of the channel, and the stored form of its value, or None when it is small.
+def stored_value(
+    serde: SerializerProtocol, value: Any, version: str, before: ChannelHead | None
+) -> tuple[ChannelHead, bytes | None]:
+    """Return the new state of a channel, and the stored form of its value, or None if it is small.
 
-    Args:
-        serde: makes bytes of it.
-        value: the channel's value.
-        version: its version, as a part of a key.
-        before: what is known of an earlier version.
+    `before` is the cached state of the channel at an earlier version.
     """
     own = inner(serde)
     if type(value) is list and value and own is not None:
-        common = _common(own, value, _usable(version, before))
+        anchors = before.anchors if before and before.anchors and before.anchors[-1].version < version else ()
+        common = _common(own, value, anchors)
         if common is not None:
-            return _list_written(serde, own, value, version, before, *common)
+            return _stored_list(serde, own, value, version, before, *common)
     form, data = serde.dumps_typed(value)
     if len(data) <= SMALL:
-        return Tip(version, (form, bytes(data))), None
-    return Tip(version), _encode((form, bytes(data)))
+        return ChannelHead(version, (form, bytes(data))), None
+    return ChannelHead(version), _encode((form, bytes(data)))
 
 
-def _list_written(
+def _stored_list(
     serde: SerializerProtocol,
     own: JsonPlusSerializer,
     value: list[Any],
     version: str,
-    before: Tip | None,
-    points: tuple[Point, ...],
+    before: ChannelHead | None,
+    anchors: tuple[Anchor, ...],
     digest: bytes,
-) -> tuple[Tip, bytes | None]:
-    kept = points[-1] if points else _NOTHING
-    new = b"".join([packed(own, item) or b"" for item in value[kept.length :]])
-    items = before.items[: kept.size] + new if before is not None else new
+) -> tuple[ChannelHead, bytes | None]:
+    anchor = anchors[-1] if anchors else _EMPTY
+    new = b"".join([packed(own, item) or b"" for item in value[anchor.length :]])
+    items = before.items[: anchor.size] + new if before is not None else new
     if len(items) <= SMALL:
-        return Tip(version, sealed(serde, array(len(value), items))), None
-    start, span = version, len(items) + OVERHEAD
-    if before is not None and points:
-        longer = before.span + len(new) + OVERHEAD
-        if longer <= 2 * (len(items) + OVERHEAD * (len(value) + 1)):
-            start, span = before.start, longer
+        return ChannelHead(version, encrypted(serde, array(len(value), items))), None
+    start, replay_cost = version, len(items) + OVERHEAD
+    if before is not None and anchors:
+        continued = before.replay_cost + len(new) + OVERHEAD
+        if continued <= 2 * (len(items) + OVERHEAD * (len(value) + 1)):
+            start, replay_cost = before.start, continued
         else:
-            points, kept, new = (), _NOTHING, items
-    form, data = sealed(serde, array(len(value) - kept.length, new))
-    piece = Piece(form, data, kept.version or None, start, len(value), sealed(serde, digest)[1], span)
-    last = Point(version, len(value), digest, len(items))
-    return Tip(version, None, (*points[1 - POINTS :], last), start, span, items), _encode(piece)
-
-
-def _usable(version: str, before: Tip | None) -> tuple[Point, ...]:
-    return before.points if before is not None and before.points and before.points[-1].version < version else ()
+            anchors, anchor, new = (), _EMPTY, items
+    form, data = encrypted(serde, array(len(value) - anchor.length, new))
+    sealed_digest = encrypted(serde, digest)[1]
+    segment = Segment(form, data, anchor.version or None, start, len(value), sealed_digest, replay_cost)
+    last = Anchor(version, len(value), digest, len(items))
+    return ChannelHead(version, None, (*anchors[1 - ANCHORS :], last), start, replay_cost, items), _encode(segment)
 
 
 def _common(
-    own: JsonPlusSerializer, items: list[Any], points: tuple[Point, ...]
-) -> tuple[tuple[Point, ...], bytes] | None:
-    """Return the points up to the last whose items are the first of these, and the digest of these.
+    own: JsonPlusSerializer, items: list[Any], anchors: tuple[Anchor, ...]
+) -> tuple[tuple[Anchor, ...], bytes] | None:
+    """Return the anchors up to the last whose items are the first of these, and the digest of these.
 
-    Each point has at least the items of the one before it. The digest is the first half of a SHA-256, which processors have
-    instructions for. None: nothing but the form of the whole says what the items are.
+    Each anchor has at least the items of the one before it. The digest is the first half of a SHA-256, for which processors
+    have instructions. None: an item has no fingerprint.
     """
     hash_ = hashlib.sha256()
     done = common = 0
-    ends = [point.length for point in points if point.length <= len(items)]
+    ends = [anchor.length for anchor in anchors if anchor.length <= len(items)]
     for number, end in enumerate([*ends, len(items)]):
-        prints = prints_of(own, items[done:end])
+        prints = fingerprint(own, items[done:end])
         if prints is None:
             return None
         hash_.update(prints)
         done = end
-        if number == common < len(ends) and hash_.digest()[:DIGEST] == points[number].digest:
+        if number == common < len(ends) and hash_.digest()[:DIGEST] == anchors[number].digest:
             common += 1
-    return points[:common], hash_.digest()[:DIGEST]
+    return anchors[:common], hash_.digest()[:DIGEST]
 
 
-def decoded(stored: Any) -> Piece:
-    """Return the stored value of a channel, or raise `StoreError` when it is none."""
-    try:
-        return _decoder.decode(stored)
-    except (msgspec.MsgspecError, TypeError) as error:
-        raise StoreError(f"the stored value of a channel is damaged: {error}. Restore a backup") from error
+def read_value(serde: SerializerProtocol, version: str, segments: Mapping[str, Segment]) -> tuple[Any, ChannelHead]:
+    """Return the value of a channel at a version, and the state of the channel to cache.
 
-
-def read(serde: SerializerProtocol, version: str, pieces: Mapping[str, Piece]) -> tuple[Any, Tip]:
-    """Return the value of a channel at a version, and what is then known of it.
-
-    Args:
-        serde: makes values of bytes.
-        version: which.
-        pieces: the stored values of the channel from the piece's start up to it.
-
-    Raises:
-        StoreError: one of them is missing.
+    `segments` are those of the channel, from the segment's start to the version.
     """
-    piece = pieces[version]
-    if not piece.count:
-        return loaded(serde, (piece.form, piece.data)), Tip(version)
-    chain = [(version, piece)]
+    segment = segments[version]
+    if not segment.count:
+        return loaded(serde, (segment.form, segment.data)), ChannelHead(version)
+    chain = [(version, segment)]
     while (base := chain[-1][1].base) is not None:
-        if base not in pieces:
+        if base not in segments:
             raise StoreError(
                 "a part of the thread is missing: it was deleted or pruned while a graph ran in it. Delete the thread"
             )
-        chain.append((base, pieces[base]))
+        chain.append((base, segments[base]))
     chain.reverse()
-    parts = [items_of(opened(serde, (link.form, link.data))) for _, link in chain]
+    parts = [items_of(decrypted(serde, (link.form, link.data))) for _, link in chain]
     ends = list(accumulate(map(len, parts)))
-    points = tuple(
-        Point(name, link.count, opened(serde, (link.form, link.digest)), end)
-        for (name, link), end in zip(chain[-POINTS:], ends[-POINTS:], strict=True)
+    anchors = tuple(
+        Anchor(name, link.count, decrypted(serde, (link.form, link.digest)), end)
+        for (name, link), end in zip(chain[-ANCHORS:], ends[-ANCHORS:], strict=True)
     )
-    tip = Tip(version, None, points, piece.start, piece.span, b"".join(parts))
-    return items_at(serde, tip), tip
+    head = ChannelHead(version, None, anchors, segment.start, segment.replay_cost, b"".join(parts))
+    return cached_list(serde, head), head
 
 
-def items_at(serde: SerializerProtocol, tip: Tip) -> Any:
-    """Return the list of a tip that has its items."""
-    data = array(tip.points[-1].length, tip.items)
+def cached_list(serde: SerializerProtocol, head: ChannelHead) -> Any:
+    """Return the list whose items are cached."""
+    data = array(head.anchors[-1].length, head.items)
     own = inner(serde)
     return serde.loads_typed(("msgpack", data)) if own is None else unpacked(own, data)

@@ -1,8 +1,8 @@
-"""The keys and stored forms of checkpoints, for blocking and for awaiting callers.
+"""The keys and stored forms of checkpoints.
 
     checkpoint/{thread}/{ns}/{id, mirrored}            a checkpoint, its metadata and its small values
     checkpoint/{thread}/{ns}/{id, mirrored}/{task}     what a task wrote at it
-    value/{thread}/{ns}/{channel}/{version}            the value of a channel, see `values`
+    value/{thread}/{ns}/{channel}/{version}            the value of a channel, see `channel_values`
 
 So the newest checkpoint of a thread and what was written at it are the first entries with a prefix: one read.
 """
@@ -15,26 +15,25 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
-from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint, CheckpointTuple
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import StoreError
 from ...operations import Put
 from ...records import Entry
 from ...values import encode
-from . import channel_values as channels
-from . import serial
-from .channel_values import Piece, Tip, version_part
+from .channel_values import ChannelHead, stored_value, version_part
 from .keys import mirrored, part
-from .serial import Typed
+from .serial import Typed, decoded
 
 _pack = msgspec.msgpack.Encoder().encode
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True):
-    """A stored checkpoint, without the values that have entries of their own: ``held`` has their channels.
+    """A stored checkpoint. ``held`` has the channels whose values have entries of their own.
 
-    For the channel of a list it says at which version reading has to start, see `Piece`; for others it has an empty text.
+    For the channel of a list ``held`` says at which version reading has to start, see `Segment`; for others it is empty.
     """
 
     thread: str
@@ -48,46 +47,52 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     held: dict[str, str]
 
 
-class Wrote(msgspec.Struct, array_like=True, frozen=True):
+class TaskWrites(msgspec.Struct, array_like=True, frozen=True):
     """What a task wrote at a checkpoint: for each write its index, its channel and its value."""
 
     task: str
     path: str
     writes: list[tuple[int, str, str, bytes]]
 
+    def stored(self) -> Any:
+        return encode(_pack(self))
 
-class Place(NamedTuple):
+    def merged(self, new: TaskWrites) -> TaskWrites:
+        """Return both: of regular writes the first counts, of special ones, such as an error or an interrupt, the last."""
+        items = {item[0]: item for item in self.writes}
+        for item in new.writes:
+            if item[0] < 0 or item[0] not in items:
+                items[item[0]] = item
+        return TaskWrites(self.task, new.path or self.path, list(items.values()))
+
+
+class ThreadPath(NamedTuple):
     """A thread and a checkpoint namespace within it."""
 
     thread: str
     ns: str
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Place:
-        """Return the place that a config names."""
+    def of(cls, config: Mapping[str, Any]) -> ThreadPath:
         configurable = config["configurable"]
         return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
 
     @property
     def checkpoints(self) -> str:
-        """What the keys of its checkpoints begin with."""
         return f"checkpoint/{part(self.thread)}/{part(self.ns)}/"
 
     @property
     def values(self) -> str:
-        """What the keys of its values begin with."""
         return f"value/{part(self.thread)}/{part(self.ns)}/"
 
     def checkpoint(self, id_: str) -> str:
-        """Return the key of a checkpoint."""
         return self.checkpoints + mirrored(id_)
 
     def channel(self, name: str) -> str:
-        """Return what the keys of a channel's values begin with."""
+        """Return the prefix of the keys of a channel's values."""
         return f"{self.values}{part(name)}/"
 
-    def config(self, id_: str) -> dict[str, Any]:
-        """Return the config that names a checkpoint here."""
+    def config(self, id_: str) -> RunnableConfig:
         return {"configurable": {"thread_id": self.thread, "checkpoint_ns": self.ns, "checkpoint_id": id_}}
 
 
@@ -95,36 +100,17 @@ class Found(NamedTuple):
     """A checkpoint as it was read, what tasks wrote at it, in no order, and the keys of all that, its own first."""
 
     record: Record
-    wrote: list[Wrote]
+    wrote: list[TaskWrites]
     keys: list[str]
 
     @property
-    def place(self) -> Place:
-        """Where it is."""
-        return Place(self.record.thread, self.record.ns)
+    def path(self) -> ThreadPath:
+        return ThreadPath(self.record.thread, self.record.ns)
 
 
-_record = msgspec.msgpack.Decoder(Record)
-_wrote = msgspec.msgpack.Decoder(Wrote)
-
-
-def to_record(stored: Any) -> Record:
-    """Return a stored checkpoint, or raise `StoreError` when it is none."""
-    record: Record = _decoded(_record, stored)
-    return record
-
-
-def to_wrote(stored: Any) -> Wrote:
-    """Return what a task wrote, or raise `StoreError` when it is not that."""
-    wrote: Wrote = _decoded(_wrote, stored)
-    return wrote
-
-
-def _decoded(decoder: msgspec.msgpack.Decoder[Any], stored: Any) -> Any:
-    try:
-        return decoder.decode(stored)
-    except (msgspec.MsgspecError, TypeError) as error:
-        raise StoreError(f"a stored checkpoint is damaged: {error}. Restore a backup") from error
+def moved(stored: Any, thread: str) -> Any:
+    """Return the stored form of a checkpoint for another thread."""
+    return encode(_pack(msgspec.structs.replace(decoded(Record, stored), thread=thread)))
 
 
 def checkpoint_key(key: str) -> str:
@@ -134,9 +120,9 @@ def checkpoint_key(key: str) -> str:
 
 
 def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
-    """Yield checkpoints, each with what was written at it, from entries in order.
+    """Yield checkpoints, each with what was written at it, from sorted entries.
 
-    Writes whose checkpoint is not there (yet) are left out.
+    Writes without their checkpoint are left out: it may not be stored yet.
     """
     found: Found | None = None
     for entry in entries:
@@ -144,18 +130,18 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         if key == entry.key:
             if found is not None:
                 yield found
-            found = Found(to_record(entry.stored), [], [key])
+            found = Found(decoded(Record, entry.stored), [], [key])
         elif found is not None and found.keys[0] == key:
-            found.wrote.append(to_wrote(entry.stored))
+            found.wrote.append(decoded(TaskWrites, entry.stored))
             found.keys.append(entry.key)
     if found is not None:
         yield found
 
 
-class Known:
-    """What this process knows of the channels of the places that it used last, so that it need not read it again.
+class HeadCache:
+    """The state of the channels of the threads that this process used last.
 
-    Nothing is wrong when something is missing here: then a value is stored whole, or once more.
+    It only saves reads and space: a value that is missing here is read, or stored whole, or stored once more.
     """
 
     _MOST = 256
@@ -163,165 +149,88 @@ class Known:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._tips: OrderedDict[Place, dict[str, Tip]] = OrderedDict()
+        self._heads: OrderedDict[ThreadPath, dict[str, ChannelHead]] = OrderedDict()
         self._bytes = 0
 
-    def of(self, place: Place) -> Mapping[str, Tip]:
-        """Return what is known of the channels of a place."""
-        return self._tips.get(place, {})
+    def get(self, path: ThreadPath) -> Mapping[str, ChannelHead]:
+        return self._heads.get(path, {})
 
-    def learn(self, place: Place, tips: dict[str, Tip]) -> None:
-        """Replace what is known of a place."""
+    def set(self, path: ThreadPath, heads: dict[str, ChannelHead]) -> None:
         with self._mutex:
-            self._drop(place)
-            self._tips[place] = tips
-            self._bytes += _size(tips)
-            while len(self._tips) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._tips) > 1):
-                self._drop(next(iter(self._tips)))
+            self._drop(path)
+            self._heads[path] = heads
+            self._bytes += _size(heads)
+            while len(self._heads) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._heads) > 1):
+                self._drop(next(iter(self._heads)))
 
-    def forget(self, wanted: Callable[[Place], bool] = lambda _: True) -> None:
-        """Forget places, because something was deleted there."""
+    def forget(self, is_wanted: Callable[[ThreadPath], bool]) -> None:
+        """Remove threads, because something was deleted there."""
         with self._mutex:
-            for place in [place for place in self._tips if wanted(place)]:
-                self._drop(place)
+            for path in [path for path in self._heads if is_wanted(path)]:
+                self._drop(path)
 
-    def _drop(self, place: Place) -> None:
-        self._bytes -= _size(self._tips.pop(place, {}))
+    def _drop(self, path: ThreadPath) -> None:
+        self._bytes -= _size(self._heads.pop(path, {}))
 
 
-def _size(tips: Mapping[str, Tip]) -> int:
-    return sum(len(tip.items) for tip in tips.values())
+def _size(heads: Mapping[str, ChannelHead]) -> int:
+    return sum(len(head.items) for head in heads.values())
 
 
 def to_puts(
     serde: SerializerProtocol,
-    place: Place,
+    path: ThreadPath,
     parent: str | None,
     checkpoint: Checkpoint,
     metadata: Mapping[str, Any],
     new: Container[str],
-    known: Mapping[str, Tip],
-) -> tuple[list[Put], dict[str, Tip]]:
-    """Return what stores a checkpoint, and what is then known of its channels."""
+    cached: Mapping[str, ChannelHead],
+) -> tuple[list[Put], dict[str, ChannelHead]]:
+    """Return the operations that store a checkpoint, and the state of its channels to cache."""
     puts: list[Put] = []
-    tips: dict[str, Tip] = {}
-    small: dict[str, Typed] = {}
-    held: dict[str, str] = {}
+    heads: dict[str, ChannelHead] = {}
     for channel, value in checkpoint["channel_values"].items():
         version = version_part(checkpoint["channel_versions"].get(channel))
-        tip = known.get(channel)
-        if tip is None or tip.version != version or channel in new:
-            tip, stored = channels.written(serde, value, version, tip)
+        head = cached.get(channel)
+        if head is None or head.version != version or channel in new:
+            head, stored = stored_value(serde, value, version, head)
             if stored is not None:
-                puts.append(Put(place.channel(channel) + version, encode(stored)))
-        tips[channel] = tip
-        if tip.small is None:
-            held[channel] = tip.start if tip.start != version else ""
-        else:
-            small[channel] = tip.small
-    record = _to_record(serde, place, parent, checkpoint, metadata, small, held)
-    puts.append(Put(place.checkpoint(record.id), encode(_pack(record))))
-    # A channel without a value now may be a list again later, and then continue its old items.
-    return puts, {**known, **tips}
-
-
-def _to_record(
-    serde: SerializerProtocol,
-    place: Place,
-    parent: str | None,
-    checkpoint: Checkpoint,
-    metadata: Mapping[str, Any],
-    small: dict[str, Typed],
-    held: dict[str, str],
-) -> Record:
+                puts.append(Put(path.channel(channel) + version, encode(stored)))
+        heads[channel] = head
     run = metadata.get("run_id")
-    return Record(
-        place.thread,
-        place.ns,
+    rest = {name: value for name, value in checkpoint.items() if name != "channel_values"}
+    record = Record(
+        path.thread,
+        path.ns,
         checkpoint["id"],
         parent,
         run if isinstance(run, str) else None,
-        serde.dumps_typed({name: value for name, value in checkpoint.items() if name != "channel_values"}),
+        serde.dumps_typed(rest),
         serde.dumps_typed(metadata),
-        small,
-        held,
+        small={channel: head.small for channel, head in heads.items() if head.small is not None},
+        held={
+            channel: "" if head.start == head.version else head.start
+            for channel, head in heads.items()
+            if head.small is None
+        },
     )
+    puts.append(Put(path.checkpoint(record.id), encode(_pack(record))))
+    # A channel without a value now may be a list again later, and then continue its old items.
+    return puts, {**cached, **heads}
 
 
-def to_wrote_of(
-    serde: SerializerProtocol, place: Place, id_: str, writes: Iterable[tuple[str, Any]], task: str, path: str
-) -> tuple[str, Wrote]:
-    """Return the key for what a task wrote at a checkpoint, and what is stored under it when nothing is yet."""
+def task_writes(serde: SerializerProtocol, writes: Iterable[tuple[str, Any]], task: str, path: str) -> TaskWrites:
+    """Return the stored form of what a task wrote."""
     items: dict[int, tuple[int, str, str, bytes]] = {}
     for number, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, number)
         items[index] = (index, channel, *serde.dumps_typed(value))
-    return f"{place.checkpoint(id_)}/{part(task)}", Wrote(task, path, list(items.values()))
+    return TaskWrites(task, path, list(items.values()))
 
 
-def to_stored(wrote: Wrote) -> Any:
-    """Return the stored form of what a task wrote."""
-    return encode(_pack(wrote))
-
-
-def merged(before: Wrote, new: Wrote) -> Wrote:
-    """Return both: of regular writes the first counts, of special ones, such as an error or an interrupt, the last."""
-    items = {item[0]: item for item in before.writes}
-    for item in new.writes:
-        if item[0] < 0 or item[0] not in items:
-            items[item[0]] = item
-    return Wrote(before.task, new.path or before.path, list(items.values()))
-
-
-def versions_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the versions of a checkpoint's channels, or raise `StoreError` when it has none."""
+def versions_of(checkpoint: Mapping[str, Any], channels: Iterable[str]) -> dict[str, str]:
+    """Return the versions of channels as parts of keys, or raise `StoreError` if the checkpoint has none."""
     versions = checkpoint.get("channel_versions")
     if not isinstance(versions, dict):
         raise StoreError("a stored checkpoint is damaged: it has no versions of channels. Restore a backup")
-    return versions
-
-
-def to_tuple(
-    serde: SerializerProtocol,
-    found: Found,
-    config: Any,
-    pieces: Mapping[str, Mapping[str, Piece]],
-    known: Mapping[str, Tip],
-) -> tuple[CheckpointTuple, dict[str, Tip]]:
-    """Return a checkpoint as LangGraph takes it, and what is known of its channels.
-
-    Args:
-        serde: makes values of bytes.
-        found: the checkpoint.
-        config: what named it; None: make one.
-        pieces: the stored values of each channel by their versions.
-        known: the channels whose items need not be read.
-    """
-    record, place = found.record, found.place
-    rest = serial.loaded_dict(serde, record.checkpoint)
-    versions = versions_of(rest)
-    channel_values = {}
-    tips = {}
-    for channel, typed in record.small.items():
-        channel_values[channel] = serial.loaded(serde, typed)
-        tips[channel] = Tip(version_part(versions.get(channel)), typed)
-    for channel in record.held:
-        version = version_part(versions.get(channel))
-        stored = pieces.get(channel, {})
-        if channel in known:
-            channel_values[channel], tips[channel] = channels.items_at(serde, known[channel]), known[channel]
-        elif version in stored:
-            channel_values[channel], tips[channel] = channels.read(serde, version, stored)
-    writes = sorted(
-        ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes), key=lambda row: row[:3]
-    )
-    result = CheckpointTuple(
-        config=config or place.config(record.id),
-        checkpoint={**rest, "channel_values": channel_values},
-        metadata=serial.loaded_dict(serde, record.metadata),
-        parent_config=place.config(record.parent) if record.parent else None,
-        pending_writes=[
-            (task, channel, serial.loaded(serde, (form, data))) for _, task, _, channel, form, data in writes
-        ],
-    )
-    return result, tips
+    return {channel: version_part(versions.get(channel)) for channel in channels}

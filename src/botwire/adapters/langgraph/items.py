@@ -29,35 +29,32 @@ LAST = "\U0010ffff"
 """Sorts after every key of an item, because `part` leaves no such character in one."""
 _MAX_NAMESPACE_BYTES = MAX_NAME_BYTES - MAX_PART_BYTES - len(VECTOR) - 2
 _REFRESH = 0.01
-"""The part of its time to live that may pass before a read renews it: a read then seldom costs a write."""
+"""The part of its time to live that may pass before a read refreshes an item, so that reads seldom write."""
 
 
-class Place(NamedTuple):
-    """Where an item is: its namespace and its key, as texts of which the keys of its entries are made."""
+class ItemPath(NamedTuple):
+    """The namespace and the key of an item, as parts of the keys of its entries."""
 
     namespace: str
     key: str
 
     @classmethod
-    def of(cls, namespace: tuple[str, ...], key: str) -> Place:
-        """Return the place of an item, or raise `InvalidNamespaceError`."""
+    def of(cls, namespace: tuple[str, ...], key: str) -> ItemPath:
         if not namespace:
             raise InvalidNamespaceError("Namespace cannot be empty.")
         return cls(joined(namespace), part(str(key)))
 
     @property
     def item(self) -> str:
-        """The key of the item."""
         return f"{ITEM}{self.namespace}/{self.key}"
 
     @property
     def vector(self) -> str:
-        """The key of its vectors."""
         return f"{VECTOR}{self.namespace}/{self.key}"
 
 
 def joined(labels: Sequence[str]) -> str:
-    """Return a namespace, or the beginning of one, as what keys within it begin with, or raise `InvalidNamespaceError`."""
+    """Return a namespace, or the beginning of one, as the prefix of the keys within it, or raise `InvalidNamespaceError`."""
     try:
         return _joined(tuple(labels))
     except TypeError as error:
@@ -69,8 +66,8 @@ def _joined(labels: tuple[str, ...]) -> str:
     for label in labels:
         if not isinstance(label, str) or not label or "." in label or "\x00" in label:
             raise InvalidNamespaceError(
-                f"Invalid namespace label {label!r} in {labels!r}: labels are texts that are not empty, "
-                "without periods and NUL."
+                f"Invalid namespace label {label!r} in {labels!r}: labels are not empty and contain "
+                "no periods and no NUL."
             )
     text = "".join(f"{escape(label)}/" for label in labels)
     if len(text.encode()) > _MAX_NAMESPACE_BYTES:
@@ -81,13 +78,13 @@ def _joined(labels: tuple[str, ...]) -> str:
 
 
 def namespace_of(key: str) -> str:
-    """Return the namespace in the key of an entry, as `joined` has it."""
+    """Return the namespace in the key of an entry, as `joined` returned it."""
     start = key.index("/") + 1
     return key[start : key.index("//", start) + 1]
 
 
 def namespaces_in(keys: Sequence[str]) -> list[str]:
-    """Return the namespaces of the keys of items, which must be sorted: most of them are skipped."""
+    """Return the namespaces in sorted keys of items; most keys are skipped."""
     found: list[str] = []
     start = 0
     while start < len(keys):
@@ -98,7 +95,7 @@ def namespaces_in(keys: Sequence[str]) -> list[str]:
 
 @lru_cache(4096)
 def labels_of(namespace: str) -> tuple[str, ...]:
-    """Return the labels of a namespace that `joined` made a text of."""
+    """Return the labels of a namespace that `joined` returned."""
     return tuple(unescape(label) for label in namespace[:-1].split("/"))
 
 
@@ -110,53 +107,40 @@ class Stored(NamedTuple):
 
     @classmethod
     def of(cls, entry: Entry) -> Stored:
-        """Return the item in an entry."""
         return cls(entry, entry.value)
 
     @property
     def value(self) -> dict[str, Any]:
-        """What was put."""
         value: dict[str, Any] = self.content["value"]
         return value
 
     @property
-    def is_mortal(self) -> bool:
-        """Whether it has a time to live."""
+    def has_ttl(self) -> bool:
         return "ttl" in self.content
 
     @property
-    def place(self) -> Place:
-        """Where it is."""
+    def path(self) -> ItemPath:
         namespace = namespace_of(self.entry.key)
-        return Place(namespace, self.entry.key[len(ITEM) + len(namespace) + 1 :])
+        return ItemPath(namespace, self.entry.key[len(ITEM) + len(namespace) + 1 :])
 
     def item(self, namespace: tuple[str, ...], key: str) -> Item:
-        """Return it as LangGraph takes it, under the names that it was asked for by."""
+        """Return it as LangGraph expects it, with the namespace and key that the caller gave."""
         created, updated = self._times()
         return Item(value=self.value, key=key, namespace=namespace, created_at=created, updated_at=updated)
 
     def found(self, score: float | None) -> SearchItem:
-        """Return it as LangGraph takes the result of a search."""
-        return SearchItem(**self._parts(), score=score)
-
-    def _parts(self) -> dict[str, Any]:
-        place = self.place
-        created, updated = self._times()
-        return {
-            "namespace": labels_of(place.namespace),
-            "key": self.content.get("key") or unescape(place.key),
-            "value": self.value,
-            "created_at": created,
-            "updated_at": updated,
-        }
+        """Return it as LangGraph expects the result of a search."""
+        path = self.path
+        key = self.content.get("key") or unescape(path.key)
+        return SearchItem(labels_of(path.namespace), key, self.value, *self._times(), score)
 
     def _times(self) -> tuple[datetime, datetime]:
         created, updated = self.entry.created, self.content.get("updated") or self.entry.updated
         moment_created = moment(created)
         return moment_created, moment_created if updated == created else moment(updated)
 
-    def renewed(self, now: int) -> Put | None:
-        """Return the write that restarts the item's time to live; None when it has none or was refreshed just now."""
+    def refreshed(self, now: int) -> Put | None:
+        """Return the write that restarts the item's time to live; None if it has none or was refreshed recently."""
         minutes = self.content.get("ttl")
         if minutes is None or self.entry.expires is None:
             return None
@@ -172,7 +156,7 @@ def content(key: str, value: Mapping[str, Any], ttl: float | None) -> str:
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"the value of an item is a dict, not {type(value).__name__}")
     stored: dict[str, Any] = {"value": dict(value)}
-    if unescape(part(key)) != key:  # too long to be part of a key: its digest is
+    if unescape(part(key)) != key:  # too long for a part of a key, which has its digest
         stored["key"] = key
     if ttl is not None:
         stored["ttl"] = ttl
@@ -180,7 +164,7 @@ def content(key: str, value: Mapping[str, Any], ttl: float | None) -> str:
 
 
 def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
-    """Whether a namespace begins or ends as a condition says, where ``*`` matches any label."""
+    """Whether a namespace matches a condition; ``*`` matches any label."""
     path = tuple(condition.path)
     if condition.match_type not in {"prefix", "suffix"}:
         raise InvalidArgument(f"a namespace is matched by 'prefix' or 'suffix', not {condition.match_type!r}")
@@ -191,20 +175,12 @@ def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
 
 
 def filtering(filter_: Mapping[str, Any] | None) -> Test:
-    """Return what says whether an item's value is as a filter wants it.
+    """Return a test of whether an item's value matches a filter.
 
-    By LangGraph's rules: dicts and lists item by item, ``$`` operators. What the operators cannot compare does not fit.
+    By LangGraph's rules: dicts and lists item by item, ``$`` operators. Values that an operator cannot compare do not match.
     """
-    return _fields(filter_ or {})
-
-
-def _fields(wanted: Mapping[str, Any]) -> Test:
-    tests = [(name, _test(item)) for name, item in wanted.items()]
-
-    def test(value: Any) -> bool:
-        return all(fits(value.get(name)) for name, fits in tests)
-
-    return test
+    tests = [(name, _test(wanted)) for name, wanted in (filter_ or {}).items()]
+    return lambda value: all(matches(value.get(name)) for name, matches in tests)
 
 
 def _test(wanted: Any) -> Test:
@@ -212,7 +188,7 @@ def _test(wanted: Any) -> Test:
         if any(str(name).startswith("$") for name in wanted):
             tests = [_operator(name, operand) for name, operand in wanted.items()]
             return lambda value: all(test(value) for test in tests)
-        fields = _fields(wanted)
+        fields = filtering(wanted)
         return lambda value: isinstance(value, dict) and fields(value)
     if isinstance(wanted, list | tuple):
         items = [_test(item) for item in wanted]
@@ -224,18 +200,16 @@ def _test(wanted: Any) -> Test:
     return lambda value: bool(value == wanted)
 
 
+_EQUALITY = {"$eq": operator.eq, "$ne": operator.ne}
 _ORDERS = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
 
 
 def _operator(name: str, operand: Any) -> Test:
-    if name == "$eq":
-        return lambda value: bool(value == operand)
-    if name == "$ne":
-        return lambda value: bool(value != operand)
-    order = _ORDERS.get(name)
-    if order is None:
+    if name in _EQUALITY:
+        return lambda value: bool(_EQUALITY[name](value, operand))
+    if name not in _ORDERS:
         raise InvalidArgument(f"Unsupported operator: {name}; there are $eq, $ne, $gt, $gte, $lt and $lte")
-    kinds: Any = (int, float) if isinstance(operand, int | float) else str
     if not isinstance(operand, int | float | str):
         return lambda _: False
-    return lambda value: isinstance(value, kinds) and bool(order(value, operand))
+    kinds: Any = str if isinstance(operand, str) else (int, float)
+    return lambda value: isinstance(value, kinds) and bool(_ORDERS[name](value, operand))

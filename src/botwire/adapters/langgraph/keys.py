@@ -1,4 +1,4 @@
-"""Keys made of names. A name may be any text: no name can contain what separates two names in a key."""
+"""Keys made of names. Names are any text; they are escaped so that none contains the separator of a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from ...errors import InvalidName
 
 MAX_PART_BYTES = 96
-"""How long a name is within a key. A key has at most four names and an id, and 512 bytes in all."""
+"""The length of a name within a key. A key has at most four names and an id, and 512 bytes in all."""
 MAX_ID_BYTES = 130
 
 _UNSAFE = re.compile("[\x00-\x1f%/\x7f-\x9f\ud800-\udfff\U0010ffff]")
@@ -16,7 +16,7 @@ _KEPT = 24
 
 
 def part(name: str) -> str:
-    """Return a name as a part of a key: without ``/`` and control characters, and another one for every other name.
+    """Return a name as a part of a key, without ``/`` and control characters. Different names have different parts.
 
     A name that is too long is cut and ends in ``%%`` and its SHA-256. No escaped name contains ``%%``.
     """
@@ -30,12 +30,12 @@ def part(name: str) -> str:
 
 
 def escape(name: str) -> str:
-    """Return a name with ``/``, ``%`` and what a key cannot hold as ``%XX`` or ``%{XXXX}``."""
+    """Return a name with ``/``, ``%`` and characters that a key cannot have as ``%XX`` or ``%{XXXX}``."""
     return _UNSAFE.sub(_escaped, name)
 
 
 def unescape(text: str) -> str:
-    """Return the name that `escape` made a text of."""
+    """Return the name that `escape` was given."""
     if "%" not in text:
         return text
     return re.sub(r"%(?:([0-9A-F]{2})|\{([0-9A-F]+)\})", lambda found: chr(int(found[1] or found[2], 16)), text)
@@ -52,10 +52,9 @@ _END = "~"
 
 
 def mirrored(name: str) -> str:
-    """Return an id as a part of a key that sorts the other way round: what is greater comes first.
+    """Return an id as a part of a key that sorts in descending order.
 
-    Stores list from the front, and of checkpoints the newest, which has the greatest id, is wanted first. Whatever the ids
-    are, none of these is the beginning of another.
+    So the newest checkpoint, which has the greatest id, is listed first. No result is a prefix of another.
 
     Raises:
         InvalidName: the id is longer than 130 bytes in this form; the ids of LangGraph have 36.

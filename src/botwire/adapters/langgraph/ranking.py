@@ -16,7 +16,7 @@ from ...errors import InvalidArgument, StoreError
 
 try:
     import numpy as np
-except ImportError:  # then without
+except ImportError:
     np = None  # type: ignore[assignment]
 
 _WORDS = re.compile(r"\w+")
@@ -37,7 +37,7 @@ def packed(vectors: Sequence[Sequence[float]], dims: int | None) -> bytes:
 
 
 def likeness(query: Sequence[float], stored: Sequence[bytes]) -> list[float]:
-    """Return for each item the cosine similarity of the query to the most similar of its vectors."""
+    """Return for each item the cosine similarity of the query to the closest of its vectors."""
     rows: list[array[float]] = []
     ends: list[int] = []
     for item in stored:
@@ -46,9 +46,7 @@ def likeness(query: Sequence[float], stored: Sequence[bytes]) -> list[float]:
         except msgspec.MsgspecError as error:
             raise StoreError(f"a stored vector is damaged: {error}. Put the item again") from error
         if length != len(query):
-            raise InvalidArgument(
-                f"the question's embedding has {len(query)} dimensions, the stored ones have {length}"
-            )
+            raise InvalidArgument(f"the query's embedding has {len(query)} dimensions, the stored ones have {length}")
         numbers = array("f", data)
         rows.extend(numbers[start : start + length] for start in range(0, len(numbers), length))
         ends.append(len(rows))
@@ -69,9 +67,9 @@ def _cosines(query: Sequence[float], rows: Sequence[array[float]]) -> list[float
 
 
 def by_words(query: str, texts: Sequence[str]) -> list[float]:
-    """Return how well each text answers a question by the words that they share, of which rare ones count for more.
+    """Return for each text how well its words match those of a query. Rare words have more weight.
 
-    For stores without a word index, such as encrypted ones. It reads every text.
+    For stores without a word index, such as encrypted ones.
     """
     asked = set(_words(query))
     owned = [Counter(word for word in _words(text) if word in asked) for text in texts]
@@ -85,7 +83,7 @@ def _words(text: str) -> list[str]:
 
 
 def text_of(value: Any) -> str:
-    """Return the texts in a value, one after the other."""
+    """Return all texts in a value, joined."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Unpack
 
 from langchain_core.runnables import RunnableConfig
@@ -19,14 +20,17 @@ from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
-from ...aio import AsyncMemory
-from ...errors import InvalidArgument
+from ...errors import Conflict, InvalidArgument
 from ...memory import Memory, Options
-from .._base import OverMemory
-from .checkpoints import Known, Place
-from .joint import Joint
-from .keys import part
-from .threads import AsyncThreads, Pieces, Threads, after_checkpoint, check_strategy
+from ...namespace import Namespace
+from ...operations import Clear, Put
+from ...queries import GetEntry
+from .._base import OverMemory, async_form, blocking_method
+from .checkpoints import HeadCache, TaskWrites, ThreadPath, task_writes, to_puts
+from .keys import mirrored, part
+from .serial import decoded, loaded_dict
+from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
+from .write_batching import WriteBatcher
 
 _PAGE = 64
 _FORK_BITS = 40
@@ -47,19 +51,14 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     step stores only the new items. So the space for a conversation is proportional to its length.
 
     Args:
-        namespace: the namespace that the threads are in.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        namespace: the namespace of the threads.
+        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         serde: the serializer. None: LangGraph's own msgpack serializer with its strict list of types. Other types
             come back as plain data. ``JsonPlusSerializer(allowed_msgpack_modules=[MyState])`` allows more.
-            Lists share what they have in common with it and with LangGraph's `EncryptedSerializer` around it.
-        options: as for `Memory`.
+            Lists share their common items with it and with LangGraph's `EncryptedSerializer` around it.
 
     Raises:
-        InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is wrong, or the serializer would read pickles, or make any class.
-        StoreError: the file cannot be opened.
-
-    Every method may also raise the errors that `Memory` names.
+        InvalidArgument: the serializer would read pickles, or create any class.
     """
 
     def __init__(
@@ -72,46 +71,71 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     ) -> None:
         super().__init__(serde=_checked(serde or JsonPlusSerializer(allowed_msgpack_modules=None)))
         self._memory = Memory(namespace, url, **options)
-        known, joint = Known(), Joint()
-        self._threads = Threads(self._memory, known, joint)
-        self._async_threads = AsyncThreads(AsyncMemory.of(self._memory), known, joint)
+        self._cache = HeadCache()
+        self._batcher = WriteBatcher()
 
-    def put(
+    @blocking_method
+    async def put(
         self,
+        memory: Namespace,
         config: RunnableConfig,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint; it is on disk when this returns.
-
-        Args:
-            config: names the thread, the checkpoint namespace, and as its ``checkpoint_id`` the parent.
-            checkpoint: the checkpoint with the values of its channels.
-            metadata: what `list` can filter by.
-            new_versions: the channels that changed, with their versions.
-
-        Returns:
-            The config that names the checkpoint.
+        """Store a checkpoint. It is on disk when this returns.
 
         Raises:
             InvalidValue: a channel's value is larger than 16 MiB; nothing was written.
         """
-        known = get_checkpoint_metadata(config, metadata)
-        return self._threads.put(self.serde, config, checkpoint, known, new_versions)  # type: ignore[return-value]
+        path, parent = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
+        metadata = get_checkpoint_metadata(config, metadata)
+        puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, self._cache.get(path))
+        await self._batcher.write(memory, puts)
+        self._cache.set(path, heads)
+        return path.config(checkpoint["id"])
 
-    def put_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    @blocking_method
+    async def put_writes(
+        self,
+        memory: Namespace,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
     ) -> None:
-        """Store what a task wrote at a checkpoint; it is on disk when this returns.
+        """Store what a task wrote at a checkpoint. It is on disk when this returns.
 
         It may wait 3 ms, or until the checkpoint before it is stored, to share a sync to disk with the next checkpoint.
         """
-        self._threads.put_writes(self.serde, config, writes, task_id, task_path)
+        if not writes:
+            return
+        key = f"{ThreadPath.of(config).checkpoint(config['configurable']['checkpoint_id'])}/{part(task_id)}"
+        new = task_writes(self.serde, writes, task_id, task_path)
+        put = Put(key, new.stored(), if_version=0)
+        if await self._batcher.join(memory, put):
+            return
+        while True:
+            try:
+                await memory.bridge.write(put)
+            except Conflict:
+                entry = await memory.bridge.read(GetEntry(key))
+                both = decoded(TaskWrites, entry.stored).merged(new) if entry else new
+                put = Put(key, both.stored(), if_version=entry.version if entry else 0)
+            else:
+                return
 
-    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """Return the checkpoint that a config names, or the newest of its thread and checkpoint namespace, or None."""
-        return self._threads.get(self.serde, config)
+    @blocking_method
+    async def get_tuple(self, memory: Namespace, config: RunnableConfig) -> CheckpointTuple | None:
+        path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
+        found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
+        if not found:
+            if not id_:
+                self._cache.forget(path.__eq__)
+            return None
+        result, heads = await read_checkpoint(memory, self.serde, found[0], self._cache.get(path), {})
+        self._cache.set(path, heads)
+        return result._replace(config=config) if id_ else result
 
     def list(
         self,
@@ -121,71 +145,10 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> Iterator[CheckpointTuple]:
-        """Yield checkpoints, the newest first, read in pages as they are needed.
-
-        Args:
-            config: names the thread and, if they are given, the checkpoint namespace and the checkpoint; None: all threads.
-            filter: only those whose metadata has these values.
-            before: only those older than the checkpoint that this config names.
-            limit: the maximum number.
-        """
-        course = _Course(config, filter, before, limit)
-        keys = None if course.prefix else self._threads.keys(course.root)
-        while (step := course.step(keys)) is not None:
-            found, course.after = self._threads.page(self.serde, *step, course.pieces, course.filter)
-            yield from course.counted(found)
-
-    def delete_thread(self, thread_id: str) -> None:
-        """Remove all checkpoints of a thread, with all that was written at them, in one write."""
-        self._threads.delete([thread_id])
-
-    def delete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """Remove the checkpoints of runs (``run_id`` in their metadata), and the values that no other checkpoint has.
-
-        It reads all checkpoints of the namespace. See LangGraph's warning about what delta channels need.
-        """
-        self._threads.delete_runs(self.serde, run_ids)
-
-    def copy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all checkpoints of a thread, with all that was written at them, to another thread.
-
-        This is one write if the thread has at most 10,000 entries and 16 MiB. Of a longer thread the values go first.
-        """
-        self._threads.copy(str(source_thread_id), str(target_thread_id))
-
-    def prune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Remove the old checkpoints of threads.
-
-        Args:
-            thread_ids: the threads.
-            strategy: ``keep_latest``: of each checkpoint namespace the newest stays, with those before it that its delta
-                channels are rebuilt from; ``delete``: nothing stays.
-        """
-        if check_strategy(strategy):
-            self._threads.delete(thread_ids)
-        else:
-            self._threads.prune(self.serde, thread_ids)
-
-    async def aput(
-        self,
-        config: RunnableConfig,
-        checkpoint: Checkpoint,
-        metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
-    ) -> RunnableConfig:
-        """As `put`."""
-        known = get_checkpoint_metadata(config, metadata)
-        return await self._async_threads.put(self.serde, config, checkpoint, known, new_versions)  # type: ignore[return-value]
-
-    async def aput_writes(
-        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
-    ) -> None:
-        """As `put_writes`."""
-        await self._async_threads.put_writes(self.serde, config, writes, task_id, task_path)
-
-    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """As `get_tuple`."""
-        return await self._async_threads.get(self.serde, config)
+        """Yield checkpoints, the newest first, read in pages as they are needed."""
+        cursor = ListCursor(config, filter, before, limit)
+        while cursor.has_more:
+            yield from self._next_page(cursor)
 
     async def alist(
         self,
@@ -195,43 +158,99 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        """As `list`."""
-        course = _Course(config, filter, before, limit)
-        keys = None if course.prefix else await self._async_threads.keys(course.root)
-        while (step := course.step(keys)) is not None:
-            found, course.after = await self._async_threads.page(self.serde, *step, course.pieces, course.filter)
-            for item in course.counted(found):
+        cursor = ListCursor(config, filter, before, limit)
+        while cursor.has_more:
+            for item in await self._anext_page(cursor):
                 yield item
 
-    async def adelete_thread(self, thread_id: str) -> None:
-        """As `delete_thread`."""
-        await self._async_threads.delete([thread_id])
+    @blocking_method
+    async def _next_page(self, memory: Namespace, cursor: ListCursor) -> Sequence[CheckpointTuple]:
+        if cursor.prefixes is None:
+            cursor.prefixes = deque(await checkpoint_keys(memory, cursor.root))
+            return []
+        found, after = await read_page(memory, cursor.prefixes[0], cursor.after, cursor.page_size)
+        wanted = [item for item in found if cursor.is_wanted(item.record.id)]
+        if cursor.filter:
+            wanted = [item for item in wanted if cursor.matches(loaded_dict(self.serde, item.record.metadata))]
+        return [
+            (await read_checkpoint(memory, self.serde, item, self._cache.get(item.path), cursor.segments))[0]
+            for item in cursor.advanced(wanted, after)
+        ]
 
-    async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
-        """As `delete_for_runs`."""
-        await self._async_threads.delete_runs(self.serde, run_ids)
+    @blocking_method
+    async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
+        """Delete all checkpoints of a thread, with all that was written at them, in one write."""
+        await self._delete(memory, [thread_id])
 
-    async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
-        """As `copy_thread`."""
-        await self._async_threads.copy(str(source_thread_id), str(target_thread_id))
+    @blocking_method
+    async def delete_for_runs(self, memory: Namespace, run_ids: Sequence[str]) -> None:
+        """Delete the checkpoints of runs (``run_id`` in their metadata), and the values that no other checkpoint has.
 
-    async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """As `prune`."""
-        if check_strategy(strategy):
-            await self._async_threads.delete(thread_ids)
-        else:
-            await self._async_threads.prune(self.serde, thread_ids)
+        It reads all checkpoints of the namespace. See LangGraph's warning about what delta channels need.
+        """
+        if runs := set(run_ids):
+            await keep_only(
+                memory,
+                self.serde,
+                "checkpoint/",
+                self._cache,
+                lambda found: [item for item in found if item.record.run not in runs],
+            )
+
+    @blocking_method
+    async def copy_thread(self, memory: Namespace, source_thread_id: str, target_thread_id: str) -> None:
+        """Copy all checkpoints of a thread, with all that was written at them, to another thread.
+
+        This is one write if the thread has at most 10,000 entries and 16 MiB. Of a longer thread the values are copied first.
+        """
+        source, target = str(source_thread_id), str(target_thread_id)
+        if source != target:
+            self._cache.forget(lambda path: path.thread == target)
+            await copy_entries(memory, source, target)
+
+    @blocking_method
+    async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
+        """Delete the old checkpoints of threads.
+
+        The strategy ``keep_latest`` keeps the newest checkpoint of each checkpoint namespace, and those before it that its
+        delta channels are rebuilt from; ``delete`` keeps nothing.
+        """
+        if strategy not in {"keep_latest", "delete"}:
+            raise InvalidArgument(f"strategy is 'keep_latest' or 'delete', not {strategy!r}")
+        if strategy == "delete":
+            await self._delete(memory, thread_ids)
+            return
+        for thread in thread_ids:
+            prefix = f"checkpoint/{part(str(thread))}/"
+            await keep_only(memory, self.serde, prefix, self._cache, lambda found: newest(self.serde, found))
+
+    async def _delete(self, memory: Namespace, threads: Iterable[str]) -> None:
+        names = [str(thread) for thread in threads]
+        self._cache.forget(lambda path: path.thread in names)
+        if names:
+            await memory.bridge.write(
+                *[Clear(f"{kind}/{part(name)}/") for name in names for kind in ("checkpoint", "value")]
+            )
+
+    aput = async_form(put)
+    aput_writes = async_form(put_writes)
+    aget_tuple = async_form(get_tuple)
+    _anext_page = async_form(_next_page)
+    adelete_thread = async_form(delete_thread)
+    adelete_for_runs = async_form(delete_for_runs)
+    acopy_thread = async_form(copy_thread)
+    aprune = async_form(prune)
 
     def get_next_version(self, current: Any, channel: None = None) -> Any:  # noqa: ARG002 - LangGraph passes it
-        """Return the version after one: a number that grows, and that no other branch of the thread will have."""
+        """Return the version after one: a greater number, which no other branch of the thread will have."""
         if isinstance(current, str):  # of a checkpoint that another saver made
             return f"{int(current.partition('.')[0]) + 1:032}.{random.random():016}"  # noqa: S311 - not a secret
         step = (int(current or 0) >> _FORK_BITS) + 1
         return step << _FORK_BITS | random.getrandbits(_FORK_BITS)
 
 
-class _Course:
-    """The state of a listing: its arguments, the key to continue after, and how many checkpoints are still wanted."""
+class ListCursor:
+    """The state of a listing: its arguments, where to continue, and how many checkpoints are still to return."""
 
     def __init__(
         self,
@@ -242,35 +261,40 @@ class _Course:
     ) -> None:
         configurable = config["configurable"] if config else {}
         self.filter = filter_ or {}
-        self.pieces: Pieces = {}
-        self.after: str | None = ""
-        self._left = limit
+        self.segments: Segments = {}
+        self.after = ""
+        self._left = None if limit is None else max(limit, 0)
         self._before = before["configurable"].get("checkpoint_id") if before else None
         self._id = configurable.get("checkpoint_id")
         self.root = f"checkpoint/{part(str(configurable['thread_id']))}/" if config else "checkpoint/"
-        self.prefix = ""
-        """The prefix of the keys, if the listing is of one place. Otherwise the keys of all places have to be merged."""
+        self.prefixes: deque[str] | None = None
+        """Prefixes of keys to list, one after the other. None: the keys of all checkpoints with the root, still to be read."""
         if config and configurable.get("checkpoint_ns") is not None:
-            place = Place.of(config)
-            self.prefix = place.checkpoint(self._id) if self._id else place.checkpoints
-            if self._before and not self._id:
-                self.after = after_checkpoint(place, self._before)
+            path = ThreadPath.of(config)
+            self.prefixes = deque([path.checkpoint(self._id) if self._id else path.checkpoints])
+            if self._before and not self._id:  # continue after that checkpoint and all its writes: "0" follows "/"
+                self.after = f"{path.checkpoints}{mirrored(self._before)}0"
 
-    def step(self, keys: list[str] | None) -> tuple[str, str, int] | None:
-        """Return what to read next: a prefix, the key to continue after, and how many; None: nothing."""
-        if self._left is not None and self._left <= 0:
-            return None
-        if keys is None:
-            count = _PAGE if self._left is None or self.filter else min(self._left, _PAGE)
-            return None if self.after is None else (self.prefix, self.after, count)
-        return (keys.pop(0), "", 1) if keys else None
+    @property
+    def has_more(self) -> bool:
+        return self._left != 0 and (self.prefixes is None or bool(self.prefixes))
 
-    def counted(self, found: list[CheckpointTuple]) -> list[CheckpointTuple]:
-        """Return those that were asked for."""
-        ids = [(item, item.checkpoint["id"]) for item in found]
-        wanted = [
-            item for item, id_ in ids if (not self._id or id_ == self._id) and (not self._before or id_ < self._before)
-        ]
+    @property
+    def page_size(self) -> int:
+        return _PAGE if self._left is None or self.filter else min(self._left, _PAGE)
+
+    def is_wanted(self, id_: str) -> bool:
+        return (not self._id or id_ == self._id) and (not self._before or id_ < self._before)
+
+    def matches(self, metadata: Mapping[str, Any]) -> bool:
+        return all(metadata.get(name) == value for name, value in self.filter.items())
+
+    def advanced(self, wanted: Sequence[Any], after: str | None) -> Sequence[Any]:
+        """Continue after a page: return as many of its checkpoints as are still to return."""
+        assert self.prefixes is not None
+        if after is None:
+            self.prefixes.popleft()
+        self.after = after or ""
         if self._left is not None:
             wanted = wanted[: self._left]
             self._left -= len(wanted)
@@ -281,12 +305,12 @@ def _checked(serde: SerializerProtocol) -> SerializerProtocol:
     inner = serde.serde if isinstance(serde, EncryptedSerializer) else serde
     if getattr(inner, "pickle_fallback", False):
         raise InvalidArgument(
-            "this serializer falls back to pickle, which runs whatever code the stored bytes name: make it without "
-            "pickle_fallback, and give types of your own to allowed_msgpack_modules"
+            "this serializer falls back to pickle, which runs any code that the stored bytes name: create it without "
+            "pickle_fallback, and pass your own types as allowed_msgpack_modules"
         )
     if getattr(inner, "_allowed_msgpack_modules", None) is True:
         raise InvalidArgument(
-            "this serializer makes whatever class the stored bytes name: make it with allowed_msgpack_modules=None, or "
-            "with a list of the types that are to come back as they were, JsonPlusSerializer(allowed_msgpack_modules=[MyState])"
+            "this serializer creates any class that the stored bytes name: create it with allowed_msgpack_modules=None, or "
+            "with a list of the types that it may create, such as JsonPlusSerializer(allowed_msgpack_modules=[MyState])"
         )
     return serde

@@ -1,9 +1,9 @@
-"""BotWireStore: what graphs remember across threads."""
+"""BotWireStore: data that graphs share across threads."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias, Unpack
+from typing import Any, Unpack
 
 from langgraph.store.base import (
     BaseStore,
@@ -34,19 +34,17 @@ from ...timestamps import now
 from ...values import encode
 from .._base import OverMemory
 from . import ranking
-from .items import ITEM, LAST, VECTOR, Place, Stored, content, filtering, joined, labels_of, matches, namespaces_in
-
-Vector: TypeAlias = Sequence[float]
+from .items import ITEM, LAST, VECTOR, ItemPath, Stored, content, filtering, joined, labels_of, matches, namespaces_in
 
 _FIRST, _PAGE = 32, 1000
-"""Items that a search reads at once: in the first page at least, and in any page at most."""
+"""Items that a search reads at once: at least in the first page, and at most in any page."""
 _FEW = 12
 """Keys that a listing of namespaces reads at once while each namespace has many items."""
 _find = awaiting(Memory.search)
 
 
 class BotWireStore(OverMemory, BaseStore):
-    """A store for LangGraph that keeps its items after the process ends.
+    """A persistent store for LangGraph.
 
     ::
 
@@ -65,22 +63,16 @@ class BotWireStore(OverMemory, BaseStore):
 
     Args:
         namespace: botwire's namespace, which contains all items.
-        url: the address of the store, as for `Memory`. None: ``$BOTWIRE_URL``, or else the file in the user's data folder.
+        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         index: LangGraph's `IndexConfig`: ``embed``, ``dims`` and ``fields``. A search compares the query
             with every vector in its namespaces.
         ttl: LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``. Reads and listings
             never return an expired item, whatever ``omit_expired`` says, and no sweep is needed. A read that refreshes an item
             writes only after a hundredth of its time to live has passed since the last refresh.
-        options: as for `Memory`.
 
-    Raises:
-        InvalidName: the namespace is not allowed.
-        InvalidArgument: the address or an option is wrong.
-        StoreError: the file cannot be opened.
-
-    Labels and keys are any text. As in LangGraph, a label is not empty and contains no period and no NUL. The labels of a
-    namespace have at most 400 bytes of UTF-8 together. Values are dicts of JSON values, up to 16 MiB. Every method may
-    also raise the errors that `Memory` names, and LangGraph's `InvalidNamespaceError`.
+    Labels and keys are any text. As in LangGraph, a label is not empty and contains no period and no NUL; others raise
+    `InvalidNamespaceError`. The labels of a namespace have at most 400 bytes of UTF-8 together. Values are dicts of JSON
+    values, up to 16 MiB.
     """
 
     supports_ttl = True
@@ -98,55 +90,60 @@ class BotWireStore(OverMemory, BaseStore):
         self.index_config = index
         self.embeddings = ensure_embeddings(index["embed"]) if index else None
         self._memory = Memory(namespace, url, **options)
-        self._items = Items(self._memory, index, self.embeddings)
-        self._async_items = AsyncItems(AsyncMemory.of(self._memory), index, self.embeddings)
+        self._items = _Items(self._memory, index, self.embeddings)
+        self._async_items = _Items(AsyncMemory.of(self._memory), index, self.embeddings)
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         """Apply operations and return the result of each. When this returns, all their writes are on disk; if it raises, none."""
-        return self._items.batch(tuple(ops))
+        return _batch(self._items, tuple(ops))
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """As `batch`."""
         return await self._async_items.batch(tuple(ops))
 
 
-class Items:
-    """The logic of `BotWireStore`, for blocking callers."""
+class _Items:
+    """The logic of `BotWireStore`, for blocking and for awaiting callers."""
 
-    def __init__(self, memory: Memory | AsyncMemory, index: IndexConfig | None, embeddings: Any) -> None:
-        self._memory: Namespace = memory
+    def __init__(self, memory: Namespace, index: IndexConfig | None, embeddings: Any) -> None:
+        self._memory = memory
         self._embeddings = embeddings
+        self._prefix = "a" if isinstance(memory, AsyncMemory) else ""  # of the async methods of LangChain's embeddings
         self._dims = index.get("dims") if index else None
         self._fields = [_path(field) for field in (index or {}).get("fields") or ["$"]]
 
-    @blocking
     async def batch(self, ops: Sequence[Op]) -> list[Result]:
-        """As `BotWireStore.batch`."""
         if len(ops) == 1 and isinstance(ops[0], GetOp):  # most calls are one get: a shorter way for them
-            return [await self._get(ops[0])]
-        puts = {Place.of(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}
+            read: dict[str, Stored] = {}
+            key = ItemPath.of(ops[0].namespace, ops[0].key).item
+            item = _got(ops[0], await self._memory.bridge.read(GetEntry(key)), read)
+            if read:
+                await self._refresh(list(read.values()))
+            return [item]
+        puts = {ItemPath.of(op.namespace, op.key): op for op in ops if isinstance(op, PutOp)}
         results = [None] * len(ops) if len(puts) == len(ops) else await self._results(ops, puts)
         if puts:
             await self._memory.bridge.write(*await self._operations(puts))
         return results
 
-    async def _results(self, ops: Sequence[Op], puts: Container[Place]) -> list[Result]:
-        """Return what operations read, and renew the items that they read and that no put replaces."""
-        keys = [Place.of(op.namespace, op.key).item for op in ops if isinstance(op, GetOp)]
-        found = await self._entries(keys)
+    async def _results(self, ops: Sequence[Op], puts: Container[ItemPath]) -> list[Result]:
+        """Return the results of the operations that read, and refresh the items that they read and that no put replaces."""
+        keys = [ItemPath.of(op.namespace, op.key).item for op in ops if isinstance(op, GetOp)]
+        entries = await self._memory.bridge.read(GetEntries(tuple(dict.fromkeys(keys)))) if keys else []
+        found = {entry.key: entry for entry in entries}
         read: dict[str, Stored] = {}
         results = [await self._result(op, found, read) for op in ops]
         if read:
-            await self._renew([item for item in read.values() if item.place not in puts])
+            await self._refresh([item for item in read.values() if item.path not in puts])
         return results
 
     async def _result(self, op: Op, found: Mapping[str, Entry], read: dict[str, Stored]) -> Result:
         if isinstance(op, GetOp):
-            return _got(op, found.get(Place.of(op.namespace, op.key).item), read)
+            return _got(op, found.get(ItemPath.of(op.namespace, op.key).item), read)
         if isinstance(op, SearchOp):
             hits = await self._search(op)
             if op.refresh_ttl:
-                read.update((item.entry.key, item) for item, _ in hits if item.is_mortal)
+                read.update((item.entry.key, item) for item, _ in hits if item.has_ttl)
             return [item.found(score) for item, score in hits]
         if isinstance(op, ListNamespacesOp):
             return await self._namespaces(op)
@@ -156,18 +153,18 @@ class Items:
 
     # Writing
 
-    async def _operations(self, puts: Mapping[Place, PutOp]) -> list[Operation]:
-        operations = [_operation(place, op) for place, op in puts.items()]
+    async def _operations(self, puts: Mapping[ItemPath, PutOp]) -> list[Operation]:
+        operations = [_operation(path, op) for path, op in puts.items()]
         if self._embeddings is None:
             return operations
-        texts = {place: self._texts(op) for place, op in puts.items()}
+        texts = {path: self._texts(op) for path, op in puts.items()}
         unique = list(dict.fromkeys(text for own in texts.values() for text in own))
-        vectors = dict(zip(unique, await self._embed(unique), strict=True)) if unique else {}
-        for place, op in puts.items():
-            if own := [vectors[text] for text in texts[place]]:
-                operations.append(Put(place.vector, encode(ranking.packed(own, self._dims)), _seconds(op.ttl)))
+        vectors = dict(zip(unique, await self._embed("embed_documents", unique), strict=True)) if unique else {}
+        for path, op in puts.items():
+            if own := [vectors[text] for text in texts[path]]:
+                operations.append(Put(path.vector, encode(ranking.packed(own, self._dims)), _seconds(op.ttl)))
             else:
-                operations.append(Delete(place.vector))
+                operations.append(Delete(path.vector))
         return operations
 
     def _texts(self, op: PutOp) -> list[str]:
@@ -177,43 +174,30 @@ class Items:
         fields = self._fields if op.index is None else [_path(field) for field in op.index]
         return [text for field in fields for text in get_text_at_path(op.value, field) if text]
 
-    async def _renew(self, items: Sequence[Stored]) -> None:
+    async def _embed(self, method: str, value: Any) -> Any:
+        return await self._memory.bridge.call(getattr(self._embeddings, self._prefix + method), value)
+
+    async def _refresh(self, items: Sequence[Stored]) -> None:
         """Restart the time to live of items. If another client writes an item in the meantime, its write wins."""
         instant = now()
         puts: dict[str, list[Put]] = {}
         for item in items:
-            if (put := item.renewed(instant)) is not None:
+            if (put := item.refreshed(instant)) is not None:
                 puts[put.key] = [put]
                 if self._embeddings is not None:
-                    vector = (await self._entries([item.place.vector])).get(item.place.vector)
+                    vector = await self._memory.bridge.read(GetEntry(item.path.vector))
                     if vector is not None:
                         puts[put.key].append(Put(vector.key, vector.stored, put.ttl, if_version=vector.version))
         while puts:
             try:
                 await self._memory.bridge.write(*[put for group in puts.values() for put in group][:MAX_OPERATIONS])
             except Conflict as conflict:
-                puts = {
-                    key: group
-                    for key, group in puts.items()
-                    if conflict.details["key"] not in {put.key for put in group}
-                }
+                lost = conflict.details["key"]
+                puts = {key: group for key, group in puts.items() if lost not in {put.key for put in group}}
             else:
                 return
 
     # Reading
-
-    async def _get(self, op: GetOp) -> Item | None:
-        read: dict[str, Stored] = {}
-        item = _got(op, await self._memory.bridge.read(GetEntry(Place.of(op.namespace, op.key).item)), read)
-        if read:
-            await self._renew(list(read.values()))
-        return item
-
-    async def _entries(self, keys: Sequence[str]) -> dict[str, Entry]:
-        if len(keys) < 2:
-            entries = [await self._memory.bridge.read(GetEntry(key)) for key in keys]
-            return {entry.key: entry for entry in entries if entry is not None}
-        return {entry.key: entry for entry in await self._memory.bridge.read(GetEntries(tuple(dict.fromkeys(keys))))}
 
     async def _search(self, op: SearchOp) -> list[tuple[Stored, float | None]]:
         prefix = joined(op.namespace_prefix)
@@ -247,7 +231,7 @@ class Items:
         return items if most is None else items[:most]
 
     async def _by_likeness(self, query: str, prefix: str, items: Sequence[Stored]) -> dict[str, float]:
-        wanted = {item.place.vector: item.entry.key for item in items}
+        wanted = {item.path.vector: item.entry.key for item in items}
         vectors: dict[str, bytes] = {}
         after = ""
         while page := await self._memory.bridge.read(ListEntries(VECTOR + prefix, after, _PAGE)):
@@ -257,11 +241,11 @@ class Items:
                 if entry.key in wanted and isinstance(entry.stored, bytes)
             )
             after = page[-1].key
-        scores = ranking.likeness(await self._embed_query(query), list(vectors.values()))
+        scores = ranking.likeness(await self._embed("embed_query", query), list(vectors.values()))
         return dict(zip(vectors, scores, strict=True))
 
     async def _by_words(self, op: SearchOp, prefix: str) -> tuple[list[Stored], dict[str, float]]:
-        """Return items and the scores of those that match: by the index of words, or without one by reading every item."""
+        """Return items, and the scores of those that match: from the word index, or without one by reading every item."""
         assert op.query is not None
         most = op.offset + op.limit
         try:
@@ -297,27 +281,8 @@ class Items:
         shown = sorted({found[: op.max_depth] for found in labels})
         return shown[op.offset : op.offset + op.limit]
 
-    # Embeddings
 
-    async def _embed(self, texts: list[str]) -> list[Vector]:
-        return list(self._embeddings.embed_documents(texts))
-
-    async def _embed_query(self, text: str) -> Vector:
-        vector: Vector = self._embeddings.embed_query(text)
-        return vector
-
-
-class AsyncItems(Items):
-    """`Items` for an event loop."""
-
-    batch = awaiting(Items.batch)  # type: ignore[assignment]
-
-    async def _embed(self, texts: list[str]) -> list[Vector]:
-        return list(await self._embeddings.aembed_documents(texts))
-
-    async def _embed_query(self, text: str) -> Vector:
-        vector: Vector = await self._embeddings.aembed_query(text)
-        return vector
+_batch = blocking(_Items.batch)
 
 
 def _got(op: GetOp, entry: Entry | None, read: dict[str, Stored]) -> Item | None:
@@ -325,16 +290,16 @@ def _got(op: GetOp, entry: Entry | None, read: dict[str, Stored]) -> Item | None
     if entry is None:
         return None
     stored = Stored.of(entry)
-    if op.refresh_ttl and stored.is_mortal:
+    if op.refresh_ttl and stored.has_ttl:
         read[entry.key] = stored
     return stored.item(tuple(op.namespace), str(op.key))
 
 
-def _operation(place: Place, op: PutOp) -> Operation:
+def _operation(path: ItemPath, op: PutOp) -> Operation:
     if op.value is None:
-        return Delete(place.item)
-    seconds = _seconds(op.ttl)
-    return Put(place.item, content(str(op.key), op.value, op.ttl), seconds)
+        return Delete(path.item)
+    seconds = _seconds(op.ttl)  # checked first
+    return Put(path.item, content(str(op.key), op.value, op.ttl), seconds)
 
 
 def _seconds(minutes: float | None) -> float | None:
@@ -346,7 +311,7 @@ def _path(field: str) -> Any:
 
 
 def _fixed(condition: Any) -> str:
-    """Return what every namespace that matches a condition begins with, up to the first wildcard."""
+    """Return the common prefix of the namespaces that match a condition, up to the first wildcard."""
     if condition.match_type != "prefix":
         return ""
     path = tuple(condition.path)

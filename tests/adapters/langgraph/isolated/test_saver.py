@@ -40,8 +40,8 @@ from langgraph.types import Command, interrupt
 
 from botwire import InvalidArgument, InvalidName, InvalidValue, StoreError
 from botwire.adapters.langgraph import BotWireSaver
-from botwire.adapters.langgraph.joint import MOMENT
 from botwire.adapters.langgraph.keys import MAX_PART_BYTES, mirrored, part, unescape
+from botwire.adapters.langgraph.write_batching import MOMENT
 
 AWKWARD = [
     "",
@@ -476,8 +476,8 @@ def test_with_an_encryption_key_nothing_said_is_readable(tmp_path: Any) -> None:
 def test_what_a_task_wrote_waits_while_a_checkpoint_is_under_way_and_goes_with_the_next(awaited: bool) -> None:
     saver = BotWireSaver(url="sqlite:///:memory:")
     config = saver.put(at(""), empty_checkpoint(), {}, {})
-    joint = saver._threads._joint
-    under_way = joint.take()
+    batcher = saver._batcher
+    under_way = batcher.start()
 
     def write() -> None:
         if awaited:
@@ -487,14 +487,14 @@ def test_what_a_task_wrote_waits_while_a_checkpoint_is_under_way_and_goes_with_t
 
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
-        while not joint._waiting and not writing.done():
+        while not batcher._waiting and not writing.done():
             time.sleep(0.001)
         time.sleep(10 * MOMENT)
         assert not writing.done()
-        guests = joint.take()
-        joint.bring(under_way, arrived=True)
-        assert len(guests) == 1
-        joint.bring(guests, arrived=False)  # it failed: then what was written goes alone
+        pending = batcher.start()
+        batcher.finish(under_way, stored=True)
+        assert len(pending) == 1
+        batcher.finish(pending, stored=False)  # it failed: then what was written goes alone
         writing.result(5)
     assert saver.get_tuple(config).pending_writes == [("task", "c", 1)]
 
@@ -503,7 +503,7 @@ def test_a_cancelled_task_changes_nothing_for_the_checkpoint_and_the_others() ->
     """Neither while it waits for a checkpoint, nor once a checkpoint has taken it along."""
     saver = BotWireSaver(url="sqlite:///:memory:")
     config = saver.put(at(""), empty_checkpoint(), {}, {})
-    joint = saver._threads._joint
+    batcher = saver._batcher
 
     async def cancelled(*tasks: asyncio.Task[None]) -> None:
         for task in tasks:
@@ -511,17 +511,17 @@ def test_a_cancelled_task_changes_nothing_for_the_checkpoint_and_the_others() ->
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def main() -> list[str]:
-        under_way = joint.take()
+        under_way = batcher.start()
         names = ["kept", "early", "late", "other"]
         tasks = {name: asyncio.create_task(saver.aput_writes(config, [("c", name)], name)) for name in names}
-        while len(joint._waiting) < len(names):
+        while len(batcher._waiting) < len(names):
             await asyncio.sleep(0.001)
         await cancelled(tasks["early"])
-        assert len(joint._waiting) == 3
-        guests = joint.take()
+        assert len(batcher._waiting) == 3
+        pending = batcher.start()
         await cancelled(tasks["late"])
-        joint.bring(guests, arrived=False)
-        joint.bring(under_way, arrived=True)
+        batcher.finish(pending, stored=False)
+        batcher.finish(under_way, stored=True)
         await asyncio.wait_for(asyncio.gather(tasks["kept"], tasks["other"]), 10)
         return names
 
@@ -532,13 +532,13 @@ def test_a_cancelled_task_changes_nothing_for_the_checkpoint_and_the_others() ->
 def test_a_task_does_not_wait_for_ever_for_a_checkpoint_that_never_ends() -> None:
     saver = BotWireSaver(url="sqlite:///:memory:")
     config = saver.put(at(""), empty_checkpoint(), {}, {})
-    joint = saver._threads._joint
-    joint.take()
+    batcher = saver._batcher
+    batcher.start()
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(saver.put_writes, config, [("c", 1)], "task")
-        while not joint._waiting and not writing.done():
+        while not batcher._waiting and not writing.done():
             time.sleep(0.001)
-        assert len(joint.take()) == 1  # and its thread ends here, as in a fork
+        assert len(batcher.start()) == 1  # and its thread ends here, as in a fork
         writing.result(30)
     assert saver.get_tuple(config).pending_writes == [("task", "c", 1)]
 
@@ -547,17 +547,17 @@ def test_a_checkpoint_does_not_fail_for_what_it_takes_along() -> None:
     """Together they are larger than one write may be."""
     saver = BotWireSaver(url="sqlite:///:memory:")
     config = saver.put(at(""), empty_checkpoint(), {}, {})
-    joint = saver._threads._joint
-    under_way = joint.take()
+    batcher = saver._batcher
+    under_way = batcher.start()
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(saver.put_writes, config, [("c", bytes(3 * 1024**2))], "task")
-        while not joint._waiting and not writing.done():
+        while not batcher._waiting and not writing.done():
             time.sleep(0.001)
         versions = {"a": 1, "b": 1}
         values = {name: bytes(15 * 1024**2) for name in versions}
         large = {**empty_checkpoint(), "channel_values": values, "channel_versions": versions}
         stored = saver.put(config, large, {}, versions)
-        joint.bring(under_way, arrived=True)
+        batcher.finish(under_way, stored=True)
         writing.result(30)
     assert saver.get_tuple(stored).checkpoint["channel_values"] == values
     assert len(saver.get_tuple(config).pending_writes) == 1
