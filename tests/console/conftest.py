@@ -54,7 +54,7 @@ def agent(address, request):
 
 @pytest.fixture(scope="module")
 def administer(server):
-    """Run an operator's command on the server's file."""
+    """Return a function that runs an operator's command on the server's file."""
 
     def work(act, arguments, options):
         with closing(OnStore(f"sqlite:///{server.db}")) as file:
@@ -68,24 +68,24 @@ def administer(server):
 
 
 @pytest.fixture(scope="module")
-def mint(administer):
-    """Create a token."""
+def create_token(administer):
+    """Return a function that creates a token."""
 
-    def mint(*namespaces, can=("admin",), name=""):
+    def create_token(*namespaces, can=("admin",), name=""):
         return administer("create", namespaces=list(namespaces), can=list(can), name=name, expires_in=None)
 
-    return mint
+    return create_token
 
 
 @pytest.fixture(scope="module")
 def revoke(administer):
-    """Revoke a token by its id."""
+    """Return a function that revokes a token by its id."""
     return lambda identity: administer("revoke", identity)
 
 
 @pytest.fixture(scope="module")
-def operator(mint):
-    return mint("*", name="operator")["secret"]
+def operator(create_token):
+    return create_token("*", name="operator")["secret"]
 
 
 class Console:

@@ -72,16 +72,16 @@ def test_the_browser_blocks_html_from_strings_and_other_hosts(console):
 
 def test_a_missing_token_is_reported(console):
     page = console.open("n", "anything", "keys")
-    expect(page.get_by_text("Sign-in needed.").first).to_be_visible()
+    expect(page.get_by_text("Sign-in required.").first).to_be_visible()
     page.get_by_role("link", name="Sign in").click()
     page.get_by_label("Token").fill("bw_an_unknown_token")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("unknown, revoked or expired")).to_be_visible()
 
 
-def test_a_read_token_cannot_write_or_administer(console, agent, mint):
+def test_a_read_token_cannot_write_or_administer(console, agent, create_token):
     agent["k"] = 1
-    secret = mint(agent.namespace, can=["read"], name="reader")["secret"]
+    secret = create_token(agent.namespace, can=["read"], name="reader")["secret"]
     page = console.open("n", agent.namespace, "keys", "k", token=secret)
     page.get_by_label("Value, as JSON").fill("2")
     page.get_by_role("button", name="Save").click()
@@ -188,14 +188,14 @@ def test_the_console_polls_without_events(console, agent, operator):
     expect(page.get_by_text("two")).to_be_visible()
 
 
-def test_a_revoked_token_sees_no_new_messages(console, agent, mint, revoke):
+def test_a_revoked_token_sees_no_new_messages(console, agent, create_token, revoke):
     agent.history("s").append([say("user", "one")])
-    made = mint(agent.namespace, can=["read"])
+    made = create_token(agent.namespace, can=["read"])
     page = console.open("n", agent.namespace, "sessions", "s", token=made["secret"])
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     revoke(made["id"])
     agent.history("s").append([say("user", "two")])
-    expect(page.get_by_text("Refused", exact=True)).to_be_visible()
+    expect(page.get_by_text("Access refused", exact=True)).to_be_visible()
     assert page.get_by_text("two").count() == 0
 
 
@@ -363,12 +363,12 @@ def test_an_unseen_write_is_never_overwritten(console, agent, operator):
     value = page.get_by_label("Value, as JSON")
     value.fill('"mine"')
     agent["k"] = "the agent's"
-    expect(page.get_by_text("Saving shows both values.")).to_be_visible()
+    expect(page.get_by_text("Save to compare both values.")).to_be_visible()
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Not saved:")
     expect(page.locator(".entry pre")).to_have_text('"the agent\'s"')
     assert agent["k"] == "the agent's"
-    page.get_by_role("button", name="Overwrite with mine").click()
+    page.get_by_role("button", name="Overwrite with my value").click()
     expect(page.get_by_text("Saved.").first).to_be_visible()
     assert agent["k"] == "mine"
     value.fill('"typed"')
@@ -442,7 +442,7 @@ def test_a_full_quota_is_shown(console, agent, operator, server):
     with Memory(agent.namespace, server.url, token=operator) as memory:
         for n in range(8):
             memory[f"k{n}"] = n
-        expect(page.get_by_text("Nearly at the limit.")).to_be_visible()
+        expect(page.get_by_text("Close to the limit.")).to_be_visible()
         memory["last"] = 1
         with pytest.raises(QuotaExceeded):
             memory["one too many"] = 1

@@ -1,4 +1,4 @@
-// Elements. Children are nodes or text; no text is ever parsed as HTML.
+// Creates elements. Children are nodes or text. Text is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
