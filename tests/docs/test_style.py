@@ -66,6 +66,21 @@ def test_documents_use_plain_words(document):
     assert not avoided(document.read_text())
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_sentences_are_short(document):
+    """A sentence has at most 25 words, without those in parentheses and tables."""
+    text = re.sub(
+        r"<!-- begin.*?<!-- end[^>]*>|^```.*?^```|^(?:    |\|).*?$",
+        "",
+        document.read_text(),
+        flags=re.DOTALL | re.MULTILINE,
+    )
+    text = re.sub(r"\]\([^)]*\)|\([^()]*\)|[\[\]*]", "", re.sub(r"`[^`]*`", "Code", text))
+    paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*#!]|\d+\.) ?)", text)
+    sentences = [item for paragraph in paragraphs for item in re.split(r"(?<=[.!?:])\s+(?=[A-Z0-9])", paragraph)]
+    assert not [item for item in sentences if len(re.findall(r"\w[\w'./%+-]*", item)) > 25]
+
+
 def test_sources_use_plain_words():
     found = [
         f"{path.relative_to(ROOT)}:{line}: {words}"
