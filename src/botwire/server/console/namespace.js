@@ -60,7 +60,8 @@ export class Namespace {
     await this.view.show?.(item, query);
     // A phone shows either the list or the selected item. Move the focus to the visible one.
     const hasMoved = ![focused, document.body].includes(document.activeElement);
-    if (focused !== document.body && focused.isConnected && !focused.checkVisibility() && !hasMoved) {
+    const isHidden = !focused.isConnected || !focused.checkVisibility(); // a live update can replace the list
+    if (focused !== document.body && isHidden && !hasMoved) {
       this.place.querySelector(isDeep ? ".back" : ".list a")?.focus();
     }
   }
