@@ -17,7 +17,7 @@ export class UsageView {
     this.span.value = "7";
     this.plan = h("div");
     this.status = h("div");
-    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.status, h("div", { class: "row" }, h("h2", { class: "grow" }, "Usage over time"), h("div", {}, this.span)), this.plots);
+    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.status, h("div", { class: "row" }, h("h2", { class: "grow" }, "History"), h("div", {}, this.span)), this.plots);
     this.loadHistory();
     if (known) this.changed(known);
     else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.status.replaceChildren(problem(error)));
@@ -27,7 +27,7 @@ export class UsageView {
   changed(usage) {
     this.usage = usage;
     this.meters.replaceChildren(
-      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Resets ", time(usage.resets_at))),
+      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Resets ", time(usage.resets_at, "utc"))),
       meter("Stored", usage.bytes, usage.max_bytes, bytes, h("small", { class: "muted" }, "Plan: ", h("bdi", {}, usage.plan))),
     );
     if (this.select) this.select.value = usage.plan;
