@@ -90,8 +90,8 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
 
 
 def _joint(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure write batching, in which pending writes wait for the next checkpoint."""
-    step("turns with and without write batching")
+    """Measure what it saves that small writes wait for the next checkpoint; without it, a turn may take 10 % longer at most."""
+    step("turns with and without joint writes")
     savers = {name: BotWireSaver(url=f"sqlite:///{folder}/{name}.db") for name in ("joint", "alone")}
     for threads in (savers["alone"]._threads, savers["alone"]._async_threads):
         threads._joint = _NoJoint()
@@ -99,7 +99,7 @@ def _joint(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     for nodes in (1, 4):
         turns = {name: _turns(_chat(savers[saver], nodes), f"{nodes}") for name, saver in pairs.items()}
         timings = in_turns(turns, 100)
-        yield faster(f"a turn, {nodes} nodes", "without write batching", timings, None, "alone")
+        yield faster(f"a turn, {nodes} nodes", "without joint writes", timings, None, "alone")
 
 
 def _turns(graph: Any, thread: str) -> Callable[[int], Any]:
