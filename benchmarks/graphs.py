@@ -32,7 +32,7 @@ with warnings.catch_warnings():
     from langgraph.store.sqlite import SqliteStore
 
 SHORT, LONG = 100, 400
-"""Turns of a conversation: two messages and three checkpoints each."""
+"""Turns of a conversation. A turn has two messages and three checkpoints."""
 ITEMS = 1000
 PEER = "SqliteSaver"
 
@@ -44,7 +44,7 @@ class State(TypedDict):
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure the turns of a conversation, its size, reading it, and a store of items."""
+    """Measure turns of a conversation, its size, reads of it, and a store of items."""
     with ExitStack() as stack:
         yield from _savers(folder, step, stack)
         yield from _batching(folder, step)
@@ -81,10 +81,10 @@ def _savers(folder: Path, step: Callable[[str], None], stack: ExitStack) -> Iter
     )
     yield from _compared(f"list 10 checkpoints, {LONG} turns", histories, None)
     for name in ("ours", PEER):
-        who = "" if name == "ours" else f" of {name}"
+        saver = "" if name == "ours" else f" of {name}"
         half, whole = (sizes[turns][name] / 1024 for turns in (LONG // 2, LONG))
         bar = 1.15 if name == "ours" else None
-        yield Row(f"KiB on disk{who}, {LONG} turns", f"twice {LONG // 2} turns", whole, 2 * half, 0, bar)
+        yield Row(f"KiB on disk{saver}, {LONG} turns", f"twice {LONG // 2} turns", whole, 2 * half, 0, bar)
     ours, theirs = (sizes[LONG][name] / 1024 for name in ("ours", PEER))
     yield Row(f"KiB on disk, {LONG} turns", PEER, ours, theirs, 0, None, smaller_is_better=False)
 
@@ -189,7 +189,7 @@ def _chat(saver: Any, nodes: int = 1) -> Any:
 
 
 def _alone() -> Callable[[int], Any]:
-    """Return the same turns without a saver: the time of the graph itself."""
+    """Return turns without a saver, to measure the time of the graph itself."""
     graph = _chat(None)
     state: dict[str, Any] = {"messages": []}
 

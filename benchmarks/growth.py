@@ -16,7 +16,7 @@ PADDING = "x" * 160
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Run all comparisons. Sessions are measured with the bare statements (`embedded`)."""
+    """Run all comparisons. `embedded` measures sessions."""
     yield from _keys(folder, step)
     yield from _namespaces(folder, step)
     yield from _values(folder, step)

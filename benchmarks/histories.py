@@ -1,4 +1,4 @@
-"""Compare chat histories: add one message durably; read 10, 1,000 and 100,000."""
+"""Compare chat histories: add one message durably, and read 10, 1,000 and 100,000 messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LONG = 100_000
 
 
 class History(NamedTuple):
-    """Calls that add one numbered message, read all messages, and add many messages fast."""
+    """Calls that add one numbered message, read all messages, and add many messages at once."""
 
     add: Callable[[int], Any]
     read: Callable[[], Any]

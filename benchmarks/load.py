@@ -1,7 +1,7 @@
-"""A load generator: a fixed number of connections, each with one request at a time; each request is timed.
+"""A load generator. It has a fixed number of connections, sends one request at a time on each, and times each request.
 
 It is a closed loop over epoll in one process, on its own processor core. It sends about 90,000 requests a second, more than any
-server measured here answers on one core. Requests are prepared before, so only sending and receiving are timed.
+server measured here answers on one core. Requests are prepared in advance, so only sending and receiving are timed.
 
 `run` starts the process, which runs ``python -m benchmarks.load``.
 """
@@ -20,13 +20,13 @@ from functools import lru_cache
 from itertools import cycle
 
 CORE = 1
-"""Where the load generator runs; servers run on core 0."""
+"""The processor core of the load generator. Servers run on core 0."""
 WARM_UP = 0.3
 
 
 @dataclass(frozen=True)
 class Load:
-    """The results of a load; times in milliseconds."""
+    """The results of a load. Times are in milliseconds."""
 
     rate: float
     p50: float

@@ -1,4 +1,4 @@
-"""Timing: all candidates alternate in one run, so other load on the machine affects all of them."""
+"""Times calls. All candidates alternate in one run, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """How many times as long ours takes; with ``smaller_is_better`` false, how many times as fast it is."""
+        """Our time divided by the other time. If ``smaller_is_better`` is false, the other time divided by ours."""
         return self.our_us / self.their_us if self.smaller_is_better else self.their_us / self.our_us
 
     @property
@@ -47,10 +47,10 @@ class Timing:
 
 
 def in_turns(calls: dict[str, Callable[[int], object]], rounds: int, *, turn: int = TURN) -> dict[str, Timing]:
-    """Time each call `rounds` times, ten in a row, each with another number, and return the statistics.
+    """Time each call `rounds` times, each with a different number, and return the statistics.
 
-    Ten, because the first call after another candidate finds that candidate's data in the processor's caches. The order of
-    the candidates changes from round to round.
+    A candidate runs `turn` calls in a row, because its first call finds another candidate's data in the processor's caches. The
+    order of the candidates changes from turn to turn.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
@@ -71,12 +71,12 @@ def _timing(series: list[float]) -> Timing:
 
 
 def row(what: str, theirs: str, timings: dict[str, Timing], bar: float | None, name: str = "theirs") -> Row:
-    """Return ours to theirs: at most `bar` times as long."""
+    """Return a row with the goal that ours takes at most `bar` times as long."""
     ours = timings["ours"]
     return Row(what, theirs, ours.median, timings[name].median, ours.worst, bar)
 
 
 def faster(what: str, theirs: str, timings: dict[str, Timing], bar: float | None, name: str) -> Row:
-    """Return theirs to ours: ours is at least `bar` times as fast."""
+    """Return a row with the goal that ours is at least `bar` times as fast."""
     ours = timings["ours"]
     return Row(what, theirs, ours.median, timings[name].median, ours.worst, bar, smaller_is_better=False)

@@ -1,4 +1,4 @@
-"""Plots of the measurements, PNG and SVG."""
+"""Draws plots of the measurements as PNG and SVG."""
 
 from __future__ import annotations
 

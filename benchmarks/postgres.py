@@ -1,4 +1,4 @@
-"""The store on PostgreSQL: grouped writes compared with one commit each, histories with peers, growth to a million sessions."""
+"""The store on PostgreSQL: grouped writes compared with one commit each, histories, and growth to a million sessions."""
 
 from __future__ import annotations
 
@@ -103,13 +103,13 @@ def _append(writer: int, number: int) -> Operation:
 def _gathered(
     address: str, namespaces: int, operation: Callable[[int, int], Operation], *, searched: bool = False
 ) -> float:
-    """Return the writes a second of `WRITERS` tasks, each of which waits until its write is on disk.
+    """Return the writes per second of `WRITERS` tasks. Each task waits until its write is on disk.
 
     Args:
         address: the address of the store.
         namespaces: the number of namespaces to write to.
-        operation: returns the operation, from the number of the writer and of its write.
-        searched: search first, so that each write also updates the index.
+        operation: returns an operation for the number of the writer and the number of the write.
+        searched: whether to search first, so that each write also updates the index.
     """
     names = [f"{'searched' if searched else 'writers'} {number}" for number in range(namespaces)]
 
@@ -178,7 +178,7 @@ def _histories(address: str, folder: Path, step: Callable[[str], None]) -> Itera
 
         def put(number: int) -> None:
             nonlocal config
-            # A graph's state after one more message: the saver stores the whole list again.
+            # The state of a graph after one more message. The saver stores the complete list again.
             state = [message(n) for n in range(max(0, number - 9), number + 1)]
             checkpoint = empty_checkpoint() | {"channel_values": {"messages": state}}
             checkpoint["channel_versions"] = {"messages": f"{number:032}"}
@@ -226,7 +226,7 @@ def _growth(address: str, step: Callable[[str], None]) -> Iterator[Row]:
         connection.execute("CHECKPOINT")
     store = open_store(address)
     drawn = random.Random(1)
-    # Sessions that no turn has read before, so the pages are equally cold in both.
+    # Read sessions that were not read before, so that no pages are cached for either size.
     places = {
         name: [drawn.randint(1, size) for _ in range(3_000)] for name, size in ((small, SIZES[0]), (large, SIZES[1]))
     }

@@ -1,8 +1,8 @@
-"""``make recall``: how many of the expected answers are among the first results, on conversations of LoCoMo.
+"""``make recall`` measures how many of the expected answers are among the first results, on conversations of LoCoMo.
 
 LoCoMo: "Evaluating Very Long-Term Conversational Memory of LLM Agents", ACL 2024, https://github.com/snap-research/locomo.
-Every turn is a message, and every question is asked unchanged. recall@k is the share of its evidence among the first k hits,
-averaged over the questions. Conversations used in development and those held back for the final check are shown separately.
+Every turn is a message, and every question is asked unchanged. recall@k is the share of a question's evidence among the first k
+hits, averaged over the questions. Conversations used in development and those reserved for the final check are shown separately.
 ``make recall ARGS="26 30"`` uses only these conversations.
 """
 
@@ -24,12 +24,12 @@ from botwire.search.terms import STOP_WORDS, words_of
 
 LOCOMO = Path("../shared/locomo")
 CACHE = Path(".cache/recall/memories")
-DEVELOPED_ON, KEPT_ASIDE = ("26", "30", "41"), ("42", "43")
+DEVELOPMENT, RESERVED = ("26", "30", "41"), ("42", "43")
 KS = (1, 5, 10, 50)
 BARS = {"words": 0.66, "words and meaning": 0.75}
 
 Ask = Callable[[str], list[str]]
-"""A question → the ids of turns, best first."""
+"""Returns the ids of turns for a question, best first."""
 
 
 class Turn(NamedTuple):
@@ -49,22 +49,22 @@ def main(*names: str) -> None:
     """Use the conversations with these names, or all."""
     if not LOCOMO.is_dir():
         sys.exit(
-            f"make recall needs the LoCoMo conversations in {LOCOMO.resolve()}, one JSON file each, and did not find them"
+            f"The folder {LOCOMO.resolve()} does not exist. make recall needs the LoCoMo conversations there, one JSON file each."
         )
     found = {path.stem: _load(path) for path in sorted(LOCOMO.glob("*.json")) if not names or path.stem in names}
     console = Console(width=None if sys.stdout.isatty() else 120)
     table = Table(title=f"recall@k on LoCoMo, conversations {', '.join(found)}")
-    for title in ("", "on", *(f"@{k}" for k in KS), "bar @10", ""):
+    for title in ("", "on", *(f"@{k}" for k in KS), "goal @10", ""):
         table.add_column(title, justify="right" if title.startswith("@") else "left")
     embedder = MiniLM()
     for name, ask_of in _searches(embedder).items():
         with console.status(f"asking: {name}"):
             results = {key: _recall(ask_of(conversation), conversation) for key, conversation in found.items()}
-        for title, chosen in (("developed on", DEVELOPED_ON), ("kept aside", KEPT_ASIDE), ("all", tuple(found))):
+        for title, chosen in (("development", DEVELOPMENT), ("reserved", RESERVED), ("all", tuple(found))):
             rows = [row for key in chosen for row in results.get(key, [])]
             if rows:
                 means = [sum(row[k] for row in rows) / len(rows) for k in KS]
-                bar = BARS.get(name) if title == "all" and len(found) == len(DEVELOPED_ON + KEPT_ASIDE) else None
+                bar = BARS.get(name) if title == "all" and len(found) == len(DEVELOPMENT + RESERVED) else None
                 verdict = "" if bar is None else "met" if means[KS.index(10)] >= bar else "MISSED"
                 shown = [f"{mean:.3f}" for mean in means]
                 table.add_row(name if title == "all" else "", title, *shown, f"≥ {bar}" if bar else "", verdict)
@@ -103,7 +103,7 @@ def _searches(embedder: MiniLM) -> dict[str, Callable[[Conversation], Ask]]:
 
 
 def _plain(conversation: Conversation, tokenizer: str) -> Ask:
-    """FTS5's defaults: words joined by OR, without stop words, and its bm25."""
+    """Search with FTS5's defaults: the words without stop words, joined by OR, ranked by its bm25."""
     connection = apsw.Connection(":memory:")
     connection.execute(f"CREATE VIRTUAL TABLE turns USING fts5(text, tokenize = '{tokenizer}')")
     rows = ((f"{turn.speaker}: {turn.text}",) for turn in conversation.turns)

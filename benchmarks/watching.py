@@ -1,7 +1,7 @@
-"""Watching on PostgreSQL: what NOTIFY gives watchers and costs writers, compared with polling.
+"""Watching on PostgreSQL with NOTIFY and with polling: the delay for watchers, and the cost for writers.
 
-``.venv/bin/python -m benchmarks.watching [latency] [throughput] [idle]``; about eight minutes for all. Watchers with NOTIFY and with
-polling alternate, in separate processes.
+``.venv/bin/python -m benchmarks.watching [latency] [throughput] [idle]`` takes about eight minutes for all parts. Watchers with
+NOTIFY and with polling alternate, in separate processes.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _latency(address: str, count: int) -> None:
     for notified, series in took.items():
         milliseconds = sorted(1000 * seconds for seconds in series)
         print(
-            f"a change, from when its write has returned, by a watcher of {count} namespaces {_how(notified=notified)}: "
+            f"time from the return of a write until a watcher of {count} namespaces {_how(notified=notified)} has the change: "
             f"{statistics.median(milliseconds):.1f} ms in the median, {milliseconds[len(milliseconds) * 99 // 100]:.1f} p99"
         )
 
@@ -90,7 +90,7 @@ def _write_now_and_then(address: str, seen: Any) -> list[float]:
 
 
 def _throughput(address: str) -> None:
-    """One writer and 64 at once, with and without a watcher."""
+    """Measure one writer and 64 at once, with and without a watcher."""
     scenes: dict[str, Callable[[], contextlib.AbstractContextManager[Any]]] = {
         "writers never check for watchers": _not_asking,
         "no watcher": contextlib.nullcontext,
@@ -199,7 +199,7 @@ def _watch(address: str, namespaces: list[str], notified: bool, seen: Any) -> No
         while True:
             try:
                 found = await feed.next(None)
-            except ChangesLost as lost:  # it cannot keep up with 64 writers
+            except ChangesLost as lost:  # this watcher is slower than 64 writers
                 feed = store.changes(namespace, ListChanges(lost.details["version"]))
                 continue
             at = time.time()

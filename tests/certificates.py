@@ -15,8 +15,8 @@ def write_certificate(folder: Path, kind: str = "ec") -> tuple[Path, Path]:
     """Write a new self-signed certificate for 127.0.0.1 and its key, and return both files.
 
     Args:
-        folder: where to write ``cert.pem`` and ``key.pem``.
-        kind: of the key: ec or rsa.
+        folder: the folder for ``cert.pem`` and ``key.pem``.
+        kind: the kind of key: ec or rsa.
     """
     key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65_537, 2048)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "botwire")])
@@ -32,7 +32,7 @@ def write_certificate(folder: Path, kind: str = "ec") -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-# Python 3.13 verifies certificates strictly: it wants the identifiers of the keys, and what an authority's key is for.
+# Python 3.13 verifies certificates strictly: they need key identifiers, and an authority's certificate needs its key usage.
 
 
 def identified(builder, key, signer):

@@ -1,4 +1,4 @@
-"""Where Chromium is, for the tests of the console and for the pictures of it in the documents."""
+"""Finds Chromium for the tests of the console and its screenshots."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ HOW_TO_GET_IT = "The tests of the console need Chromium: apt-get install chromiu
 
 
 def find_chromium() -> str | None:
-    """Return the path of a Chromium, or None."""
+    """Return the path of Chromium, or None if it is not installed."""
     return os.environ.get("BOTWIRE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")

@@ -15,7 +15,7 @@ settings.load_profile("botwire")
 
 
 def pytest_sessionstart(session):
-    """Say first how to get Chromium, when the run includes the console and there is no Chromium."""
+    """Print how to install Chromium if the tests of the console run without it."""
     runs_console = any(
         (ROOT / "tests" / "console").is_relative_to(Path(item).resolve()) for item in session.config.args
     )
@@ -25,33 +25,33 @@ def pytest_sessionstart(session):
 
 @pytest.fixture(autouse=True)
 def _own_data_folder(tmp_path, monkeypatch):
-    """Keep every test out of the user's own memory."""
+    """Give every test its own data folder, so that it does not use the user's memory."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.delenv("BOTWIRE_URL", raising=False)
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A server of the test's own."""
+    """A server for one test."""
     yield from _run(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def shared_server(tmp_path_factory):
-    """A server for tests that keep to namespaces of their own."""
+    """A server for tests that each use their own namespaces."""
     yield from _run(tmp_path_factory.mktemp("server"))
 
 
 @pytest.fixture(scope="session")
 def postgres_database():
-    """The address of a database in PostgreSQL, for tests that use `postgres` too."""
+    """The address of a PostgreSQL database, shared by all tests that use `postgres`."""
     with database() as address:
         yield address
 
 
 @pytest.fixture
 def postgres(postgres_database):
-    """The same, with nothing in it."""
+    """The address of `postgres_database`, emptied."""
     emptied(postgres_database)
     return postgres_database
 

@@ -1,4 +1,4 @@
-"""A proxy before a PostgreSQL that loses what it is told to."""
+"""A proxy in front of PostgreSQL that loses commits or their answers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import psycopg
 
 
 class Cutter:
-    """Loses what is told: the next COMMIT on its way there, or its answer."""
+    """Cuts the connection at the next commits, as `plan` says: before the server receives one, or before its answer returns.
+
+    `seen` counts the commits. A plan item that contains "for good" also refuses all later connections.
+    """
 
     def __init__(self, address):
         self._folder = psycopg.conninfo.conninfo_to_dict(address)["host"]
-        self.plan, self.seen, self.gone = [], 0, False
+        self.plan, self.seen, self.refusing = [], 0, False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -32,7 +35,7 @@ class Cutter:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                if self.gone:
+                if self.refusing:
                     client.close()
                     continue
                 server = socket.socket(socket.AF_UNIX)
@@ -51,7 +54,7 @@ class Cutter:
                 if how == "cut before":
                     break
                 if how.startswith("cut after"):
-                    self.gone = "for good" in how
+                    self.refusing = "for good" in how
                     cut.set()
                 server.sendall(data)
         if not cut.is_set():

@@ -1,4 +1,4 @@
-"""Environments of their own for what does not fit into the one of the other tests, made by uv and kept in .cache."""
+"""Separate environments for requirements that conflict with those of the other tests. uv creates them in .cache."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ FIXTURES = "tests.adapters.isolated.fixtures"
 
 
 def environment(name: str, *requirements: str, with_botwire: bool = True, extra: str = "") -> Path:
-    """Return the Python of an environment with these requirements and, unless told otherwise, with this botwire.
+    """Return the Python of an environment with these requirements. It is created at the first call.
 
     Args:
-        name: what it is for; one name may stand for several lists of requirements.
-        requirements: as pip takes them.
-        with_botwire: whether this botwire is in it, as an editable install.
-        extra: which of botwire's extras, with commas between.
+        name: the purpose; environments with the same name can have different requirements.
+        requirements: requirements in pip's syntax.
+        with_botwire: whether to install this botwire, as an editable install.
+        extra: the extras of botwire to install, separated by commas.
     """
     botwire = f"-e{ROOT}[{extra}]" if extra else f"-e{ROOT}"
     wanted = [*requirements, *([botwire] if with_botwire else [])]
@@ -50,19 +50,19 @@ def run_tests(
     extra: str = "server",
     within: str = "adapters",
 ) -> Path:
-    """Run the tests in ``tests/{within}/{name}/isolated`` in an environment of their own.
+    """Run the tests in ``tests/{within}/{name}/isolated`` in a separate environment, and show their output.
 
-    The tests of the other environment leave out every folder ``isolated``. A test in one may import only ``tests.servers``,
-    ``tests.environments`` and ``tests.examples`` from here. The examples of the page ``docs/{name}.md`` run too, unless
-    `only` is given. The output is shown when a test fails.
+    The main environment does not collect folders with the name ``isolated``. Their tests may import only ``tests.servers``,
+    ``tests.environments`` and ``tests.examples`` from the package ``tests``. The examples of the page ``docs/{name}.md`` run too,
+    unless `only` is given.
 
     Args:
-        name: the framework, as its page is called.
-        requirements: the releases of it, as pip takes them.
+        name: the framework, by the name of its page.
+        requirements: the framework's releases, in pip's syntax.
         timeout: seconds for all tests together.
         only: names of test files or tests in that folder; none: all of them.
         extra: the extras of botwire to install, separated by commas.
-        within: the folder in ``tests`` that has the folder of this name.
+        within: the folder in ``tests`` that contains the framework's folder.
 
     Returns:
         The Python of the environment.
@@ -74,7 +74,7 @@ def run_tests(
     document = ROOT / "docs" / f"{name}.md"
     page = [shared / "test_page.py"] if document.exists() else []
     tests = [folder / test for test in only] or [folder, *page]
-    # A folder may be called as its framework is, so modules are named from the root.
+    # A folder can have the same name as its framework, so module names begin at the root.
     here = ["-c", shared / "pytest.ini", "--rootdir", ROOT, "--confcutdir", folder]
     command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", FIXTURES, *here, *tests]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(document)}
@@ -86,7 +86,7 @@ def run_tests(
 
 
 def installed(python: Path, package: str) -> tuple[int, ...]:
-    """Return which release of a package an environment has, as numbers: resolvers may choose an old one without a word."""
+    """Return the release of a package in an environment, as numbers. Resolvers can choose an old release without a warning."""
     code = f"from importlib.metadata import version; print(version({package!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     return tuple(int(part) for part in re.findall(r"\d+", done.stdout)[:3])

@@ -1,4 +1,4 @@
-"""A local model for the tests, in no time and without its 90 MB of weights."""
+"""A small local model for the tests, without the 90 MB of real weights."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def make_small_model(folder):
-    """Make a model like MiniLM in a folder, of random numbers, that knows ten letters; returns the folder."""
+    """Write a model like MiniLM with random weights and a vocabulary of ten letters into a folder. Return the folder."""
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefghij"]
     config = {"num_hidden_layers": 2, "num_attention_heads": 2, "layer_norm_eps": 1e-12}
     (folder / "config.json").write_text(json.dumps(config))
@@ -35,6 +35,6 @@ def make_small_model(folder):
         numbers = random.normal(size=shape).astype("<f4").tobytes()
         header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(numbers)]}
         data += numbers
-    told = json.dumps(header).encode()
-    (folder / "model.safetensors").write_bytes(len(told).to_bytes(8, "little") + told + data)
+    head = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(head).to_bytes(8, "little") + head + data)
     return folder

@@ -1,6 +1,6 @@
-"""A small server that speaks enough of the OpenAI API for a chat model: one scripted answer for each request.
+"""A small server with the part of the OpenAI API that a chat model needs. Each request gets the next scripted answer.
 
-It stands for a service that the tests must not call, and listens on loopback only.
+It replaces a service that the tests must not call, and listens on loopback only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class OpenAIStub:
-    """Answers chat completions, streamed or whole, with the given texts in turn, and keeps what it was asked."""
+    """Answers chat completions, streamed or complete, with the given texts in turn. Records the requests."""
 
     def __init__(self, answers: list[str]) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -33,7 +33,7 @@ class OpenAIStub:
         return ["\n".join(str(message["content"]) for message in request["messages"]) for request in self.requests]
 
     def answer(self, request: dict[str, Any]) -> str:
-        """Return the next text, or raise StopIteration when there is none left."""
+        """Return the next text, or raise StopIteration if all are used."""
         with self._mutex:
             self.requests.append(request)
             return next(self._answers)
@@ -63,12 +63,12 @@ def openai_stub(*answers: str) -> Iterator[OpenAIStub]:
 
 def _handler(stub: OpenAIStub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.0"  # a connection for each request, so that none is left open at the end
+        protocol_version = "HTTP/1.0"  # one connection for each request, so that none is open at the end
 
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             if self.path != "/v1/chat/completions":
-                self._send(404, "application/json", {"error": {"message": f"no {self.path} here"}})
+                self._send(404, "application/json", {"error": {"message": f"{self.path} does not exist"}})
                 return
             try:
                 text = stub.answer(request)
@@ -99,8 +99,8 @@ def _handler(stub: OpenAIStub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-            """Keep quiet."""
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+            """Log nothing."""
 
     return Handler
 

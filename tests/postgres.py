@@ -1,4 +1,4 @@
-"""A PostgreSQL for the tests: one server a test run and process, a database for each test that asks for one."""
+"""PostgreSQL for the tests: one server for each test process, with a database for each test that needs one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NUMBERS = itertools.count()
 
 @cache
 def server_address() -> str:
-    """Return the address of a server of this process's own, or ``$BOTWIRE_TEST_POSTGRES`` when that is set."""
+    """Return ``$BOTWIRE_TEST_POSTGRES`` if it is set. Otherwise start a server for this process and return its address."""
     given = os.environ.get("BOTWIRE_TEST_POSTGRES")
     if given:
         return given
@@ -43,7 +43,7 @@ def server_address() -> str:
 
 @contextlib.contextmanager
 def database():
-    """Make an empty database; yields its address."""
+    """Create an empty database and yield its address."""
     name = f"botwire_{os.getpid()}_{next(_NUMBERS)}"
     with psycopg.connect(server_address(), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
@@ -54,7 +54,7 @@ def database():
 
 
 def emptied(address: str) -> None:
-    """Remove what is in a database of ours."""
+    """Delete all rows of botwire's tables."""
     with psycopg.connect(address, autocommit=True) as connection:
         if connection.execute("SELECT to_regclass('botwire.schema')").fetchone() != (None,):
             tables = "SELECT relname FROM pg_class WHERE relnamespace = 'botwire'::regnamespace AND relkind = 'p'"

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves as told: it cuts, doubles, delays and trickles."""
+"""A TCP proxy with planned faults: it cuts, duplicates, delays and slows requests and answers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import time
 
 
 class Proxy:
-    """Listens on ``port`` and passes everything on to a server, but for the next requests as `plan` says.
+    """Listens on ``port`` and forwards requests to a server. Each request uses the next item of `plan`; without one, it passes.
 
-    A plan is a list; each request takes the first item:
-
-    - ``"pass"``;
-    - ``"cut before"`` the server sees the request, ``"cut inside"`` it: the server sees the first half of it;
-    - ``"cut after"`` the server answered, without passing the answer on; ``"reset"``: the same, by a reset;
-    - ``"half"``: the answer is passed on by half, and cut;
-    - ``"twice"``: the request is sent to the server twice; ``"again"``: a second time, some time after it was answered;
-    - ``"delay"``: the answer comes late, ``"hang"``: so late that nobody waits for it any more;
-    - ``"trickle"``: the answer comes byte by byte, slowly; ``"drip"``: so does the request, to the server.
+    - ``"pass"``: forward request and answer.
+    - ``"cut before"``: close the connection before the server receives the request.
+    - ``"cut inside"``: send half of the request to the server, then close.
+    - ``"cut after"``: close after the server answered, without the answer.
+    - ``"reset"``: like ``"cut after"``, with a TCP reset.
+    - ``"half"``: return half of the answer, then close.
+    - ``"twice"``: send the request to the server twice.
+    - ``"again"``: send the request a second time 50 ms after the answer.
+    - ``"delay"``: return the answer after 0.1 s.
+    - ``"hang"``: return the answer after 3 s, longer than any client of the tests waits.
+    - ``"trickle"``: return the answer slowly, byte by byte.
+    - ``"drip"``: send the request to the server slowly, byte by byte.
     """
 
     def __init__(self, server_port: int, plan: list[str] | None = None) -> None:
@@ -56,7 +59,7 @@ class Proxy:
                     return
 
     def _pass_on(self, client: socket.socket, request: bytes, how: str) -> bool:
-        """Let the server answer; whether the connection goes on."""
+        """Forward a request and its answer. Return whether the connection stays open."""
         if how == "cut inside":
             with socket.create_connection(("127.0.0.1", self.server_port)) as server:
                 server.sendall(request[: len(request) // 2])
@@ -94,7 +97,7 @@ def _send(connection: socket.socket, data: bytes, pause: float) -> None:
 
 
 def _message(connection: socket.socket) -> bytes:
-    """Return one request or response, with a Content-Length or without a body; nothing at the end."""
+    """Return one request or response, with a Content-Length or without a body; empty at the end of the connection."""
     data = b""
     while b"\r\n\r\n" not in data:
         more = connection.recv(65536)

@@ -1,4 +1,4 @@
-"""Servers for the tests: the real command in a process of its own."""
+"""Servers for the tests: the real command in a separate process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 
 
 class Server:
-    """``botwire serve`` on a file. Start it again on the same port after a kill.
+    """``botwire serve`` on a file. `start` uses the same port again after `stop` or `kill`.
 
     Args:
         db: the file.
-        options: as on the command line.
-        prefix: a command that runs the server's, in the same process.
+        options: more options for the command line.
+        prefix: a command that executes the server's command in the same process.
     """
 
     def __init__(self, db: Path | str, *options: str, prefix: tuple[str, ...] = ()) -> None:
@@ -42,7 +42,7 @@ class Server:
         self._reader.start()
 
     def _run(self, *arguments: str) -> Any:
-        """Start the command; its stderr can be read."""
+        """Start the command with a pipe for stderr."""
         command = [*self.prefix, sys.executable, "-m", "botwire", *arguments]
         return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "BOTWIRE_URL": ""})
 

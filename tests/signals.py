@@ -1,4 +1,4 @@
-"""Commands that react to Ctrl-C, wherever the tests run."""
+"""Commands that react to Ctrl-C, also if the tests run in the background."""
 
 from __future__ import annotations
 

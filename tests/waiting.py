@@ -1,4 +1,4 @@
-"""Waiting in tests: for a condition, never for a fixed time."""
+"""Wait in tests for a condition instead of a fixed time."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T], what: str = "the condition", timeout: float = 60) -> T:
-    """Return the first true result of a condition; fail when there is none in time.
+    """Return the first true result of a condition. Fail if there is none before the timeout.
 
     Args:
-        condition: is called until its result is true.
-        what: the missing condition, for the error.
-        timeout: in seconds; long, so that a busy machine passes.
+        condition: a function that is called until its result is true.
+        what: a name for the condition, for the error.
+        timeout: seconds; long enough for a busy machine.
     """
     end = time.monotonic() + timeout
     while not (result := condition()):

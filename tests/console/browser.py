@@ -1,4 +1,4 @@
-"""Chromium, driven by Playwright, for the tests of the console and the pictures of it in the documents."""
+"""Chromium, controlled by Playwright, for the tests of the console and its screenshots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chromium import HOW_TO_GET_IT, find_chromium
 
 @contextlib.contextmanager
 def browser():
-    """Run a Chromium without a window. Without one, skip the test, but fail in CI."""
+    """Run Chromium without a window. If Chromium is not installed, skip the test; in CI, fail it."""
     path = find_chromium()
     if path is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(HOW_TO_GET_IT)

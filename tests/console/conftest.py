@@ -23,14 +23,14 @@ PAYLOADS = (
 
 @pytest.fixture(scope="module")
 def chromium():
-    # Playwright's event loop runs in this thread while it is open, so it is not kept for longer than it is used.
+    # Playwright's event loop runs in this thread while the browser is open, so each module closes its browser.
     with browser() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """A server that asks for tokens, with something on it."""
+    """A server that requires tokens, with a plan and an embedder."""
     folder = tmp_path_factory.mktemp("console")
     (folder / "plans.toml").write_text("[tiny]\nwrites_per_day = 10\nmax_bytes = 1_000_000\n")
     make_small_model(folder)
@@ -41,55 +41,55 @@ def server(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(server):
-    """The server's file, to which the tests' agents write."""
+    """The address of the server's file. The agents of the tests write to it directly."""
     return f"sqlite:///{server.db}"
 
 
 @pytest.fixture
 def agent(address, request):
-    """An agent in a namespace of the test's own."""
+    """An agent whose namespace has the name of the test."""
     with Memory(request.node.name.partition("[")[0], address) as memory:
         yield memory
 
 
 @pytest.fixture(scope="module")
 def administer(server):
-    """Do what an operator does on the server's file."""
+    """Return a function that runs an operator's command on the server's file."""
 
     def work(act, arguments, options):
         with closing(OnStore(f"sqlite:///{server.db}")) as file:
             return getattr(file, act)(*arguments, **options)
 
     def administer(act, /, *arguments, **options):
-        with ThreadPoolExecutor(1) as thread:  # in this one Playwright runs its event loop
+        with ThreadPoolExecutor(1) as thread:  # Playwright runs its event loop in the current thread
             return thread.submit(work, act, arguments, options).result()
 
     return administer
 
 
 @pytest.fixture(scope="module")
-def mint(administer):
-    """Mint a token."""
+def create_token(administer):
+    """Return a function that creates a token."""
 
-    def mint(*namespaces, can=("admin",), name=""):
+    def create_token(*namespaces, can=("admin",), name=""):
         return administer("create", namespaces=list(namespaces), can=list(can), name=name, expires_in=None)
 
-    return mint
+    return create_token
 
 
 @pytest.fixture(scope="module")
 def revoke(administer):
-    """Revoke a token by its id."""
+    """Return a function that revokes a token by its id."""
     return lambda identity: administer("revoke", identity)
 
 
 @pytest.fixture(scope="module")
-def operator(mint):
-    return mint("*", name="operator")["secret"]
+def operator(create_token):
+    return create_token("*", name="operator")["secret"]
 
 
 class Console:
-    """The console in a tab of its own. Nothing it does may fail in silence, or reach another host."""
+    """The console in its own tab. `close` fails if the page reported an error or sent a request to another host."""
 
     def __init__(self, chromium, server, **options) -> None:
         self.server = server
@@ -103,7 +103,7 @@ class Console:
         self.page.on("console", self._hear)
 
     def _hear(self, message) -> None:
-        refused = "the server responded with a status of 4" in message.text  # which the page shows in its own words
+        refused = "the server responded with a status of 4" in message.text  # the page shows the error itself
         if message.type in {"error", "warning"} and not refused:
             self.complaints.append(message.text)
 
@@ -127,7 +127,7 @@ class Console:
 
 @pytest.fixture
 def tab(chromium, server):
-    """Open tabs; closes them, and says whether anything was wrong in them."""
+    """Open tabs. Closes them after the test, which checks them for errors."""
     tabs = []
 
     def tab(**options):

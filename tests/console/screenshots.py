@@ -1,4 +1,4 @@
-"""The pictures of the console in the documents: `make screenshots`."""
+"""Takes the screenshots of the console for the documents: `make screenshots`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def main() -> None:
         ):
             token = rules.create(namespaces=["*"], can=["admin"], name="operator", expires_in=None)["secret"]
             rules.create(namespaces=["support-*"], can=["read", "write"], name="support bots", expires_in=86_400)
-            _remember_use(file)
+            _write_usage_history(file)
             for name, (options, scheme, place) in PICTURES.items():
                 _take(server, token, FOLDER / f"{name}.png", options, scheme, place)
 
@@ -78,12 +78,12 @@ def _take(server: Server, token: str, path: Path, options: dict, scheme: str, pl
         page.goto(f"/#token={token}")
         page.goto(f"/{place}")
         _work(server)
-        page.wait_for_timeout(2_500)  # until what was written is shown
+        page.wait_for_timeout(2_500)  # until the page shows the new data
         page.screenshot(path=path)
 
 
-def _remember_use(file: Path) -> None:
-    """Put down what the agent is to have used in the days before."""
+def _write_usage_history(file: Path) -> None:
+    """Write the usage of the agent in the last 100 hours."""
     hour = now() // 3_600_000_000
     puts = []
     for ago in range(100, 0, -1):
@@ -98,7 +98,7 @@ def _remember_use(file: Path) -> None:
 
 
 def _work(server: Server) -> None:
-    """Let an agent do a little more each time."""
+    """Write as an agent does, so that the page is updated live."""
     with Memory("support-bot", server.url) as memory:
         if not memory.history("ticket-1042").messages(last=1):
             memory.set_many({f"user/{n}": {"plan": "free", "seats": n % 5 + 1} for n in range(30, 90)})

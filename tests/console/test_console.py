@@ -1,4 +1,4 @@
-"""The console as a person meets it: in a real Chromium, with a real server, while real agents write."""
+"""The console in a real Chromium, with a real server, while agents write."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def test_the_first_view_is_small_and_fast(console):
     sizes = []
     console.page.on("requestfinished", lambda request: sizes.append(sum(request.sizes().values())))
     console.open()
-    told = console.page.evaluate(
+    times = console.page.evaluate(
         "() => { const [entry] = performance.getEntriesByType('paint').filter((item) => item.name === 'first-contentful-paint');"
         " const [page] = performance.getEntriesByType('navigation'); return [entry.startTime, page.loadEventEnd]; }"
     )
     console.page.wait_for_timeout(100)
     print(
-        f"first view: {len(sizes)} requests, {sum(sizes):,} bytes, painted after {told[0]:.0f} ms, loaded after {told[1]:.0f} ms"
+        f"first view: {len(sizes)} requests, {sum(sizes):,} bytes, painted after {times[0]:.0f} ms, loaded after {times[1]:.0f} ms"
     )
     assert sum(sizes) < 150_000
-    assert max(told) < 1_000
+    assert max(times) < 1_000
 
 
-def test_nothing_is_allowed_that_is_not_needed(console):
+def test_the_browser_blocks_html_from_strings_and_other_hosts(console):
     headers = console.page.goto("/").headers
     policy = headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -57,31 +57,31 @@ def test_nothing_is_allowed_that_is_not_needed(console):
         == "TypeError"
     )
     assert page.evaluate("() => fetch('https://example.com/').catch((error) => error.name)") == "TypeError"
-    console.complaints.clear()  # Chromium said why
+    console.complaints.clear()  # Chromium reported the blocked request
     console.requests[:] = [url for url in console.requests if "example.com" not in url]
     docs = page.goto("/docs")
     assert "unsafe" not in docs.headers["content-security-policy"]
     page.get_by_text("PUT").first.click()
     assert (
         page.locator("h1").evaluate("(element) => getComputedStyle(document.body).maxWidth") == "960px"
-    )  # its style is let in
+    )  # the policy allows the page's own style
 
 
-# Who may see what
+# Permissions
 
 
-def test_without_a_token_it_says_what_is_missing(console):
+def test_a_missing_token_is_reported(console):
     page = console.open("n", "anything", "keys")
-    expect(page.get_by_text("Sign-in needed.").first).to_be_visible()
+    expect(page.get_by_text("Sign-in required.").first).to_be_visible()
     page.get_by_role("link", name="Sign in").click()
-    page.get_by_label("Token").fill("bw_nobody_has_this_token")
+    page.get_by_label("Token").fill("bw_an_unknown_token")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("unknown, revoked or expired")).to_be_visible()
 
 
-def test_a_reader_is_refused_where_it_must_be(console, agent, mint):
+def test_a_read_token_cannot_write_or_administer(console, agent, create_token):
     agent["k"] = 1
-    secret = mint(agent.namespace, can=["read"], name="reader")["secret"]
+    secret = create_token(agent.namespace, can=["read"], name="reader")["secret"]
     page = console.open("n", agent.namespace, "keys", "k", token=secret)
     page.get_by_label("Value, as JSON").fill("2")
     page.get_by_role("button", name="Save").click()
@@ -91,7 +91,7 @@ def test_a_reader_is_refused_where_it_must_be(console, agent, mint):
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
     assert agent["k"] == 1
-    page = console.open("n", "somebody-elses", "keys")
+    page = console.open("n", "another-clients", "keys")
     expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
     page = console.open()
     expect(page.get_by_role("list", name="Namespaces of your token").get_by_role("link")).to_have_text(
@@ -104,7 +104,7 @@ def test_a_reader_is_refused_where_it_must_be(console, agent, mint):
     expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
 
 
-def test_the_token_is_in_no_address_and_gone_with_the_tab(console, operator):
+def test_the_token_is_kept_in_its_tab_only(console, operator):
     page = console.open(token=operator)
     expect(page.get_by_role("link", name="Signed in")).to_be_visible()
     assert operator not in page.url
@@ -122,7 +122,7 @@ def test_the_token_is_in_no_address_and_gone_with_the_tab(console, operator):
 # Conversations
 
 
-def test_following_a_live_conversation(console, agent, operator):
+def test_a_conversation_is_updated_live(console, agent, operator):
     chat = agent.history("call-7")
     chat.append([say("system", "Be kind."), say("user", "Where is my parcel?")])
     page = console.open("n", agent.namespace, token=operator)
@@ -160,8 +160,8 @@ def test_following_a_live_conversation(console, agent, operator):
     expect(page.get_by_role("feed")).to_have_count(0)
 
 
-def test_the_server_says_what_changes(console, agent, operator):
-    """By events: nothing is asked while nothing happens, and what is written is shown at once."""
+def test_changes_arrive_as_events_without_polling(console, agent, operator):
+    """The page sends no requests while nothing changes, and shows a new message at once."""
     chat = agent.history("s")
     chat.append([say("user", "one")])
     page = console.open("n", agent.namespace, "sessions", "s", token=operator)
@@ -177,8 +177,8 @@ def test_the_server_says_what_changes(console, agent, operator):
     assert time.perf_counter() - begun < 1.5
 
 
-def test_without_events_it_asks_now_and_then(console, agent, operator):
-    """As behind a proxy that keeps them."""
+def test_the_console_polls_without_events(console, agent, operator):
+    """A proxy can buffer events forever."""
     console.page.route("**/watch/**", lambda route: route.fulfill(status=404, body="{}"))
     chat = agent.history("s")
     chat.append([say("user", "one")])
@@ -188,18 +188,18 @@ def test_without_events_it_asks_now_and_then(console, agent, operator):
     expect(page.get_by_text("two")).to_be_visible()
 
 
-def test_a_token_that_is_revoked_sees_no_more(console, agent, mint, revoke):
+def test_a_revoked_token_sees_no_new_messages(console, agent, create_token, revoke):
     agent.history("s").append([say("user", "one")])
-    made = mint(agent.namespace, can=["read"])
+    made = create_token(agent.namespace, can=["read"])
     page = console.open("n", agent.namespace, "sessions", "s", token=made["secret"])
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     revoke(made["id"])
     agent.history("s").append([say("user", "two")])
-    expect(page.get_by_text("Refused", exact=True)).to_be_visible()
+    expect(page.get_by_text("Access refused", exact=True)).to_be_visible()
     assert page.get_by_text("two").count() == 0
 
 
-def test_a_session_of_100_000_messages(console, agent, operator):
+def test_a_session_of_100_000_messages_opens_fast(console, agent, operator):
     chat = agent.history("long")
     for start in range(0, LONG, 10_000):
         chat.append(
@@ -225,7 +225,7 @@ def test_a_session_of_100_000_messages(console, agent, operator):
                 "() => Array.from(document.querySelectorAll('[data-seq]'), (item) => Number(item.dataset.seq))"
             )
         )
-    assert seen == set(range(min(seen), LONG + 1))  # without holes
+    assert seen == set(range(min(seen), LONG + 1))  # no gaps
     assert len(seen) > 500
     assert shown.count() <= 300
     begun = time.perf_counter()
@@ -242,7 +242,7 @@ def test_a_session_of_100_000_messages(console, agent, operator):
     chat.append([say("user", "and one more")])
     new = page.get_by_role("button", name="1 new message")
     expect(new).to_be_visible()
-    expect(middle).to_be_in_viewport()  # who reads is not moved
+    expect(middle).to_be_in_viewport()  # a new message does not scroll the view
     chat.append([say("user", f"burst {n}") for n in range(200)])
     expect(page.get_by_role("button", name="201 new messages")).to_be_visible()
     chat.append([say("user", "and the last")])
@@ -251,7 +251,7 @@ def test_a_session_of_100_000_messages(console, agent, operator):
     page.get_by_role("button", name="202 new messages").click()
     expect(page.get_by_text("and the last")).to_be_in_viewport()
     chat.append([say("user", f"more {n}") for n in range(150)])
-    expect(page.get_by_text("more 149")).to_be_in_viewport()  # who is at the end is taken along
+    expect(page.get_by_text("more 149")).to_be_in_viewport()  # a view at the end follows new messages
     print(f"100,000 messages: shown after {opened * 1000:.0f} ms, the middle after {jumped * 1000:.0f} ms")
     assert opened < 1
     assert jumped < 1
@@ -303,10 +303,10 @@ def test_a_session_of_100_000_messages(console, agent, operator):
         (None, "other", ["null"]),
     ],
 )
-def test_messages_of_every_framework(shapes, message, role, texts):
-    told = shapes.evaluate("(message) => shape(message)", message)
-    assert told["role"] == role
-    assert [part["text"] for part in told["parts"]] == texts
+def test_messages_of_every_framework_are_recognized(shapes, message, role, texts):
+    shape = shapes.evaluate("(message) => shape(message)", message)
+    assert shape["role"] == role
+    assert [part["text"] for part in shape["parts"]] == texts
 
 
 @pytest.fixture(scope="module")
@@ -324,7 +324,7 @@ def shapes(chromium, server):
     "value",
     ["", 'a\\"b\n\\', 12345678901234567890, 1.0, -0.5e-9, [], {}, [[], {}, [1]], {"a": {"b": "}],:{["}, "": None}],
 )
-def test_json_stays_as_it_was_written(shapes, value):
+def test_json_is_shown_unchanged(shapes, value):
     text = json.dumps(value)
     pretty, again = shapes.evaluate("(text) => [json.pretty(text), json.pretty(json.pretty(text))]", text)
     assert pretty == again == json.dumps(value, indent=2)
@@ -336,7 +336,7 @@ def test_json_stays_as_it_was_written(shapes, value):
 # Keys
 
 
-def test_editing_a_key(console, agent, operator):
+def test_a_key_can_be_edited(console, agent, operator):
     agent.set("user/42", {"id": 12345678901234567890, "plan": "free"}, ttl=3_600)
     page = console.open("n", agent.namespace, "keys", token=operator)
     page.get_by_label("Key prefix").fill("user/")
@@ -351,31 +351,31 @@ def test_editing_a_key(console, agent, operator):
     value.press("Control+s")
     expect(page.get_by_text("Saved.").first).to_be_visible()
     entry = agent.entry("user/42")
-    assert entry.value == {"id": 12345678901234567890, "plan": "gold"}  # to the last digit
+    assert entry.value == {"id": 12345678901234567890, "plan": "gold"}  # every digit is kept
     assert entry.expires_at is not None
     agent["user/42"] = {"plan": "team"}
-    expect(value).to_have_value('{\n  "plan": "team"\n}')  # nothing was typed, so what is new is shown
+    expect(value).to_have_value('{\n  "plan": "team"\n}')  # without unsaved changes, the new value is shown
 
 
-def test_nobody_overwrites_an_agents_write_unseen(console, agent, operator):
+def test_an_unseen_write_is_never_overwritten(console, agent, operator):
     agent["k"] = "first"
     page = console.open("n", agent.namespace, "keys", "k", token=operator)
     value = page.get_by_label("Value, as JSON")
     value.fill('"mine"')
     agent["k"] = "the agent's"
-    expect(page.get_by_text("Saving shows both values.")).to_be_visible()
+    expect(page.get_by_text("Save to compare both values.")).to_be_visible()
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("Not saved:")
     expect(page.locator(".entry pre")).to_have_text('"the agent\'s"')
     assert agent["k"] == "the agent's"
-    page.get_by_role("button", name="Overwrite with mine").click()
+    page.get_by_role("button", name="Overwrite with my value").click()
     expect(page.get_by_text("Saved.").first).to_be_visible()
     assert agent["k"] == "mine"
     value.fill('"typed"')
     page.goto("/#/tokens")
     page.get_by_text("New token").wait_for()
     page.go_back()
-    expect(value).to_have_value('"typed"')  # what was typed is not lost by looking elsewhere
+    expect(value).to_have_value('"typed"')  # unsaved text is kept when the user visits another page
     version = agent.entry("k").version
     agent["k"] = "newer"
     page.get_by_role("button", name="Delete").click()
@@ -391,7 +391,7 @@ def test_nobody_overwrites_an_agents_write_unseen(console, agent, operator):
     assert "k" not in agent
 
 
-def test_new_keys_and_strange_names(console, agent, operator):
+def test_keys_with_special_characters_can_be_created(console, agent, operator):
     page = console.open("n", agent.namespace, "keys", token=operator)
     for key in ("..", "a//b", "100%2F", "emoji 🦊", "?key=x#y"):
         page.get_by_role("link", name="New key").click()
@@ -412,7 +412,7 @@ def test_new_keys_and_strange_names(console, agent, operator):
     expect(page.get_by_text("Binary value, 100 bytes")).to_be_visible()
 
 
-def test_many_keys_come_in_pages(console, agent, operator):
+def test_many_keys_are_shown_in_pages(console, agent, operator):
     agent.set_many({f"k{n:04}": n for n in range(250)})
     page = console.open("n", agent.namespace, "keys", token=operator)
     keys = page.get_by_role("list", name="Keys").get_by_role("link")
@@ -432,7 +432,7 @@ def test_many_keys_come_in_pages(console, agent, operator):
 # Quotas, search, export
 
 
-def test_seeing_a_quota_fill_up(console, agent, operator, server):
+def test_a_full_quota_is_shown(console, agent, operator, server):
     agent["first"] = 1
     page = console.open("n", agent.namespace, "usage", token=operator)
     page.get_by_label("Plan of this namespace").select_option("tiny")
@@ -442,7 +442,7 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     with Memory(agent.namespace, server.url, token=operator) as memory:
         for n in range(8):
             memory[f"k{n}"] = n
-        expect(page.get_by_text("Nearly at the limit.")).to_be_visible()
+        expect(page.get_by_text("Close to the limit.")).to_be_visible()
         memory["last"] = 1
         with pytest.raises(QuotaExceeded):
             memory["one too many"] = 1
@@ -456,13 +456,13 @@ def test_seeing_a_quota_fill_up(console, agent, operator, server):
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_role("alert")).to_contain_text("Quota exceeded.")
     assert agent["first"] == 1
-    page.get_by_role("button", name="Delete").click()  # which is always allowed
+    page.get_by_role("button", name="Delete").click()  # a delete is always allowed
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("list", name="Keys").get_by_role("link", name="first")).to_have_count(0)
     assert "first" not in agent
 
 
-def test_finding_what_was_said(console, agent, operator, server):
+def test_search_finds_messages_and_keys(console, agent, operator, server):
     agent["facts/ada"] = {"note": "Ada collects rare postage stamps"}
     agent.history("chat").append(
         [say("user", f"line {n}") for n in range(200)]
@@ -497,7 +497,7 @@ def test_finding_what_was_said(console, agent, operator, server):
     assert (hit["entry"]["key"], hit["score"]) == ("facts/ada", pytest.approx(best.score, abs=1e-5))
 
 
-def test_exporting(console, agent, operator, tmp_path):
+def test_an_export_can_be_imported(console, agent, operator, tmp_path):
     agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
     agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
     agent.history("s/2").append(["x"])
@@ -527,7 +527,7 @@ def test_exporting(console, agent, operator, tmp_path):
         assert copy.history("s/1").messages() == agent.history("s/1").messages()
 
 
-# Everybody
+# Accessibility
 
 
 SCREENS = {
@@ -544,7 +544,7 @@ SCREENS = {
 
 
 @pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", PHONE)], ids=["light", "dark-phone"])
-def test_every_screen_is_for_everybody(tab, agent, operator, scheme, options):
+def test_every_screen_is_accessible(tab, agent, operator, scheme, options):
     agent["user/42"] = {"plan": "gold"}
     agent.history("talk").append(
         [
@@ -574,7 +574,7 @@ def test_every_screen_is_for_everybody(tab, agent, operator, scheme, options):
         assert page.title().endswith("botwire")
 
 
-def test_on_a_phone(tab, agent, operator):
+def test_the_console_works_on_a_phone(tab, agent, operator):
     agent["user/42"] = {"plan": "gold"}
     agent.history("talk").append([say("user", "hello")])
     page = tab(**PHONE).open("n", agent.namespace, token=operator)
@@ -597,7 +597,7 @@ def test_on_a_phone(tab, agent, operator):
     expect(page.get_by_role("list", name="Keys")).to_be_visible()
 
 
-def test_by_keyboard_alone(console, agent, operator):
+def test_the_console_works_with_the_keyboard_alone(console, agent, operator):
     agent["k"] = 1
     agent.history("talk").append([say("user", f"line {n}") for n in range(40)])
     page = console.open(token=operator)
@@ -623,7 +623,7 @@ def test_by_keyboard_alone(console, agent, operator):
     expect(last).to_be_in_viewport()
 
 
-def test_dark_and_light(tab):
+def test_the_theme_can_be_changed(tab):
     def back(page):
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
@@ -636,13 +636,13 @@ def test_dark_and_light(tab):
         seen.append(back(page))
     dark, light = seen[0], seen[1]
     assert dark != light
-    assert seen == [dark, light, dark, dark]  # as the system is, light, dark, as the system is
+    assert seen == [dark, light, dark, dark]  # system, light, dark, system
     theme.click()
     page.reload()
     assert back(page) == light
 
 
-def test_a_server_that_goes_and_comes_again(chromium, tmp_path):
+def test_the_console_reconnects_to_a_restarted_server(chromium, tmp_path):
     with Server(tmp_path / "a.db") as server, Memory("n", f"sqlite:///{tmp_path}/a.db") as memory:
         memory["k"] = 1
         page = chromium.new_page()
@@ -660,7 +660,7 @@ def test_a_server_that_goes_and_comes_again(chromium, tmp_path):
 # Operators
 
 
-def test_tokens(console, operator, server):
+def test_tokens_can_be_created_and_revoked(console, operator, server):
     page = console.open("tokens", token=operator)
     page.get_by_text("New token").click()
     page.get_by_label("Name", exact=True).fill("a bot's <b>own</b>")
@@ -682,7 +682,7 @@ def test_tokens(console, operator, server):
     expect(page.get_by_role("list", name="Audit log")).to_contain_text("token.revoke")
 
 
-def test_plans(console, agent, operator):
+def test_plans_can_be_assigned(console, agent, operator):
     page = console.open("plans", token=operator)
     expect(page.get_by_role("row", name="tiny")).to_contain_text("1 MB")
     page.get_by_label("Namespace", exact=True).fill(agent.namespace)
@@ -692,11 +692,11 @@ def test_plans(console, agent, operator):
     assert agent.usage().plan == "free"
 
 
-# What others write is text
+# Untrusted data
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_nothing_that_is_stored_becomes_html(console, address, operator, payload):
+def test_stored_data_is_never_html(console, address, operator, payload):
     namespace = payload.replace("/", "∕")
     with Memory(namespace, address) as memory:
         memory[payload] = {payload: payload}

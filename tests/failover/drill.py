@@ -1,4 +1,4 @@
-"""The drill: writers write, the primary is killed with -9 again and again, and every acknowledged write is looked for."""
+"""The failover drill kills the primary repeatedly under load, and then checks that every acknowledged write exists."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ NAMESPACES = 4
 LOAD = 3.0
 """Seconds of load before each kill."""
 KINDS = {False: "PostgreSQL", True: "machine"}
-"""What is killed: PostgreSQL alone, which its Patroni sees at once, or Patroni too, so that nobody can tell."""
+"""What is killed: PostgreSQL alone, which its Patroni detects at once, or Patroni too, which the cluster detects by a timeout."""
 
 
 class Writer:
-    """Writes to a session, a counter and keys of its own as fast as it is answered, and keeps what was acknowledged."""
+    """Writes to its own session, counter and keys as fast as possible, and records the acknowledged writes."""
 
     def __init__(self, number: int, store: PostgresStore) -> None:
         self.number, self.store = number, store
@@ -70,20 +70,22 @@ class Writer:
         self.thread.join()
 
     def problems(self) -> list[str]:
-        """Return what is missing of what was acknowledged, or there twice."""
+        """Return the acknowledged writes that are lost, duplicated or partial."""
         name, found = f"writer {self.number}", self.store.read(self.namespace, ListMessages(f"s{self.number}"))
-        there = [message.data for message in found]
+        stored = [message.data for message in found]
         wrong = []
-        if lost := set(self.acknowledged) - set(there):
+        if lost := set(self.acknowledged) - set(stored):
             wrong.append(f"{name}: {len(lost)} acknowledged messages are lost")
-        if len(there) != len(set(there)) or there != sorted(there):
-            wrong.append(f"{name}: messages are there twice, or out of order")
-        if extra := set(there) - set(self.acknowledged) - set(self.unsure):
-            wrong.append(f"{name}: {len(extra)} messages that nobody wrote")
+        if len(stored) != len(set(stored)) or stored != sorted(stored):
+            wrong.append(f"{name}: messages are duplicated or out of order")
+        if extra := set(stored) - set(self.acknowledged) - set(self.unsure):
+            wrong.append(f"{name}: {len(extra)} messages that no writer sent")
         counter = self.store.read(self.namespace, GetEntry(f"c{self.number}"))
         if counter is None or counter.value != self.store.read(self.namespace, CountMessages(f"s{self.number}")):
-            wrong.append(f"{name}: the counter does not fit the messages: a write happened by half, or twice")
-        newest = {number % 50: number for number in there}
+            wrong.append(
+                f"{name}: the counter does not equal the number of messages: a write is partial or was applied twice"
+            )
+        newest = {number % 50: number for number in stored}
         for key, number in newest.items():
             entry = self.store.read(self.namespace, GetEntry(f"k{self.number}/{key}"))
             if entry is None or entry.value != number:
@@ -125,7 +127,7 @@ def drill(cluster: Cluster, kills: int) -> int:
             gap = min(writer.answered for writer in writers if writer.answered) - at
             gaps[machine].append(gap)
             what = f"kill {kill:2} of {name:5}, its {KINDS[machine]}, at {rate:5,.0f} writes/s"
-            print(f"{what}: writes flow again after {gap:4.1f} s", flush=True)
+            print(f"{what}: writes resumed after {gap:4.1f} s", flush=True)
             wait_for(lambda: cluster.primary() is not None, 60, "primary")
             if machine:
                 cluster.start_node(name)
@@ -143,7 +145,7 @@ def drill(cluster: Cluster, kills: int) -> int:
     for machine, seconds in gaps.items():
         if seconds:
             print(
-                f"{KINDS[machine]} killed {len(seconds)} times: writes flowed again after {min(seconds):.1f} to "
+                f"{KINDS[machine]} killed {len(seconds)} times: writes resumed after {min(seconds):.1f} to "
                 f"{max(seconds):.1f} s, {statistics.median(seconds):.1f} in the median"
             )
     return 1 if wrong else 0

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode before the primary: what the store needs of it, tried."""
+"""Test the store through PgBouncer in transaction mode in front of the primary."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .cluster import _AS_USER, PASSWORD, Cluster, _listens, free_port, wait_for
 
 
 def try_pooler(cluster: Cluster) -> None:
-    """Write through PgBouncer from 16 threads, its 4 connections shared between them by transaction."""
+    """Write through PgBouncer from 16 threads. Their transactions share 4 connections."""
     pgbouncer = shutil.which("pgbouncer")
     if pgbouncer is None:
-        print("no pgbouncer here (apt-get install pgbouncer): left out")
+        print("skipped PgBouncer: it is not installed (apt-get install pgbouncer)")
         return
     version = subprocess.run([pgbouncer, "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
     primary = cluster.primary()
@@ -55,14 +55,14 @@ def try_pooler(cluster: Cluster) -> None:
         with ThreadPoolExecutor(1) as threads:
             feed = stores[0].changes("watched", ListChanges(0))
             waiting = threads.submit(feed.next, 10)
-            time.sleep(0.3)  # it is known by now that nobody would be heard here, and he looks himself
+            time.sleep(0.3)  # by now the watcher has found that notifications do not arrive, and polls
             stores[1].write("watched", [Increment("k")])
             assert waiting.result().changes
             assert not stores[0].listener.is_listening
         for store in stores:
             store.close()
         print(
-            f"PgBouncer {version} in transaction mode before it: 1,600 writes by 16 threads through 4 connections, each once"
+            f"PgBouncer {version} in transaction mode: 16 threads sent 1,600 writes through 4 connections, each was applied once"
         )
     finally:
         server.terminate()

@@ -12,18 +12,18 @@ from tests.faults.scale import LONG
 
 @pytest.fixture
 def disks_may_fail(monkeypatch):
-    """apsw reports the second error within one call to nobody in particular; all others are still reported."""
+    """Ignore apsw errors in ``sys.unraisablehook``: apsw reports the second error of one call there."""
     report = sys.unraisablehook
     monkeypatch.setattr(
         sys, "unraisablehook", lambda args: None if isinstance(args.exc_value, apsw.Error) else report(args)
     )
     yield
-    gc.collect()  # connections to disks without power, which would be closed during some later test
+    gc.collect()  # close connections to disks without power now, not during a later test
 
 
 @pytest.fixture
 def figures(request):
-    """Take the figures of a test, by name: to be printed, and for the table that the long form ends with."""
+    """Record the figures of a test by name. They are printed, and the long form shows them in a table."""
 
     def take(**found):
         print(found)

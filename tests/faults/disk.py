@@ -1,7 +1,7 @@
-"""Disks that fail, as SQLite sees them: a VFS over the real one (https://www.sqlite.org/vfs.html).
+"""Disks that fail, implemented as a SQLite VFS over the real one (https://www.sqlite.org/vfs.html).
 
-``PowerCut`` remembers what was synced and what was only written, and can say what a disk holds after the power went;
-``FailingSync`` makes syncs fail, which no system call of SQLite's can be made to do (see ``system.py``).
+``PowerCut`` records what was synced and what was only written, and returns what a disk may contain after a power cut.
+``FailingSync`` makes syncs fail, because SQLite's system calls for syncing cannot be replaced (see ``system.py``).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SECTOR = 512
 
 
 class Disk(apsw.VFS):
-    """Passes every call on to the real disk, after asking `touch`."""
+    """Passes every call to the real disk, after calling `touch`."""
 
     def __init__(self) -> None:
         self.name = f"{type(self).__name__}-{next(_NUMBERS)}"
@@ -27,7 +27,7 @@ class Disk(apsw.VFS):
         super().__init__(self.name, "")
 
     def touch(self, call: str, path: str) -> None:
-        """Count a call, or raise what it fails with."""
+        """Count a call. A subclass may raise an error here."""
         with self.mutex:
             self.calls += 1
 
@@ -47,12 +47,12 @@ class Disk(apsw.VFS):
         return super().xAccess(path, flags)
 
     def excepthook(self, *_):
-        """SQLite has been told already."""
+        """Ignore the error, because SQLite has received it already."""
         return True
 
 
 class File(apsw.VFSFile):
-    """A file of a `Disk`. Nothing is really synced: no power is really cut."""
+    """A file of a `Disk`. It does not sync the real disk, because the power cuts are simulated."""
 
     def __init__(self, disk: Disk, name, flags) -> None:
         self.disk, self.path = disk, _path(name)
@@ -90,7 +90,7 @@ def _path(name) -> str:
 
 
 class FailingSync(Disk):
-    """Sync number `first` fails, and with it the next ones: `many` in all."""
+    """Fails `many` syncs, beginning with sync number `first`."""
 
     first, many, syncs = 0, 0, 0
 
@@ -102,21 +102,21 @@ class FailingSync(Disk):
                 raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
 
 
-# The power goes
+# Power cuts
 
 
 _KIND = {".db-wal": "WAL", ".db-journal": "journal"}
 
 
 class PowerOff(apsw.IOError):
-    """Nothing can be read or written any more."""
+    """Every call after a power cut raises this."""
 
 
 class _Inode:
     def __init__(self) -> None:
         self.durable = bytearray()
         self.pending: list[tuple[int, bytes] | int] = []
-        """What was done since the last sync: writes (place, bytes), and truncations (size)."""
+        """The changes since the last sync: writes (offset, bytes), and truncations (size)."""
 
     def sync(self) -> None:
         for change in self.pending:
@@ -124,7 +124,7 @@ class _Inode:
         self.pending = []
 
     def survivor(self, rng: random.Random, kept: float) -> bytes:
-        """Return what the disk may hold now: of what was not synced any part, in any order, some sectors torn."""
+        """Return possible content after a power cut. Any of the unsynced sectors may be missing, and some are torn."""
         content = bytearray(self.durable)
         for change in self.pending:
             if isinstance(change, int):
@@ -151,21 +151,22 @@ def _apply(content: bytearray, change: tuple[int, bytes] | int) -> None:
 
 
 def _torn(rng: random.Random, data: bytes) -> bytes:
-    """Return a sector whose writing was interrupted: its beginning, and then nothing or noise."""
+    """Return a partly written sector: its beginning, followed by nothing or by random bytes."""
     whole = rng.randrange(len(data))
     return data[:whole] + (rng.randbytes(len(data) - whole) if rng.random() < 0.5 else b"")
 
 
 class PowerCut(Disk):
-    """The power goes at the call number `moment`; from then on every call fails.
+    """Cuts the power at call number `moment`. From then on every call fails.
 
-    A file's content is safe once it was synced, its name once its folder was. SQLite syncs the folder with the first sync
-    of a new journal or WAL, and with a deletion that has to last (os_unix.c, UNIXFILE_DIRSYNC).
+    A file's content is durable after a sync of the file, and its name after a sync of its folder. SQLite syncs the folder with
+    the first sync of a new journal or WAL, and with a durable deletion (os_unix.c, UNIXFILE_DIRSYNC).
 
     Args:
-        folder: where the files are.
-        rng: decides what survives.
-        kept: how likely a sector that was not synced survives all the same; 0: nothing does.
+        folder: the folder of the files.
+        rng: selects what survives.
+        kept: the probability that an unsynced sector survives.
+        moment: the number of the call.
     """
 
     def __init__(self, folder: Path, rng: random.Random, *, kept: float, moment: int = 0) -> None:
@@ -186,7 +187,7 @@ class PowerCut(Disk):
                 raise PowerOff("the power is off")
 
     def cut(self) -> None:
-        """Note what the disk holds."""
+        """Save the content of the disk as `image`."""
         with self.mutex:
             if self.image is not None:
                 return
@@ -198,7 +199,7 @@ class PowerCut(Disk):
                     self.image[Path(path).name] = inode.survivor(self.rng, self.kept)
 
     def restore(self, folder: Path) -> None:
-        """Put the files as they survived into a folder."""
+        """Write the surviving files into a folder."""
         folder.mkdir()
         for name, content in self.image.items():
             (folder / name).write_bytes(content)

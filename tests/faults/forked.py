@@ -1,4 +1,4 @@
-"""A server that is forked from a process which has imported everything: there in some milliseconds instead of a second."""
+"""A server that is forked from a process with all imports done, so that it starts in milliseconds instead of a second."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORKS.set_forkserver_preload(["botwire.cli", "botwire.server.serve", "botwire.s
 
 
 class ForkedServer(Server):
-    """The same program, in a process of its own, for tests that start very many."""
+    """``botwire serve`` in a forked process, for tests that start it many times."""
 
     def _run(self, *arguments: str) -> _Process:
         with tempfile.TemporaryDirectory() as folder:
@@ -29,7 +29,7 @@ class ForkedServer(Server):
 
 
 class _Process:
-    """What `Server` needs of a `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that `Server` uses."""
 
     def __init__(self, process: BaseProcess, stderr: TextIO) -> None:
         self._process, self.stderr, self.pid = process, stderr, process.pid

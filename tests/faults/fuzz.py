@@ -1,7 +1,7 @@
-"""A coverage-guided fuzzer over what is read from strangers: bodies, answers, values, HTTP.
+"""A coverage-guided fuzzer for the parsers of untrusted data: bodies, answers, values, HTTP.
 
-``python -m tests.faults.fuzz CORPUS SECONDS``, in an environment with atheris. It ends with an error at the first input
-that raises what it should not, takes longer than five seconds, or uses too much memory, and leaves that input in the folder.
+``python -m tests.faults.fuzz CORPUS SECONDS``, in an environment with atheris. It stops with an error at the first input that
+raises an unexpected exception, takes longer than five seconds, or uses too much memory. It keeps that input in the folder.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def value(data: bytes) -> None:
 
 
 def http(data: bytes) -> None:
-    """The first byte says into how many pieces the answer is cut."""
+    """Parse an answer in several pieces. The first byte determines their number."""
     exchange = Exchange(ORIGIN)
     size = max(1, len(data) // (data[0] % 8 + 1)) if data else 1
     pieces = [data[begin : begin + size] for begin in range(1, len(data), size)]
@@ -102,7 +102,7 @@ SEEDS = (
     b"\\3\7HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 503 Busy\r\nRetry-After: 1\r\nConnection: close\r\n\r\nwait",
     b"\\3\1HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\0\0",
 )
-"""The number of a target, and what it reads."""
+"""Each seed begins with the number of its target."""
 
 
 def one(data: bytes) -> None:
@@ -115,7 +115,7 @@ def main(corpus: str, seconds: str) -> None:
     folder.mkdir(exist_ok=True)
     for number, seed in enumerate(SEEDS):
         (folder / f"seed-{number}").write_bytes(bytes([int(seed[1:2])]) + seed[2:])
-    # What the kernel calls the most memory of a process includes what the one had that started it.
+    # The kernel's maximum for a process includes the memory of the process that started it.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024 + 1000
     limits = [f"-max_total_time={seconds}", "-timeout=5", f"-rss_limit_mb={most}", "-max_len=4000"]
     limits.append("-print_final_stats=1")

@@ -1,13 +1,14 @@
-"""Is there an order of these operations, each at one moment between its call and its return, that explains the results?
+"""Check whether a history of operations is linearizable.
+
+It is, if some order of the operations explains all results, with each operation at one moment between its call and its return.
 
 The search is that of J. M. Wing and C. Gong, "Testing and Verifying Concurrent Objects", Journal of Parallel and Distributed
-Computing 17 (1993), 164-182: try whatever may come first, follow it with what may come next, go back where nothing
-fits. With the memory of G. Lowe, "Testing for linearizability", Concurrency and Computation: Practice and
-Experience 29(4) (2017): a set of operations that led to a state once is not followed from that state again.
-Linearizability is local, so that each key is searched by itself (M. P. Herlihy and J. M. Wing, "Linearizability: A
-Correctness Condition for Concurrent Objects", ACM TOPLAS 12(3), 1990, theorem 1).
+Computing 17 (1993), 164-182. It tries each operation that can be first, then each that can be next, and backtracks if none fits.
+It adds the cache of G. Lowe, "Testing for linearizability", Concurrency and Computation: Practice and Experience 29(4) (2017):
+a pair of completed operations and state is explored once. Linearizability is local, so each key is checked alone (M. P. Herlihy
+and J. M. Wing, "Linearizability: A Correctness Condition for Concurrent Objects", ACM TOPLAS 12(3), 1990, theorem 1).
 
-An operation whose answer was lost may have happened at any moment after its call, or never.
+An operation whose answer was lost may have been applied at any moment after its call, or never.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ UNKNOWN = "unknown"
 
 
 class Event(NamedTuple):
-    """One operation of one client. Times are of one clock."""
+    """One operation of one client. All times come from one clock."""
 
     begin: float
     end: float
@@ -31,14 +32,14 @@ class Event(NamedTuple):
 
 
 class State(NamedTuple):
-    """A key: its value (None: it is not there) and its version; where that is not exact, it is greater than this."""
+    """The value of a key (None if it does not exist) and its version. If not `exact`, the true version is greater than this."""
 
     value: Any
     version: int
     exact: bool
 
     def fits(self, version: int) -> bool:
-        """Whether the entry may be at a version (0: it is not there)."""
+        """Whether the entry may have a version; version 0 means that it does not exist."""
         if self.value is None:
             return version == 0
         return version == self.version if self.exact else version > self.version
@@ -48,7 +49,7 @@ EMPTY = State(None, 0, exact=True)
 
 
 def explain(history: Iterable[Event]) -> str | None:
-    """Return None when the history of a key can be explained, or else where every explanation ends."""
+    """Return None if the history of a key is linearizable, otherwise a text with the first operations that do not fit."""
     events = sorted(history)
     ends = [math.inf if event.result is UNKNOWN else event.end for event in events]
     needed = sum(1 << place for place, event in enumerate(events) if event.result is not UNKNOWN)
@@ -69,7 +70,7 @@ def explain(history: Iterable[Event]) -> str | None:
 
 
 def _next(events: Sequence[Event], ends: Sequence[float], done: int) -> list[int]:
-    """Return the operations that may come next: those that began before any other that is left had ended."""
+    """Return the operations that may be next: those that began before any other remaining operation ended."""
     found, limit = [], math.inf
     for place, event in enumerate(events):
         if event.begin > limit:
@@ -81,7 +82,7 @@ def _next(events: Sequence[Event], ends: Sequence[float], done: int) -> list[int
 
 
 def step(state: State, event: Event) -> list[State]:
-    """Return what a key may be after an operation that answered so; nothing when it cannot have answered so."""
+    """Return the possible states of a key after an operation with this result; none if the result is impossible."""
     return _STEP[event.verb](state, event.argument, event.result)
 
 
@@ -114,9 +115,9 @@ def _compare_and_set(state: State, argument: tuple[int, Any], result: Any) -> li
     return [state if version == 0 else State(state.value, version, exact=True)]
 
 
-def _delete(state: State, _: None, was_there: Any) -> list[State]:
-    gone = State(None, state.version, exact=True)
-    return [gone] if was_there in {UNKNOWN, state.value is not None} else []
+def _delete(state: State, _: None, existed: Any) -> list[State]:
+    deleted = State(None, state.version, exact=True)
+    return [deleted] if existed in {UNKNOWN, state.value is not None} else []
 
 
 def _increment(state: State, by: int, total: Any) -> list[State]:
@@ -127,25 +128,25 @@ def _increment(state: State, by: int, total: Any) -> list[State]:
 _STEP = {"set": _set, "get": _get, "cas": _compare_and_set, "delete": _delete, "increment": _increment}
 
 
-# A session: a log that only grows
+# A session without pops
 
 
 def explain_log(appends: Sequence[Event], reads: Sequence[Event], final: Sequence[tuple[int, str]]) -> str | None:
-    """Return None when the appends to a session and reads of it fit together, or else what does not.
+    """Return None if the appends to a session and its reads are consistent, otherwise the inconsistency.
 
     Args:
-        appends: the argument is the message's id, the result its seq.
+        appends: the argument is the message's id, the result is its seq.
         reads: the result is a list of (seq, id).
-        final: what is there in the end.
+        final: the messages at the end, as (seq, id).
     """
     ids = [name for _, name in final]
     places = {name: seq for seq, name in final}
     if [seq for seq, _ in final] != list(range(1, len(final) + 1)):
-        return "there are holes or repeats"
+        return "sequence numbers have gaps or repeats"
     if len(places) < len(ids):
-        return "a message is there twice"
-    if stranger := set(ids) - {event.argument for event in appends}:
-        return f"nobody appended {stranger}"
+        return "a message is stored twice"
+    if unsent := set(ids) - {event.argument for event in appends}:
+        return f"no client appended {unsent}"
     for event in appends:
         if event.result is not UNKNOWN and places.get(event.argument) != event.result:
             return f"{event.argument} was acknowledged at {event.result} and is at {places.get(event.argument)}"
@@ -154,7 +155,7 @@ def explain_log(appends: Sequence[Event], reads: Sequence[Event], final: Sequenc
 
 
 def _out_of_order(appends: Sequence[Event], places: dict[str, int]) -> str | None:
-    """Whoever began after another was acknowledged comes after it."""
+    """Check that an append that began after an acknowledgement has a higher seq than the acknowledged message."""
     acknowledged = sorted((event.end, places[event.argument]) for event in appends if event.result is not UNKNOWN)
     highest, position = 0, 0
     for event in sorted(appends):
@@ -162,12 +163,12 @@ def _out_of_order(appends: Sequence[Event], places: dict[str, int]) -> str | Non
             highest = max(highest, acknowledged[position][1])
             position += 1
         if places[event.argument] < highest:
-            return f"{event.argument} is before a message that was acknowledged before it was sent"
+            return f"{event.argument} precedes a message that was acknowledged before {event.argument} was sent"
     return None
 
 
 def _stale(appends: Sequence[Event], reads: Sequence[Event], final: list, places: dict[str, int]) -> str | None:
-    """A read returns a beginning of the log, with all that was acknowledged or read before, and nothing from the future."""
+    """Check that a read returns the beginning of the log, with every message acknowledged or read before, and no later ones."""
     seen: list[tuple[float, int]] = [
         (event.end, places[event.argument]) for event in appends if event.result is not UNKNOWN
     ]
@@ -177,10 +178,10 @@ def _stale(appends: Sequence[Event], reads: Sequence[Event], final: list, places
             continue
         length = len(event.result)
         if event.result != final[:length]:
-            return f"a read found what is not the beginning of the log: {event.result[-3:]}"
+            return f"a read returned something other than the beginning of the log: {event.result[-3:]}"
         if any(end < event.begin and seq > length for end, seq in seen):
-            return f"a read found {length} messages when more had been acknowledged or read"
+            return f"a read returned {length} messages after more had been acknowledged or read"
         if any(begun[seq] > event.end for seq, _ in event.result):
-            return "a read found a message before it was sent"
+            return "a read returned a message before it was sent"
         seen.append((event.end, length))
     return None

@@ -1,4 +1,4 @@
-"""What writers write in the tests of disks, and what must be there after so many of their writes."""
+"""The writes of the disk tests, and the data that must exist after a number of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SESSION = "shared"
 
 @dataclass
 class Writer:
-    """Write number n is one of four kinds; each write is one list of operations. Two writers share a session and no key."""
+    """Makes writes of four kinds in turn. Each write is one list of operations. Writers share a session but no keys."""
 
     name: str
     acknowledged: int = 0
@@ -43,7 +43,7 @@ class Writer:
         return f"{self.name}-{self.acknowledged}"
 
     def advance(self) -> None:
-        """Take the next write as done."""
+        """Record the next write as acknowledged."""
         number, key = self.acknowledged, f"{self.name}/{self.acknowledged}"
         count = f"{self.name}/count"
         match number % 4:
@@ -64,7 +64,7 @@ class Writer:
 
 
 def check(store: SqliteStore, namespace: str, writers: list[Writer], *, in_doubt: bool = False) -> None:
-    """See that each writer's acknowledged writes are there, and nothing else: or, in doubt, all of one more."""
+    """Check that exactly the acknowledged writes of each writer exist. With `in_doubt`, one more complete write may exist."""
     entries = {entry.key: entry.value for entry in store.read(namespace, ListEntries())}
     messages = store.read(namespace, ListMessages(SESSION))
     assert [message.seq for message in messages] == list(range(1, len(messages) + 1))
@@ -82,16 +82,15 @@ def check(store: SqliteStore, namespace: str, writers: list[Writer], *, in_doubt
 
 
 def check_file(path) -> None:
-    """See that the file is whole, and that the accounts say what the tables hold."""
+    """Check that the file is not damaged, and that the bytes in each namespace state equal the bytes in the tables."""
     connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    accounts = connection.execute("SELECT id, bytes FROM namespaces").fetchall()
-    for namespace, held in accounts:
+    for namespace, counted in connection.execute("SELECT id, bytes FROM namespaces").fetchall():
         (stored,) = connection.execute(
             "SELECT (SELECT total(octet_length(key) + octet_length(value)) FROM entries WHERE namespace = ?1) + "
             "(SELECT total(octet_length(messages.id) + octet_length(data)) FROM messages JOIN sessions ON sessions.id = session"
             " WHERE namespace = ?1)",
             (namespace,),
         ).fetchone()
-        assert held == stored
+        assert counted == stored
     connection.close()

@@ -1,4 +1,4 @@
-"""The figures of the tests of faults, as a file for programs and as a table for ``docs/reliability.md``."""
+"""The figures of the fault tests, as a JSON file and as a table for ``docs/reliability.md``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = Path(__file__).parents[2] / ".cache" / "faults.json"
 
 
 def write(reports) -> str:
-    """Keep what pytest reported of the tests in `FILE`, beside the last figures of those that it did not run; return the table."""
+    """Merge pytest's reports into `FILE`, which keeps the last figures of tests that did not run. Return the table."""
     tests: dict[str, dict] = {}
     for item in reports:
         name = item.nodeid.removeprefix("tests/faults/").partition("[")[0]
@@ -34,7 +34,7 @@ def write(reports) -> str:
 
 
 def _joined(one: dict, other: dict) -> dict:
-    """Join the figures of the parts of a test: counts are added up, all else is put side by side."""
+    """Join the figures of the parts of a test. Counts are added; other values are listed with a slash between."""
     joined = dict(one)
     for name, value in other.items():
         before = joined.get(name)

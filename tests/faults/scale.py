@@ -1,4 +1,4 @@
-"""How long the tests of faults run: the short form is part of ``make test``, the long one is ``make faults``."""
+"""The length of the fault tests: ``make test`` runs the short form, ``make faults`` the long one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def rounds(short: T, long: T) -> T:
 
 
 class Lateness:
-    """Measures how late the machine lets a thread go on that slept: what a test of time must allow for when others are busy."""
+    """Measures how late a sleeping thread wakes up. Tests of time limits allow for this on a busy machine."""
 
     def __init__(self) -> None:
         self.longest = 0.0

@@ -1,7 +1,7 @@
-"""System calls that fail as the kernel lets them fail, beneath SQLite's own code for files.
+"""System calls that fail below SQLite's own file code, with the errors that the kernel returns.
 
-SQLite takes its calls from a table that can be changed (https://www.sqlite.org/c3ref/vfs.html, xSetSystemCall). It is one
-table a process: what is put there holds for every connection, until it is taken away again.
+SQLite calls them through a table that can be changed (https://www.sqlite.org/c3ref/vfs.html, xSetSystemCall). The table is
+shared by the process, so a changed call affects every connection until it is reset.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ READ_ONLY = {"open": errno.EACCES, "pwrite64": errno.EROFS, "ftruncate": errno.E
 
 
 class SystemCalls:
-    """Counts SQLite's system calls; number `first` fails, and with it the next ones: `many` in all.
+    """Counts SQLite's system calls, and fails `many` of them, beginning with call number `first`.
 
     Args:
-        errors: which calls can fail, and with which errno.
+        errors: the calls that can fail, each with its errno.
     """
 
     def __init__(self, errors: dict[str, int]) -> None:
@@ -62,7 +62,7 @@ class SystemCalls:
         self._vfs.unregister()
 
     def fail(self, many: int = 1_000_000_000) -> None:
-        """Let the next calls fail; 0: none any more."""
+        """Make the next `many` calls fail; 0: no more calls fail."""
         self.first, self.many = self.calls + 1, many
 
     def _call(self, name: str, real, arguments: tuple) -> int:
@@ -76,5 +76,5 @@ class SystemCalls:
 
 
 def _unlocks(arguments: tuple) -> bool:
-    """Whether a lock is given back, which no kernel refuses."""
+    """Whether the call releases a lock, which no kernel refuses."""
     return bool(arguments[2]) and ctypes.cast(arguments[2], ctypes.POINTER(ctypes.c_short))[0] == _F_UNLCK

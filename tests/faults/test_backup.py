@@ -1,4 +1,4 @@
-"""The drill: back up a server under load, restore into a new one, compare everything."""
+"""Back up a server under load, restore the backup into a new one, and compare everything."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEGABYTES = rounds(10, 500)
 
 
 class Client(threading.Thread):
-    """Writes one thing after the other and knows what was acknowledged."""
+    """Writes repeatedly and counts acknowledged writes."""
 
     def __init__(self, number: int, url: str, stop: threading.Event) -> None:
         super().__init__()
@@ -52,8 +52,8 @@ def botwire(*arguments: object) -> str:
     return done.stdout
 
 
-def see(url: str, clients: list[Client], before: list[int], after: list[int]) -> None:
-    """See that each client's writes are there up to one of them, acknowledged before the backup or sent before its end."""
+def check_clients(url: str, clients: list[Client], before: list[int], after: list[int]) -> None:
+    """Check that each client's first n writes exist, and no others. n is between its counts before and after the backup."""
     for client, least, most in zip(clients, before, after, strict=True):
         with Memory(f"client {client.number}", url) as memory:
             log = [message.data for message in memory.history("log").messages()]
@@ -75,7 +75,7 @@ def everything(url: str, namespaces: list[str]) -> dict:
     return found
 
 
-def test_a_drill(tmp_path, figures):
+def test_a_backup_of_a_busy_server_restores_everything(tmp_path, figures):
     copy = tmp_path / "copy.db"
     with Server(tmp_path / "a.db") as server:
         with Memory("big", server.url) as memory:
@@ -99,7 +99,7 @@ def test_a_drill(tmp_path, figures):
         botwire("restore", copy, "--db", tmp_path / "new.db")
         assert check(tmp_path / "new.db").problems == []
         with Server(tmp_path / "new.db") as other:
-            see(other.url, clients, before, after)
+            check_clients(other.url, clients, before, after)
         botwire("backup", copy, "--db", server.db)
         botwire("restore", copy, "--db", tmp_path / "new.db", "--force")
         with Server(tmp_path / "new.db") as other:

@@ -1,4 +1,4 @@
-"""Many clients of a server that is killed again and again: what each was told fits into one order."""
+"""The answers that clients receive are linearizable while their server is killed repeatedly."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from tests.servers import Server as StartedServer
 Server = rounds(ForkedServer, StartedServer)
 CLIENTS = 8
 IMPATIENT = 0.4
-"""Seconds after which every other client gives up."""
+"""The timeout of every second client, in seconds."""
 KILLS = rounds(5, 100)
 DOWN = rounds(IMPATIENT + 0.1, 0)
-"""Seconds without a server, besides those that it takes to start: the forked one is back before anybody gives up."""
+"""Seconds without a server, in addition to its start. A forked server starts so fast that no client would time out."""
 KEYS = 4
 PERIOD = 0.7
-"""Seconds that a key is in use: the longer a history, the longer the search."""
+"""Seconds that a key is in use. A longer history takes longer to check."""
 
 
 class Client(threading.Thread):
-    """Does this and that, and records what it was told and when."""
+    """Sends random operations and records each answer with its times."""
 
     def __init__(self, number: int, url: str, stop: threading.Event) -> None:
         super().__init__()
-        # Some give up before a server is back, so that they never learn what became of their write.
+        # Some time out before the server is back, so that they never learn the outcome of their write.
         self.store = HttpStore(url, timeout=IMPATIENT if number % 2 else 20)
         self.rng, self.number, self.stop = random.Random(number), number, stop
         self.keys: dict[str, list[Event]] = collections.defaultdict(list)
@@ -106,7 +106,7 @@ class Client(threading.Thread):
         return [(message.seq, message.id) for message in self.store.read("n", ListMessages("log"))]
 
 
-def test_histories_under_crashes(tmp_path, figures):
+def test_histories_are_linearizable_while_the_server_is_killed(tmp_path, figures):
     rng = random.Random(1)
     with Server(tmp_path / "a.db") as server:
         stop = threading.Event()

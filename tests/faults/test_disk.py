@@ -1,4 +1,4 @@
-"""A disk that fails, fills up or may not be written any more: a clear error, nothing by half, and then it goes on."""
+"""A disk that fails, is full or becomes read-only causes a clear error and no partial write. Writes work again afterwards."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.faults.system import BROKEN, FULL, READ_ONLY, SystemCalls
 
 WRITES = 12
 EVERY = rounds(9, 1)
-"""Which calls fail, each in its turn."""
+"""Every n-th call fails, each in a round of its own."""
 
 
 class Store(SqliteStore):
@@ -34,7 +34,7 @@ class Store(SqliteStore):
 
 
 def run(kind: type[Store], path, attempts: int) -> tuple[list[BotWireError], Writer]:
-    """Open, write, read and close; whatever fails is tried again, and must have changed nothing."""
+    """Open, write, read and close. Retries each step that fails, and checks that a failed write changed nothing."""
     writer, errors = Writer("a"), []
 
     def insist(action, *arguments):
@@ -45,7 +45,7 @@ def run(kind: type[Store], path, attempts: int) -> tuple[list[BotWireError], Wri
                 assert isinstance(error, StoreError | Timeout), error
                 assert error.message.startswith(str(path)), error
                 errors.append(error)
-        raise AssertionError("the disk is mended, and still it does not work")
+        raise AssertionError("the disk is repaired, but the call still fails")
 
     store = insist(lambda: kind(path, timeout=0.2))
     for _ in range(WRITES):
@@ -64,8 +64,8 @@ def run(kind: type[Store], path, attempts: int) -> tuple[list[BotWireError], Wri
     return errors, writer
 
 
-def see(path, writer: Writer) -> None:
-    """See with a healthy disk that everything is there."""
+def check_stored(path, writer: Writer) -> None:
+    """Check on a healthy disk that every write exists."""
     clean = SqliteStore(path)
     check(clean, "n", [writer])
     clean.close()
@@ -74,8 +74,8 @@ def see(path, writer: Writer) -> None:
 
 @pytest.mark.parametrize("many", [1, 6])
 @pytest.mark.parametrize("errors", [BROKEN, FULL, READ_ONLY], ids=["broken", "full", "read-only"])
-def test_any_call_fails(tmp_path, errors, many, figures):
-    """Each of SQLite's system calls in turn, alone or with those after it."""
+def test_a_failing_system_call_raises_an_error_and_writes_nothing(tmp_path, errors, many, figures):
+    """Fails each of SQLite's system calls in turn, alone or with the calls after it."""
     with SystemCalls(errors) as system:
         run(Store, tmp_path / "calm.db", 1)
     raised, failed, count = collections.Counter(), collections.Counter(), 0
@@ -84,7 +84,7 @@ def test_any_call_fails(tmp_path, errors, many, figures):
         with SystemCalls(errors) as fails:
             fails.first, fails.many = first, many
             found, writer = run(Store, path, many + 3)
-        see(path, writer)
+        check_stored(path, writer)
         raised += collections.Counter(error.message.removeprefix(f"{path}: ").split(";")[0] for error in found)
         failed += fails.failed
         count += 1
@@ -95,8 +95,8 @@ def test_any_call_fails(tmp_path, errors, many, figures):
 
 @pytest.mark.usefixtures("disks_may_fail")
 @pytest.mark.parametrize("many", [1, 6])
-def test_any_sync_fails(tmp_path, many, figures):
-    """Without checkpoints, so that it is always the sync of a commit."""
+def test_a_failing_sync_raises_an_error_and_writes_nothing(tmp_path, many, figures):
+    """Runs without checkpoints, so that each sync belongs to a commit."""
     raised, first = 0, 0
     while True:
         first += 1
@@ -106,7 +106,7 @@ def test_any_sync_fails(tmp_path, many, figures):
         path = tmp_path / f"{first}.db"
         errors, writer = run(kind, path, many + 3)
         disk.unregister()
-        see(path, writer)
+        check_stored(path, writer)
         raised += len(errors)
         if disk.syncs < first:
             break
@@ -115,8 +115,8 @@ def test_any_sync_fails(tmp_path, many, figures):
 
 
 @pytest.mark.parametrize("errors", [BROKEN, FULL, READ_ONLY], ids=["broken", "full", "read-only"])
-def test_a_server_goes_on(tmp_path, errors, figures):
-    """The store of a server, which commits on its loop and a thread: while writes fail reads are answered, and then both."""
+def test_a_server_answers_reads_while_writes_fail(tmp_path, errors, figures):
+    """Uses the store of a server, which commits on its event loop and a thread."""
     errors = {name: error for name, error in errors.items() if name in {"pwrite64", "ftruncate"}}
 
     async def work():
@@ -142,7 +142,7 @@ def test_a_server_goes_on(tmp_path, errors, figures):
     check_file(tmp_path / "a.db")
 
 
-def test_a_connection_opened_while_nothing_may_be_written_is_not_kept(tmp_path):
+def test_a_read_only_connection_is_not_reused(tmp_path):
     store = SqliteStore(tmp_path / "a.db")
     store.write("n", [Increment("k")])
     taken = store._connections.take()

@@ -1,4 +1,4 @@
-"""A server whose disk fails: a clear error, reads go on, and writes go on when the fault is gone."""
+"""A server whose disk fails returns clear errors and answers reads. It writes again when the disk is repaired."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servers import Server
 
 MOUNT = ("unshare", "-Urm", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"')
 BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
-"""Root without its right to pass over the modes of files."""
+"""Removes root's capability to ignore file permissions."""
 
 
 def may_mount() -> bool:
@@ -31,9 +31,9 @@ def may_mount() -> bool:
     return False
 
 
-@pytest.mark.skipif(not may_mount(), reason="needs leave to mount a disk in a namespace of its own")
-def test_a_disk_that_is_full(tmp_path, figures):
-    """A real disk of one megabyte, filled up by somebody else."""
+@pytest.mark.skipif(not may_mount(), reason="needs permission to mount a disk in its own mount namespace")
+def test_a_full_disk_refuses_writes_and_answers_reads(tmp_path, figures):
+    """Uses a real disk of one megabyte, which another process fills."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with Server(disk / "a.db", prefix=(*MOUNT, str(disk))) as server:
@@ -62,8 +62,8 @@ def fill_up(server: Server, disk: Path) -> int:
     return written
 
 
-def test_a_permission_that_is_lost(tmp_path, figures):
-    """Connections that are open go on; new ones cannot be opened until the permission is back."""
+def test_open_connections_survive_a_lost_file_permission(tmp_path, figures):
+    """Open connections continue to work. New ones can be opened again when the permission is restored."""
     with Server(tmp_path / "a.db", prefix=BOUND) as server:
         figures(**lose_permission(server, tmp_path))
 
@@ -86,7 +86,7 @@ def lose_permission(server: Server, folder: Path) -> dict:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(read, range(40)))
     assert set(found) <= {3000, "storage"}
-    assert {read(number) for number in range(5)} == {3000}  # one at a time takes no new connection
+    assert {read(number) for number in range(5)} == {3000}  # sequential reads need no new connection
     assert memory.get("k1") == "x" * 100
     for file in files:
         file.chmod(0o600)
@@ -103,8 +103,8 @@ def serve(path) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("what", ["folder", "file", "newer", "text", "cut"])
-def test_a_file_that_cannot_be_served(tmp_path, what):
-    """One line that says why, and exit code 1."""
+def test_an_unusable_file_is_reported_in_one_line(tmp_path, what):
+    """The server exits with 1 and prints one line with the reason."""
     folder, path = tmp_path, tmp_path / "a.db"
     SqliteStore(path).close()
     if what == "folder":
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_served(tmp_path, what):
         connection.close()
         reason = "from a newer botwire"
     elif what == "text":
-        path.write_text("Dear diary, " * 1000)
+        path.write_text("not a database, " * 1000)
         reason = "not a SQLite database"
     else:
         path.write_bytes(path.read_bytes()[:5000])
@@ -132,7 +132,7 @@ def test_a_file_that_cannot_be_served(tmp_path, what):
     assert done.stderr.startswith("botwire: ")
 
 
-def test_a_damaged_table_leaves_the_others_served(tmp_path):
+def test_a_damaged_table_does_not_affect_other_tables(tmp_path):
     path = tmp_path / "a.db"
     with Memory("n", f"sqlite:///{path}") as memory:
         memory.set_many({f"k{number}": "x" * 500 for number in range(100)})
@@ -176,8 +176,8 @@ def damage(rng: random.Random, data: bytearray) -> str:
     return kind
 
 
-def test_a_file_damaged_at_random(tmp_path, figures):
-    """Whatever is wrong with it, an error of ours says so: no crash, no hang, no other exception."""
+def test_random_damage_raises_a_botwire_error(tmp_path, figures):
+    """No damage causes a crash, a hang or another exception."""
     path = tmp_path / "a.db"
     store = SqliteStore(path)
     store.write("n", [Put(f"k{number}", '"' + "é" * number + '"', ttl=1000) for number in range(200)])
@@ -202,7 +202,7 @@ def test_a_file_damaged_at_random(tmp_path, figures):
             with contextlib.suppress(BotWireError):
                 found = store.read("n", query)
                 for item in found if isinstance(found, list) else [found]:
-                    repr(item)  # which decodes it
+                    repr(item)  # decodes it
                 outcomes["queries answered"] += 1
         with contextlib.suppress(BotWireError):
             store.write("n", [Increment("count"), Append("a", (NewMessage("new", "1"),))])

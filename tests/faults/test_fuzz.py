@@ -1,4 +1,4 @@
-"""Whatever a stranger sends, and whatever answers: an error of ours, no crash, no hang, no 500."""
+"""Invalid requests and answers raise a botwire error. They never cause a crash, a hang or a 500."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ operations = st.one_of(
 
 @many
 @given(st.lists(operations, max_size=5))
-def test_a_write_arrives_as_it_was_sent(write):
+def test_a_write_is_decoded_unchanged(write):
     assert wire.decode_write(wire.encode_write(write)) == tuple(write)
 
 
@@ -71,14 +71,14 @@ def test_an_answer_arrives_as_it_was_given(entries, found, sessions, usage, full
 
 @many
 @given(st.sampled_from(sorted(BY_CODE)), st.text(st.characters(exclude_categories=["Cs"])), json_values)
-def test_an_error_arrives_as_it_was_raised(code, text, detail):
+def test_an_error_is_decoded_unchanged(code, text, detail):
     error = BY_CODE[code](text, fact=detail)
     back = wire.decode_problem(error.status, wire.encode_problem(error))
     assert (type(back), back.message, repr(back.details)) == (type(error), text, repr({"fact": detail}))
 
 
 def mangled(data: bytes, draw) -> bytes:
-    """Cut, double and change some bytes."""
+    """Remove, repeat and change some bytes."""
     content = bytearray(data)
     for _ in range(draw(st.integers(1, 4))):
         place = draw(st.integers(0, len(content)))
@@ -108,7 +108,7 @@ def test_what_was_mangled_on_its_way_raises_an_error_of_ours(data):
         wire.decode_problem(500, received)
 
 
-def test_a_fuzzer_that_follows_the_coverage(tmp_path, figures):
+def test_a_coverage_guided_fuzzer_finds_no_crash(tmp_path, figures):
     python = environment("atheris", "atheris==3.0.0")
     done = subprocess.run(
         [python, "-m", "tests.faults.fuzz", tmp_path / "corpus", str(rounds(6, 300))],
@@ -136,11 +136,11 @@ CHECKS = (
     "allow_header_conformance",
     "use_after_free",
 )
-"""All but those that take a name for legal that a schema cannot describe, such as one of 512 bytes."""
+"""All checks except those that need a schema for limits that JSON Schema cannot express, such as 512 bytes of UTF-8."""
 
 
-def test_schemathesis_finds_nothing(tmp_path, figures):
-    """What the OpenAPI document says is so, and nothing that is sent makes the server fail."""
+def test_schemathesis_finds_no_failure(tmp_path, figures):
+    """The OpenAPI document is accurate, and no request makes the server fail."""
     python = environment("schemathesis", "schemathesis==4.32.5", with_botwire=False)
     with Server(tmp_path / "a.db") as server:
         command = [python.parent / "st", "--no-color", "run", f"{server.url}/openapi.json", "--continue-on-failure"]

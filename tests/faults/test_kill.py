@@ -1,4 +1,4 @@
-"""``kill -9`` at random moments: what was acknowledged is there, once, and nothing is there by half."""
+"""After ``kill -9`` at random moments, every acknowledged write exists exactly once, and no write is partial."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.forked import ForkedServer
 from tests.faults.scale import rounds
 
 KILLS = rounds(100, 1_000)
-"""Of writers, and of servers; shared between tests that run side by side."""
+"""Kills of writers, and of servers, divided among parallel tests."""
 PARTS = 4
 
 
@@ -38,14 +38,14 @@ def go(process: subprocess.Popen[str]) -> None:
 
 
 def kill(process: subprocess.Popen[str]) -> list[tuple[str, int]]:
-    """Kill a writer and return what it had been told was written."""
+    """Kill a writer and return its acknowledged writes."""
     process.kill()
     output, _ = process.communicate(timeout=30)
     return [(kind, int(number)) for kind, number in (line.split() for line in output.splitlines())]
 
 
 def check(memory: Memory, writer: str, acknowledged: list[tuple[str, int]]) -> None:
-    """See that a writer's acknowledged writes are there, and of the one after them all or nothing."""
+    """Check that a writer's acknowledged writes exist, and that the next one is complete or missing."""
     limit = max((number for _, number in acknowledged), default=-1) + 1
     stored = dict(memory.items(f"{writer}/"))
     expected = {}
@@ -72,8 +72,8 @@ def check_file(path: str) -> None:
     connection.close()
 
 
-def check_account(memory: Memory, path: str) -> None:
-    """See that the bytes in the account are those in the tables."""
+def check_usage(memory: Memory, path: str) -> None:
+    """Check that the usage in bytes equals the bytes in the tables."""
     connection = apsw.Connection(path)
     (held,) = connection.execute(
         "SELECT (SELECT total(octet_length(key) + octet_length(value)) FROM entries)"
@@ -84,7 +84,7 @@ def check_account(memory: Memory, path: str) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_writer_killed_at_random_moments(tmp_path, part, figures):
+def test_acknowledged_writes_survive_kills_of_the_writer(tmp_path, part, figures):
     rng = random.Random(part)
     path = str(tmp_path / "memory.db")
     counts = collections.Counter()
@@ -97,7 +97,7 @@ def test_a_writer_killed_at_random_moments(tmp_path, part, figures):
         check_file(path)
         with Memory("kill", f"sqlite:///{path}") as memory:
             check(memory, writer, acknowledged)
-            check_account(memory, path)
+            check_usage(memory, path)
         counts["kills"] += 1
         counts["acknowledged"] += len(acknowledged)
     figures(**counts)
@@ -105,8 +105,8 @@ def test_a_writer_killed_at_random_moments(tmp_path, part, figures):
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_a_server_killed_at_random_moments(tmp_path, part, figures):
-    """The clients go on through it: they try again, and no write is lost or done twice."""
+def test_acknowledged_writes_survive_kills_of_the_server(tmp_path, part, figures):
+    """Clients retry until the server is back. No write is lost or applied twice."""
     rng = random.Random(100 + part)
     path = str(tmp_path / "memory.db")
     server = ForkedServer(path)
@@ -120,13 +120,13 @@ def test_a_server_killed_at_random_moments(tmp_path, part, figures):
         server.start()
     assert [process.poll() for process in writers.values()] == [None, None]
     acknowledged = {name: [item for item in kill(process) if item[0] != "ready"] for name, process in writers.items()}
-    time.sleep(0.2)  # for what the writers had sent when they were killed
+    time.sleep(0.2)  # until the writes are applied that were in transit at the kill
     with Memory("kill", server.url) as memory:
         for name, items in acknowledged.items():
             check(memory, name, items)
     assert server.stop() is not None
     with Memory("kill", f"sqlite:///{path}") as memory:
-        check_account(memory, path)
+        check_usage(memory, path)
     check_file(path)
     total = sum(map(len, acknowledged.values()))
     figures(kills=KILLS // PARTS, acknowledged=total)

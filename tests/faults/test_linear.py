@@ -1,4 +1,4 @@
-"""The checker of histories is checked: it takes what is right and finds what is planted."""
+"""The linearizability checker accepts correct histories and finds planted errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.faults.linear import UNKNOWN, Event, explain, explain_log
 
 
 def right(seed: int, clients: int = 4, operations: int = 80) -> list[Event]:
-    """A history of one key as a correct store would leave it: each operation takes effect somewhere in its time."""
+    """Return a correct history of one key. Each operation takes effect at a moment between its begin and end."""
     rng, now, version, value, events = random.Random(seed), 0.0, 0, None, []
     free = dict.fromkeys(range(clients), 0.0)
     for number in range(operations):
@@ -38,7 +38,7 @@ def right(seed: int, clients: int = 4, operations: int = 80) -> list[Event]:
                 result = ("conflict", current)
         lost = rng.random() < 0.05 and verb != "get"
         events.append(Event(begin, end, verb, argument, UNKNOWN if lost else result))
-        if rng.random() < 0.03:  # and one that never happened
+        if rng.random() < 0.03:  # a write that was never applied
             events.append(Event(begin, end, "set", -number - 1, UNKNOWN))
     return events
 
@@ -52,7 +52,7 @@ def counted(seed: int, operations: int = 60) -> list[Event]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_what_is_right_is_explained(seed):
+def test_a_correct_history_is_accepted(seed):
     assert explain(right(seed)) is None
     assert explain(counted(seed)) is None
 
@@ -79,7 +79,7 @@ def test_a_stale_read_is_found(seed):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_lost_update_is_found(seed):
-    """Two increments that saw the same number; two compare-and-sets that won from the same version."""
+    """Two increments saw the same number, or two compare-and-sets of the same version succeeded."""
     history = counted(seed)
     known = [place for place, event in enumerate(history) if event.result is not UNKNOWN and place > 5]
     place = random.Random(seed).choice(known)
@@ -95,7 +95,7 @@ def test_a_lost_write_is_found():
     assert explain([Event(0, 1, "set", "a", UNKNOWN), Event(2, 3, "get", None, None)]) is None
 
 
-def test_what_has_no_answer_may_come_late_but_not_go_again():
+def test_a_write_without_an_answer_may_apply_late_but_only_once():
     late = [Event(0, 1, "set", "a", UNKNOWN), Event(2, 3, "get", None, None), Event(4, 5, "get", None, ("a", 1))]
     assert explain(late) is None
     assert explain([*late, Event(6, 7, "get", None, None)])
@@ -112,28 +112,28 @@ def log(length: int = 30) -> tuple[list[Event], list[Event], list[tuple[int, str
     return appends, reads, final
 
 
-def test_a_log_that_is_right():
+def test_a_correct_log_is_accepted():
     assert explain_log(*log()) is None
     appends, reads, final = log()
     assert explain_log([*appends, Event(50, 51, "append", "never", UNKNOWN)], reads, final) is None
 
 
-@pytest.mark.parametrize("plant", ["lost", "reordered", "doubled", "stranger", "hole", "stale", "future", "going back"])
-def test_what_is_planted_in_a_log_is_found(plant):
+@pytest.mark.parametrize("plant", ["lost", "reordered", "doubled", "unsent", "gap", "stale", "future", "shrinking"])
+def test_an_error_planted_in_a_log_is_found(plant):
     appends, reads, final = log()
     if plant == "lost":
         final = [(seq, name) for seq, (_, name) in enumerate([*final[:10], *final[11:]], 1)]
     elif plant == "reordered":
-        # Neither of the two was acknowledged with a place, so that only their times tell.
+        # Only the times of the two appends show that their order is wrong.
         appends[3], appends[4] = appends[3]._replace(end=4.1), appends[4]._replace(result=UNKNOWN)
         final[3], final[4] = (4, "m5"), (5, "m4")
         appends[3] = appends[3]._replace(result=5)
         reads = []
     elif plant == "doubled":
         final.append((31, "m9"))
-    elif plant == "stranger":
-        final.append((31, "whose"))
-    elif plant == "hole":
+    elif plant == "unsent":
+        final.append((31, "unsent"))
+    elif plant == "gap":
         final[5:6] = []
     elif plant == "stale":
         reads[4] = reads[4]._replace(result=reads[4].result[:-1])

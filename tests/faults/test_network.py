@@ -1,4 +1,4 @@
-"""A network that cuts, doubles and trickles: no write is lost or done twice, and no call outlives its timeout."""
+"""On a network that cuts, duplicates and delays data, no write is lost or applied twice and no call exceeds its timeout."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def proxy(server):
     proxy.close()
 
 
-def test_no_write_is_lost_or_done_twice(proxy):
+def test_no_write_is_lost_or_applied_twice(proxy):
     for fault in FAULTS:
         each_kind_of_write(Memory(fault, proxy.url), proxy, fault)
 
@@ -53,8 +53,8 @@ def each_kind_of_write(memory, proxy, fault):
     assert not proxy.plan
 
 
-def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
-    """The server sees the set, the answer is lost, somebody else sets the key, and then the set comes again."""
+def test_a_retried_set_does_not_undo_a_later_set(proxy, server):
+    """The server applies a set and its answer is lost. Another client sets the key before the retry arrives."""
     proxy.plan = ["cut after"]
     other = Memory("n", server.url)
     memory = Memory("n", proxy.url)
@@ -73,8 +73,8 @@ def test_a_repeated_set_does_not_undo_what_came_between(proxy, server):
 
 
 @pytest.mark.parametrize("remove", ["pop", "clear"])
-def test_a_repeated_append_does_not_bring_back_what_was_removed(proxy, server, remove):
-    """The server sees the append, the answer is lost, somebody else removes the message, and then the append comes again."""
+def test_a_retried_append_does_not_restore_removed_messages(proxy, server, remove):
+    """The server applies an append and its answer is lost. Another client removes the message before the retry arrives."""
     proxy.plan = ["cut after"]
     other, history = Memory("n", server.url).history("s"), Memory("n", proxy.url).history("s")
     inner = proxy._ask
@@ -91,7 +91,7 @@ def test_a_repeated_append_does_not_bring_back_what_was_removed(proxy, server, r
     assert history.messages() == []
 
 
-def test_many_faults_in_a_row(proxy, figures):
+def test_no_write_is_lost_with_many_faults_in_a_row(proxy, figures):
     rng, counts = random.Random(7), collections.Counter()
     memory = Memory("n", proxy.url, timeout=30)
     for number in range(ROUNDS):
@@ -99,14 +99,14 @@ def test_many_faults_in_a_row(proxy, figures):
         counts += collections.Counter(proxy.plan)
         assert memory.increment("count") == number + 1
         assert memory.history("one").append([number]) == [number + 1]
-    time.sleep(0.2)  # for what comes again
+    time.sleep(0.2)  # until repeated requests have arrived
     assert memory.get("count") == ROUNDS
     assert [message.data for message in memory.history("one").messages()] == list(range(ROUNDS))
     figures(writes=2 * ROUNDS, requests=proxy.requests, faults=dict(counts))
 
 
-def test_many_clients_through_one_bad_network(proxy, server, figures):
-    """Each with faults of its own; what a call could not finish in time may have happened, whole, or not."""
+def test_no_write_is_lost_with_many_clients(proxy, server, figures):
+    """Each client has its own faults. A write that timed out is stored completely or not at all."""
     rng = random.Random(8)
     proxy.plan = rng.choices([*FAULTS, "hang", "trickle", *["pass"] * 8], k=ROUNDS * 8)
     doubts, slowest = [], []
@@ -150,7 +150,7 @@ def test_many_clients_through_one_bad_network(proxy, server, figures):
     )
 
 
-def test_async_as_well(proxy):
+def test_no_async_write_is_lost_or_applied_twice(proxy):
     async def work():
         async with AsyncMemory("n", proxy.url) as memory:
             for number, fault in enumerate(FAULTS):
@@ -163,7 +163,7 @@ def test_async_as_well(proxy):
 
 
 @pytest.mark.parametrize("fault", ["trickle", "hang"])
-def test_no_call_outlives_its_timeout(proxy, fault):
+def test_no_call_lasts_longer_than_its_timeout(proxy, fault):
     memory = Memory("n", proxy.url, timeout=0.5)
     memory.set("k", 1)
     proxy.plan = [fault]
@@ -185,7 +185,7 @@ def test_no_call_outlives_its_timeout(proxy, fault):
     asyncio.run(work())
 
 
-def test_nobody_listens():
+def test_a_refused_connection_raises_unavailable():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     begun = time.monotonic()
@@ -194,8 +194,8 @@ def test_nobody_listens():
     assert time.monotonic() - begun < 2
 
 
-def test_somebody_else_listens():
-    """A peer that does not speak HTTP."""
+def test_a_peer_that_does_not_speak_http_raises_an_error():
+    """The peer answers like a mail server."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def talk():
@@ -211,8 +211,8 @@ def test_somebody_else_listens():
         thread.join(10)
 
 
-def test_a_server_that_restarts(server):
-    """Kept connections are dead after it; nobody notices."""
+def test_connections_are_reopened_after_a_restart(server):
+    """A restart closes the pooled connections. The client opens new ones without an error."""
     memory = Memory("n", server.url)
     memory.set("k", 1)
     server.stop()
@@ -221,7 +221,7 @@ def test_a_server_that_restarts(server):
     memory.set("k", 2)
 
 
-def test_a_cancelled_call_leaves_nothing_behind(server):
+def test_a_cancelled_call_releases_everything(server):
     async def work():
         async with AsyncMemory("n", server.url) as memory:
             for attempt in range(60):

@@ -1,4 +1,4 @@
-"""Ten times the connections that a server serves: it refuses politely, fairly, in bounded memory, and recovers."""
+"""A server with ten times its maximum of connections refuses some with 503, is fair, uses bounded memory, and recovers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUT = (
 
 
 def memory_of(server: Server, what: str) -> int:
-    """Return VmRSS or VmHWM (the most it ever had) in MB."""
+    """Return VmRSS or VmHWM (the maximum so far) in MB."""
     for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
         if line.startswith(what):
             return int(line.split()[1]) // 1024
@@ -38,12 +38,12 @@ def memory_of(server: Server, what: str) -> int:
 async def client(
     number: int,
     port: int,
-    goes_on: Callable[[], bool],
+    is_running: Callable[[], bool],
     counts: collections.Counter,
     served: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write as often as possible; wait a little after a refusal."""
-    while goes_on():
+    """Write as often as possible. Wait a little after a refusal."""
+    while is_running():
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
@@ -51,7 +51,7 @@ async def client(
             await asyncio.sleep(0.1)
             continue
         try:
-            while goes_on():
+            while is_running():
                 writer.write(PUT % number)
                 head = await reader.readuntil(b"\r\n\r\n")
                 status = int(head.split()[1])
@@ -74,17 +74,17 @@ async def client(
 
 
 class Storm:
-    """Goes on for so many seconds, and on a busy machine until everybody was served, or nobody believes in it any more."""
+    """Writes with all clients for `SECONDS`, and up to a minute longer until every client was served."""
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.served = [0] * CLIENTS
         self.counts: collections.Counter = collections.Counter()
         self.begun = time.monotonic()
-        self.last_of_all = 0.0
-        """Seconds until the last of them was served for the first time."""
+        self.all_served_after = 0.0
+        """Seconds until every client was served once."""
 
-    def goes_on(self) -> bool:
+    def is_running(self) -> bool:
         seconds = time.monotonic() - self.begun
         return seconds < SECONDS or (min(self.served) == 0 and seconds < SECONDS + 60)
 
@@ -92,11 +92,11 @@ class Storm:
         def serve(number: int) -> None:
             self.served[number] += 1
             if self.served[number] == 1:
-                self.last_of_all = time.monotonic() - self.begun
+                self.all_served_after = time.monotonic() - self.begun
 
         await asyncio.gather(
             *(
-                client(number, self.port, self.goes_on, self.counts, lambda number=number: serve(number))
+                client(number, self.port, self.is_running, self.counts, lambda number=number: serve(number))
                 for number in range(CLIENTS)
             )
         )
@@ -112,14 +112,14 @@ def speed(server: Server, count: int = 500) -> float:
 
 
 def speed_again(server: Server, before: float) -> float:
-    """Return the speed as soon as it is what it was, or the best of half a minute, in which others may be busy too."""
+    """Return the speed when it is at least 90 % of `before`, or the best one within 30 seconds."""
     best, until = 0.0, time.monotonic() + 30
     while best < 0.9 * before and time.monotonic() < until:
         best = max(best, speed(server))
     return best
 
 
-def test_ten_times_as_many_clients_as_it_takes(tmp_path, figures):
+def test_ten_times_the_allowed_clients_are_all_served(tmp_path, figures):
     with Server(tmp_path / "a.db", "--max-connections", str(LIMIT)) as server:
         Memory("n", server.url).set("k1", 1)
         before, small = statistics.median(speed(server) for _ in range(5)), memory_of(server, "VmRSS")
@@ -137,7 +137,7 @@ def test_ten_times_as_many_clients_as_it_takes(tmp_path, figures):
                 "answers": dict(counts),
                 "writes/s": round(sum(served) / seconds),
                 "served least, median, most": (min(served), statistics.median(served), max(served)),
-                "seconds until the last was served": round(storm.last_of_all, 1),
+                "seconds until the last was served": round(storm.all_served_after, 1),
                 "MB before, at most": (small, most),
                 "reads/s before, after": (round(before), round(after)),
             }
@@ -152,8 +152,8 @@ def test_ten_times_as_many_clients_as_it_takes(tmp_path, figures):
         assert after > 0.7 * before
 
 
-def test_a_library_client_gets_its_turn(tmp_path, figures):
-    """What is refused is tried again until the timeout; who waits gets in although others never leave."""
+def test_a_library_client_is_served_during_overload(tmp_path, figures):
+    """The client retries until its timeout. It is served although the other clients never disconnect."""
     with Server(tmp_path / "a.db", "--max-connections", "3") as server:
 
         async def crowd():

@@ -1,4 +1,4 @@
-"""The power goes at random moments, on a disk that forgets, tears and reorders whatever was not synced."""
+"""Acknowledged writes survive power cuts at random moments, on a disk that loses, tears and reorders unsynced data."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.usefixtures("disks_may_fail")
 MOMENTS = rounds(400, 4_000)
 PARTS = rounds(2, 4)
 WRITES = 6
-"""Of each writer, in each of two phases."""
+"""Writes of each writer in each of two phases."""
 CALLS = 500
-"""About as many as one goes through."""
+"""About the number of calls of one run."""
 
 
 def store_on(disk: PowerCut, checkpoint: int, synchronous: str) -> type[SqliteStore]:
@@ -62,7 +62,7 @@ def checkpoint(store: SqliteStore, rng: random.Random) -> None:
 
 
 def work(disk: PowerCut, path, writers: list[Writer], rng: random.Random, synchronous: str) -> None:
-    """Two phases: stores are opened, written by several threads at once, and closed."""
+    """Run two phases. Each opens stores, writes to them from several threads, and closes them."""
     kind = store_on(disk, rng.choice([2, 8, 1000]), synchronous)
     for phase in range(2):
         stores = []
@@ -90,7 +90,7 @@ def work(disk: PowerCut, path, writers: list[Writer], rng: random.Random, synchr
 
 
 def cut_once(folder, rng: random.Random, *, kept: float, synchronous: str = "FULL") -> tuple[PowerCut, int]:
-    """Cut the power once and see what is left."""
+    """Cut the power once and check the remaining data."""
     (folder / "before").mkdir(parents=True)
     disk = PowerCut(folder / "before", rng, kept=kept, moment=rng.randrange(1, CALLS))
     writers = [Writer(name) for name in "abc"[: rng.choice([1, 3])]]
@@ -107,12 +107,12 @@ def cut_once(folder, rng: random.Random, *, kept: float, synchronous: str = "FUL
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", ["forgets", "tears"])
-def test_the_power_goes(tmp_path, kind, part, figures):
+@pytest.mark.parametrize("kind", ["loses", "tears"])
+def test_acknowledged_writes_survive_power_cuts(tmp_path, kind, part, figures):
     rng = random.Random(f"{kind} {part}")
     counts = collections.Counter()
     for attempt in range(MOMENTS // PARTS // 2):
-        kept = 0 if kind == "forgets" else rng.choice([0.1, 0.5, 0.9])
+        kept = 0 if kind == "loses" else rng.choice([0.1, 0.5, 0.9])
         disk, acknowledged = cut_once(tmp_path / str(attempt), rng, kept=kept)
         counts["moments"] += 1
         counts["acknowledged"] += acknowledged
@@ -125,11 +125,11 @@ def test_the_power_goes(tmp_path, kind, part, figures):
 
 
 @pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])
-def test_a_missing_sync_is_noticed(tmp_path, synchronous, figures):
-    """The test of the test: with fewer syncs, writes that were acknowledged are lost."""
+def test_a_missing_sync_is_detected(tmp_path, synchronous, figures):
+    """Validates the test above: with fewer syncs, acknowledged writes are lost."""
     rng = random.Random(synchronous)
     lost = attempts = 0
-    while lost <= 5 and attempts < 100:  # how many it takes is up to the threads
+    while lost <= 5 and attempts < 100:  # the number of attempts depends on the timing of threads
         attempts += 1
         try:
             cut_once(tmp_path / str(attempts), rng, kept=0, synchronous=synchronous)

@@ -1,4 +1,4 @@
-"""Eight processes at once: every message once, no holes, nobody starved; and forks."""
+"""Eight processes write at once without lost messages, gaps or starvation; and forks are safe."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def address(request, tmp_path):
 
 
 def start_together(*commands: list[str]) -> list[subprocess.Popen[str]]:
-    """Start programs, wait until all of them are ready, and tell them the time."""
+    """Start programs, wait until all of them are ready, and send them the time."""
     processes = [
         subprocess.Popen([sys.executable, "-c", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for command in commands
@@ -59,7 +59,9 @@ def start_together(*commands: list[str]) -> list[subprocess.Popen[str]]:
 def test_eight_processes_append_to_one_session(address, figures):
     Memory("fair", address).set("made", True)
     shares, counts = [], []
-    while max(shares, default=0) < 0.5 and len(shares) < 3:  # the machine may be unfair, with others on it; we may not
+    while (
+        max(shares, default=0) < 0.5 and len(shares) < 3
+    ):  # a busy machine may schedule unfairly, so try up to 3 times
         counts = append_together(address, f"session {len(shares)}")
         shares.append(min(counts) / (sum(counts) / PROCESSES))
     kind = address.partition(":")[0]
@@ -69,7 +71,7 @@ def test_eight_processes_append_to_one_session(address, figures):
 
 
 def append_together(address: str, session: str) -> list[int]:
-    """Append from eight processes at once, see that all of it is there, and return how much each did."""
+    """Append from eight processes at once, check that every message exists, and return each process's count."""
     commands = [[APPEND, address, session, str(writer), str(SECONDS)] for writer in range(PROCESSES)]
     processes = start_together(*commands)
     counts = [int(process.communicate(timeout=120)[0]) for process in processes]
@@ -81,8 +83,8 @@ def append_together(address: str, session: str) -> list[int]:
     return counts
 
 
-def test_a_fork_goes_on_with_the_same_memory(address):
-    """While threads of the parent write."""
+def test_a_forked_process_can_use_the_same_memory(address):
+    """Threads of the parent write during the forks."""
     memory = Memory("fork", address)
     history = memory.history("one")
     stop = threading.Event()
@@ -117,8 +119,8 @@ def test_a_fork_goes_on_with_the_same_memory(address):
     assert {m.data for m in messages} == {"parent", *(f"child {child}" for child in range(8))}
 
 
-def test_a_fork_leaves_the_parent_one_leader(tmp_path, monkeypatch):
-    """Two would unlock each other's lock, and in the end leave one that nobody gives back."""
+def test_a_fork_keeps_one_leader_in_the_parent(tmp_path, monkeypatch):
+    """Two leaders would release each other's file lock, and a lock could remain that no one releases."""
     holders, most = 0, 0
 
     def transact(self, change, deadline, _real=SqliteStore._transact):
@@ -167,8 +169,8 @@ print(botwire.Memory("n", sys.argv[1]).increment("opened"))
 """
 
 
-def test_eight_processes_make_the_file_at_once(tmp_path):
-    """One brings it to the newest schema, and the others find it done."""
+def test_eight_processes_create_the_file_at_once(tmp_path):
+    """One process creates the schema. The others find it complete."""
     processes = start_together(*([OPEN, f"sqlite:///{tmp_path}/a.db"] for _ in range(PROCESSES)))
     counts = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert sorted(counts) == list(range(1, PROCESSES + 1))

@@ -1,4 +1,4 @@
-"""Clients that never finish what they began: they are let go, and nobody else notices."""
+"""The server disconnects clients that never finish. Other clients are not affected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ sys.argv = sys.argv[3:]
 from botwire.cli import run
 run()
 """
-"""The server's command with less patience, so that the test does not take as long as a real client may."""
+"""The server's command with shorter timeouts, so that the test is fast."""
 
 PUT = b"PUT /memory/n/k HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
 
@@ -41,7 +41,7 @@ def connect(server, data=b""):
 
 
 def closed_after(connections, seconds, drip=None) -> list[float | None]:
-    """Return when each connection was closed by the server; None: not in that time."""
+    """Return the seconds until the server closed each connection; None if it did not."""
     begun, ends = time.monotonic(), dict.fromkeys(connections)
     while time.monotonic() - begun < seconds and None in ends.values():
         waiting = [connection for connection, end in ends.items() if end is None]
@@ -71,7 +71,7 @@ def closed_after(connections, seconds, drip=None) -> list[float | None]:
     ],
     ids=["nothing", "half a line", "header without end", "no body", "body without end"],
 )
-def test_a_request_without_end(server, data, drip, allowed):
+def test_a_client_that_never_finishes_a_request_is_disconnected(server, data, drip, allowed):
     memory = Memory("n", server.url)
     connections = [connect(server, data) for _ in range(30)]
     begun = time.monotonic()
@@ -84,7 +84,7 @@ def test_a_request_without_end(server, data, drip, allowed):
     assert all(end is not None and allowed - 0.5 < end + took < allowed + 3 + 2 * late.longest for end in ends), ends
 
 
-def test_an_answer_that_nobody_reads(server):
+def test_a_client_that_never_reads_an_answer_is_disconnected(server):
     memory = Memory("n", server.url)
     memory.set("big", "x" * 15_000_000)
     connections = [connect(server, b"GET /memory/n/big HTTP/1.1\r\nHost: localhost\r\n\r\n" * 2) for _ in range(5)]
@@ -99,8 +99,8 @@ def test_an_answer_that_nobody_reads(server):
     assert memory.get("big") == "x" * 15_000_000
 
 
-def test_who_is_slow_but_gets_done(server):
-    """A little patience is had with everybody."""
+def test_a_slow_client_that_finishes_is_served(server):
+    """The client sends its request in five parts within a second."""
     with connect(server) as connection:
         body = b'{"value": "slow"}'
         head = PUT.replace(b"100", str(len(body)).encode())

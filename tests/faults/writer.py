@@ -1,6 +1,6 @@
-"""A process that writes until it is killed, and says of each write that it was acknowledged.
+"""A process that writes until it is killed, and reports each acknowledged write.
 
-``python -m tests.faults.writer ADDRESS NAMESPACE WRITER [COUNT]``: after each write a line ``kind number`` on stdout.
+``python -m tests.faults.writer ADDRESS NAMESPACE WRITER [COUNT]`` prints a line ``kind number`` after each write.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(address: str, namespace: str, writer: str, count: str = "1000000000") -
             case _:
                 memory.set_many({f"{writer}/{number}/{part}": number for part in "abc"})
                 kind = "many"
-        # One write(2): a line is whole or not there at all.
+        # One write(2), so that a line is printed completely or not at all.
         os.write(1, f"{kind} {number}\n".encode())
     os.write(1, f"took {time.monotonic() - begun}\n".encode())
 

@@ -1,4 +1,4 @@
-"""What is released, as a stranger gets it: wheel and sdist, alone and with each extra, types and version."""
+"""The wheel and the sdist work in a new environment, without extras and with each extra; types and version are correct."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ USES = {
     "otel": "import opentelemetry.exporter.otlp.proto.http, opentelemetry.sdk.trace, botwire.stores.wrappers.tracing",
     "all": "import botwire.server.app, botwire.adapters.langchain, botwire.stores.postgres.store, botwire.stores.wrappers.cipher",
 }
-"""What each extra is for; of any other: to import the adapter of its name."""
+"""A use of each extra. An extra that is not listed is for the adapter with its name."""
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """The wheel that was built from the sdist, and the sdist."""
+    """The sdist, and the wheel built from it."""
     folder = tmp_path_factory.mktemp("dist")
     run(UV, "build", "--quiet", "--out-dir", folder, ROOT)
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
@@ -68,7 +68,7 @@ def install(name, wheel, extra=""):
     return python
 
 
-def test_what_is_in_them(built):
+def test_the_wheel_and_the_sdist_contain_the_right_files(built):
     wheel, sdist = built
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -94,26 +94,26 @@ def test_the_version_is_in_one_place(built):
     ]
 
 
-def test_the_wheel_alone(built, tmp_path):
+def test_the_wheel_works_without_extras(built, tmp_path):
     python = install("wheel", built[0])
-    told = run(python, "-c", ALONE, cwd=tmp_path)
-    assert "pip install 'botwire[langchain]'" in told
-    assert told.splitlines()[-1] == __version__
+    printed = run(python, "-c", ALONE, cwd=tmp_path)
+    assert "pip install 'botwire[langchain]'" in printed
+    assert printed.splitlines()[-1] == __version__
     done = subprocess.run([python.parent / "botwire", "serve"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert done.stderr.strip().endswith("pip install 'botwire[server]'")
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
-def test_the_wheel_with_each_extra(built, extra, tmp_path):
+def test_each_extra_works(built, extra, tmp_path):
     python = install(f"wheel-{extra}", built[0], extra)
     use = USES.get(extra, f"import botwire.adapters.{extra.replace('-', '_')}")
     variables = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "OTEL_SDK_DISABLED": "true"}
     run(python, "-c", use, cwd=tmp_path, env=variables)
 
 
-def test_the_types_as_others_see_them(built, tmp_path):
-    """The public API has types where it was installed, and wrong uses are found."""
+def test_the_installed_types_find_wrong_uses(built, tmp_path):
+    """mypy accepts a correct program that uses the installed package, and reports each wrong call."""
     python = install("wheel-langchain", built[0], "langchain")
     command = [
         sys.executable,

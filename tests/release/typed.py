@@ -1,4 +1,4 @@
-"""What a type checker is to find right in a program that uses the public API of an installed botwire."""
+"""A program that uses the public API of an installed botwire. A type checker must accept it."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -47,7 +47,7 @@ function tokenFacts(me) {
       "dl",
       { class: "facts" },
       fact("Token", name || id),
-      fact("Namespaces", me.operator ? "the whole server" : namespaces.join(", ")),
+      fact("Namespaces", me.operator ? "all on this server" : namespaces.join(", ")),
       fact("Permissions", can.join(", ")),
       fact("Expires", expires ? time(expires / 1000) : "never"),
     );

@@ -15,7 +15,7 @@ export class Refused extends Error {
     super(detail[0].toUpperCase() + detail.slice(1));
     this.status = status;
     this.code = String(document.type || "").replace("urn:botwire:error:", "");
-    this.title = { 401: "Sign-in needed.", 403: "Not allowed.", 409: "Not saved: changed since you opened it.", 429: "Quota exceeded.", 507: "Quota exceeded." }[status];
+    this.title = { 401: "Sign-in required.", 403: "Not allowed.", 409: "Not saved: changed since you opened it.", 429: "Quota exceeded.", 507: "Quota exceeded." }[status];
   }
 }
 
@@ -42,7 +42,7 @@ async function answer(method, path, { query, body, signal }) {
   try {
     document = await response.json();
   } catch {
-    // not an answer of botwire; the status is enough
+    // not an answer from botwire: use the status only
   }
   throw new Refused(response.status, document);
 }
@@ -78,7 +78,7 @@ export const search = (namespace, query, signal) => get(of("search", namespace),
 export const audit = (after, limit, signal) => get("audit", { after, limit }, signal);
 export const tokens = (namespace, signal) => get("tokens", { namespace }, signal);
 export const revoke = (id, namespace) => ask("DELETE", of("tokens", id), { query: { namespace } });
-export const mint = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
+export const createToken = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
 export const plans = (signal) => get("plans", {}, signal);
 export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
 
@@ -101,7 +101,7 @@ export async function write(namespace, ...operations) {
   return JSON.parse(await ask("POST", of("memory", namespace), { body })).results;
 }
 
-// Operations are texts, so that the value of a put stays unchanged.
+// An operation is a text, so that the value of a put stays unchanged.
 export function put(key, value, options) {
   const rest = JSON.stringify({ op: "put", key, ...options });
   return `${rest.slice(0, -1)}, ${value}}`;

@@ -1,4 +1,4 @@
-// Elements. Children are nodes or text; no text is ever parsed as HTML.
+// Creates elements. Children are nodes or text. Text is never parsed as HTML.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -65,13 +65,14 @@ export async function confirmed(question, action) {
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const BOTH = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const UTC = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit", timeZone: "UTC", timeZoneName: "short" });
+const FORMATS = { clock: CLOCK, both: BOTH, utc: UTC };
 
 export const dayOf = (when) => DAY.format(new Date(when));
 
 export function time(when, format = "both") {
   const date = new Date(when);
-  const text = (format === "clock" ? CLOCK : BOTH).format(date);
-  return h("time", { datetime: date.toISOString(), title: when }, text);
+  return h("time", { datetime: date.toISOString(), title: when }, FORMATS[format].format(date));
 }
 
 export const number = (count) => count.toLocaleString();

@@ -47,7 +47,7 @@ export class Editor {
       { class: "facts" },
       fact("Version", String(version)),
       fact("Created", time(created_at)),
-      fact("Written", time(updated_at)),
+      fact("Updated", time(updated_at)),
       fact("Expires", expires_at ? time(expires_at) : "never"),
     );
   }
@@ -95,7 +95,7 @@ export class Editor {
         },
       },
       field("Value, as JSON", this.text),
-      field("Time to live (seconds)", this.lifetime, "Leave empty to keep it; 0: never expires."),
+      field("Time to live (seconds)", this.lifetime, "Leave empty to keep the current one. 0 means that the key never expires."),
       this.status,
       h(
         "div",
@@ -164,7 +164,7 @@ export class Editor {
           drafts.delete(this.draftKey);
           this.load();
         }),
-        button("Overwrite with mine", () => {
+        button("Overwrite with my value", () => {
           this.base.version = theirs ? theirs.version : 0;
           this.store();
         }, { class: "danger" }),
@@ -185,8 +185,8 @@ export class Editor {
     }
   }
 
-  // A delete has no version check, so it is combined with a put that has one. If the quota is used up, only the delete is
-  // allowed; then the version is checked just before.
+  // A delete has no version check, so one write combines it with a put that has one. If the quota is used up, only a delete
+  // is allowed. Then the version is checked just before the delete.
   async removeSeen() {
     const { text, value_base64, version } = this.base;
     const value = text === undefined ? `"value_base64": ${JSON.stringify(value_base64)}` : `"value": ${text}`;
@@ -209,7 +209,7 @@ export class Editor {
       await this.load();
       say("The value has changed.");
     } else if (!this.element.querySelector(".notice")) {
-      this.status.append(h("p", { class: "notice", role: "status" }, "This key was changed after you opened it. Saving shows both values."));
+      this.status.append(h("p", { class: "notice", role: "status" }, "This key was changed after you opened it. Save to compare both values."));
     }
   }
 }

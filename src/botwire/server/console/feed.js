@@ -1,14 +1,15 @@
-// A conversation of any length. The page holds a window of it, which grows where the user scrolls and is cut at the other end.
+// Shows a conversation of any length. The page holds a part of it, which grows in the direction of scrolling and is cut at the
+// other end.
 
 import { button, h, number, plural } from "./dom.js";
 
 const PAGE = 60;
 const MOST = 300;
-const NEAR = 900; // pixels from an end at which more is fetched
+const NEAR = 900; // load more messages when the end is closer than this, in pixels
 const BOTTOM = 60;
 const MARGIN = 12;
 
-// load({last} or {after, limit}) returns messages with seq and id; render(message, previous) an element.
+// load({last} or {after, limit}) returns messages with seq and id. render(message, previous) returns an element.
 export class Feed {
   constructor({ load, render, label }) {
     Object.assign(this, { load, render, rows: [], total: 0, unseen: 0, counted: () => {} });
@@ -76,7 +77,7 @@ export class Feed {
     return scrollHeight - scrollTop - clientHeight < BOTTOM;
   }
 
-  // The session ends with this message.
+  // Record that this message is the last of the session.
   end(message) {
     const total = message?.seq ?? 0;
     this.total = total;
@@ -90,7 +91,7 @@ export class Feed {
   replace(messages) {
     this.rows = [];
     this.scroller.replaceChildren();
-    this.scroller.setAttribute("role", "group"); // a feed has articles
+    this.scroller.setAttribute("role", "group"); // an element with the role "feed" must contain articles
     this.append(messages);
     if (!messages.length) this.scroller.append(h("p", { class: "empty" }, "No messages."));
     this.showUnseen();
@@ -126,7 +127,7 @@ export class Feed {
     this.rows.splice(MOST).forEach((row) => row.element.remove());
   }
 
-  // Change rows above the view without moving the view. Some browsers do not do this themselves.
+  // Change rows above the visible part without scrolling. Not every browser does this itself.
   keepPosition(change) {
     const { scrollTop, scrollHeight } = this.scroller;
     change();

@@ -1,4 +1,4 @@
-// JSON as text. Numbers and strings stay unchanged: JSON.parse would round 12345678901234567890.
+// Reads JSON as text, so that numbers and strings stay unchanged. JSON.parse would round 12345678901234567890.
 
 const SPACE = " \t\r\n";
 const MARKS = "[]{},:";
@@ -81,7 +81,7 @@ export function pretty(text) {
   return out;
 }
 
-// Why a text is not valid JSON, as one line; empty if it is valid.
+// Returns why a text is not valid JSON, as one line. Empty if it is valid.
 export function fault(text) {
   try {
     JSON.parse(text);

@@ -3,7 +3,7 @@
 
 import { follow as stream, usage } from "./api.js";
 
-const PAUSE = 150; // for an agent that writes a hundred times a second
+const PAUSE = 150; // limits the updates while an agent writes a hundred times a second
 const AGAIN = 1_000;
 const SOON = 2_000;
 const LATER = 10_000;

@@ -32,7 +32,7 @@ async function signIn() {
   return me;
 }
 
-// Removes a token from the address (#token=bw_…) at once, so it is in no history or bookmark.
+// Removes a token from the address (#token=bw_…) at once, so that no history or bookmark contains it.
 function takeToken() {
   const given = /^#token=(.+)$/.exec(location.hash);
   if (!given) return;

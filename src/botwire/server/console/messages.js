@@ -1,4 +1,4 @@
-// A message as a bubble, from LangChain, OpenAI, Anthropic, LlamaIndex, Pydantic AI, AutoGen, or no framework.
+// Shows messages of LangChain, OpenAI, Anthropic, LlamaIndex, Pydantic AI, AutoGen, or no framework as bubbles.
 
 import { button, dayOf, h, number, time } from "./dom.js";
 import { pretty } from "./json.js";
@@ -34,7 +34,7 @@ function argumentsOf(input) {
   }
 }
 
-// One block of a content → parts: {kind: text, thought, call, result or data, name, text}.
+// Turns one block of a content into parts: {kind: text, thought, call, result or data, name, text}.
 function partsOf(block) {
   if (typeof block === "string") return text(block);
   if (Array.isArray(block)) return block.flatMap(partsOf);
@@ -136,7 +136,7 @@ function block(kind, content) {
   return h("div", {}, element, more);
 }
 
-// Created when first opened, because most are never opened.
+// Creates the content when it is first opened, because most are never opened.
 function folded(summary, make, kind, isOpen = false) {
   const details = h("details", { class: kind, open: isOpen }, h("summary", {}, summary));
   if (isOpen) details.append(make());

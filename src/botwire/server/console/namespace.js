@@ -11,7 +11,7 @@ import { Sessions } from "./sessions.js";
 import { UsageView } from "./usage.js";
 
 const TABS = { sessions: ["Sessions", Sessions], keys: ["Keys", Keys], search: ["Search", Search], usage: ["Usage", UsageView] };
-const STATES = { live: "Live", offline: "Offline", refused: "Refused" };
+const STATES = { live: "Live", offline: "Offline", refused: "Access refused" };
 
 export class Namespace {
   constructor({ me, name, signal }) {
@@ -58,9 +58,10 @@ export class Namespace {
     const focused = document.activeElement;
     const isDeep = this.element.classList.toggle("deep", item !== undefined || query.has("new"));
     await this.view.show?.(item, query);
-    // On a phone, either the list or the selected item is shown: move the focus along.
+    // A phone shows either the list or the selected item. Move the focus to the visible one.
     const hasMoved = ![focused, document.body].includes(document.activeElement);
-    if (focused !== document.body && focused.isConnected && !focused.checkVisibility() && !hasMoved) {
+    const isHidden = !focused.isConnected || !focused.checkVisibility(); // a live update can replace the list
+    if (focused !== document.body && isHidden && !hasMoved) {
       this.place.querySelector(isDeep ? ".back" : ".list a")?.focus();
     }
   }

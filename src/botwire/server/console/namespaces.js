@@ -1,4 +1,4 @@
-// The namespaces of the token, recently opened ones, and any by its name.
+// Lists the namespaces of the token and recently opened ones, and opens any namespace by its name.
 
 import { namespaces } from "./api.js";
 import { field, h } from "./dom.js";
@@ -48,7 +48,7 @@ export class Namespaces {
       exact.length > 0 && listed("Namespaces of your token", exact),
       !me.operator && patterns.length > 0 && h("p", { class: "muted" }, `Your token gives access to every namespace that matches ${patterns.join(", ")}.`),
       !me.operator && listed("Recently opened", recent().filter((item) => !exact.includes(item))),
-      !me.operator && h("p", { class: "muted" }, "To list all namespaces, ", h("a", { href: link(["access"]) }, "sign in with an admin token"), "."),
+      !me.operator && h("p", { class: "muted" }, "To list all namespaces, ", h("a", { href: link(["access"]) }, "sign in with an operator's token"), "."),
     );
   }
 

@@ -1,8 +1,8 @@
-// A list in pages. The server gives the next cursor; the previous ones are kept here.
+// A list in pages. The server returns the next cursor. The previous cursors are kept here.
 
 import { button, h, problem } from "./dom.js";
 
-// load(cursor) returns {rows, next}; render(row) an element for the list.
+// load(cursor) returns {rows, next}. render(row) returns an element for the list.
 export class Pager {
   constructor({ load, render, empty, label }) {
     this.load = load;

@@ -30,7 +30,7 @@ export class Plans {
       field("Plan", this.select),
       h("button", { class: "primary" }, "Assign"),
     );
-    const head = ["Plan", "Writes a day", "Stored"].map((text) => h("th", { scope: "col" }, text));
+    const head = ["Plan", "Writes per day", "Maximum size"].map((text) => h("th", { scope: "col" }, text));
     this.element = h(
       "section",
       { class: "page" },

@@ -6,7 +6,7 @@ const [WIDTH, HEIGHT] = [440, 160];
 const [LEFT, RIGHT, TOP, BOTTOM] = [4, 6, 20, 4];
 const DAY = 86_400_000;
 
-// points: [{at, value}] in order of time (milliseconds); limit: a number or null; show(value) its text.
+// points: [{at, value}] in order of time (milliseconds). limit: a number or null. show(value) returns the text of a value.
 export function plot({ title, points, limit, show }) {
   const values = points.map((point) => point.value);
   const most = Math.max(1, limit ?? 0, ...values) * 1.05;

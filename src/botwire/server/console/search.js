@@ -66,7 +66,7 @@ export class Search {
     );
   }
 
-  // Highlights the words of the query by their beginnings, because the search compares stems.
+  // Highlights words that begin like a word of the query, because the search compares word stems.
   marked(snippet) {
     const words = new Set(this.words.value.toLowerCase().match(/[\p{L}\p{N}]{3,}/gu) || []);
     return snippet.split(/([\p{L}\p{N}]+)/u).map((piece) => {

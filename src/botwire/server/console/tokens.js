@@ -1,9 +1,9 @@
 // Lists, creates and revokes tokens.
 
-import { mint, revoke, tokens } from "./api.js";
+import { createToken, revoke, tokens } from "./api.js";
 import { button, confirmed, field, h, problem, say, time } from "./dom.js";
 
-const SCOPES = { read: "Read", write: "Write", admin: "Admin: read, write, create and revoke tokens" };
+const PERMISSIONS = { read: "Read", write: "Write", admin: "Admin: read, write, create and revoke tokens" };
 const EXPIRIES = { "": "Never", 3600: "In an hour", 86400: "In a day", 2592000: "In 30 days", 7776000: "In 90 days", 31536000: "In a year" };
 
 export class Tokens {
@@ -13,12 +13,12 @@ export class Tokens {
     this.status = h("div");
     this.all = h("input", { type: "checkbox", onchange: () => this.refresh() });
     this.all.id = "all-tokens";
-    const mayMint = me.token?.can.includes("admin");
+    const mayCreate = me.token?.can.includes("admin");
     this.element = h(
       "section",
       { class: "page" },
       h("h1", {}, "Tokens"),
-      mayMint && this.form(),
+      mayCreate && this.form(),
       this.status,
       h("div", { class: "row" }, h("h2", {}, "Active tokens"), h("span", { class: "grow" }), h("span", { class: "choice" }, this.all, h("label", { for: this.all.id }, "Show expired and revoked"))),
       this.list,
@@ -28,8 +28,8 @@ export class Tokens {
 
   form() {
     const name = h("input", { type: "text", autocomplete: "off", spellcheck: "false" });
-    const places = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
-    const scopes = Object.entries(SCOPES).map(([scope, label]) => [h("input", { type: "checkbox", value: scope, checked: scope !== "admin", id: `scope-${scope}` }), h("label", { for: `scope-${scope}` }, label)]);
+    const namespaces = h("input", { type: "text", required: true, autocomplete: "off", spellcheck: "false" });
+    const permissions = Object.entries(PERMISSIONS).map(([value, label]) => [h("input", { type: "checkbox", value, checked: value !== "admin", id: `permission-${value}` }), h("label", { for: `permission-${value}` }, label)]);
     const expires = h("select", {}, Object.entries(EXPIRIES).sort(([a], [b]) => a - b).map(([seconds, label]) => h("option", { value: seconds }, label)));
     const form = h(
       "form",
@@ -37,13 +37,13 @@ export class Tokens {
         onsubmit: async (event) => {
           event.preventDefault();
           try {
-            const made = await mint({
+            const created = await createToken({
               name: name.value,
-              namespaces: places.value.split(",").map((item) => item.trim()).filter(Boolean),
-              can: scopes.filter(([box]) => box.checked).map(([box]) => box.value),
+              namespaces: namespaces.value.split(",").map((item) => item.trim()).filter(Boolean),
+              can: permissions.filter(([box]) => box.checked).map(([box]) => box.value),
               expires_in: expires.value ? Number(expires.value) : null,
             });
-            this.status.replaceChildren(minted(made.secret));
+            this.status.replaceChildren(newToken(created.secret));
             event.target.reset();
             await this.refresh();
           } catch (error) {
@@ -52,8 +52,8 @@ export class Tokens {
         },
       },
       field("Name", name),
-      field("Namespaces", places, "Comma-separated. support-* matches every namespace with this prefix, * every namespace."),
-      h("fieldset", {}, h("legend", {}, "Permissions"), scopes.map((pair) => h("div", { class: "row" }, pair))),
+      field("Namespaces", namespaces, "Separate several with commas. support-* matches every namespace that begins with support-. * matches every namespace."),
+      h("fieldset", {}, h("legend", {}, "Permissions"), permissions.map((pair) => h("div", { class: "row" }, pair))),
       field("Expires", expires),
       h("button", { class: "primary" }, "Create token"),
     );
@@ -100,7 +100,7 @@ export class Tokens {
   }
 }
 
-function minted(secret) {
+function newToken(secret) {
   const shown = h("input", { type: "text", readonly: true, value: secret, class: "secret" });
   return h(
     "div",

@@ -17,7 +17,7 @@ export class UsageView {
     this.span.value = "7";
     this.plan = h("div");
     this.status = h("div");
-    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.status, h("div", { class: "row" }, h("h2", { class: "grow" }, "Over time"), h("div", {}, this.span)), this.plots);
+    this.element = h("section", { class: "page" }, h("h2", { class: "unseen" }, "Usage"), this.meters, this.plan, this.status, h("div", { class: "row" }, h("h2", { class: "grow" }, "History"), h("div", {}, this.span)), this.plots);
     this.loadHistory();
     if (known) this.changed(known);
     else usage(namespace, signal).then((now) => this.changed(now)).catch((error) => error.name === "AbortError" || this.status.replaceChildren(problem(error)));
@@ -27,11 +27,11 @@ export class UsageView {
   changed(usage) {
     this.usage = usage;
     this.meters.replaceChildren(
-      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Resets ", time(usage.resets_at))),
+      meter("Writes today", usage.writes_today, usage.writes_per_day, number, h("small", { class: "muted" }, "Resets ", time(usage.resets_at, "utc"))),
       meter("Stored", usage.bytes, usage.max_bytes, bytes, h("small", { class: "muted" }, "Plan: ", h("bdi", {}, usage.plan))),
     );
     if (this.select) this.select.value = usage.plan;
-    const at = Math.max(Date.now(), this.samples.at(-1)?.at ?? 0); // by the server's clock, which may be ahead
+    const at = Math.max(Date.now(), this.samples.at(-1)?.at ?? 0); // the times of samples are from the server's clock, which may be ahead
     this.samples.push({ at, writes: usage.writes_today, bytes: usage.bytes });
     this.draw();
   }
@@ -86,7 +86,7 @@ function withReset(sample, index, samples) {
 function meter(title, used, limit, show, more) {
   const share = limit ? used / limit : limit === 0 ? 1 : 0;
   const state = share >= 1 ? "full" : share >= 0.8 ? "near" : "fine";
-  const words = { full: "Limit reached: writes are refused.", near: "Nearly at the limit.", fine: "" }[state];
+  const words = { full: "Limit reached: writes are refused.", near: "Close to the limit.", fine: "" }[state];
   const id = `meter-${title.replace(/\W/g, "")}`;
   const bar = h("progress", { max: "1", value: String(Math.min(share, 1)), "aria-labelledby": id });
   return h(

@@ -351,7 +351,7 @@ def test_a_commit_that_is_never_answered(cutter, postgres):
     cutter.plan = ["cut after, and for good"]
     with pytest.raises(Timeout, match="may have happened"):
         store.write("n", [Increment("k")])
-    cutter.gone = False
+    cutter.refusing = False
     assert value(store, "k") == 1
     store.close()
 

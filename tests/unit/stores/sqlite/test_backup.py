@@ -321,20 +321,20 @@ backup.restore({str(tmp_path / "copy.db")!r}, {str(db)!r}, force=True, progress=
 
 
 DAMAGE = {
-    "UPDATE namespaces SET bytes = bytes + 1": "namespace n: the account says",
-    "UPDATE sessions SET last_seq = 99 WHERE name = 'b'": "session b: it says 99 messages",
-    "UPDATE sessions SET bytes = bytes - 1 WHERE name = 'c'": "session c: it says 100 messages of",
-    "DELETE FROM messages WHERE place & 0xFFFFFFFF = 50 AND session = 1": "session a: it says 100 messages",
-    "INSERT INTO messages SELECT place + (1 << 40), session, id || 'x', created, data FROM messages LIMIT 1": "no such session",
-    "INSERT INTO entries SELECT 77, key, version, created, updated, expires, value FROM entries LIMIT 1": "no namespace 77",
-    "INSERT INTO sessions (namespace, name, created, updated) VALUES (77, 's', 1, 1)": "session s: there is no namespace 77",
-    "UPDATE entries SET version = 1000000 WHERE key = 'k1'": "entry k1: version 1000000",
+    "UPDATE namespaces SET bytes = bytes + 1": "namespace n: its state counts",
+    "UPDATE sessions SET last_seq = 99 WHERE name = 'b'": "session b: it counts 99 messages",
+    "UPDATE sessions SET bytes = bytes - 1 WHERE name = 'c'": "session c: it counts 100 messages with",
+    "DELETE FROM messages WHERE place & 0xFFFFFFFF = 50 AND session = 1": "session a: it counts 100 messages",
+    "INSERT INTO messages SELECT place + (1 << 40), session, id || 'x', created, data FROM messages LIMIT 1": "session does not exist",
+    "INSERT INTO entries SELECT 77, key, version, created, updated, expires, value FROM entries LIMIT 1": "namespace 77 does not exist",
+    "INSERT INTO sessions (namespace, name, created, updated) VALUES (77, 's', 1, 1)": "session s: its namespace 77 does not exist",
+    "UPDATE entries SET version = 1000000 WHERE key = 'k1'": "entry k1: its version 1000000",
     "UPDATE namespaces SET expires = NULL": "an entry expires at",
     "UPDATE entries SET value = '[1' WHERE key = 'k1'": "entry k1: the value is not JSON",
     "UPDATE entries SET value = 1 WHERE key = 'k1'": "entry k1: the value is not JSON",
-    "INSERT INTO entry_vectors VALUES (1, 1, 'none', 'm', x'00')": "vector of entry none: there is no such entry",
+    "INSERT INTO entry_vectors VALUES (1, 1, 'none', 'm', x'00')": "vector of entry none: the entry does not exist",
     "INSERT INTO message_vectors VALUES (99 << 32, 1, 'm', x'00')": "vector of message 0 of session 99",
-    "UPDATE namespaces SET vectors = 4": "namespace n: it says 4 bytes of vectors, there are 0",
+    "UPDATE namespaces SET vectors = 4": "namespace n: its state counts 4 bytes of vectors, but its rows have 0",
     "UPDATE messages SET data = '' WHERE place & 0xFFFFFFFF = 5": "message 5 of session 1: the data is not JSON",
 }
 
@@ -381,7 +381,7 @@ def test_the_commands(tmp_path, db):
     connection.close()
     done = botwire("check", "--db", db)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("namespace n: the account says 0 bytes")
+    assert done.stderr.startswith("namespace n: its state counts 0 bytes")
     assert done.stderr.endswith(f"botwire: {db} is damaged: restore a backup\n")
 
 

@@ -5,7 +5,7 @@ FROM botwire.entries
 WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
 
 -- get_entries
--- The live ones of the keys in a JSON list, in its order.
+-- The live entries of a JSON list of keys, in the order of the list.
 SELECT held.*
 FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
 CROSS JOIN LATERAL (
@@ -17,7 +17,7 @@ CROSS JOIN LATERAL (
 ORDER BY wanted.place;
 
 -- list_keys
--- Live keys from a prefix to the end of its range, after a key.
+-- Live keys after a key, in the range of a prefix.
 SELECT key
 FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
@@ -25,7 +25,7 @@ ORDER BY key
 LIMIT nullif($6::bigint, -1);
 
 -- list_entries
--- Live entries from a prefix to the end of its range, after a key.
+-- Live entries after a key, in the range of a prefix.
 SELECT key, text, bytes, version, created, updated, expires
 FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
@@ -33,7 +33,7 @@ ORDER BY key
 LIMIT nullif($6::bigint, -1);
 
 -- count_entries
--- How many live entries there are from a prefix to the end of its range.
+-- The number of live entries in the range of a prefix.
 SELECT count(*)
 FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3 AND (expires IS NULL OR expires > $4);
@@ -43,7 +43,7 @@ WHERE namespace = $1 AND key >= $2 AND key < $3 AND (expires IS NULL OR expires 
 SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND name = $2;
 
 -- messages_between
--- Messages in order, after a place and up to another.
+-- Messages in order, after one row id and up to another.
 SELECT place & 4294967295, id, data, created
 FROM botwire.messages
 WHERE namespace = $1 AND place > $2 AND place <= $3
@@ -51,7 +51,7 @@ ORDER BY place
 LIMIT nullif($4::bigint, -1);
 
 -- list_sessions
--- Sessions before a place, the newest first.
+-- Sessions with lower ids than a given one, the newest first.
 SELECT name, id, last_seq, created, updated
 FROM botwire.sessions
 WHERE namespace = $1 AND id < $2
@@ -63,7 +63,7 @@ LIMIT nullif($3::bigint, -1);
 SELECT name FROM botwire.namespaces WHERE name > $1 ORDER BY name LIMIT nullif($2::bigint, -1);
 
 -- get_version
--- The number of the last change of a namespace.
+-- The version of a namespace.
 SELECT version FROM botwire.namespaces WHERE name = $1;
 
 -- entry_version
@@ -79,19 +79,19 @@ SELECT pg_advisory_xact_lock_shared(1112495191, 1);
 SELECT pg_advisory_xact_lock(1112495191, 1);
 
 -- get_progress
--- The number of the last change of a namespace, and when its next entry expires.
+-- The version of a namespace, and the time of its next expiry.
 SELECT version, expires FROM botwire.namespaces WHERE name = $1;
 
 -- get_journal
--- The newest lines of a namespace's journal.
+-- The newest records of a namespace's journal.
 SELECT name, version, recent FROM botwire.namespaces WHERE name = $1;
 
 -- journal_blocks
--- Blocks of a journal with lines after a version.
+-- Blocks of a journal with records after a version.
 SELECT since, records FROM botwire.changes WHERE namespace = $1 AND version > $2 ORDER BY version LIMIT $3;
 
 -- add_blocks
--- Add the missing blocks of a JSON list to a journal, and delete the oldest blocks beyond a number.
+-- Add the missing blocks of a JSON list to a journal, and delete its oldest blocks above a maximum number.
 WITH last AS (
     SELECT coalesce((SELECT number FROM botwire.changes WHERE namespace = $1 ORDER BY version DESC LIMIT 1), 0) AS number
 ), added AS (
@@ -113,13 +113,13 @@ WHERE namespace = $1
 SELECT name FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
 -- get_account
--- A namespace's plan and account.
+-- The namespace state.
 SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM botwire.namespaces
 WHERE name = $1;
 
 -- lock_account
--- Lock and read a namespace's plan and account. A database that was restored without pgvector has no vectors.
+-- Lock and read the namespace state. A database that was restored without pgvector has no vectors.
 SELECT
     name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words,
     CASE WHEN vectors > 0 AND to_regclass('botwire.entry_vectors') IS NOT NULL THEN vectors ELSE 0 END,
@@ -129,14 +129,14 @@ WHERE name = $1
 FOR NO KEY UPDATE;
 
 -- add_account
--- Create a namespace. Fails if another client has created it since: what this transaction has read is wrong then.
+-- Create a namespace. Fails if another client has created it since this transaction read that it does not exist.
 INSERT INTO botwire.namespaces (
     name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
 -- set_account
--- Write the account of a namespace.
+-- Write the namespace state.
 UPDATE botwire.namespaces
 SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, recent = $7, pending = $8, behind = $9, texts = $10,
     words = $11, sessions = $12, entry_texts = $13
@@ -147,7 +147,7 @@ WHERE name = $1;
 UPDATE botwire.namespaces SET plan = $2 WHERE name = $1;
 
 -- fetch_entries
--- What a transaction needs of the entries in a JSON list before it replaces them, expired or not.
+-- The metadata of the entries in a JSON list that a write needs before it replaces them, expired or not.
 SELECT key, version, created, expires, coalesce(octet_length(text), octet_length(bytes))
 FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
@@ -169,12 +169,12 @@ ON CONFLICT (namespace, key) DO UPDATE SET
     text = excluded.text, bytes = excluded.bytes;
 
 -- drop_entries
--- Remove the entries in a JSON list.
+-- Delete the entries in a JSON list.
 DELETE FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- measure_entries
--- How many live entries there are from a prefix to the end of its range, and the bytes of all of them.
+-- The number of live entries in the range of a prefix, and the bytes of all entries in it.
 SELECT
     count(*) FILTER (WHERE expires IS NULL OR expires > $4),
     coalesce(sum(octet_length(key) + coalesce(octet_length(text), octet_length(bytes))), 0)::bigint
@@ -182,7 +182,7 @@ FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3;
 
 -- delete_entries
--- Remove the entries from a prefix to the end of its range.
+-- Delete the entries in the range of a prefix.
 DELETE FROM botwire.entries WHERE namespace = $1 AND key >= $2 AND key < $3;
 
 -- find_expired
@@ -194,11 +194,11 @@ ORDER BY expires
 LIMIT nullif($3::bigint, -1);
 
 -- first_expiry
--- When the next entry of a namespace expires.
+-- The time of the next expiry in a namespace.
 SELECT min(expires) FROM botwire.entries WHERE namespace = $1 AND expires IS NOT NULL;
 
 -- fetch_sessions
--- What a transaction needs of the sessions in a JSON list.
+-- The state of the sessions in a JSON list that a write needs.
 SELECT name, id, last_seq, bytes
 FROM botwire.sessions
 WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
@@ -212,11 +212,11 @@ ON CONFLICT (namespace, name) DO UPDATE SET
     last_seq = excluded.last_seq, bytes = excluded.bytes, updated = excluded.updated;
 
 -- delete_session
--- Remove a session.
+-- Delete a session.
 DELETE FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
 -- fetch_messages
--- Which messages of a JSON list of sessions and ids exist, and their places.
+-- The sequence numbers of the messages that exist, of a JSON list of sessions and ids.
 SELECT held.session, held.id, held.place & 4294967295
 FROM json_to_recordset($2::json) AS wanted (name text, id text)
 CROSS JOIN LATERAL (
@@ -233,7 +233,7 @@ SELECT $1, place, place >> 32, id, created, data
 FROM json_to_recordset($2::json) AS given (place bigint, id text, created bigint, data text);
 
 -- delete_messages
--- Remove the messages after a place and up to another.
+-- Delete the messages after one row id and up to another.
 DELETE FROM botwire.messages WHERE namespace = $1 AND place > $2 AND place <= $3;
 
 -- fetch_responses
@@ -249,20 +249,20 @@ SELECT $1, idempotency_key, created, results
 FROM json_to_recordset($2::json) AS given (idempotency_key text, created bigint, results text);
 
 -- purge_responses
--- Delete some of the oldest responses of a namespace that are old enough.
+-- Delete some of the oldest responses of a namespace, if they are older than a time.
 DELETE FROM botwire.answers
 WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(
     SELECT idempotency_key FROM botwire.answers WHERE namespace = $1 AND created < $2 ORDER BY created LIMIT $3
 ));
 
 -- peek_session
--- What a search needs of a session.
+-- The state of a session that a search needs.
 SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name = $2;
 
 -- expiring
--- The names of namespaces in which something expires by a time, after a name.
+-- The names of namespaces after a name in which an entry expires before a time.
 SELECT name FROM botwire.namespaces WHERE expires <= $1 AND name > $2 ORDER BY name LIMIT $3;
 
 -- redate_responses
--- Date responses from the future to now.
+-- Set the time of responses in the future to now.
 UPDATE botwire.answers SET created = $1 WHERE created > $1;

@@ -1,5 +1,5 @@
--- Wraps a statement that removes vectors and returns the bytes of each. Subtracts these from the namespace's bytes of vectors, and
--- returns the number of vectors.
+-- Wraps a statement that deletes vectors and returns the bytes of each. Subtracts these bytes from the namespace state, and
+-- returns the number of deleted vectors.
 WITH removed AS (
 {removal}
 ), counted AS (

@@ -1,5 +1,5 @@
 -- add_texts
--- Index the texts in a JSON list by their terms, with spaces between.
+-- Index the texts in a JSON list. Their terms are separated by spaces.
 INSERT INTO botwire.texts (namespace, id, key, version, terms)
 SELECT $1, id, key, version, ARRAY(
     SELECT DISTINCT hashtextextended($1 || '_' || term, 0) FROM unnest(string_to_array(terms, ' ')) AS term
@@ -29,7 +29,7 @@ WITH removed AS (
 SELECT count(*) FROM removed;
 
 -- delete_texts_of_entries
--- Remove the entries from a prefix to the end of its range from the index. Returns their number.
+-- Remove the entries in the range of a prefix from the index. Returns their number.
 WITH removed AS (DELETE FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 RETURNING id)
 SELECT count(*) FROM removed;
 
@@ -45,7 +45,7 @@ WITH removed AS (
 SELECT count(*) FROM removed;
 
 -- entries_to_index
--- For the keys in a JSON list, what is in the index and what is stored.
+-- The indexed and the stored versions of the entries in a JSON list of keys.
 SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes
 FROM json_array_elements_text($2::json) AS wanted (key)
 LEFT JOIN LATERAL (
@@ -56,7 +56,7 @@ LEFT JOIN LATERAL (
 ) AS held ON true;
 
 -- messages_to_index
--- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+-- The messages in a JSON list of row ids that are not in the index, in order.
 SELECT place, data
 FROM botwire.messages
 WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
@@ -64,16 +64,15 @@ WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::
 ORDER BY place;
 
 -- keys_to_index
--- Keys of a namespace after one.
+-- Keys of a namespace after a key.
 SELECT key FROM botwire.entries WHERE namespace = $1 AND key > $2 ORDER BY key LIMIT $3;
 
 -- sessions_from
--- The sessions of a namespace from one on, and how many messages they have.
+-- The sessions of a namespace with ids from a given one on, and their numbers of messages.
 SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND id >= $2 ORDER BY id LIMIT $3;
 
 -- count_texts
--- How many texts of a namespace contain each term of a JSON list, if any. More than 10,000 are not counted, but estimated from
--- their share of the newest 1,000 texts.
+-- The number of texts that contain each term of a JSON list, for terms in at least one text. Above 10,000, it is estimated from the newest 1,000 texts.
 SELECT place - 1, CASE WHEN held.texts <= 10000 THEN held.texts ELSE greatest(held.texts, (
     SELECT count(*) FILTER (WHERE held.term = ANY (newest.terms)) * (SELECT texts FROM botwire.namespaces WHERE name = $1)
         / greatest(count(*), 1)
@@ -91,7 +90,7 @@ CROSS JOIN LATERAL (
 WHERE held.texts > 0;
 
 -- texts_with_each
--- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
+-- The ids, within a range, of the texts that contain each term of a JSON list.
 SELECT place - 1, held.id
 FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (term, place)
 CROSS JOIN LATERAL (
@@ -102,7 +101,7 @@ CROSS JOIN LATERAL (
 ) AS held;
 
 -- newest_texts_with
--- The ids in a range of the texts of a namespace that hold a term, the last first, of the newest 20,000.
+-- The ids, within a range, of the newest 20,000 texts that contain a term, the newest first.
 SELECT id
 FROM (
     SELECT id, terms FROM botwire.texts WHERE namespace = $1 AND id BETWEEN $3 AND $4 ORDER BY id DESC LIMIT 20000
@@ -112,7 +111,7 @@ ORDER BY id DESC
 LIMIT $5;
 
 -- newest_texts_with_both
--- The ids in a range of the texts of a namespace that hold a term and one of those in a JSON list, the last first.
+-- The ids, within a range, of the texts that contain a term and one of a JSON list, the newest first.
 SELECT id
 FROM botwire.texts
 WHERE namespace = $1 AND terms @> ARRAY[hashtextextended($1 || '_' || $2, 0)]
@@ -122,14 +121,14 @@ ORDER BY id DESC
 LIMIT $6;
 
 -- messages_at
--- The messages of a namespace at the places in a JSON list.
+-- The messages in a JSON list of row ids.
 SELECT place, sessions.name, place & 4294967295, messages.id, data, messages.created
 FROM botwire.messages
 JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = messages.session
 WHERE messages.namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
 
 -- entries_at
--- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+-- The live entries of a JSON list of text ids, if the indexed version is the current one.
 SELECT texts.id, entries.key, text, entries.version, created, updated, expires
 FROM botwire.texts
 JOIN botwire.entries
@@ -138,13 +137,13 @@ WHERE texts.namespace = $1 AND texts.id = ANY (ARRAY(SELECT json_array_elements_
     AND (expires IS NULL OR expires > $3);
 
 -- entries_named
--- The live entries of a namespace under the keys in a JSON list.
+-- The live entries in a JSON list of keys.
 SELECT key, text, bytes, version, created, updated, expires
 FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json))) AND (expires IS NULL OR expires > $3);
 
 -- texts_of_entries
--- The ids of the texts of some entries from a prefix to the end of its range.
+-- The text ids of some entries in the range of a prefix.
 SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;
 
 -- entries_without_vector
@@ -159,7 +158,7 @@ ORDER BY entries.key
 LIMIT $5;
 
 -- messages_without_vector
--- Messages after a place that have no vector of a model; beginning with a session.
+-- Messages after a row id that have no vector of a model, beginning with a session.
 SELECT
     messages.place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
 FROM botwire.messages
@@ -175,7 +174,7 @@ ORDER BY messages.place
 LIMIT $5;
 
 -- keep_entry_vectors
--- Keep the vectors in a JSON list of key, version and vector, of a model, of those entries that are at that version.
+-- Store the vectors in a JSON list of key, version and vector, for entries that still have that version.
 WITH fit AS MATERIALIZED (
     SELECT held.key, held.version, (wanted.item ->> 2)::real[] AS vector
     FROM json_array_elements($2::json) AS wanted (item)
@@ -203,7 +202,7 @@ WITH fit AS MATERIALIZED (
 SELECT count(*) FROM kept;
 
 -- keep_message_vectors
--- Keep the vectors in a JSON list of session, id, time and vector, of a model, of those messages that are there since that time.
+-- Store the vectors in a JSON list of session, id, time and vector, for messages that were stored at that time.
 WITH fit AS MATERIALIZED (
     SELECT held.place, held.created, (wanted.item ->> 3)::real[] AS vector
     FROM json_array_elements($2::json) AS wanted (item)
@@ -234,31 +233,31 @@ WITH fit AS MATERIALIZED (
 SELECT count(*) FROM kept;
 
 -- drop_vectors
--- Remove the vectors of the entries in a JSON list, within removing_vectors.sql.
+-- Delete the vectors of the entries in a JSON list. Used within removing_vectors.sql.
 DELETE FROM botwire.entry_vectors
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
 RETURNING bytes;
 
 -- drop_vectors_of_entries
--- Remove the vectors of the entries from a prefix to the end of its range, within removing_vectors.sql.
+-- Delete the vectors of the entries in the range of a prefix. Used within removing_vectors.sql.
 DELETE FROM botwire.entry_vectors
 WHERE namespace = $1 AND key >= $2 AND key < $3
 RETURNING bytes;
 
 -- drop_vectors_of_messages
--- Remove the vectors of the messages after a place and up to another, within removing_vectors.sql.
+-- Delete the vectors of the messages after one row id and up to another. Used within removing_vectors.sql.
 DELETE FROM botwire.message_vectors
 WHERE namespace = $1 AND place > $2 AND place <= $3
 RETURNING bytes;
 
 -- delete_some_entry_vectors
--- Remove some of the vectors of the entries of a namespace, within removing_vectors.sql.
+-- Delete some vectors of the entries of a namespace. Used within removing_vectors.sql.
 DELETE FROM botwire.entry_vectors
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT key FROM botwire.entry_vectors WHERE namespace = $1 LIMIT $2))
 RETURNING bytes;
 
 -- delete_some_message_vectors
--- Remove some of the vectors between two places, within removing_vectors.sql.
+-- Delete some vectors of messages between two row ids. Used within removing_vectors.sql.
 DELETE FROM botwire.message_vectors
 WHERE namespace = $1 AND place = ANY (ARRAY(
     SELECT place FROM botwire.message_vectors WHERE namespace = $1 AND place BETWEEN $2 AND $3 LIMIT $4
@@ -266,7 +265,7 @@ WHERE namespace = $1 AND place = ANY (ARRAY(
 RETURNING bytes;
 
 -- nearest_messages
--- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+-- The messages of some sessions whose vectors of a model are nearest to a vector.
 SELECT near.place, distance
 FROM (
     SELECT place, version, botwire.distance(vector, $5) AS distance
@@ -281,7 +280,7 @@ CROSS JOIN LATERAL (
 ORDER BY distance;
 
 -- nearest_entries
--- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+-- The live entries in the range of a prefix whose vectors of a model are nearest to a vector.
 SELECT near.key, botwire.distance(vector, $5) AS distance
 FROM botwire.entry_vectors AS near
 CROSS JOIN LATERAL (

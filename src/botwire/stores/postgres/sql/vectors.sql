@@ -1,9 +1,8 @@
--- The vectors of texts, for search by meaning: of the messages, in their order, and of the entries. Not a migration, because not
--- every server has the extension pgvector. Created by the first call that needs vectors.
--- {pgvector} is the schema of the extension.
+-- The vectors of messages and entries, for search by meaning. This is not a migration, because not every server has the extension
+-- pgvector. The first call that needs vectors runs it. {pgvector} is the schema of the extension.
 --
--- "version" is that of the text: the version of the entry, or the time at which the message was stored. A write removes the
--- vectors of what it removes or replaces. An older botwire leaves them, but then their version does not match any more.
+-- "version" is the version of the entry, or the time at which the message was stored. A write deletes the vectors of the texts that
+-- it deletes or replaces. An older botwire does not delete them, but then their version no longer matches.
 CREATE TABLE botwire.message_vectors (
     namespace text COLLATE "C" NOT NULL,
     place bigint NOT NULL,
@@ -38,7 +37,7 @@ $$;
 ALTER TABLE botwire.message_vectors ALTER COLUMN vector SET STATISTICS 0;
 ALTER TABLE botwire.entry_vectors ALTER COLUMN vector SET STATISTICS 0;
 
--- The cosine distance of two vectors. NULL if one is all zeros, or their lengths differ.
+-- The cosine distance of two vectors. NULL if one contains only zeros, or their lengths differ.
 CREATE FUNCTION botwire.distance(one {pgvector}.vector, other {pgvector}.vector) RETURNS double precision
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE

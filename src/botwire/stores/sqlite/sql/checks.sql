@@ -1,6 +1,6 @@
 -- namespace_bytes
--- Accounts that do not say what the rows of their namespace hold.
-SELECT format('namespace %s: the account says %d bytes, the rows hold %d', name, bytes, held)
+-- Namespaces whose bytes differ from the sum of their rows.
+SELECT format('namespace %s: its state counts %d bytes, but its rows have %d', name, bytes, held)
 FROM (
     SELECT
         name,
@@ -12,9 +12,9 @@ FROM (
 WHERE bytes <> held;
 
 -- sessions
--- Sessions that do not say what their messages are, or whose messages have holes.
+-- Sessions whose counts differ from their messages, or whose messages have gaps.
 SELECT format(
-    'session %s: it says %d messages of %d bytes, there are %d of %d bytes, numbered %d to %d',
+    'session %s: it counts %d messages with %d bytes, but it has %d with %d bytes, numbered %d to %d',
     name, last_seq, bytes, count, held, lowest, highest
 )
 FROM (
@@ -32,34 +32,34 @@ FROM (
 )
 WHERE last_seq <> count OR bytes <> held OR highest <> count OR lowest <> (count > 0);
 
--- entries_of_nobody
--- Entries whose namespace is not there.
-SELECT format('entry %s: there is no namespace %d', key, namespace)
+-- entries_without_namespace
+-- Entries whose namespace does not exist.
+SELECT format('entry %s: its namespace %d does not exist', key, namespace)
 FROM entries
 WHERE namespace NOT IN (SELECT id FROM namespaces);
 
--- sessions_of_nobody
--- Sessions whose namespace is not there.
-SELECT format('session %s: there is no namespace %d', name, namespace)
+-- sessions_without_namespace
+-- Sessions whose namespace does not exist.
+SELECT format('session %s: its namespace %d does not exist', name, namespace)
 FROM sessions
 WHERE namespace NOT IN (SELECT id FROM namespaces);
 
--- messages_of_nobody
--- Messages whose session is not there, or is another one than their place says.
-SELECT format('message %d of session %d: there is no such session', place & 0xFFFFFFFF, session)
+-- messages_without_session
+-- Messages whose session does not exist, or differs from the session in their row id.
+SELECT format('message %d of session %d: the session does not exist', place & 0xFFFFFFFF, session)
 FROM messages
 WHERE session <> place >> 32 OR session NOT IN (SELECT id FROM sessions);
 
 -- versions
--- Entries with a version that their namespace has not given yet.
-SELECT format('entry %s: version %d, and its namespace is at %d', key, entries.version, namespaces.version)
+-- Entries with a higher version than their namespace.
+SELECT format('entry %s: its version %d is higher than version %d of its namespace', key, entries.version, namespaces.version)
 FROM entries
 JOIN namespaces ON namespaces.id = namespace
 WHERE entries.version > namespaces.version;
 
 -- expiries
--- Namespaces that have an entry which expires before they look for one.
-SELECT format('namespace %s: an entry expires at %d, and it looks for one at %d', name, first, expires)
+-- Namespaces with an entry that expires before the recorded next expiry.
+SELECT format('namespace %s: an entry expires at %d, but the recorded next expiry is %d', name, first, expires)
 FROM (SELECT name, expires, (SELECT min(expires) FROM entries WHERE namespace = namespaces.id) AS first FROM namespaces)
 WHERE first IS NOT NULL AND (expires IS NULL OR expires > first);
 
@@ -75,20 +75,20 @@ SELECT format('message %d of session %d: the data is not JSON', place & 0xFFFFFF
 FROM messages
 WHERE NOT json_valid(data);
 
--- vectors_of_nobody
--- Vectors whose text is not there, or is of another namespace than they say.
-SELECT format('vector of message %d of session %d: there is no such message', place & 0xFFFFFFFF, place >> 32)
+-- vectors_without_text
+-- Vectors whose text does not exist, or belongs to another namespace.
+SELECT format('vector of message %d of session %d: the message does not exist', place & 0xFFFFFFFF, place >> 32)
 FROM message_vectors
 WHERE place NOT IN (SELECT place FROM messages)
     OR namespace NOT IN (SELECT sessions.namespace FROM sessions WHERE sessions.id = place >> 32)
 UNION ALL
-SELECT format('vector of entry %s: there is no such entry in namespace %d', key, namespace)
+SELECT format('vector of entry %s: the entry does not exist in namespace %d', key, namespace)
 FROM entry_vectors
 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE namespace = entry_vectors.namespace AND key = entry_vectors.key);
 
 -- vector_bytes
--- Namespaces that do not say what their vectors are.
-SELECT format('namespace %s: it says %d bytes of vectors, there are %d', name, vectors, held)
+-- Namespaces whose bytes of vectors differ from the sum of their rows.
+SELECT format('namespace %s: its state counts %d bytes of vectors, but its rows have %d', name, vectors, held)
 FROM (
     SELECT
         name,

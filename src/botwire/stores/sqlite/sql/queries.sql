@@ -5,7 +5,7 @@ FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
 
 -- get_entries
--- The live ones of the keys in a JSON list, in its order. CROSS: else each key would be looked for among all entries.
+-- The live entries of a JSON list of keys, in the order of the list. CROSS JOIN makes SQLite use the index for each key.
 SELECT entries.key, entries.value, version, created, updated, expires
 FROM json_each(?2) AS wanted
 CROSS JOIN entries ON entries.namespace = (SELECT id FROM namespaces WHERE name = ?1) AND entries.key = wanted.value
@@ -13,7 +13,7 @@ WHERE expires IS NULL OR expires > ?3
 ORDER BY wanted.key;
 
 -- list_keys
--- Live keys from a prefix to the end of its range, after a key. One bound: of two, the index might take the wrong one.
+-- Live keys after a key, in the range of a prefix. The index gets one lower bound, because of two SQLite may choose the worse one.
 SELECT key
 FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= max(?2, ?4) AND key < ?3 AND +key > ?4
@@ -22,7 +22,7 @@ ORDER BY key
 LIMIT ?6;
 
 -- list_entries
--- Live entries from a prefix to the end of its range, after a key. One bound: of two, the index might take the wrong one.
+-- Live entries after a key, in the range of a prefix. The index gets one lower bound, because of two SQLite may choose the worse one.
 SELECT key, value, version, created, updated, expires
 FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= max(?2, ?4) AND key < ?3 AND +key > ?4
@@ -31,7 +31,7 @@ ORDER BY key
 LIMIT ?6;
 
 -- count_entries
--- How many live entries there are from a prefix to the end of its range.
+-- The number of live entries in the range of a prefix.
 SELECT count(*)
 FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND key < ?3
@@ -44,7 +44,7 @@ FROM sessions
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND name = ?2;
 
 -- messages_between
--- Messages in order, after a place and up to another.
+-- Messages in order, after one row id and up to another.
 SELECT place & 0xFFFFFFFF, id, data, created
 FROM messages
 WHERE place > ?1 AND place <= ?2
@@ -52,7 +52,7 @@ ORDER BY place
 LIMIT ?3;
 
 -- list_sessions
--- Sessions before a place, the newest first.
+-- Sessions with lower ids than a given one, the newest first.
 SELECT name, id, last_seq, created, updated
 FROM sessions
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND id < ?2
@@ -64,7 +64,7 @@ LIMIT ?3;
 SELECT name FROM namespaces WHERE name > ?1 ORDER BY name LIMIT ?2;
 
 -- get_version
--- The number of the last change of a namespace.
+-- The version of a namespace.
 SELECT version FROM namespaces WHERE name = ?1;
 
 -- entry_version
@@ -74,19 +74,19 @@ FROM entries
 WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (expires IS NULL OR expires > ?3);
 
 -- get_progress
--- The number of the last change of a namespace, and when its next entry expires.
+-- The version of a namespace, and the time of its next expiry.
 SELECT version, expires FROM namespaces WHERE name = ?1;
 
 -- get_journal
--- The newest lines of a namespace's journal.
+-- The newest records of a namespace's journal.
 SELECT id, version, recent FROM namespaces WHERE name = ?1;
 
 -- journal_blocks
--- Blocks of a journal with lines after a version.
+-- Blocks of a journal with records after a version.
 SELECT since, records FROM changes WHERE namespace = ?1 AND version > ?2 ORDER BY version LIMIT ?3;
 
 -- add_journal_block
--- Add a block to a journal, if it is not there.
+-- Add a block to a journal, unless it exists.
 INSERT INTO changes (namespace, version, since, records, number)
 VALUES (
     ?1, ?2, ?3, ?4,
@@ -100,7 +100,7 @@ RETURNING number;
 SELECT version, number FROM changes WHERE namespace = ?1 ORDER BY version LIMIT 1;
 
 -- drop_journal_blocks
--- Drop the blocks of a journal up to a version.
+-- Delete the blocks of a journal up to a version.
 DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
 
 -- session_name
@@ -108,17 +108,17 @@ DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
 SELECT name FROM sessions WHERE id = ?1;
 
 -- get_account
--- A namespace's plan and account.
+-- The namespace state.
 SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM namespaces
 WHERE name = ?1;
 
 -- new_account
--- Begin a namespace, which has no index yet.
+-- Create a namespace without an index.
 INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING id;
 
 -- set_account
--- Write the account of a namespace back.
+-- Write the namespace state.
 UPDATE namespaces
 SET
     day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, recent = ?7, pending = ?8, behind = ?9, texts = ?10,
@@ -130,7 +130,7 @@ WHERE id = ?1;
 UPDATE namespaces SET plan = ?2 WHERE id = ?1;
 
 -- peek_entry
--- What a write must know of an entry before it replaces it, expired or not.
+-- The metadata of an entry that a write needs before it replaces it, expired or not.
 SELECT version, created, expires, octet_length(value) FROM entries WHERE namespace = ?1 AND key = ?2;
 
 -- peek_value
@@ -138,24 +138,24 @@ SELECT version, created, expires, octet_length(value) FROM entries WHERE namespa
 SELECT value FROM entries WHERE namespace = ?1 AND key = ?2;
 
 -- put_entry
--- Set an entry, whether it is there or not.
+-- Insert or replace an entry.
 INSERT INTO entries (namespace, key, version, created, updated, expires, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (namespace, key) DO UPDATE SET
     version = excluded.version, created = excluded.created, updated = excluded.updated, expires = excluded.expires,
     value = excluded.value;
 
 -- delete_entry
--- Remove an entry.
+-- Delete an entry.
 DELETE FROM entries WHERE namespace = ?1 AND key = ?2;
 
 -- measure_entries
--- How many live entries there are from a prefix to the end of its range, and the bytes of all of them.
+-- The number of live entries in the range of a prefix, and the bytes of all entries in it.
 SELECT coalesce(sum(expires IS NULL OR expires > ?4), 0), coalesce(sum(octet_length(key) + octet_length(value)), 0)
 FROM entries
 WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
 
 -- delete_entries
--- Remove the entries from a prefix to the end of its range.
+-- Delete the entries in the range of a prefix.
 DELETE FROM entries WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
 
 -- find_expired
@@ -167,69 +167,69 @@ ORDER BY expires
 LIMIT ?3;
 
 -- first_expiry
--- When the next entry of a namespace expires.
+-- The time of the next expiry in a namespace.
 SELECT min(expires) FROM entries WHERE namespace = ?1 AND expires IS NOT NULL;
 
 -- peek_session
--- What a write must know of its session.
+-- The state of a session that a write or a search needs.
 SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 
 -- new_session
--- Begin a session.
+-- Create a session.
 INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
 
 -- set_session
--- Set last seq, bytes and time of a session.
+-- Write the last seq, bytes and time of a session.
 UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
 
 -- delete_session
--- Remove a session.
+-- Delete a session.
 DELETE FROM sessions WHERE id = ?1;
 
 -- add_message
--- Add a message, unless the session holds its id.
+-- Add a message, unless the session has a message with its id.
 INSERT INTO messages (place, session, id, created, data) VALUES (?1, ?2, ?3, ?4, ?5)
 ON CONFLICT (session, id) DO NOTHING;
 
 -- seq_of_message
--- Where a message is.
+-- The sequence number of a message.
 SELECT place & 0xFFFFFFFF FROM messages WHERE session = ?1 AND id = ?2;
 
 -- delete_messages
--- Remove the messages after a place and up to another.
+-- Delete the messages after one row id and up to another.
 DELETE FROM messages WHERE place > ?1 AND place <= ?2;
 
 -- find_response
--- What was answered under an idempotency key.
+-- The stored response for an idempotency key.
 SELECT results FROM answers WHERE namespace = ?1 AND idempotency_key = ?2;
 
 -- save_response
--- Remember an answer.
+-- Store a response.
 INSERT INTO answers (namespace, idempotency_key, created, results) VALUES (?1, ?2, ?3, ?4);
 
 -- purge_responses
--- Drop a few of the oldest answers, as far as they are old enough.
+-- Delete some of the oldest responses, if they are older than a time.
 DELETE FROM answers
 WHERE created < ?1 AND id IN (
     SELECT id FROM answers ORDER BY id
-    -- Nearly always there is none to drop.
+    -- Usually no response is old enough.
     LIMIT iif((SELECT created FROM answers ORDER BY id LIMIT 1) < ?1, ?2, 0)
 );
 
 -- get_clock
--- The latest time on disk, and how often the file has gone back in time.
+-- The latest time on disk, and the number of times that the clock was set back.
 SELECT seen, turns FROM clock WHERE id = 1;
 
 -- save_clock
--- Save the latest time.
+-- Write the latest time.
 UPDATE clock SET seen = max(seen, ?1) WHERE id = 1 RETURNING turns;
 
 -- set_clock
--- Set an earlier time.
+-- Write an earlier time.
 UPDATE clock SET seen = ?1, turns = ?2 WHERE id = 1;
 
 -- release_expired
--- Give all namespaces the bytes back of what has expired.
+-- Subtract the bytes of expired entries, in all namespaces.
 UPDATE namespaces
 SET
     version = version + 1,
@@ -241,15 +241,15 @@ SET
 WHERE expires <= ?1;
 
 -- delete_expired
--- Remove what has expired in all namespaces.
+-- Delete expired entries, in all namespaces.
 DELETE FROM entries WHERE namespace IN (SELECT id FROM namespaces WHERE expires <= ?1) AND expires <= ?1;
 
 -- expect_expiries
--- Note when the next entry expires, in all namespaces where one had.
+-- Write the time of the next expiry, in all namespaces that had one.
 UPDATE namespaces
 SET expires = (SELECT min(entries.expires) FROM entries WHERE entries.namespace = namespaces.id AND entries.expires > ?1)
 WHERE expires <= ?1;
 
 -- redate_responses
--- Let no answer be from the future.
+-- Set the time of responses in the future to now.
 UPDATE answers SET created = ?1 WHERE created > ?1;

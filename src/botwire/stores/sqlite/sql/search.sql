@@ -1,92 +1,92 @@
 -- add_text
--- Index a text of a namespace by its terms, with spaces between.
+-- Index a text. Its terms are separated by spaces.
 INSERT INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
 
 -- replace_text
--- Index a text again, by the terms that it has now.
+-- Replace the terms of an indexed text.
 REPLACE INTO texts (rowid, terms) VALUES (?2, ?1 || '_' || replace(?3, ' ', ' ' || ?1 || '_'));
 
 -- delete_text
--- Take a text out of the index.
+-- Remove a text from the index.
 DELETE FROM texts WHERE rowid = ?1;
 
 -- delete_texts
--- Take the texts of a range of ids out of the index.
+-- Remove the texts in a range of ids from the index.
 DELETE FROM texts WHERE rowid BETWEEN ?1 AND ?2;
 
 -- delete_some_texts
--- Take some of the texts of a range of ids out of the index.
+-- Remove some texts in a range of ids from the index.
 DELETE FROM texts WHERE rowid IN (SELECT rowid FROM texts WHERE rowid BETWEEN ?1 AND ?2 LIMIT ?3);
 
 -- delete_texts_of_entries
--- Take the entries from a prefix to the end of its range out of the index.
+-- Remove the entries in the range of a prefix from the index.
 DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3);
 
 -- delete_entry_texts
--- Forget which entries from a prefix to the end of its range are in the index.
+-- Delete the records of indexed entries in the range of a prefix.
 DELETE FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
 
 -- delete_some_texts_of_entries
--- Take some of the entries of a namespace out of the index.
+-- Remove some entries of a namespace from the index.
 DELETE FROM texts WHERE rowid IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
 
 -- delete_some_entry_texts
--- Forget that they were in it.
+-- Delete the records of the same entries.
 DELETE FROM entry_texts WHERE id IN (SELECT id FROM entry_texts WHERE namespace = ?1 ORDER BY key LIMIT ?2);
 
 -- delete_entry_text
--- Forget that an entry is in the index.
+-- Delete the record of an indexed entry.
 DELETE FROM entry_texts WHERE id = ?1;
 
 -- new_entry_text
--- Note that an entry is in the index, at a version.
+-- Record the version at which an entry is indexed.
 INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3) RETURNING id;
 
 -- renew_entry_text
--- Note that it is in the index at another version.
+-- Record a new version at which an entry is indexed.
 UPDATE entry_texts SET version = ?3 WHERE id = ?1 AND key = ?2;
 
 -- entries_to_index
--- For the keys in a JSON list, what is in the index and what is stored.
+-- The indexed and the stored versions of the entries in a JSON list of keys.
 SELECT wanted.value, entry_texts.id, entry_texts.version, entries.version, entries.value
 FROM json_each(?2) AS wanted
 LEFT JOIN entry_texts ON entry_texts.namespace = ?1 AND entry_texts.key = wanted.value
 LEFT JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value;
 
 -- messages_to_index
--- Those of the messages at the places in a JSON list that are not in the index, in the order of their places.
+-- The messages in a JSON list of row ids that are not in the index, in order.
 SELECT place, data
 FROM messages
 WHERE place IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (SELECT 1 FROM texts_docsize WHERE id = place)
 ORDER BY place;
 
 -- keys_to_index
--- Keys of a namespace after one.
+-- Keys of a namespace after a key.
 SELECT key FROM entries WHERE namespace = ?1 AND key > ?2 ORDER BY key LIMIT ?3;
 
 -- sessions_from
--- The sessions of a namespace from one on, and how many messages they have.
+-- The sessions of a namespace with ids from a given one on, and their numbers of messages.
 SELECT id, last_seq FROM sessions WHERE namespace = ?1 AND id >= ?2 ORDER BY id LIMIT ?3;
 
 -- count_texts
--- How many texts of a namespace hold each of the terms in a JSON list, those that none holds left out.
+-- The number of texts that contain each term of a JSON list, for terms in at least one text.
 SELECT wanted.key, terms.doc FROM json_each(?2) AS wanted CROSS JOIN terms ON terms.term = ?1 || '_' || wanted.value;
 
 -- texts_with_each
--- The ids in a range of the texts of a namespace that hold each of the terms in a JSON list.
+-- The ids, within a range, of the texts that contain each term of a JSON list.
 SELECT wanted.key, texts.rowid
 FROM json_each(?2) AS wanted
 CROSS JOIN texts ON texts.texts MATCH ('"' || ?1 || '_' || wanted.value || '"') AND texts.rowid BETWEEN ?3 AND ?4;
 
 -- newest_texts_with
--- The ids in a range of the texts of a namespace that hold a term, the last first.
+-- The ids, within a range, of the texts that contain a term, the newest first.
 SELECT rowid FROM texts
 WHERE texts MATCH ('"' || ?1 || '_' || ?2 || '"') AND rowid BETWEEN ?3 AND ?4
 ORDER BY rowid DESC
 LIMIT ?5;
 
 -- newest_texts_with_both
--- The same of those that hold one of the terms in a JSON list, too.
+-- The ids, within a range, of the texts that contain a term and one of a JSON list, the newest first.
 SELECT rowid FROM texts
 WHERE texts MATCH (
         '"' || ?1 || '_' || ?2 || '" AND (' ||
@@ -96,7 +96,7 @@ ORDER BY rowid DESC
 LIMIT ?6;
 
 -- messages_at
--- The messages of a namespace at the places in a JSON list.
+-- The messages in a JSON list of row ids.
 SELECT place, sessions.name, place & 0xFFFFFFFF, messages.id, data, messages.created
 FROM json_each(?2) AS wanted
 CROSS JOIN messages ON messages.place = wanted.value
@@ -104,7 +104,7 @@ CROSS JOIN sessions ON sessions.id = messages.session
 WHERE sessions.namespace = ?1;
 
 -- entries_at
--- The live entries of a namespace whose texts have the ids in a JSON list, as far as these are of their last version.
+-- The live entries of a JSON list of text ids, if the indexed version is the current one.
 SELECT entry_texts.id, entries.key, entries.value, entries.version, created, updated, expires
 FROM json_each(?2) AS wanted
 CROSS JOIN entry_texts ON entry_texts.id = wanted.value
@@ -113,14 +113,14 @@ CROSS JOIN entries ON entries.namespace = entry_texts.namespace AND entries.key 
 WHERE entries.namespace = ?1 AND (expires IS NULL OR expires > ?3);
 
 -- entries_named
--- The live entries of a namespace under the keys in a JSON list.
+-- The live entries in a JSON list of keys.
 SELECT entries.key, entries.value, entries.version, created, updated, expires
 FROM json_each(?2) AS wanted
 CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value
 WHERE expires IS NULL OR expires > ?3;
 
 -- texts_of_entries
--- The ids of the texts of some entries from a prefix to the end of its range.
+-- The text ids of some entries in the range of a prefix.
 SELECT id FROM entry_texts WHERE namespace = ?1 AND key >= ?2 AND key < ?3 LIMIT ?4;
 
 -- entries_without_vector
@@ -133,7 +133,7 @@ ORDER BY entries.key
 LIMIT ?5;
 
 -- messages_without_vector
--- Messages after a place that have no vector of a model; beginning with a session.
+-- Messages after a row id that have no vector of a model, beginning with a session.
 SELECT messages.place, sessions.name, messages.id, messages.created, data
 FROM sessions
 CROSS JOIN messages ON messages.place > max(?4, sessions.id << 32) AND messages.place <= (sessions.id << 32) + last_seq
@@ -143,7 +143,7 @@ ORDER BY sessions.id, messages.place
 LIMIT ?5;
 
 -- drop_entry_vectors
--- Remove the vectors of those entries in a JSON list of key, version and vector that are at that version.
+-- Delete the vectors of the entries in a JSON list of key, version and vector that still have that version.
 DELETE FROM entry_vectors
 WHERE namespace = ?1 AND key IN (
     SELECT entries.key
@@ -153,14 +153,14 @@ WHERE namespace = ?1 AND key IN (
 );
 
 -- keep_entry_vectors
--- Keep the vectors in such a list, of a model, of the same entries.
+-- Store the vectors in the same list, for the same entries.
 INSERT INTO entry_vectors (namespace, key, model, vector)
 SELECT ?1, entries.key, ?3, unhex(wanted.value ->> 2)
 FROM json_each(?2) AS wanted
 CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1;
 
 -- drop_message_vectors
--- Remove the vectors of those messages in a JSON list of session, id, time and vector that are there since that time.
+-- Delete the vectors of the messages in a JSON list of session, id, time and vector that were stored at that time.
 DELETE FROM message_vectors
 WHERE place IN (
     SELECT messages.place
@@ -171,7 +171,7 @@ WHERE place IN (
 );
 
 -- keep_message_vectors
--- Keep the vectors in such a list, of a model, of the same messages.
+-- Store the vectors in the same list, for the same messages.
 INSERT INTO message_vectors (place, namespace, model, vector)
 SELECT messages.place, ?1, ?3, unhex(wanted.value ->> 3)
 FROM json_each(?2) AS wanted
@@ -180,15 +180,15 @@ CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.v
     AND messages.created = wanted.value ->> 2;
 
 -- delete_some_entry_vectors
--- Remove some of the vectors of the entries of a namespace.
+-- Delete some vectors of the entries of a namespace.
 DELETE FROM entry_vectors WHERE id IN (SELECT id FROM entry_vectors WHERE namespace = ?1 LIMIT ?2);
 
 -- delete_some_message_vectors
--- Remove some of the vectors between two places.
+-- Delete some vectors of messages between two row ids.
 DELETE FROM message_vectors WHERE place IN (SELECT place FROM message_vectors WHERE place BETWEEN ?1 AND ?2 LIMIT ?3);
 
 -- nearest_messages
--- The messages of some sessions of a namespace whose vectors of a model are nearest to one.
+-- The messages of some sessions whose vectors of a model are nearest to a vector.
 SELECT place, vec_distance_cosine(vector, ?5) AS distance
 FROM sessions
 CROSS JOIN message_vectors ON place > sessions.id << 32 AND place <= (sessions.id << 32) + last_seq
@@ -198,7 +198,7 @@ ORDER BY distance NULLS LAST
 LIMIT ?6;
 
 -- nearest_entries
--- The live entries, from a prefix to the end of its range, whose vectors of a model are nearest to one.
+-- The live entries in the range of a prefix whose vectors of a model are nearest to a vector.
 SELECT held.key, vec_distance_cosine(vector, ?5) AS distance
 FROM entry_vectors AS held
 CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = held.key

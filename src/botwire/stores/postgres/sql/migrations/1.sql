@@ -1,12 +1,12 @@
--- Every key begins with the name of the namespace, and nothing spans two namespaces. So the tables can be split by namespace:
--- here into partitions, elsewhere over servers. Text sorts by its UTF-8 bytes.
+-- Every key begins with the name of the namespace, and no row belongs to two namespaces. So the tables can be partitioned by
+-- namespace. Text is ordered by its UTF-8 bytes.
 CREATE SCHEMA IF NOT EXISTS botwire;
 
 CREATE TABLE botwire.schema (version integer NOT NULL);
 INSERT INTO botwire.schema VALUES (0);
 
--- One row a namespace: its plan and its account. "version" numbers the changes of the namespace, "sessions" the sessions it
--- ever had; no entry of it expires before "expires".
+-- The state of each namespace. "version" counts its changes, and "sessions" counts all sessions it ever had. "expires" is the
+-- time of the next expiry or earlier.
 CREATE TABLE botwire.namespaces (
     name text COLLATE "C" PRIMARY KEY,
     plan text,
@@ -18,7 +18,7 @@ CREATE TABLE botwire.namespaces (
     sessions bigint NOT NULL DEFAULT 0
 ) PARTITION BY HASH (name);
 
--- A value is JSON text or bytes. Not jsonb: that would change numbers and the order of keys.
+-- A value is JSON text or bytes. It is not jsonb, because jsonb changes numbers and the order of keys.
 CREATE TABLE botwire.entries (
     namespace text COLLATE "C" NOT NULL,
     key text COLLATE "C" NOT NULL,
@@ -46,7 +46,7 @@ CREATE TABLE botwire.sessions (
     UNIQUE (namespace, id)
 ) PARTITION BY HASH (namespace);
 
--- "place" is the session's id * 2^32 + seq.
+-- The row id, "place", is session id * 2^32 + seq.
 CREATE TABLE botwire.messages (
     namespace text COLLATE "C" NOT NULL,
     place bigint NOT NULL,
@@ -58,7 +58,7 @@ CREATE TABLE botwire.messages (
     UNIQUE (namespace, session, id)
 ) PARTITION BY HASH (namespace);
 
--- The responses to writes with an idempotency key.
+-- The idempotency records: responses to writes with an idempotency key.
 CREATE TABLE botwire.answers (
     namespace text COLLATE "C" NOT NULL,
     idempotency_key text COLLATE "C" NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE botwire.answers (
 
 CREATE INDEX answers_by_age ON botwire.answers (namespace, created);
 
--- Rows that are often updated get free space in their page, so that their indexes need no update (HOT updates).
+-- Pages with frequently updated rows have free space, so that an update does not change the indexes (HOT updates).
 DO $$
 BEGIN
     FOR n IN 0..15 LOOP

@@ -1,6 +1,6 @@
--- The words of what is stored, for search. The id of a message's text is its place; the ids of entries' texts are below 2^32,
--- where no place is. Their rows have the key and version of the entry. A term is the hash of the namespace and the word, so that
--- no namespace's search meets the postings of another. It takes 8 bytes, and a collision is found when the text is read.
+-- The search index. The text of a message has the row id of the message, and texts of entries have ids below 2^32, which no message
+-- has. The row of an entry's text has the key and version of the entry. A term is a hash of the namespace and the word, so that a
+-- search does not read the terms of other namespaces. It takes 8 bytes. A collision is detected when the text is read.
 CREATE TABLE botwire.texts (
     namespace text COLLATE "C" NOT NULL,
     id bigint NOT NULL,
@@ -18,15 +18,15 @@ BEGIN
 END
 $$;
 
--- Statistics on hashes are useless, and took ANALYZE a second.
+-- Statistics on hashes are useless and make ANALYZE slow.
 ALTER TABLE botwire.texts ALTER COLUMN terms SET STATISTICS 0;
 
 CREATE UNIQUE INDEX texts_by_key ON botwire.texts (namespace, key) WHERE key IS NOT NULL;
--- New texts wait in a list of at most a megabyte, which a search scans, and enter the index together.
+-- New texts are in a pending list of at most one megabyte, which a search scans. They are added to the index together.
 CREATE INDEX texts_by_term ON botwire.texts USING gin (terms) WITH (gin_pending_list_limit = 1024);
 
--- As in SQLite, and "entry_texts": how many ids were given to texts of entries. The default is for existing
--- namespaces, so that their rows need not be written.
+-- The columns of SQLite's migration 3, and "entry_texts": the number of ids used for texts of entries. The default is for existing
+-- namespaces, so that their rows are not rewritten.
 ALTER TABLE botwire.namespaces
     ADD COLUMN pending text COLLATE "C" NOT NULL DEFAULT '',
     ADD COLUMN behind text COLLATE "C" DEFAULT 'entries ',

@@ -1,8 +1,8 @@
--- The newest lines of the journal.
+-- The newest records of the journal, one in each line.
 ALTER TABLE botwire.namespaces ADD COLUMN recent text COLLATE "C" NOT NULL DEFAULT '';
 
--- Blocks of older lines of the journals, for watchers; "since": the version before the first line, "version": that of
--- the last, "number": 1, 2, 3, ….
+-- Blocks of older records of the journals, for watchers. "since" is the version before the first record, and "version" is that of
+-- the last. "number" counts the blocks of a namespace.
 CREATE TABLE botwire.changes (
     namespace text COLLATE "C" NOT NULL,
     version bigint NOT NULL,

@@ -1,2 +1,2 @@
--- The bytes of a namespace's vectors, which have tables of their own (vectors.sql).
+-- The bytes of a namespace's vectors. The vectors are in separate tables (vectors.sql).
 ALTER TABLE botwire.namespaces ADD COLUMN vectors bigint NOT NULL DEFAULT 0;

@@ -1,5 +1,4 @@
--- One row a namespace: its plan and its account. "version" numbers the changes of the namespace; no entry of it expires
--- before "expires".
+-- The state of each namespace. "version" counts its changes. "expires" is the time of the next expiry or earlier.
 CREATE TABLE namespaces (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -11,7 +10,7 @@ CREATE TABLE namespaces (
     expires INTEGER
 ) STRICT;
 
--- A value of type TEXT is the JSON text of a JSON value, one of type BLOB is bytes.
+-- A value of type TEXT is JSON, and a value of type BLOB is bytes.
 CREATE TABLE entries (
     namespace INTEGER NOT NULL,
     key TEXT NOT NULL,
@@ -38,9 +37,8 @@ CREATE TABLE sessions (
 
 CREATE INDEX sessions_by_age ON sessions (namespace, id);
 
--- "place" is the session's id * 2^32 + seq: the messages of a session lie side by side and in order in the table
--- itself. A composite primary key would do the same only WITHOUT ROWID, where rows over a quarter of a page, and
--- most chat messages are, spill into overflow pages.
+-- The row id, "place", is session id * 2^32 + seq, so the messages of a session are adjacent and in order. A composite primary key
+-- would need WITHOUT ROWID for this, and then rows larger than a quarter of a page, as most chat messages are, need overflow pages.
 CREATE TABLE messages (
     place INTEGER PRIMARY KEY,
     session INTEGER NOT NULL,
@@ -50,7 +48,7 @@ CREATE TABLE messages (
     UNIQUE (session, id)
 ) STRICT;
 
--- What was answered to writes that carried an idempotency key; the row ids grow with time, old rows are dropped.
+-- The idempotency records: responses to writes with an idempotency key. Row ids increase with time. Old rows are deleted.
 CREATE TABLE answers (
     id INTEGER PRIMARY KEY,
     namespace INTEGER NOT NULL,

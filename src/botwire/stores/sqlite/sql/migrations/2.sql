@@ -1,4 +1,4 @@
--- One row: the latest time by which the file was written, kept roughly, and how often it has gone back in time since.
+-- One row. "seen" is the latest time of a write, updated every few seconds. "turns" counts how often the clock was set back.
 CREATE TABLE clock (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     seen INTEGER NOT NULL,

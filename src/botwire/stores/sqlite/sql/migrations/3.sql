@@ -1,13 +1,12 @@
--- The words of what is stored, for search. The id of a message's text is its place; the ids of entries' texts are below
--- 2^32, where no place is. Terms come ready made, each with its namespace in front, so that no namespace's search meets the
--- postings of another.
+-- The search index. The text of a message has the row id of the message, and texts of entries have ids below 2^32, which no message
+-- has. botwire computes the terms. Each term begins with its namespace, so that a search does not read the terms of other namespaces.
 CREATE VIRTUAL TABLE texts USING fts5(
     terms, content = '', contentless_delete = 1, detail = none, tokenize = "ascii tokenchars '_'"
 );
 
 CREATE VIRTUAL TABLE terms USING fts5vocab (texts, row);
 
--- Which entry a text is of, and at which version: at any other it is out of date.
+-- The entry of each text, and the version of the entry that is indexed. If the entry has another version, the index is out of date.
 CREATE TABLE entry_texts (
     id INTEGER PRIMARY KEY,
     namespace INTEGER NOT NULL,
@@ -16,9 +15,9 @@ CREATE TABLE entry_texts (
     UNIQUE (namespace, key)
 ) STRICT;
 
--- "pending": what was written since the index was last brought up to date, a line each; search reads it anew.
--- "behind": where to go on with what is older than the index; NULL: nowhere; "off": nothing is indexed.
--- "texts" and "words": how many there are in the index, as far as ranking needs to know.
+-- "pending" lists the texts written since the last update of the index, one in each line. Search reads these texts from their rows.
+-- "behind" is the position at which indexing of existing data continues. NULL: all is indexed. "off": the index is disabled.
+-- "texts" and "words" are the numbers of texts and words in the index, for ranking.
 ALTER TABLE namespaces ADD COLUMN pending TEXT NOT NULL DEFAULT '';
 ALTER TABLE namespaces ADD COLUMN behind TEXT;
 ALTER TABLE namespaces ADD COLUMN texts INTEGER NOT NULL DEFAULT 0;

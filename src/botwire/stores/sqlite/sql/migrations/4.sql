@@ -1,5 +1,5 @@
--- Blocks of older lines of the journals, for those who watch; "since": the version before the first line, "version": that of
--- the last, "number": 1, 2, 3, ….
+-- Blocks of older records of the journals, for watchers. "since" is the version before the first record, and "version" is that of
+-- the last. "number" counts the blocks of a namespace.
 CREATE TABLE changes (
     namespace INTEGER NOT NULL,
     version INTEGER NOT NULL,
@@ -9,5 +9,5 @@ CREATE TABLE changes (
     PRIMARY KEY (namespace, version)
 ) STRICT, WITHOUT ROWID;
 
--- The newest lines of the journal.
+-- The newest records of the journal, one in each line.
 ALTER TABLE namespaces ADD COLUMN recent TEXT NOT NULL DEFAULT '';

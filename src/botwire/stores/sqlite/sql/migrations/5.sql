@@ -1,4 +1,4 @@
--- The vectors of texts, for search by meaning: of the messages, side by side and in order as these are, and of the entries.
+-- The vectors of messages and entries, for search by meaning. The vectors of a session are adjacent and in order.
 CREATE TABLE message_vectors (
     place INTEGER PRIMARY KEY,
     namespace INTEGER NOT NULL,
@@ -15,10 +15,10 @@ CREATE TABLE entry_vectors (
     UNIQUE (namespace, key)
 ) STRICT;
 
--- The bytes of a namespace's vectors, which the triggers below keep.
+-- The bytes of a namespace's vectors. The triggers below update it.
 ALTER TABLE namespaces ADD COLUMN vectors INTEGER NOT NULL DEFAULT 0;
 
--- A vector goes with the text that it is of, whatever removes or replaces that.
+-- Any statement that deletes or replaces a text also deletes its vector.
 CREATE TRIGGER message_deleted AFTER DELETE ON messages BEGIN
     DELETE FROM message_vectors WHERE place = old.place;
 END;

@@ -1,4 +1,4 @@
-"""Holes that were found in the memories of others, tried against ours. LangGraph's are in ``tests/adapters/langgraph``."""
+"""Known vulnerabilities of other memories do not affect botwire. Those of LangGraph are in ``tests/adapters/langgraph``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def url(tmp_path):
     return f"sqlite:///{tmp_path}/a.db"
 
 
-def test_cve_2025_68664_works_where_it_works(monkeypatch):
-    """The test of the tests below: LangChain's `load` makes an object of such data."""
+def test_cve_2025_68664_is_reproduced_with_langchain_load(monkeypatch):
+    """Validates the tests below: LangChain's `load` creates an object from such data."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = load(CLASS | {"kwargs": {"content": "made"}})
@@ -36,8 +36,8 @@ def test_cve_2025_68664_works_where_it_works(monkeypatch):
 
 
 @pytest.mark.parametrize("data", [CLASS, SECRET])
-def test_cve_2025_68664_an_lc_key_in_a_message(url, monkeypatch, data):
-    """What a model or a tool was made to say is stored and read, and nothing is made of it."""
+def test_cve_2025_68664_an_lc_key_in_a_message_creates_no_object(url, monkeypatch, data):
+    """Data that an attacker makes a model or a tool return stays data."""
     monkeypatch.setenv("BOTWIRE_TEST_SECRET", "the secret")
     history = BotWireChatHistory("s", url=url)
     history.add_messages(
@@ -59,8 +59,8 @@ def test_cve_2025_68664_an_lc_key_in_a_message(url, monkeypatch, data):
 @pytest.mark.parametrize(
     "data", [CLASS, SECRET, {"type": "human", "data": CLASS}, {"type": "constructor", "data": CLASS}]
 )
-def test_cve_2025_68664_an_lc_key_planted_in_the_store(url, monkeypatch, data):
-    """By somebody who can write to the session past LangChain."""
+def test_cve_2025_68664_an_lc_key_in_the_store_creates_no_object(url, monkeypatch, data):
+    """The attacker writes to the session without LangChain."""
     monkeypatch.setenv("BOTWIRE_TEST_SECRET", "the secret")
     Memory("langchain-sessions", url).history("s").append([data])
     with pytest.raises(InvalidValue, match="message 1 of the session is not one of LangChain") as caught:
@@ -77,7 +77,7 @@ class Bomb:
 
 
 def test_cve_2025_64439_bytes_are_never_unpickled(tmp_path, url):
-    """As LangGraph's checkpoints were, by a fallback for what JSON did not know."""
+    """LangGraph unpickled bytes in a fallback for data that JSON cannot represent."""
     bomb = pickle.dumps(Bomb(str(tmp_path / "made")))
     memory = Memory("n", url)
     memory.set("k", bomb)
@@ -116,8 +116,8 @@ def store(request, tmp_path):
     store.close()
 
 
-def test_names_are_never_part_of_a_statement(store):
-    """As the keys of filters were in LangGraph's SQLite saver and store."""
+def test_names_are_never_part_of_an_sql_statement(store):
+    """LangGraph's SQLite saver and store put filter keys into SQL statements."""
     store.write("theirs", [put("secret", "s"), Append("secret", messages_of("s"))])
     store.write("n", [put("k", 1), Append("s", messages_of(1))])
     for text in INJECTIONS:
@@ -137,8 +137,8 @@ def test_names_are_never_part_of_a_statement(store):
     assert store.read("theirs", GetEntry("secret")).value == "s"
 
 
-def test_a_problem_document_makes_only_errors_of_ours():
-    """The class of an error that comes over HTTP is looked up by its code, in a table."""
+def test_a_problem_document_creates_only_botwire_errors():
+    """The client finds the class of an error in a table, by its code."""
     from botwire import wire
 
     for code in ("os.system", "builtins.eval", "__class__", "SystemExit", ""):
