@@ -180,7 +180,7 @@ def test_completion(shell):
     assert b"_BOTWIRE_COMPLETE" in done.stdout or b"botwire" in done.stdout
 
 
-def test_every_command_tells_of_itself_and_takes_json():
+def test_every_command_has_help_and_accepts_json():
     commands = [name for name in typer.main.get_command(app).commands if name not in {"plan", "index", "token"}]
     assert len(commands) > 20
     for command in [*commands, "plan set", "index on", "token create", "token revoke"]:
@@ -240,7 +240,7 @@ def test_the_doctor_asks_postgresql():
     assert "secret" not in str(found("postgresql://me:secret@127.0.0.1:9/x", exit_code=1))
 
 
-def test_a_progress_bar_for_who_looks(tmp_path):
+def test_a_progress_bar_is_shown_in_a_terminal(tmp_path):
     url = f"sqlite:///{tmp_path / 'a.db'}"
     with Memory("n", url) as memory:
         memory.set_many({f"key {number}": "x" * 100 for number in range(5_000)})

@@ -94,7 +94,7 @@ def test_values_that_came_with_line_breaks(server):
         assert Memory("m", server.url)["k"] == {"a": 1.0, "b": [2.5]}
 
 
-def test_an_export_that_was_cut_anywhere_goes_on(source, tmp_path):
+def test_an_export_cut_at_any_byte_resumes(source, tmp_path):
     store = SqliteStore(tmp_path / "source.db")
     whole = BytesIO()
     export(store, "n", whole, progress=nothing)

@@ -116,15 +116,15 @@ def test_a_server(tmp_path):
     with Server(tmp_path / "a.db", prefix=(sys.executable, "-c", SERVE, str(clock.path))) as server:
         store = HttpStore(server.url)
         contract = ClockContract()
-        contract.test_what_was_gone_for_a_writer_does_not_come_back(store, clock, -3600)
-        contract.test_answers_are_kept(store, clock, 86_400)
+        contract.test_entries_expired_for_a_writer_do_not_return(store, clock, -3600)
+        contract.test_idempotency_records_are_kept(store, clock, 86_400)
         store.write("n", [Clear()])
-        contract.test_what_was_gone_for_a_reader_does_not_come_back(store, clock, -3600)
-        contract.test_versions_and_places_go_on(store, clock)
+        contract.test_entries_expired_for_a_reader_do_not_return(store, clock, -3600)
+        contract.test_versions_and_sequence_numbers_continue(store, clock)
         store.close()
 
 
-def test_a_file_that_was_closed_meanwhile(tmp_path, clock):
+def test_expired_entries_do_not_return_in_a_file_closed_during_the_jump(tmp_path, clock):
     path = tmp_path / "a.db"
     store = store_with(clock, path)
     store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
@@ -140,7 +140,7 @@ def test_a_file_that_was_closed_meanwhile(tmp_path, clock):
     store.close()
 
 
-def test_what_one_process_writes_after_the_jump_is_not_removed_by_another(tmp_path, clock):
+def test_a_write_after_the_jump_is_kept_by_another_process(tmp_path, clock):
     one, two = (store_with(clock, tmp_path / "a.db") for _ in range(2))
     one.write("n", [put("old", 1, ttl=60.0)])
     clock.jump(86_400)

@@ -40,7 +40,7 @@ class TestVectorsOverTwoServers(OverTwoServers, VectorContract):
     steps = 10
 
 
-def test_a_watcher_at_one_server_is_told_what_went_through_another(postgres, two_servers):
+def test_a_watcher_receives_changes_made_through_another_server(postgres, two_servers):
     """And the writes of a program without a server."""
     with (
         Memory("n", two_servers[0]) as here,
@@ -78,7 +78,7 @@ class TestEncrypted(Encrypted, StoreContract):
     def counted_message(self, stored):
         return 2 + 4 * -(-self.counted(stored) // 3)
 
-    def test_a_write_under_a_known_key_happens_once(self, store):
+    def test_a_write_with_a_used_idempotency_key_is_applied_once(self, store):
         """The inner store keeps the response, and it cannot compute sums."""
         with pytest.raises(InvalidArgument, match="idempotency key"):
             store.write("n", [Increment("k")], idempotency_key="one")

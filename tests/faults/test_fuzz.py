@@ -56,7 +56,7 @@ def test_a_write_is_decoded_unchanged(write):
     st.builds(Usage, names, short, st.none() | short, short, st.none() | short, times),
     st.booleans(),
 )
-def test_an_answer_arrives_as_it_was_given(entries, found, sessions, usage, full):
+def test_an_answer_is_decoded_unchanged(entries, found, sessions, usage, full):
     answer = wire.decode_answer(wire.encode(Entries.of(entries, full=full)))
     assert [item.record() for item in answer.entries] == entries
     assert answer.next == (entries[-1].key if full and entries else None)
@@ -88,7 +88,7 @@ def mangled(data: bytes, draw) -> bytes:
 
 @many
 @given(st.data())
-def test_what_was_mangled_on_its_way_raises_an_error_of_ours(data):
+def test_corrupted_data_raises_a_botwire_error(data):
     write = wire.encode_write(data.draw(st.lists(operations, max_size=3)))
     entry = Entry("k", encode(data.draw(values)), 1, data.draw(times), 2, None)
     for sent in (write, wire.encode(Entries.of([entry], full=False)), wire.encode_entry("n", entry), b""):

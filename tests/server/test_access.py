@@ -239,7 +239,7 @@ def test_the_whole_table_when_the_server_is_open(opened, mint):
     compare(theirs, set(), INVALID)
 
 
-def test_a_caller_who_is_refused_cannot_tell_whether_a_namespace_exists(required, mint):
+def test_a_refusal_does_not_reveal_whether_a_namespace_exists(required, mint):
     Memory("there", address(required)).set("k", 1)
     for token in (None, "garbage", OWN, mint(required, "elsewhere")["secret"]):
         for (method, path), rule in TABLE.items():
@@ -304,7 +304,7 @@ def test_the_namespace_of_the_rules_is_nobodys(required, opened, mint):
         assert all(name.isprintable() for name in names)
 
 
-def test_who_somebody_is(required, opened, mint):
+def test_whoami_returns_the_token_of_the_caller(required, opened, mint):
     made = mint(required, "support-*", can=["read"], name="reader")
     for server, token, operator, known in [
         (required, None, False, None),
@@ -480,7 +480,7 @@ def test_minting_over_http(required, mint):
         assert code(required, "GET", "/memory/support-1/k", token["secret"]) == 401
 
 
-def test_who_only_writes_is_not_told_what_was_there(required, mint):
+def test_a_write_token_does_not_reveal_stored_data(required, mint):
     writer = mint(required, "counted", can=["write"])["secret"]
     both = mint(required, "counted", can=["write", "read"])["secret"]
     assert code(required, "POST", "/sessions/counted/s", writer, {"messages": [{"data": 1}]}) == 200
@@ -574,7 +574,7 @@ def test_only_hashes_are_kept(required, opened, mint):
         assert not any(secret in line or OWN in line for line in server.log)
 
 
-def test_what_a_client_is_told(required, opened):
+def test_a_refused_client_gets_an_error_that_says_what_to_do(required, opened):
     needed = r"pass token=…, or set BOTWIRE_TOKEN .* botwire token create"
     with Memory("n", required.url) as memory, pytest.raises(AuthError, match=needed):
         memory.get("k")

@@ -167,7 +167,7 @@ def test_nothing_is_half_written(tight, full):
     memory.set("a", 1)
 
 
-def test_expired_entries_are_not_held_against_anybody(tight):
+def test_expired_entries_do_not_count_toward_the_quota(tight):
     memory = Memory("e", tight.url)
     memory.set("big", "x" * 19_000, ttl=0.2)
     time.sleep(0.25)

@@ -74,7 +74,7 @@ def test_nothing_is_written_when_nothing_was(store):
     assert asyncio.run(store.read(ACCESS, ListEntries())) == before
 
 
-def test_who_is_looked_at_is_put_down_whoever_writes(store, tmp_path, monkeypatch):
+def test_requested_namespaces_are_recorded_whichever_process_writes(store, tmp_path, monkeypatch):
     monkeypatch.setattr(usage_history, "_MAX_ASKED", 2)
     looking = Recorder(store)
     for namespace in ("forgotten", "empty", "n"):

@@ -108,7 +108,7 @@ def told_until(watch, last):
     raise AssertionError(found)
 
 
-def test_nothing_is_missed_or_told_twice_when_connections_are_cut(server, wire):
+def test_no_change_is_missed_or_repeated_when_connections_are_cut(server, wire):
     count = 150
     with Memory("n", wire.url) as memory, memory.watch() as watch, ThreadPoolExecutor(1) as threads:
         done = threads.submit(write, Memory("n", server.url), count)
@@ -239,7 +239,7 @@ def test_a_token_that_is_revoked(tmp_path):
             memory.watch()
 
 
-def test_a_reader_that_stops_reading_holds_nobody_up_and_is_told_the_last_values(server):
+def test_a_stalled_reader_delays_no_one_and_receives_the_last_values(server):
     """What the server has for him is one piece, and what was set again meanwhile is told of once."""
     count, value = 300, "x" * 100_000
     with Memory("n", server.url) as memory, socket.create_connection(("127.0.0.1", server.port), 10) as slow:
@@ -342,7 +342,7 @@ def test_a_change_without_a_line(tmp_path):
             assert next(later).key == "b"
 
 
-def test_what_was_undone_among_others_is_not_told(tmp_path):
+def test_a_refused_write_in_a_group_is_not_delivered(tmp_path):
     """One of the writes of a commit is refused, after it has changed something."""
     store = SqliteStore(tmp_path / "a.db")
     good, bad = Put("good", "1"), Put("bad", "1")
@@ -423,7 +423,7 @@ assert next(watch).key == "b"
 """
 
 
-def test_a_watch_goes_on_after_a_fork(server):
+def test_a_watch_continues_after_a_fork(server):
     for url in (server.url, f"sqlite:///{server.db}"):
         subprocess.run([sys.executable, "-c", FORKED, url], check=True, timeout=30)
 

@@ -42,7 +42,7 @@ class ClockContract:
         assert store.read("n", CountEntries(key)) == 0
 
     @pytest.mark.parametrize("back", [-1, -5, -30, -3600, -400 * 86_400])
-    def test_what_was_gone_for_a_reader_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
+    def test_entries_expired_for_a_reader_do_not_return(self, store: Store, clock: WallClock, back: float) -> None:
         store.write("n", [put("k", 1, ttl=60.0), put("l", 1)])
         clock.jump(60.5)
         self.assert_missing(store, "k")
@@ -54,7 +54,7 @@ class ClockContract:
         assert (entry.value, entry.version) == (2, version)
 
     @pytest.mark.parametrize("back", [-5, -3600])
-    def test_what_was_gone_for_a_writer_does_not_come_back(self, store: Store, clock: WallClock, back: float) -> None:
+    def test_entries_expired_for_a_writer_do_not_return(self, store: Store, clock: WallClock, back: float) -> None:
         """Also more expired entries than one write deletes."""
         store.write("n", [put(f"k{index}", 1, ttl=60.0) for index in range(500)])
         store.write("other", [put("k", 1, ttl=60.0)])
@@ -67,7 +67,7 @@ class ClockContract:
         assert store.read("n", GetUsage()).bytes == 0
 
     @pytest.mark.parametrize("back", [-5, -3600, -400 * 86_400])
-    def test_nothing_is_lost_when_the_clock_goes_back(self, store: Store, clock: WallClock, back: float) -> None:
+    def test_nothing_is_lost_when_the_clock_is_set_back(self, store: Store, clock: WallClock, back: float) -> None:
         store.write("n", [put("k", 1, ttl=60.0), put("l", 1), Append("s", messages_of(1, 2))])
         usage = store.read("n", GetUsage())
         clock.jump(back)
@@ -79,7 +79,7 @@ class ClockContract:
         clock.jump(70)
         assert store.read("n", GetEntry("m")) is None
 
-    def test_a_clock_that_was_ten_years_ahead(self, store: Store, clock: WallClock) -> None:
+    def test_a_clock_ten_years_ahead_does_not_affect_later_writes(self, store: Store, clock: WallClock) -> None:
         """Later writes live as long as they should, and no plan blocks a client."""
         years = 10 * 366 * 86_400
         store.write("n", [put("l", 1), put("k", 1, ttl=60.0)])
@@ -98,7 +98,7 @@ class ClockContract:
         clock.jump(61)
         self.assert_missing(store, "n")
 
-    def test_writes_of_a_day_are_not_given_twice(self, store: Store, clock: WallClock) -> None:
+    def test_the_writes_of_a_day_are_not_granted_twice(self, store: Store, clock: WallClock) -> None:
         store.write("n", [put("k", 1), put("l", 1)])
         for jump in (-3600, -86_400, -86_400, 3600):
             clock.jump(jump)
@@ -110,7 +110,7 @@ class ClockContract:
         assert store.read("n", GetUsage()).writes_today == 0
 
     @pytest.mark.parametrize("jump", [-86_400, 86_400, 10 * 366 * 86_400])
-    def test_answers_are_kept(self, store: Store, clock: WallClock, jump: float) -> None:
+    def test_idempotency_records_are_kept(self, store: Store, clock: WallClock, jump: float) -> None:
         assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
         for name, seconds in (("other", jump), ("another", -jump)):
             clock.jump(seconds)
@@ -119,7 +119,7 @@ class ClockContract:
             assert store.write("n", [Increment("k")], idempotency_key="one") == [1]
         assert store.write("n", [Increment("others")], idempotency_key="other 0") == [1]
 
-    def test_versions_and_places_go_on(self, store: Store, clock: WallClock) -> None:
+    def test_versions_and_sequence_numbers_continue(self, store: Store, clock: WallClock) -> None:
         versions: list[Any] = []
         for index, jump in enumerate((0, 3600, -7200, 10**8, -(10**8), -5, 5), 1):
             clock.jump(jump)

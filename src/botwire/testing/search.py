@@ -209,7 +209,7 @@ class SearchContract(Finding):
 
     # Deleted data
 
-    def test_what_is_gone_is_not_found(self, store: Store) -> None:
+    def test_deleted_data_is_not_found(self, store: Store) -> None:
         for _ in range(2):
             new = messages_of("old one", "old two", "old three")
             store.write("n", [put("k", "old"), put("l", "old"), put("m/1", "old"), put("t", "old", ttl=0.05)])
@@ -243,7 +243,7 @@ class SearchContract(Finding):
         assert self.find(store, "two") == []
         assert self.near(store, "one") == ["one"]
 
-    def test_gone_while_others_write(self, store: Store) -> None:
+    def test_deleted_data_is_not_found_while_others_write(self, store: Store) -> None:
         """Deleted data is never found again, with any concurrent writes."""
 
         def work(worker: int) -> None:

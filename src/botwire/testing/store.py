@@ -241,7 +241,7 @@ class StoreContract(Generated):
 
     # Expiry
 
-    def test_expired_is_gone(self, store: Store) -> None:
+    def test_expired_entries_are_missing(self, store: Store) -> None:
         store.write("n", [put("k", 1, ttl=0.05), put("l", 1), put("m", 1, ttl=60.0)])
         (old,) = store.read("n", GetEntries(("k",)))
         assert old.expires is not None
@@ -397,7 +397,7 @@ class StoreContract(Generated):
 
     # Idempotency
 
-    def test_a_write_under_a_known_key_happens_once(self, store: Store) -> None:
+    def test_a_write_with_a_used_idempotency_key_is_applied_once(self, store: Store) -> None:
         write: list[Operation] = [
             Increment("k"),
             put("l", 1),
@@ -421,7 +421,7 @@ class StoreContract(Generated):
         assert exact(store.write("n", write, idempotency_key="one")) == exact(first)
         assert data_of(store) == ["a"]
 
-    def test_a_write_under_a_known_key_does_not_bring_back_what_is_gone(self, store: Store) -> None:
+    def test_a_write_with_a_used_idempotency_key_restores_nothing(self, store: Store) -> None:
         append: list[Operation] = [Append("s", messages_of(1, 2))]
         assert store.write("n", append, idempotency_key="popped") == [[1, 2]]
         assert [item.data for item in _popped(store, Pop("s"))] == [2]
@@ -434,7 +434,7 @@ class StoreContract(Generated):
         assert store.read("n", ListSessions()) == []
         assert store.read("n", ListKeys()) == []
 
-    def test_a_key_is_for_one_write(self, store: Store) -> None:
+    def test_an_idempotency_key_is_refused_for_a_different_write(self, store: Store) -> None:
         write: list[Operation] = [put("k", 1), Append("s", messages_of(1))]
         first = store.write("n", write, idempotency_key="one")
         others: list[list[Operation]] = [[], [Delete("k")], [put("j", 1), write[1]], [write[0]], [write[1], write[0]]]
@@ -516,7 +516,7 @@ class StoreContract(Generated):
         assert results == [[1]] * WRITERS
         assert entry_of(store, "k").value == 1
 
-    def test_a_reader_sees_whole_writes(self, store: Store) -> None:
+    def test_a_reader_sees_complete_writes(self, store: Store) -> None:
         store.write("n", [put("a", 0), put("b", 0)])
 
         def read() -> None:

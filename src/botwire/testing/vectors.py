@@ -142,7 +142,7 @@ class VectorContract(Finding):
         assert store.read("n", ListTexts(MODEL)) == texts
         assert self.find(store, "first") == []
 
-    def test_of_what_has_changed_meanwhile(self, store: Store) -> None:
+    def test_vectors_of_changed_texts_are_not_stored(self, store: Store) -> None:
         new = messages_of("dog", "dog", "dog")
         store.write("n", [put("k", "dog"), put("l", "dog"), Append("s", new), Append("t", messages_of("dog"))])
         texts = store.read("n", ListTexts(MODEL))
@@ -179,7 +179,7 @@ class VectorContract(Finding):
         assert self.near(store, "cat") == ["cat"]
         assert store.read("n", GetUsage()).bytes == begun
 
-    def test_gone_while_others_embed(self, store: Store) -> None:
+    def test_deleted_data_is_not_found_while_others_embed(self, store: Store) -> None:
         """Deleted data is never found again, with concurrent embedding."""
 
         def work(worker: int) -> None:

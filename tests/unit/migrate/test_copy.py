@@ -202,7 +202,7 @@ def test_on_after_a_stop(source, target, monkeypatch):
     assert content(target, "n") == content(source, "n")
 
 
-def test_what_expires_meanwhile(source, target):
+def test_entries_that_expire_during_a_copy_are_not_compared(source, target):
     """It is in no checksum, since it may be gone from one side only; nor is it taken for something that is not ours."""
     source.write("n", [Put("k", "1"), Put("short", "1", ttl=0.3), Put("long", "1", ttl=3600.0)])
     report = copy(source, target)
@@ -303,7 +303,7 @@ def renamed(operation):
 
 @pytest.mark.parametrize("change", [dropped, flipped, renamed])
 @pytest.mark.parametrize("kind", [Put, Append])
-def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
+def test_data_that_differs_from_the_source_is_detected(source, target, change, kind):
     """One value or one message of many, changed on its way."""
     source.write("n", [Put(f"k{number}", b"1" * 9) for number in range(20)])
     source.write("n", [Append("s", tuple(message(1) for _ in range(20)))])
@@ -329,7 +329,7 @@ def test_what_is_not_as_it_was_written_is_noticed(source, target, change, kind):
     "theirs",
     [Put("k0", "2"), Put("zz", "1"), Delete("k0"), Append("s", (message(2),)), Append("t", (message(2),)), Pop("s")],
 )
-def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, theirs):
+def test_another_writer_at_the_target_is_detected(source, target, theirs):
     """Between what is written there and the look whether it is there."""
     source.write("n", [Put(f"k{number}", "1") for number in range(5)])
     source.write("n", [Append("s", (message(1), message(2)))])
@@ -349,7 +349,7 @@ def test_somebody_else_who_writes_to_the_target_is_noticed(source, target, their
     assert again.checksum == copy(source, target).checksum
 
 
-def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
+def test_a_copy_through_a_cut_network_is_complete(postgres, source, target, monkeypatch):
     """Wherever a commit or its answer is lost, and whoever is thrown out: all of it arrives, once."""
     monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 100)
     monkeypatch.setattr("botwire.migrate.walk.PAGE", 20)
@@ -374,7 +374,7 @@ def test_a_network_that_is_cut(postgres, source, target, monkeypatch):
         assert content(target, "n") == content(source, "n")
 
 
-def test_checksums_tell_things_apart(source):
+def test_different_data_has_different_checksums(source):
     seen = set()
     for operations in (
         [], [Put("a", "1")], [Put("a", b"1")], [Put("b", "1")], [Put("a", "1"), Append("s", (NewMessage("i", "1"),))],

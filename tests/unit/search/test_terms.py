@@ -52,7 +52,7 @@ def test_terms_are_stems_and_repeat():
     assert len(terms_of("a b c " * MAX_WORDS)) == MAX_WORDS
 
 
-def test_a_question_is_about_what_is_telling():
+def test_common_words_of_a_question_are_ignored():
     assert question_of("When did Caroline's dogs, and other dogs, run?") == ["carolin", "dog", "run"]
     assert question_of("Who are you?") == ["who", "are", "you"]
     assert all(list(words_of(word)) == [word] for word in STOP_WORDS)

@@ -19,7 +19,7 @@ def run(what: str, *addresses: str) -> tuple[int, list]:
     return done.returncode, json.loads(done.stdout)
 
 
-def test_an_agent_and_a_team_go_on_after_being_killed(server: Server, tmp_path: Path) -> None:
+def test_an_agent_and_a_team_resume_after_a_kill(server: Server, tmp_path: Path) -> None:
     addresses = f"sqlite:///{tmp_path}/memory.db", server.url
     code, first = run("talk", *addresses)
     assert code == -signal.SIGKILL

@@ -30,7 +30,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, list]:
 
 
 @pytest.mark.timeout(400)
-def test_a_crew_and_a_flow_go_on_after_being_killed(server: Server, tmp_path: Path) -> None:
+def test_a_crew_and_a_flow_resume_after_a_kill(server: Server, tmp_path: Path) -> None:
     addresses = f"sqlite:///{tmp_path}/memory.db", server.url
     code, first = run(tmp_path, "work", *addresses)
     assert code == -signal.SIGKILL

@@ -138,7 +138,7 @@ def test_something_else_under_the_key_is_a_miss(cache: BotWireCache) -> None:
         assert cache.lookup("p", "m") is None
 
 
-def test_prompts_and_models_are_told_apart(cache: BotWireCache) -> None:
+def test_different_prompts_and_models_have_different_keys(cache: BotWireCache) -> None:
     cache.update("ab", "c", [Generation(text="1")])
     assert cache.lookup("a", "bc") is None
     assert cache.lookup("ab\ud800", "c") is None

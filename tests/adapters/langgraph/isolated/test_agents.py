@@ -27,7 +27,7 @@ def test_agents_remember_after_being_killed(address: str) -> None:
         assert (after["answer"], after["fact"]) == ("You are Ada.", fact)
 
 
-def test_a_graph_that_is_killed_in_a_step_goes_on_with_what_was_not_done(address: str) -> None:
+def test_a_graph_killed_in_a_step_resumes_with_unfinished_tasks(address: str) -> None:
     assert run("work", address, -signal.SIGKILL).splitlines() == ["beside"]
     (said,) = run("work-resumed", address, 0).splitlines()
     assert json.loads(said) == {"steps": ["beside", "first", "input", "second", "third"]}

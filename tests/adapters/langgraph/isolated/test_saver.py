@@ -722,7 +722,7 @@ def test_a_value_that_is_too_large_is_refused_and_nothing_is_written() -> None:
 
 
 @given(st.lists(st.text(max_size=60) | texts, min_size=2, max_size=2, unique=True))
-def test_parts_of_keys_are_told_apart(names: list[str]) -> None:
+def test_different_names_have_different_key_parts(names: list[str]) -> None:
     first, second = map(part, names)
     assert first != second
     for name, text in zip(names, (first, second), strict=True):

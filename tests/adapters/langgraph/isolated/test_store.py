@@ -115,7 +115,7 @@ def test_namespaces_with_more_items_than_a_page(store: BotWireStore) -> None:
 # Time to live
 
 
-def test_what_has_expired_is_gone_and_reading_renews(address: str) -> None:
+def test_expired_items_are_missing_and_reads_renew_the_ttl(address: str) -> None:
     store = BotWireStore(str(uuid.uuid4()), address, ttl={"default_ttl": 1.2 / 60, "refresh_on_read": True})
     store.put(("a",), "read", {"n": 1})
     store.put(("a",), "searched", {"n": 2})

@@ -152,7 +152,7 @@ def test_what_would_not_come_back_is_refused_before_anything_is_written(store: B
     assert store.get_keys() == []
 
 
-def test_a_message_of_somebody_else(store: BotWireChatStore) -> None:
+def test_a_message_from_another_program_is_read_or_refused(store: BotWireChatStore) -> None:
     store._memory.history("k").append([{"role": "nobody", "blocks": 7}])
     with pytest.raises(InvalidValue, match="message 1 of the session"):
         store.get_messages("k")
@@ -196,7 +196,7 @@ def test_copies_and_what_is_loaded_again_have_their_messages_in_the_same_place(s
 
 
 @pytest.mark.skipif("chat_store" not in inspect.signature(Memory.from_defaults).parameters, reason="a newer release")
-async def test_a_memory_that_was_stored_with_a_workflow_goes_on_where_it_was(address: str) -> None:
+async def test_a_memory_stored_with_a_workflow_resumes(address: str) -> None:
     db = BotWireMemoryStore(f"test-{uuid.uuid4()}", address)
     memory = Memory.from_defaults(session_id="ada", chat_store=db, tokenizer_fn=str.split)
     await memory.aput(ChatMessage("x"))
@@ -204,7 +204,7 @@ async def test_a_memory_that_was_stored_with_a_workflow_goes_on_where_it_was(add
         assert await again.aget_all() == [ChatMessage("x")]
 
 
-def test_what_was_encrypted_is_not_gone_on_with_in_the_open(address: str) -> None:
+def test_an_encrypted_store_is_not_restored_without_its_key(address: str) -> None:
     options = {"namespace": f"test-{uuid.uuid4()}", "url": address, "encryption_key": b"k" * 32}
     for store in (BotWireChatStore(**options), BotWireMemoryStore(**options)):
         assert "kkk" not in repr(store.model_dump())
@@ -267,7 +267,7 @@ async def test_16_tasks_that_add_and_archive_lose_nothing(address: str) -> None:
 
 
 @pytest.mark.skipif("chat_store" not in inspect.signature(Memory.from_defaults).parameters, reason="a newer release")
-async def test_a_memory_archives_and_goes_on(address: str) -> None:
+async def test_a_memory_archives_messages_and_continues(address: str) -> None:
     store = BotWireMemoryStore(f"test-{uuid.uuid4()}", address)
 
     def memory() -> Memory:

@@ -143,7 +143,7 @@ def test_a_trace_goes_through_a_server(spans, tmp_path, monkeypatch):
     assert SECRET.encode() not in b"".join(taken.bodies)
 
 
-def test_a_collector_that_is_gone(tmp_path, monkeypatch):
+def test_an_unreachable_collector_does_not_delay_the_stop(tmp_path, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
     with Server(tmp_path / "a.db", "--traces", "otlp") as server:
         with Memory("n", server.url) as memory:

@@ -53,7 +53,7 @@ def test_patterns(pattern, namespace, covered):
 
 
 @given(own=patterns, asked=patterns, namespace=names)
-def test_nobody_mints_more_than_he_has(own, asked, namespace):
+def test_a_token_cannot_issue_more_permissions_than_it_has(own, asked, namespace):
     maker, minted = token(own, can=("admin",)), token(asked)
     if maker.administers(asked) and minted.allows("read", namespace):
         assert maker.allows("read", namespace)

@@ -48,7 +48,7 @@ def test_writes_gather_while_a_commit_is_under_way():
     queue.close()
 
 
-def test_whoever_waits_too_long_is_told_and_nothing_happens():
+def test_a_write_that_waits_too_long_times_out_and_is_not_applied():
     commit = Slow(0.4)
     queue = CommitQueue(commit)
     first = threading.Thread(target=queue.write, args=(Write("first", ()), soon(5)))
@@ -212,7 +212,7 @@ def test_ctrl_c_anywhere_in_the_queue_leaves_it_free():
     queue.close()
 
 
-def test_ctrl_c_while_waiting_or_leading_leaves_nobody_behind_without_an_answer():
+def test_every_writer_gets_an_answer_after_ctrl_c():
     """One thread's commit is under way, the main thread waits behind it, and another behind that."""
     go = threading.Event()
 

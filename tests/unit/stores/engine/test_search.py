@@ -209,7 +209,7 @@ def test_an_old_file_is_indexed_when_it_is_searched(tmp_path, monkeypatch):
         raw(memory, "INSERT INTO texts (texts) VALUES ('integrity-check')")
 
 
-def test_indexing_goes_on_where_it_was_while_others_write(tmp_path, monkeypatch):
+def test_indexing_resumes_while_others_write(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     fill_old_file(path, monkeypatch)
     monkeypatch.setattr(index_builder, "STEP", 37)

@@ -153,7 +153,7 @@ def test_writers_notify_only_while_a_process_listens(stores, admin):
         waiting.result(1)
 
 
-def test_a_listener_that_is_thrown_out_again_and_again_misses_nothing(stores, admin):
+def test_a_repeatedly_disconnected_listener_misses_nothing(stores, admin):
     writer, watcher = stores
     count = 150
 
@@ -180,7 +180,7 @@ def test_a_listener_that_is_thrown_out_again_and_again_misses_nothing(stores, ad
         assert waiting.result().changes
 
 
-def test_a_notification_that_is_lost_costs_a_second(stores, monkeypatch):
+def test_a_lost_notification_delays_a_change_by_a_second(stores, monkeypatch):
     writer, watcher = stores
     monkeypatch.setattr(writer._notifier, "_send", lambda _: None)
     with closing(watcher.changes("n", ListChanges(0))) as feed, ThreadPoolExecutor(1) as threads:

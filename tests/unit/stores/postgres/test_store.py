@@ -312,7 +312,7 @@ def cutter(postgres):
 
 
 @pytest.mark.parametrize("how", ["cut before", "cut after"])
-def test_a_write_happens_once_when_its_commit_is_lost(cutter, postgres, how):
+def test_a_write_is_applied_once_when_its_commit_is_lost(cutter, postgres, how):
     store = PostgresStore(cutter.address(postgres))
     store.write("n", [Increment("k")])
     for number in range(2, 6):
@@ -329,7 +329,7 @@ def test_a_write_happens_once_when_its_commit_is_lost(cutter, postgres, how):
 
 
 @pytest.mark.parametrize("remove", [Pop("s"), Forget("s")])
-def test_an_append_whose_commit_was_lost_does_not_bring_back_what_was_removed(cutter, postgres, monkeypatch, remove):
+def test_an_append_whose_commit_was_lost_does_not_restore_removed_messages(cutter, postgres, monkeypatch, remove):
     store, other = PostgresStore(cutter.address(postgres)), PostgresStore(postgres)
     store.write("n", [Append("t", (NewMessage("i", "1"),))])
     may_retry = store._pool.may_retry
@@ -357,7 +357,7 @@ def test_a_commit_that_is_never_answered(cutter, postgres):
 
 
 @pytest.mark.parametrize("idempotency_key", [None, "key"])
-def test_a_session_that_is_ended_between_its_commit_and_the_answer(store, postgres, idempotency_key):
+def test_a_write_is_confirmed_when_its_session_ends_before_the_answer(store, postgres, idempotency_key):
     """The commit waits for a replica that does not exist. The write happens once, and returns when a replica has it."""
     store.write("n", [Increment("k")])
     write = [Increment("k"), Append("s", (NewMessage(new_id(), "1"),))]
@@ -432,7 +432,7 @@ def test_a_locked_namespace_delays_no_other(store, postgres):
     hurried.close()
 
 
-def test_a_deadlock_is_tried_again(store, postgres):
+def test_a_deadlock_is_retried(store, postgres):
     """PostgreSQL cancels a transaction that has waited for a second: here that of the store."""
     store.write("n", [Put("k", "1")])
     with psycopg.connect(postgres) as holder, ThreadPoolExecutor(1) as pool:
@@ -450,7 +450,7 @@ def test_a_deadlock_is_tried_again(store, postgres):
     assert value(store, "k") == 2
 
 
-def test_serialization_failures_are_tried_again():
+def test_serialization_failures_are_retried():
     with database() as address:
         with psycopg.connect(address, autocommit=True) as connection:
             connection.execute(

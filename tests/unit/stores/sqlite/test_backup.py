@@ -85,7 +85,7 @@ def test_what_is_in_the_wal_is_in_the_backup(tmp_path, db):
         assert memory.get("late") == 1
 
 
-def test_a_backup_is_of_one_moment_and_holds_up_nobody(tmp_path, db):
+def test_a_backup_shows_one_moment_and_delays_no_writer(tmp_path, db):
     """Somebody writes two keys at once, again and again, while it is copied slowly."""
     stop, took = threading.Event(), []
 
@@ -129,7 +129,7 @@ def test_a_second_backup_takes_the_place_of_the_first(tmp_path, db):
     assert names(tmp_path) == ["copy.db"]
 
 
-def test_pages_that_have_not_changed_are_the_same_in_the_next_backup(tmp_path, db):
+def test_unchanged_pages_are_identical_in_the_next_backup(tmp_path, db):
     """So that whatever copies it on moves only what is new."""
     backup(db, tmp_path / "copy.db")
     with Memory("n", f"sqlite:///{db}") as memory:
@@ -143,7 +143,7 @@ def test_pages_that_have_not_changed_are_the_same_in_the_next_backup(tmp_path, d
     assert 0 < changed <= 12
 
 
-def test_a_damaged_file_does_not_take_the_place_of_a_good_backup(tmp_path, db):
+def test_a_damaged_file_does_not_replace_a_good_backup(tmp_path, db):
     backup(db, tmp_path / "copy.db")
     good = (tmp_path / "copy.db").read_bytes()
     with db.open("r+b") as file:
@@ -155,7 +155,7 @@ def test_a_damaged_file_does_not_take_the_place_of_a_good_backup(tmp_path, db):
     assert names(tmp_path) == ["copy.db"]
 
 
-def test_a_backup_that_is_broken_off_leaves_the_old_one(tmp_path, db):
+def test_an_interrupted_backup_keeps_the_old_one(tmp_path, db):
     backup(db, tmp_path / "copy.db")
     good = (tmp_path / "copy.db").read_bytes()
 
@@ -199,7 +199,7 @@ def test_what_is_there_is_replaced_only_by_force(tmp_path, db):
 
 
 @pytest.mark.parametrize("target", ["the file", "a new one"])
-def test_who_watched_before_is_told_and_no_version_is_used_twice(tmp_path, target):
+def test_older_watchers_get_changes_lost_and_no_version_is_used_twice(tmp_path, target):
     path, copy = tmp_path / "a.db", tmp_path / "copy.db"
 
     def write(count):
@@ -240,7 +240,7 @@ def test_a_file_that_holds_nothing_needs_no_force(tmp_path, db):
 
 
 @pytest.mark.parametrize("where", ["here", "another process"])
-def test_a_file_in_use_is_left_alone(tmp_path, db, where):
+def test_a_restore_refuses_a_file_in_use(tmp_path, db, where):
     backup(db, tmp_path / "copy.db")
     code = (
         f"import botwire, sys; m = botwire.Memory('n', 'sqlite:///{db}'); print(m.get('k1')[:1], flush=True); input()"
@@ -296,7 +296,7 @@ def test_a_damaged_file_is_not_overwritten(tmp_path, db):
         restore(tmp_path / "copy.db", db)
 
 
-def test_a_restore_that_is_killed_leaves_the_file_as_it_was(tmp_path, db):
+def test_a_killed_restore_leaves_the_file_unchanged(tmp_path, db):
     backup(db, tmp_path / "copy.db")
     with Memory("n", f"sqlite:///{db}") as memory:
         memory.set_many({f"z{number}": "late" * 100 for number in range(3000)})
@@ -340,7 +340,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_what_does_not_fit_together_is_found(db, damage):
+def test_inconsistent_data_is_found(db, damage):
     report = check(db)
     assert (report.problems, report.namespaces, report.entries, report.sessions, report.messages) == (
         [],

@@ -136,7 +136,7 @@ def test_expired_entries_are_purged_by_later_writes(tmp_path):
     connection.close()
 
 
-def test_deleted_values_are_gone_from_the_file(tmp_path):
+def test_deleted_values_are_erased_from_the_file(tmp_path):
     memory = open_file(tmp_path / "a.db")
     memory.set("k", "find-me-" * 50)
     memory.delete("k")
@@ -215,7 +215,7 @@ def test_importing_is_quick():
     assert min(times) < 0.15
 
 
-def test_nothing_of_ours_reads_pickles_or_evaluates():
+def test_no_module_unpickles_or_evaluates_data():
     for path in Path(__file__).parents[4].glob("src/botwire/**/*.py"):
         text = path.read_text()
         for word in ("import pickle", "from pickle", "pickle.load", "Unpickler", "eval(", "exec(", "marshal", "yaml"):
