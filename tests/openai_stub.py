@@ -99,7 +99,7 @@ def _handler(stub: OpenAIStub) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body.encode())
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
+        def log_message(self, format: str, *args: object) -> None:
             """Log nothing."""
 
     return Handler

@@ -111,7 +111,7 @@ def machine(store, rows, *, groups=False, vectors=False, expires=True):
 
 def check(store, rows, examples, **options):
     config = settings(max_examples=examples, stateful_step_count=15, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(lambda: machine(store, rows, **options)(), settings=config)
+    run_state_machine_as_test(lambda: machine(store, rows, **options)(), settings=config)  # noqa: PLW0108 - a class for each run
 
 
 def rows_of_sqlite(store):

@@ -55,7 +55,7 @@ def test_the_configuration_starts_a_server(tmp_path):
     path = tmp_path / "botwire.toml"
     path.write_text(re.sub("port = .*", "port = 0", text.replace("/var/lib/botwire", str(tmp_path))))
     with Server(tmp_path / "botwire.db", "--workers", "1", prefix=("env", f"BOTWIRE_CONFIG={path}")) as server:
-        assert [event for event in server.events() if event["event"] == "serving"][0]["auth"] == "required"
+        assert next(event for event in server.events() if event["event"] == "serving")["auth"] == "required"
 
 
 def test_the_variables_of_the_image_start_a_server(tmp_path):

@@ -83,7 +83,7 @@ def test_links_between_documents_are_valid():
 def test_the_reference_names_every_method_with_its_parameters(cls):
     text = (ROOT / "docs" / "reference.md").read_text()
     for name, member in inspect.getmembers(cls):
-        if name.startswith("_") or not callable(member) or name in {"keys"}:
+        if name.startswith("_") or not callable(member) or name == "keys":
             continue
         parameters = list(inspect.signature(member).parameters.values())[1:]
         shown = []

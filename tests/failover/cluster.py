@@ -23,8 +23,14 @@ USER = "nobody"
 """The user of the processes if root starts the drill, because PostgreSQL refuses to run as root."""
 _AS_USER = (
     # With the capability, this user can read a Python and PostgreSQL below /root.
-    ["setpriv", f"--reuid={USER}", "--regid=65534", "--clear-groups"]
-    + ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    [
+        "setpriv",
+        f"--reuid={USER}",
+        "--regid=65534",
+        "--clear-groups",
+        "--inh-caps=+dac_override",
+        "--ambient-caps=+dac_override",
+    ]
     if os.geteuid() == 0
     else []
 )
@@ -61,9 +67,23 @@ class Cluster:
         etcd = Path(sys.executable).parent / "etcd"
         self._run(
             "etcd",
-            [etcd, "--name", "e", "--data-dir", self.folder / "etcd", "--listen-client-urls", url]
-            + ["--advertise-client-urls", url, "--listen-peer-urls", peer_url]
-            + ["--initial-advertise-peer-urls", peer_url, "--initial-cluster", f"e={peer_url}"],
+            [
+                etcd,
+                "--name",
+                "e",
+                "--data-dir",
+                self.folder / "etcd",
+                "--listen-client-urls",
+                url,
+                "--advertise-client-urls",
+                url,
+                "--listen-peer-urls",
+                peer_url,
+                "--initial-advertise-peer-urls",
+                peer_url,
+                "--initial-cluster",
+                f"e={peer_url}",
+            ],
         )
         wait_for(lambda: _listens(client), 20, "etcd")
         for name in NAMES:

@@ -38,7 +38,7 @@ def _joined(one: dict, other: dict) -> dict:
     joined = dict(one)
     for name, value in other.items():
         before = joined.get(name)
-        if before is None or before == value and type(value) is not int:
+        if before is None or (before == value and type(value) is not int):
             joined[name] = value
         elif isinstance(value, dict):
             joined[name] = _joined(before, value)

@@ -121,7 +121,9 @@ def test_acknowledged_writes_survive_power_cuts(tmp_path, kind, part, figures):
     cut = {name: count for name, count in counts.most_common() if name not in {"moments", "acknowledged"}}
     figures(moments=moments, acknowledged=acknowledged, cut_at=cut)
     assert counts["acknowledged"] > 3 * counts["moments"]
-    assert counts["write of the WAL"] and counts["write of the database"] and counts["sync of the WAL"]
+    assert counts["write of the WAL"]
+    assert counts["write of the database"]
+    assert counts["sync of the WAL"]
 
 
 @pytest.mark.parametrize("synchronous", ["OFF", "NORMAL"])

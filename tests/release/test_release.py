@@ -113,7 +113,7 @@ def test_each_extra_works(built, extra, tmp_path):
 
 
 def test_the_installed_types_find_wrong_uses(built, tmp_path):
-    """mypy accepts a correct program that uses the installed package, and reports each wrong call."""
+    """Mypy accepts a correct program that uses the installed package, and reports each wrong call."""
     python = install("wheel-langchain", built[0], "langchain")
     command = [
         sys.executable,

@@ -276,7 +276,7 @@ def test_it_is_as_much_work_to_refuse(tmp_path):
     async def main():
         authorizer = Authorizer(store, mode="open", local_only=False)
         await authorizer.tokens.claim("claimed", OTHERS)
-        token, secret = await authorizer.tokens.create(namespaces=["elsewhere"], can=["read"])
+        _token, secret = await authorizer.tokens.create(namespaces=["elsewhere"], can=["read"])
         await store.write("there", [Put("k", "1")])
         authorizer = Authorizer(store, mode="required", local_only=False)
         for caller in (Caller(""), Caller(OWN), Caller(secret), Caller(secret + "x")):

@@ -129,7 +129,7 @@ def test_refusals_are_problem_documents(call, method, path, body, status, code):
 def test_other_sites_pages_are_kept_out(call):
     """A page can make a browser send a form or plain text anywhere; only JSON is taken."""
     for kind in ({}, {"Content-Type": "text/plain"}, {"Content-Type": "application/x-www-form-urlencoded"}):
-        status, problem, headers = call("PUT", "/memory/n/k", b'{"value": 1}', kind)
+        status, problem, _headers = call("PUT", "/memory/n/k", b'{"value": 1}', kind)
         assert (status, problem["type"]) == (415, "urn:botwire:error:unsupported_media_type")
     assert call("OPTIONS", "/memory/n/k", None, {"Origin": "https://example.org"})[0] == 405
     assert "Access-Control-Allow-Origin" not in call("GET", "/memory/n")[2]

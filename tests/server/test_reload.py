@@ -71,7 +71,7 @@ def test_new_plans_apply_to_the_next_write(tmp_path, workers):
         with Memory("n0", server.url) as memory, memory.watch() as watch:
             reload(server, workers)
             before, deadline = list(done), time.monotonic() + 30
-            while min(now - then for now, then in zip(done, before)) < 20 and not errors:
+            while min(now - then for now, then in zip(done, before, strict=False)) < 20 and not errors:
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
             assert next(watch).version > 0

@@ -143,7 +143,7 @@ def test_a_storage_answers_as_the_file_storage_does(steps: list, tmp_path_factor
             assert sorted(ids) == sorted(await theirs.list_checkpoint_ids(workflow_name=workflow))
             latest = [await each.get_latest(workflow_name=workflow) for each in (ours, theirs)]
             assert [one and one.timestamp for one in latest] == [
-                expected and max(one.timestamp for one in expected) or None
+                (expected and max(one.timestamp for one in expected)) or None
             ] * 2
 
     asyncio.run(run())

@@ -77,7 +77,7 @@ def crew(address: str, *answers: str) -> tuple[Crew, Scripted]:
 
 
 def work(address: str) -> dict:
-    helpers, model = crew(
+    helpers, _model = crew(
         address,
         'Thought: keep it\nAction: remember\nAction Input: {"key": "ada/colour", "value": "teal"}',
         "Thought: I know\nFinal Answer: teal",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import datetime as dt
+import itertools
 import json
 import pickle
 import time
@@ -93,9 +94,10 @@ class Script:
             checkpoint["channel_values"] = dict(before["channel_values"])
             checkpoint["channel_versions"] = dict(before["channel_versions"])
         new = {channel: self.count << 40 | index for index, channel in enumerate(changes)}
-        for channel, value in changes.items():
-            if isinstance(value, list) and isinstance(old := checkpoint["channel_values"].get(channel), list):
-                value = old + value if self.count % 3 else value
+        for channel, change in changes.items():
+            value, old = change, checkpoint["channel_values"].get(channel)
+            if isinstance(change, list) and isinstance(old, list) and self.count % 3:
+                value = old + change
             checkpoint["channel_values"][channel] = value
         checkpoint["channel_versions"].update(new)
         config = {"configurable": {"thread_id": thread, "checkpoint_ns": ns, "extra": thread}}
@@ -310,7 +312,7 @@ def test_stored_bytes_grow_linearly(kind: str, fresh: bool, tmp_path: Any) -> No
                 saver = BotWireSaver(url=url, serde=serializers()[kind])
             talk(chat(saver), 1)
         sizes.append(saver._memory.usage().bytes)
-    grown = [after - before for before, after in zip(sizes, sizes[1:], strict=False)]
+    grown = [after - before for before, after in itertools.pairwise(sizes)]
     assert grown[-1] < grown[0] * 1.1, grown
     assert len(saver.get_tuple(at("t")).checkpoint["channel_values"]["messages"]) == 96
 
@@ -576,7 +578,7 @@ def test_an_interrupt_waits_for_its_answer(address: str) -> None:
 def test_time_travel(address: str) -> None:
     graph = chat(BotWireSaver(str(uuid.uuid4()), address))
     talk(graph, 3)
-    old = [state for state in graph.get_state_history(at("t")) if len(state.values.get("messages", [])) == 2][0]
+    old = next(state for state in graph.get_state_history(at("t")) if len(state.values.get("messages", [])) == 2)
     state = graph.invoke({"messages": [("user", "another")]}, old.config)
     assert [m.content[:10] for m in state["messages"]] == ["question 0", "answer 1 x", "another", "answer 3 x"]
     assert len(graph.get_state(at("t")).values["messages"]) == 4

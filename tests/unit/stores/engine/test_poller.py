@@ -50,7 +50,7 @@ def test_a_loop_that_is_closed_while_tasks_wait_is_freed_too(tmp_path, caplog):
     store = open_store(f"sqlite:///{tmp_path}/a.db")
     feed = async_store(store).changes("n", ListChanges(0))
     loop = asyncio.new_event_loop()
-    loop.create_task(feed.next(20))
+    loop.create_task(feed.next(20))  # noqa: RUF006 - it is destroyed with its loop
     loop.run_until_complete(asyncio.sleep(0.05))
     loop.close()
     kept = weakref.ref(loop)

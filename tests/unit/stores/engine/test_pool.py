@@ -38,7 +38,7 @@ def in_thread(act):
     def run():
         try:
             found.append(act())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             found.append(error)
 
     thread = threading.Thread(target=run, daemon=True)
@@ -105,7 +105,7 @@ class _Interrupted:
 def attempt(act):
     try:
         return act()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return error
 
 

@@ -167,7 +167,6 @@ def test_common_words_are_followed_in_part(memory, monkeypatch):
 
 def fill_old_file(path, monkeypatch):
     """Write a file as it was before there was an index."""
-
     with monkeypatch.context() as patch:
         patch.setattr(connection_module, "MIGRATIONS", connection_module.MIGRATIONS)
         with Memory("n", f"sqlite:///{path}") as memory:

@@ -64,7 +64,8 @@ def test_a_backup_and_back(tmp_path, db):
     size = backup(db, tmp_path / "copy.db", progress=lambda done, total: steps.append((done, total)))
     assert names(tmp_path) == ["copy.db"]
     assert size == (tmp_path / "copy.db").stat().st_size
-    assert steps == sorted(steps) and steps[-1] == (size, size)
+    assert steps == sorted(steps)
+    assert steps[-1] == (size, size)
     assert (tmp_path / "copy.db").stat().st_mode & 0o777 == 0o600
     assert contents(tmp_path / "copy.db") == contents(db)
     assert restore(tmp_path / "copy.db", tmp_path / "new.db") == size
@@ -218,7 +219,8 @@ def test_older_watchers_get_changes_lost_and_no_version_is_used_twice(tmp_path, 
         with Memory("n", f"sqlite:///{path}") as memory:
             with pytest.raises(Conflict):
                 memory.set("k", 0, if_version=seen[-1])
-        assert min(later := write(20)) > max(seen)
+        later = write(20)
+        assert min(later) > max(seen)
         with Memory("n", f"sqlite:///{path}") as memory:
             for place in (1, *seen):
                 with pytest.raises(ChangesLost):
