@@ -21,9 +21,7 @@ from ...records import Entry, Hit
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .account import FIRST_MESSAGE, SEQ_BITS, NamespaceId, place_of
-from .tables import ReadTables
-from .vectors import refuse_if_off
+from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, ReadTables, place_of
 from .word_index import pending_of
 
 BUDGET = 10_000
@@ -294,7 +292,7 @@ def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[
     account = tables.get_account(namespace)
     if account is None or account.id is None:
         return []
-    refuse_if_off(namespace, account.index_cursor)
+    account.refuse_if_off(namespace)
     return _Searching(tables, query, now, account.id, account.pending, account.texts, account.words).hits()
 
 

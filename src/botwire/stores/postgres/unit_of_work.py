@@ -14,8 +14,22 @@ from typing import Any
 from ...operations import Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
-from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
-from ..engine.tables import EntryHead, EntryToIndex, EntryVector, MessageVector, SessionHead, Tables, as_json, end_of
+from ..engine.tables import (
+    NOT_BEGUN,
+    SEQ_BITS,
+    Account,
+    EntryHead,
+    EntryRow,
+    EntryToIndex,
+    EntryVector,
+    MessageVector,
+    NamespaceId,
+    SessionHead,
+    Tables,
+    as_json,
+    end_of,
+    place_of,
+)
 from .connection import Connection
 from .rows import ChangedRows, NeededRows
 from .statements import Row, Statement
@@ -204,21 +218,13 @@ class Unit(PostgresReads, Tables):
         del namespace
         return self._fetched().values[key]
 
-    def put_entry(
-        self,
-        namespace: NamespaceId,
-        key: str,
-        version: int,
-        created: int,
-        updated: int,
-        expires: int | None,
-        stored: Stored,
-    ) -> None:
+    def put_entry(self, namespace: NamespaceId, row: EntryRow) -> None:
         del namespace
+        key, version, created, updated, expires, stored = row
         self._change(self._rows.entries, key, (version, created, expires, size(stored)))
         self._change(self._rows.values, key, stored)
-        row = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
-        self._change(self._changed.entries, key, {**row, "bytes" if isinstance(stored, bytes) else "text": stored})
+        changed = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
+        self._change(self._changed.entries, key, {**changed, "bytes" if isinstance(stored, bytes) else "text": stored})
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
         del namespace
@@ -338,9 +344,6 @@ class Unit(PostgresReads, Tables):
         self._create_account()
         self._has_vectors = True
         return self._change_now(name, *values)
-
-    def vector_bytes(self, namespace: NamespaceId) -> int:
-        return self._value("get_vector_bytes", namespace) or 0
 
 
 def _array(vector: bytes) -> str:

@@ -14,20 +14,18 @@ import apsw
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Guard, Operation, Result, Write
+from ...operations import Guard, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_short
-from ..engine.async_store import AwaitedStore
-from ..engine.changes import progress
 from ..engine.clock import SAVE_INTERVAL, Clock
-from ..engine.feeds import Feed
+from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, Outcome
-from ..engine.index_builder import Indexed
-from ..engine.poller import Poller
+from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
+from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import Tables
 from ..engine.transaction import Transaction
 from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
@@ -41,7 +39,7 @@ _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
 
-class SqliteStore(Indexed):
+class SqliteStore(DatabaseStore):
     """A `Store` in one SQLite file, which any number of threads and processes may use at once.
 
     Durable: WAL with ``synchronous=FULL``, so that a write that has returned survives a crash and a power cut
@@ -112,15 +110,7 @@ class SqliteStore(Indexed):
         connection.execute("COMMIT")
         return cast("T", found)
 
-    def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
+    def _write(self, write: Write) -> list[Result]:
         return self.commits.write(write, time.monotonic() + self.timeout)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
@@ -388,14 +378,5 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
             return self.store.read(namespace, query, guard=guard)
         return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
 
-    async def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
+    async def _write(self, write: Write) -> list[Result]:
         return await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
