@@ -17,7 +17,6 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -53,20 +52,11 @@ class ChangeSignal:
         return contextlib.nullcontext()
 
 
-class _Wakeup(Protocol):
-    """What ends the wait of a feed early."""
-
-    def set(self) -> None:
-        """End it, from any thread."""
-
-    def clear(self) -> None: ...
-
-
-W = TypeVar("W", bound=_Wakeup)
-
-
-class _FeedLogic(ABC, Generic[W]):
+class _FeedLogic(ABC):
     """The logic of both feeds. The `after` of its query is the version of the last delivered change."""
+
+    _woken: threading.Event | _LoopWakeup
+    """Ends the wait early."""
 
     def __init__(self, namespace: str, query: ListChanges, signal: ChangeSignal) -> None:
         self._namespace = namespace
@@ -75,13 +65,10 @@ class _FeedLogic(ABC, Generic[W]):
         self._closed = False
 
     @abstractmethod
-    def _wakeup(self) -> W: ...
-
-    @abstractmethod
     async def _read(self, query: ListChanges) -> Changes: ...
 
     @abstractmethod
-    async def _wait(self, version: int, seconds: float, woken: W) -> None: ...
+    async def _wait(self, version: int, seconds: float) -> None: ...
 
     async def _begin(self) -> int:
         if self._query.after is None:
@@ -91,11 +78,10 @@ class _FeedLogic(ABC, Generic[W]):
 
     async def _next(self, seconds: float | None) -> Changes:
         end = math.inf if seconds is None else time.monotonic() + seconds
-        woken = self._wakeup()
-        with self._signal.waiting(self._namespace, woken.set):
+        with self._signal.waiting(self._namespace, self._woken.set):
             while True:
                 # Cleared before the read: an announcement during the read ends the wait at once.
-                woken.clear()
+                self._woken.clear()
                 after = await self._begin()
                 found = await self._read(self._query)
                 self._advance(found.version)
@@ -103,34 +89,24 @@ class _FeedLogic(ABC, Generic[W]):
                 if found.changes or self._closed or (found.version == after and left <= 0):
                     return found
                 if found.version == after:
-                    await self._wait(after, left, woken)
+                    await self._wait(after, left)
 
     def _advance(self, version: int) -> None:
         self._query = msgspec.structs.replace(self._query, after=version)
 
 
-class Feed(_FeedLogic[threading.Event]):
-    """A `store.Feed` over a `Store` that is a database.
-
-    Args:
-        store: the store.
-        namespace: the namespace to follow.
-        query: which changes, and after which version.
-        signal: decides when to poll.
-    """
+class Feed(_FeedLogic):
+    """A `store.Feed` over a `Store` that is a database."""
 
     def __init__(self, store: Store, namespace: str, query: ListChanges, signal: ChangeSignal | None = None) -> None:
         super().__init__(namespace, query, signal or ChangeSignal())
         self._store = store
-        self._woken = threading.Event()
-
-    def _wakeup(self) -> threading.Event:
-        return self._woken
+        self._woken: threading.Event = threading.Event()
 
     async def _read(self, query: ListChanges) -> Changes:
         return self._store.read(self._namespace, query)
 
-    async def _wait(self, version: int, seconds: float, woken: threading.Event) -> None:
+    async def _wait(self, version: int, seconds: float) -> None:
         start = time.monotonic()
         expiring = Expiring()
         while not self._closed:
@@ -143,7 +119,7 @@ class Feed(_FeedLogic[threading.Event]):
                     self._store.write(self._namespace, (Expire(),))
                 continue
             pause = min(self._signal.pause(now - start), start + seconds - now)
-            if woken.wait(min(pause, progress.due_in) if progress.due_in > 0 else pause):
+            if self._woken.wait(min(pause, progress.due_in) if progress.due_in > 0 else pause):
                 return
 
     begin = blocking(_FeedLogic._begin)
@@ -155,7 +131,7 @@ class Feed(_FeedLogic[threading.Event]):
 
 
 class _LoopWakeup:
-    """A `_Wakeup` on the running event loop. It lives only as long as one call: a feed may be used on several loops."""
+    """An event on the running event loop, which any thread may set. A call has its own: a feed may be used on several loops."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -169,32 +145,25 @@ class _LoopWakeup:
         self.future: asyncio.Future[None] = self._loop.create_future()
 
 
-class AsyncFeed(_FeedLogic[_LoopWakeup]):
-    """A `store.AsyncFeed`, which shares the poller of its event loop with all others.
-
-    Args:
-        reader: reads the changes.
-        poller: waits for a change.
-        namespace: the namespace to follow.
-        query: which changes, and after which version.
-    """
+class AsyncFeed(_FeedLogic):
+    """A `store.AsyncFeed`, which shares the poller of its event loop with all others. `reader` reads the changes."""
 
     def __init__(self, reader: Reader, poller: Poller, namespace: str, query: ListChanges) -> None:
         super().__init__(namespace, query, poller.signal)
         self._reader = reader
         self._poller = poller
 
-    def _wakeup(self) -> _LoopWakeup:
-        return _LoopWakeup()
-
     async def _read(self, query: ListChanges) -> Changes:
         return await self._reader.read(self._namespace, query)
 
-    async def _wait(self, version: int, seconds: float, woken: _LoopWakeup) -> None:
-        await self._poller.wait(self._namespace, version, seconds, woken.future)
+    async def _wait(self, version: int, seconds: float) -> None:
+        await self._poller.wait(self._namespace, version, seconds, self._woken.future)
 
     begin = _FeedLogic._begin
-    next = _FeedLogic._next
+
+    async def next(self, seconds: float | None) -> Changes:
+        self._woken: _LoopWakeup = _LoopWakeup()
+        return await self._next(seconds)
 
     async def close(self) -> None:
         """As `AsyncFeed.close`: it holds nothing to release."""

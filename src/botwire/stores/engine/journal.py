@@ -32,7 +32,7 @@ BLOCKS_AT_ONCE = 16
 BYTES_AT_ONCE = 1 << 20
 """Bytes of values after which a read returns."""
 
-SET, DELETED, EXPIRED, CLEARED = "s", "d", "x", "c"
+SET, DELETED, EXPIRED, CLEARED, POPPED = "s", "d", "x", "c", "p"
 
 
 def record_append(account: Account, session: int, first: int, last: int) -> None:
@@ -46,11 +46,6 @@ def record_append(account: Account, session: int, first: int, last: int) -> None
             account.recent = f"{account.recent[:start]}{account.version} a{session} {earliest} {last}\n"
             return
     account.recent += f"{account.version} a{session} {first} {last}\n"
-
-
-def record_pop(account: Account, name: str, left: int) -> None:
-    """Record that a session was shortened to its first messages."""
-    account.record(f"p{left} {name}")
 
 
 def move_to_blocks(tables: Tables, account: Account) -> None:
@@ -86,7 +81,7 @@ class Record(NamedTuple):
         if kind == "a":
             session, first, last = rest.split(" ")
             return cls(version, kind, session, int(first), int(last))
-        if kind == "p":
+        if kind == POPPED:
             left, _, name = rest.partition(" ")
             return cls(version, kind, name, int(left))
         return cls(version, kind, rest)
@@ -131,10 +126,17 @@ def changes_after(tables: ReadTables, namespace: str, query: ListChanges, now: i
     records = records_in(recent)
     if records[0].since > after:
         records = [*_earlier(tables, namespace, id_, after, version), *records]
-    found = _Reading(tables, namespace, query, now).read(list(_in_order(records, after)), after)
-    if found.version == after:
+    found: list[Change] = []
+    room, read = BYTES_AT_ONCE, after
+    for read, change, stored in _changes(tables, namespace, query, now, list(_in_order(records, after))):  # noqa: B007
+        if change is not None:
+            found.append(change)
+            room -= size(stored)
+        if len(found) >= query.limit or room < 0:
+            break
+    if read == after:
         raise _lost(namespace, after, version)
-    return found
+    return Changes(found, read)
 
 
 def _earlier(tables: ReadTables, namespace: str, id_: NamespaceId, after: int, version: int) -> list[Record]:
@@ -162,67 +164,45 @@ def _lost(namespace: str, after: int, version: int) -> ChangesLost:
     )
 
 
-class _Reading:
-    """Turns records into changes until the query's limit or the byte limit is reached."""
-
-    def __init__(self, tables: ReadTables, namespace: str, query: ListChanges, now: int) -> None:
-        self._tables = tables
-        self._namespace = namespace
-        self._query = query
-        self._now = now
-        self._found: list[Change] = []
-        self._room = BYTES_AT_ONCE
-        self._left: dict[str, list[tuple[int, int]]] = {}
-
-    def read(self, records: list[Record], after: int) -> Changes:
-        for record in records:
-            if record.kind == "p":
-                self._left.setdefault(record.name, []).append((record.version, record.first))
-        for record in records:
-            if self._is_full():
-                break
-            after = self._read(record, max(after, record.since))
-        return Changes(self._found, after)
-
-    def _is_full(self) -> bool:
-        return len(self._found) >= self._query.limit or self._room < 0
-
-    def _add(self, change: Change, stored: Stored = "") -> None:
-        self._found.append(change)
-        self._room -= size(stored)
-
-    def _read(self, record: Record, after: int) -> int:
-        """Add the changes of a record; return the version up to which all changes are added."""
-        query, name, version = self._query, record.name, record.version
+def _changes(
+    tables: ReadTables, namespace: str, query: ListChanges, now: int, records: list[Record]
+) -> Iterator[tuple[int, Change | None, Stored]]:
+    """Return for each record its version, and the change that the query asks for, if any, with its value."""
+    pops: dict[str, list[Record]] = {}
+    for record in records:
+        if record.kind == POPPED:
+            pops.setdefault(record.name, []).append(record)
+    for record in records:
+        name, version = record.name, record.version
+        change: Change | None = None
+        stored: Stored = ""
         match record.kind:
             case "a":
-                return self._read_messages(record, after)
+                yield from _appended(tables, query, record, pops)
             case "p" if query.wants_session(name):
-                self._add(Change(version=version, kind="pop", session=name, left=record.first))
-            case kind if kind == CLEARED and query.entries:
-                if name.startswith(query.prefix) or query.prefix.startswith(name):
-                    self._add(Change(version=version, kind="clear", prefix=name))
-            case kind if kind in {DELETED, EXPIRED} and query.entries and name.startswith(query.prefix):
-                self._add(Change(version=version, kind="delete" if kind == DELETED else "expire", key=name))
-            case kind if kind == SET and query.entries and name.startswith(query.prefix):
-                entry = self._tables.get_entry(self._namespace, name, self._now)
+                change = Change(version=version, kind="pop", session=name, left=record.first)
+            case "c" if query.entries and (name.startswith(query.prefix) or query.prefix.startswith(name)):
+                change = Change(version=version, kind="clear", prefix=name)
+            case "d" | "x" if query.entries and name.startswith(query.prefix):
+                change = Change(version=version, kind="delete" if record.kind == DELETED else "expire", key=name)
+            case "s" if query.entries and name.startswith(query.prefix):
+                entry = tables.get_entry(namespace, name, now)
                 if entry is not None and entry.version == version:
-                    self._add(Change(version=version, kind="set", key=name, entry=entry), entry.stored)
-        return version
+                    change, stored = Change(version=version, kind="set", key=name, entry=entry), entry.stored
+        yield version, change, stored
 
-    def _read_messages(self, record: Record, after: int) -> int:
-        session = int(record.name)
-        name = self._tables.session_name(session)
-        if name is None or not self._query.wants_session(name):
-            return record.version
-        offset = record.version - record.last
-        # A later pop may have removed some, and others may have been appended in their place since.
-        later = (left for version, left in self._left.get(name, ()) if version > record.version)
-        last = min([record.last, *later])
-        limit = self._query.limit - len(self._found)
-        for message in self._tables.list_messages(session, after - offset, last, limit):
-            version = offset + message.seq
-            self._add(Change(version=version, kind="append", session=name, message=message), message.stored)
-            if self._is_full():
-                return version
-        return record.version
+
+def _appended(
+    tables: ReadTables, query: ListChanges, record: Record, pops: dict[str, list[Record]]
+) -> Iterator[tuple[int, Change, Stored]]:
+    session = int(record.name)
+    name = tables.session_name(session)
+    if name is None or not query.wants_session(name):
+        return
+    offset = record.version - record.last
+    # A later pop may have removed some, and others may have been appended in their place since.
+    last = min([record.last, *(pop.first for pop in pops.get(name, ()) if pop.version > record.version)])
+    first = max(record.since, query.after or 0) - offset
+    for message in tables.list_messages(session, first, last, query.limit):
+        version = offset + message.seq
+        yield version, Change(version=version, kind="append", session=name, message=message), message.stored

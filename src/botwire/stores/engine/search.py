@@ -96,7 +96,8 @@ class _Searching:
         """Return ids and scores."""
         found = self._candidates()
         for id_ in islice(self._passing(_best_first(found)), self._wanted):
-            self._score(self.read[id_])
+            text = self.read[id_]
+            text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
         own = {id_: text.score for id_, text in self.read.items() if text.score}
         return self._passed_on(own, found)
 
@@ -129,10 +130,7 @@ class _Searching:
         """Return ids of entries by their keys, reading those that were not read."""
         known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
         unknown = [key for key in keys if key not in known]
-        for entry in self.tables.entries_named(self.namespace, unknown, self.now):
-            self.unindexed += 1
-            self._keep_entry(-self.unindexed, entry)
-            known[entry.key] = -self.unindexed
+        known |= self._read_entries(unknown)
         self.seen.update(known.values())
         return {known[key]: key for key in keys if key in known}
 
@@ -182,7 +180,7 @@ class _Searching:
         self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
         return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
 
-    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
+    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> set[_Id]:
         """Return ids of texts with the last term and one of the others. `alone`: also the newest with the last term only."""
         *rarer, common = names
         found: set[_Id] = set()
@@ -190,7 +188,7 @@ class _Searching:
             found.update(self.tables.newest_texts_with_both(self.namespace, common, rarer, low, high, SOME))
         if alone:
             found.update(self.tables.newest_texts_with(self.namespace, common, low, high, SOME))
-        return iter(found)
+        return found
 
     def _ranges(self) -> list[tuple[int, int]]:
         """Return the ranges of ids to search."""
@@ -212,9 +210,7 @@ class _Searching:
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
-            for entry in self.tables.entries_named(self.namespace, keys, self.now):
-                self.unindexed += 1
-                self._keep_entry(-self.unindexed, entry)
+            self._read_entries(keys)
         self.seen.update(self.read)
 
     # Candidates → hits
@@ -239,6 +235,15 @@ class _Searching:
                 if entry.key not in self.pending_keys:
                     self._keep_entry(id_, entry)
 
+    def _read_entries(self, keys: list[str]) -> dict[str, _Id]:
+        """Read entries that are not in the index; return the ids that they get."""
+        ids = {}
+        for entry in self.tables.entries_named(self.namespace, keys, self.now):
+            self.unindexed += 1
+            self._keep_entry(-self.unindexed, entry)
+            ids[entry.key] = -self.unindexed
+        return ids
+
     def _keep_entry(self, id_: _Id, entry: Entry) -> None:
         if entry.key.startswith(self.query.prefix):
             text = _Text(Hit(0, "", entry), text_of_entry(entry.key, entry.stored), 0, entry.updated)
@@ -254,9 +259,6 @@ class _Searching:
         if text.terms is None:
             text.terms = terms_of(text.text)
         return text.terms
-
-    def _score(self, text: _Text) -> None:
-        text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
 
     def _fresh(self, text: _Text) -> float:
         return recency((self.now - text.changed) / 1_000_000, self.query.half_life)

@@ -117,8 +117,7 @@ class Account:
 
     def record_entry(self, kind: str, key: str) -> None:
         """Count and record a change of an entry, and mark the entry for the word index."""
-        self.version += 1
-        self.recent += f"{self.version} {kind}{key}\n"
+        self.record(kind + key)
         if self.is_indexed:
             self.mark_unindexed(f"e{key}\n")
 
@@ -149,7 +148,6 @@ class ReadTables(Protocol):
         """Run the statement of this name, and return its rows."""
 
     def _first(self, name: str, *values: object) -> Any | None:
-        """Run a statement, and return its first row."""
         rows = self._run(name, *values)
         return rows[0] if rows else None
 
@@ -188,7 +186,6 @@ class ReadTables(Protocol):
         return [self._entry(row) for row in self._run("list_entries", *values)]
 
     def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        """Return how many live entries have a key with a prefix."""
         return self._value("count_entries", namespace, prefix, end_of(prefix), now) or 0
 
     def entry_version(self, namespace: str, key: str, now: int) -> int:
@@ -207,8 +204,8 @@ class ReadTables(Protocol):
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
-        start = session << SEQ_BITS
-        return [Message(*row) for row in self._run("messages_between", start + after, start + last, limit_of(limit))]
+        values = place_of(session, after), place_of(session, last), limit_of(limit)
+        return [Message(*row) for row in self._run("messages_between", *values)]
 
     def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
         """Return sessions with a number below `before`, the newest first."""
@@ -254,9 +251,7 @@ class ReadTables(Protocol):
         """Return, for each term that any text holds, its position in `terms` and about how many texts hold it."""
         return self._run("count_texts", namespace, as_json(terms))
 
-    def texts_with_each(
-        self, namespace: NamespaceId, terms: Sequence[str], low: int, high: int
-    ) -> list[tuple[int, int]]:
+    def texts_with_each(self, namespace: NamespaceId, terms: list[str], low: int, high: int) -> list[tuple[int, int]]:
         """Return a term's position and a text id for each text from `low` to `high` that holds the term."""
         return self._run("texts_with_each", namespace, as_json(terms), low, high)
 
@@ -342,7 +337,6 @@ class Tables(ReadTables, Protocol):
         self._run("set_plan", namespace, plan)
 
     def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        """Return the response saved under an idempotency key."""
         return self._value("find_response", namespace, key)
 
     def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
@@ -376,7 +370,6 @@ class Tables(ReadTables, Protocol):
         return self._first("measure_entries", namespace, prefix, end_of(prefix), now) or (0, 0)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        """Remove the entries with a prefix."""
         self._run("delete_entries", namespace, prefix, end_of(prefix))
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
@@ -384,7 +377,6 @@ class Tables(ReadTables, Protocol):
         return self._run("find_expired", namespace, now, limit_of(limit))
 
     def first_expiry(self, namespace: NamespaceId) -> int | None:
-        """Return when the next entry expires."""
         return self._value("first_expiry", namespace)
 
     # Sessions

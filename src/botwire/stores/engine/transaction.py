@@ -19,7 +19,7 @@ from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
 from . import journal, word_index
-from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, SET
+from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
 from .tables import (
     NOT_BEGUN,
     OFF,
@@ -47,12 +47,8 @@ _RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int |
 class Transaction:
     """Applies writes one after the other; `finish` writes the accounts back.
 
-    Args:
-        tables: the tables, in a transaction.
-        plans: limits for the namespaces.
-        now: the time in microseconds.
-        ages_are_known: whether the clock can tell the age of saved responses; asked only when one is saved. If not,
-            none is removed.
+    `ages_are_known` returns whether the clock can tell the age of saved responses, and is called when one is saved. If not, none
+    is removed.
     """
 
     def __init__(
@@ -93,7 +89,7 @@ class Transaction:
                 continue
             if account.expires is not None:
                 self._purge(account, PURGE)
-            if account.pending and word_index.is_due(account):
+            if account.pending:
                 word_index.index_pending(self._tables, account)
             if len(account.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, account)
@@ -261,7 +257,8 @@ class Transaction:
             return 0
         count, length = self._tables.measure_entries(account.id, op.prefix, self._now)
         self._tables.delete_entries(account.id, op.prefix)
-        word_index.remove_entries(self._tables, account, op.prefix)
+        if account.is_indexed:
+            word_index.subtract(account, self._tables.delete_texts_of_entries(account.id, op.prefix))
         account.bytes -= length
         account.record(CLEARED + op.prefix)
         return count
@@ -321,13 +318,14 @@ class Transaction:
     def _shorten(self, account: Account, name: str, session: int, last: int, left: int, held: int, length: int) -> None:
         """Remove the messages after `left`, which take `length` of the session's `held` bytes, and a session without any."""
         self._tables.delete_messages(session, left, last)
-        word_index.remove_messages(self._tables, account, session, left, last)
+        if account.is_indexed:
+            word_index.subtract(account, self._tables.delete_texts_of_messages(session, left, last))
         if left:
             self._tables.set_session(session, left, held - length, self._now)
         else:
             self._tables.delete_session(session)
         account.bytes -= length
-        journal.record_pop(account, name, left)
+        account.record(f"{POPPED}{left} {name}")
 
     # Others
 
@@ -350,12 +348,7 @@ class Transaction:
     # The account
 
     def _plan_of(self, account: Account) -> tuple[str, Plan]:
-        if account.is_system:
-            return "", _UNLIMITED
-        named, name = self._plans.named, account.plan
-        if name is None or name not in named:
-            name = self._plans.default
-        return name, named[name]
+        return ("", _UNLIMITED) if account.is_system else self._plans.of(account.plan)
 
     def _charge(self, account: Account, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""

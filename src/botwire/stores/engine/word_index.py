@@ -23,11 +23,6 @@ _ENTRIES, _MESSAGES = NOT_BEGUN, "messages "
 """`Account.index_cursor` starts with one of these. The key, or the place, to continue after follows."""
 
 
-def is_due(account: Account) -> bool:
-    """Whether the list is long enough to be indexed."""
-    return len(account.pending) > DUE and (len(account.pending) > DUE_CHARS or account.pending.count("\n") >= DUE)
-
-
 def pending_of(marks: str) -> tuple[list[str], list[int]]:
     """Return the keys and the places of messages on the list."""
     lines = marks.split("\n")[:-1]
@@ -35,7 +30,10 @@ def pending_of(marks: str) -> tuple[list[str], list[int]]:
 
 
 def index_pending(tables: Tables, account: Account) -> None:
-    """Index everything on the list."""
+    """Index everything on the list, if it is long enough."""
+    marks = account.pending
+    if len(marks) <= DUE or (len(marks) <= DUE_CHARS and marks.count("\n") < DUE):
+        return
     keys, places = pending_of(account.pending)
     account.pending = ""
     index_entries(tables, account, keys)
@@ -57,10 +55,10 @@ def index_entries(tables: Tables, account: Account, keys: Sequence[str]) -> None
                 new.append((tables.new_entry_text(account.id, key, version), terms))
         elif terms and version is not None:
             tables.renew_entry_text(text, key, version)
-            _subtract(account, 1)
+            subtract(account, 1)
             _add(tables, account, text, terms, replace=True)
         else:
-            _subtract(account, tables.delete_entry_text(text))
+            subtract(account, tables.delete_entry_text(text))
     for text, terms in sorted(new):
         _add(tables, account, text, terms)
 
@@ -73,18 +71,6 @@ def index_messages(tables: Tables, account: Account, places: Sequence[int]) -> N
             _add(tables, account, place, terms)
 
 
-def remove_entries(tables: Tables, account: Account, prefix: str) -> None:
-    """Remove the entries with a prefix from the index."""
-    if account.is_indexed and account.id is not None:
-        _subtract(account, tables.delete_texts_of_entries(account.id, prefix))
-
-
-def remove_messages(tables: Tables, account: Account, session: int, after: int, last: int) -> None:
-    """Remove the messages of a session with a seq above `after`, up to `last`, from the index."""
-    if account.is_indexed:
-        _subtract(account, tables.delete_texts_of_messages(session, after, last))
-
-
 def _add(tables: Tables, account: Account, text: int, terms: list[str], *, replace: bool = False) -> None:
     assert account.id is not None
     tables.add_text(account.id, text, " ".join(terms), replace=replace)
@@ -92,7 +78,7 @@ def _add(tables: Tables, account: Account, text: int, terms: list[str], *, repla
     account.words += len(terms)
 
 
-def _subtract(account: Account, removed: int) -> None:
+def subtract(account: Account, removed: int) -> None:
     """Subtract texts from the account. How many words they had is not known: the average is assumed."""
     if account.texts:
         account.words -= account.words * min(removed, account.texts) // account.texts

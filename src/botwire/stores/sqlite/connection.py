@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -128,6 +129,15 @@ def mapped(path: object, error: Exception) -> BotWireError:
         if isinstance(error, kind):
             return cls(f"{path}: {text} ({error})")
     return StoreError(f"{path}: SQLite failed: {error}")
+
+
+@contextlib.contextmanager
+def mapped_errors(path: object) -> Iterator[None]:
+    """Raise errors of SQLite as those of botwire."""
+    try:
+        yield
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise mapped(path, error) from error
 
 
 _MAPPED: tuple[tuple[type[Exception], type[BotWireError], str], ...] = (

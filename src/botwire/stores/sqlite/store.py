@@ -28,7 +28,16 @@ from ..engine.pool import Connections, SharedConnection
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import Tables
 from ..engine.transaction import Transaction
-from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
+from .connection import (
+    APPLICATION_ID,
+    MIGRATIONS,
+    OLDEST_SQLITE,
+    PRAGMAS,
+    Connection,
+    mapped,
+    mapped_errors,
+    schema_version,
+)
 from .lock import FileLock
 from .tables import SqliteTables
 
@@ -156,9 +165,8 @@ class SqliteStore(DatabaseStore):
     def _reading(self) -> Iterator[Connection]:
         connection = self._connections.take()
         try:
-            yield connection
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise mapped(self._path, error) from error
+            with mapped_errors(self._path):
+                yield connection
         finally:
             self._connections.give(connection)
 
@@ -175,28 +183,25 @@ class SqliteStore(DatabaseStore):
             self._connections.give(connection)
 
     def _connect(self) -> Connection:
-        try:
-            if self._path != _MEMORY:
-                # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = Connection(self._path, vfs=self._vfs)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
-        except apsw.Error as error:
-            raise mapped(self._path, error) from error
-        try:
-            connection.set_busy_timeout(int(self.timeout * 1000))
-            # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
-            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            if schema_version(connection, self._path) < len(MIGRATIONS):
-                self._migrate(connection)
-            connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, apsw.Error):
-                raise mapped(self._path, error) from error
-            raise
-        return connection
+        with mapped_errors(self._path):
+            try:
+                if self._path != _MEMORY:
+                    # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                connection = Connection(self._path, vfs=self._vfs)
+            except OSError as error:
+                raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+            try:
+                connection.set_busy_timeout(int(self.timeout * 1000))
+                # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
+                connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+                if schema_version(connection, self._path) < len(MIGRATIONS):
+                    self._migrate(connection)
+                connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
     def _migrate(self, connection: Connection) -> None:
         """Bring the file to the newest schema. One of several processes does it, and the others find it done."""
