@@ -17,6 +17,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -55,9 +56,6 @@ class ChangeSignal:
 class _FeedLogic(ABC):
     """The logic of both feeds. The `after` of its query is the version of the last delivered change."""
 
-    _woken: threading.Event | _LoopWakeup
-    """Ends the wait early."""
-
     def __init__(self, namespace: str, query: ListChanges, signal: ChangeSignal) -> None:
         self._namespace = namespace
         self._query = query
@@ -68,7 +66,7 @@ class _FeedLogic(ABC):
     async def _read(self, query: ListChanges) -> Changes: ...
 
     @abstractmethod
-    async def _wait(self, version: int, seconds: float) -> None: ...
+    async def _wait(self, version: int, seconds: float, woken: Any) -> None: ...
 
     async def _begin(self) -> int:
         if self._query.after is None:
@@ -76,12 +74,13 @@ class _FeedLogic(ABC):
         assert self._query.after is not None
         return self._query.after
 
-    async def _next(self, seconds: float | None) -> Changes:
+    async def _follow(self, seconds: float | None, woken: threading.Event | _LoopWakeup) -> Changes:
+        """Return the next changes, as `Feed.next`. Setting `woken` ends a wait early."""
         end = math.inf if seconds is None else time.monotonic() + seconds
-        with self._signal.waiting(self._namespace, self._woken.set):
+        with self._signal.waiting(self._namespace, woken.set):
             while True:
                 # Cleared before the read: an announcement during the read ends the wait at once.
-                self._woken.clear()
+                woken.clear()
                 after = await self._begin()
                 found = await self._read(self._query)
                 self._advance(found.version)
@@ -89,7 +88,7 @@ class _FeedLogic(ABC):
                 if found.changes or self._closed or (found.version == after and left <= 0):
                     return found
                 if found.version == after:
-                    await self._wait(after, left)
+                    await self._wait(after, left, woken)
 
     def _advance(self, version: int) -> None:
         self._query = msgspec.structs.replace(self._query, after=version)
@@ -101,12 +100,12 @@ class Feed(_FeedLogic):
     def __init__(self, store: Store, namespace: str, query: ListChanges, signal: ChangeSignal | None = None) -> None:
         super().__init__(namespace, query, signal or ChangeSignal())
         self._store = store
-        self._woken: threading.Event = threading.Event()
+        self._woken = threading.Event()
 
     async def _read(self, query: ListChanges) -> Changes:
         return self._store.read(self._namespace, query)
 
-    async def _wait(self, version: int, seconds: float) -> None:
+    async def _wait(self, version: int, seconds: float, woken: threading.Event) -> None:
         start = time.monotonic()
         expiring = Expiring()
         while not self._closed:
@@ -119,11 +118,14 @@ class Feed(_FeedLogic):
                     self._store.write(self._namespace, (Expire(),))
                 continue
             pause = min(self._signal.pause(now - start), start + seconds - now)
-            if self._woken.wait(min(pause, progress.due_in) if progress.due_in > 0 else pause):
+            if woken.wait(min(pause, progress.due_in) if progress.due_in > 0 else pause):
                 return
 
+    async def _next(self, seconds: float | None) -> Changes:
+        return await self._follow(seconds, self._woken)
+
     begin = blocking(_FeedLogic._begin)
-    next = blocking(_FeedLogic._next)
+    next = blocking(_next)
 
     def close(self) -> None:
         self._closed = True
@@ -156,14 +158,13 @@ class AsyncFeed(_FeedLogic):
     async def _read(self, query: ListChanges) -> Changes:
         return await self._reader.read(self._namespace, query)
 
-    async def _wait(self, version: int, seconds: float) -> None:
-        await self._poller.wait(self._namespace, version, seconds, self._woken.future)
+    async def _wait(self, version: int, seconds: float, woken: _LoopWakeup) -> None:
+        await self._poller.wait(self._namespace, version, seconds, woken.future)
 
     begin = _FeedLogic._begin
 
     async def next(self, seconds: float | None) -> Changes:
-        self._woken: _LoopWakeup = _LoopWakeup()
-        return await self._next(seconds)
+        return await self._follow(seconds, _LoopWakeup())
 
     async def close(self) -> None:
         """As `AsyncFeed.close`: it holds nothing to release."""

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import StoreError, Timeout, Unavailable
@@ -362,16 +363,14 @@ class ThreadExecutor:
                 threads.shutdown()
 
 
+@dataclass(slots=True, eq=False)
 class _Turn:
     """A write or other work in the queue, and in the end its outcome."""
 
-    __slots__ = ("deadline", "outcome", "work", "write")
-
-    def __init__(self, write: Write | None, work: Work | None, deadline: float) -> None:
-        self.write = write
-        self.work = work
-        self.deadline = deadline
-        self.outcome: Any = _PENDING
+    write: Write | None
+    work: Work | None
+    deadline: float
+    outcome: Any = _PENDING
 
     def result(self) -> Any:
         if isinstance(self.outcome, BaseException):

@@ -18,7 +18,7 @@ import msgspec
 
 from ...errors import InvalidArgument
 from ...limits import MAX_NAME_BYTES
-from ...operations import Guard
+from ...operations import Guard, Vector
 from ...records import Entry, Message, Session
 from ...values import Stored
 
@@ -38,10 +38,6 @@ EntryRow: TypeAlias = tuple[str, int, int, int, int | None, Stored]
 """Key, version, created, updated, expires and value of an entry."""
 SessionHead: TypeAlias = tuple[int, int, int]
 """Number, last seq and bytes of a session."""
-EntryVector: TypeAlias = tuple[str, int, bytes]
-"""Key and version of an entry, and the vector of its text."""
-MessageVector: TypeAlias = tuple[str, str, int, bytes]
-"""Session, id and creation time of a message, and the vector of its text."""
 EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
 """A key, the text id and version in the index, and the version and value of the entry."""
 
@@ -451,10 +447,10 @@ class Tables(ReadTables, Protocol):
     # Vectors. A text has at most one, which is removed with the text: in SQLite by triggers, in PostgreSQL by statements of the
     # same transaction. A process that writes and deletes needs no extension of SQLite: sqlite-vec only computes distances.
 
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
         """Store vectors of those entries that are still at their version, replacing others; returns how many."""
 
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
         """Store vectors of those messages that are still there, replacing others; returns how many."""
 
     def vector_bytes(self, namespace: NamespaceId) -> int:

@@ -20,18 +20,7 @@ from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
 from . import journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
-from .tables import (
-    NOT_BEGUN,
-    OFF,
-    Account,
-    EntryHead,
-    EntryVector,
-    MessageVector,
-    NamespaceId,
-    Tables,
-    day_of,
-    place_of,
-)
+from .tables import NOT_BEGUN, OFF, Account, EntryHead, NamespaceId, Tables, day_of, place_of
 
 RESPONSES_KEPT = 600_000_000
 """How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
@@ -397,13 +386,10 @@ class Transaction:
 
 def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVectors) -> int:
     """Store vectors of texts that have not changed; returns how many. Of several for one text, the last counts."""
-    entries: dict[str, EntryVector] = {}
-    messages: dict[tuple[str, str], MessageVector] = {}
-    for item in op.vectors:
-        if item.key is not None:
-            entries[item.key] = item.key, item.version, item.vector
-        elif item.session is not None and item.id is not None:
-            messages[item.session, item.id] = item.session, item.id, item.version, item.vector
+    entries = {item.key: item for item in op.vectors if item.key is not None}
+    messages = {
+        (item.session, item.id): item for item in op.vectors if item.session is not None and item.id is not None
+    }
     kept = tables.keep_entry_vectors(namespace, list(entries.values()), op.model) if entries else 0
     return kept + (tables.keep_message_vectors(namespace, list(messages.values()), op.model) if messages else 0)
 

@@ -1,9 +1,9 @@
 """The word index: what a transaction changes in it, and how it is built before the first search.
 
-A namespace has no index before its first search, and until then a write does nothing here. Indexing each text in its own commit would make writes nearly twice as slow (measured). So the account, which every
-write updates anyway, lists what is not indexed yet. The write that makes the list long enough indexes everything on it.
-A search reads the texts on the list itself. It also reads each hit where it is stored, so an outdated index costs a little
-time and never shows an outdated text.
+A namespace has no index before its first search, and until then a write does nothing here. Indexing each text in its own
+commit would make writes nearly twice as slow (measured). So the account, which every write updates anyway, lists what is not
+indexed yet. The write that makes the list long enough indexes everything on it. A search reads the texts on the list itself. It
+also reads each hit where it is stored, so an outdated index costs a little time and never shows an outdated text.
 """
 
 from __future__ import annotations
@@ -90,19 +90,15 @@ def subtract(account: Account, removed: int) -> None:
 
 def step(tables: Tables, account: Account) -> None:
     """Index some of what was written before the first search, and record how far it came. Any process can continue."""
-    if account.id is None or account.index_cursor is None or account.index_cursor == OFF:
+    cursor = account.index_cursor
+    if account.id is None or cursor is None or cursor == OFF:
         return
-    if account.index_cursor.startswith(_ENTRIES):
-        _step_entries(tables, account, account.index_cursor.removeprefix(_ENTRIES))
+    if cursor.startswith(_ENTRIES):
+        keys = tables.keys_to_index(account.id, cursor.removeprefix(_ENTRIES), STEP)
+        index_entries(tables, account, keys)
+        account.index_cursor = _ENTRIES + keys[-1] if len(keys) == STEP else f"{_MESSAGES}{FIRST_MESSAGE}"
     else:
-        _step_messages(tables, account, int(account.index_cursor.removeprefix(_MESSAGES)))
-
-
-def _step_entries(tables: Tables, account: Account, after: str) -> None:
-    assert account.id is not None
-    keys = tables.keys_to_index(account.id, after, STEP)
-    index_entries(tables, account, keys)
-    account.index_cursor = _ENTRIES + keys[-1] if len(keys) == STEP else f"{_MESSAGES}{FIRST_MESSAGE}"
+        _step_messages(tables, account, int(cursor.removeprefix(_MESSAGES)))
 
 
 def _step_messages(tables: Tables, account: Account, after: int) -> None:

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ...operations import Write
+from ...operations import Vector, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.tables import (
@@ -21,8 +21,6 @@ from ..engine.tables import (
     EntryHead,
     EntryRow,
     EntryToIndex,
-    EntryVector,
-    MessageVector,
     NamespaceId,
     SessionHead,
     Tables,
@@ -331,12 +329,12 @@ class Unit(PostgresReads, Tables):
         values = self._namespace, start, start + last, limit
         return self._change_now("delete_some_texts", *values, vectors="delete_some_message_vectors")
 
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
-        items = [(key, version, _array(vector)) for key, version, vector in vectors]
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        items = [(item.key, item.version, _array(item.vector)) for item in vectors]
         return self._keep_vectors("keep_entry_vectors", namespace, as_json(items), model)
 
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
-        items = [(session, id_, created, _array(vector)) for session, id_, created, vector in vectors]
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        items = [(item.session, item.id, item.version, _array(item.vector)) for item in vectors]
         return self._keep_vectors("keep_message_vectors", namespace, as_json(items), model)
 
     def _keep_vectors(self, name: str, *values: object) -> int:

@@ -12,6 +12,7 @@ import apsw
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...operations import Guard
 from ..engine.statements import load_migrations
+from .lock import FileLock
 from .tables import SqliteTables
 
 OLDEST_SQLITE = (3, 51, 3)
@@ -19,6 +20,7 @@ OLDEST_SQLITE = (3, 51, 3)
 (https://www.sqlite.org/releaselog/3_51_3.html)."""
 APPLICATION_ID = 0x424F5457
 """Marks a file as ours (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
+MEMORY = ":memory:"
 SQL_FOLDER = Path(__file__).parent / "sql"
 MIGRATIONS = load_migrations(SQL_FOLDER / "migrations")
 PRAGMAS = """
@@ -119,6 +121,25 @@ def schema_version(connection: Connection, path: object) -> int:
             f"{len(MIGRATIONS)}. Upgrade botwire to use it"
         )
     return int(version)
+
+
+def migrate(connection: Connection, path: str, timeout: float) -> None:
+    """Bring a file to the newest schema. One of several processes does it, and the others find it done."""
+    if schema_version(connection, path) == len(MIGRATIONS):
+        return
+    lock = FileLock(None if path == MEMORY else f"{path}-lock")  # not the queue's
+    try:
+        lock.wait(time.monotonic() + timeout)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for number, script in enumerate(MIGRATIONS, 1):
+            if number > schema_version(connection, path):
+                connection.execute(script).fetchall()
+                connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    finally:
+        lock.give()
+        lock.close()
 
 
 def mapped(path: object, error: Exception) -> BotWireError:

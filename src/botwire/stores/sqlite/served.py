@@ -76,7 +76,7 @@ class LoopExecutor:
         writes = [turn.write for turn in group if turn.write is not None]
         if group and len(writes) == len(group) and sum(map(weight_of, writes)) <= MAX_HERE:
             try:
-                begun, outcomes = self._store.begin(lambda tables: self._store.apply(tables, writes), 0)
+                begun, outcomes = self._store.begin(writes)
             except Timeout:
                 pass  # another process writes: the thread waits for it
             except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait

@@ -28,22 +28,12 @@ from ..engine.pool import Connections, SharedConnection
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import Tables
 from ..engine.transaction import Transaction
-from .connection import (
-    APPLICATION_ID,
-    MIGRATIONS,
-    OLDEST_SQLITE,
-    PRAGMAS,
-    Connection,
-    mapped,
-    mapped_errors,
-    schema_version,
-)
+from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .tables import SqliteTables
 
 T = TypeVar("T")
 
-_MEMORY = ":memory:"
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
@@ -72,8 +62,8 @@ class SqliteStore(DatabaseStore):
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
-        in_memory = os.fspath(path) == _MEMORY
-        self._path = _MEMORY if in_memory else str(Path(path).absolute())
+        in_memory = os.fspath(path) == MEMORY
+        self._path = MEMORY if in_memory else str(Path(path).absolute())
         self.address = f"sqlite:///{self._path}"
         self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
@@ -185,7 +175,7 @@ class SqliteStore(DatabaseStore):
     def _connect(self) -> Connection:
         with mapped_errors(self._path):
             try:
-                if self._path != _MEMORY:
+                if self._path != MEMORY:
                     # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
                     os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
                 connection = Connection(self._path, vfs=self._vfs)
@@ -195,29 +185,12 @@ class SqliteStore(DatabaseStore):
                 connection.set_busy_timeout(int(self.timeout * 1000))
                 # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
                 connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-                if schema_version(connection, self._path) < len(MIGRATIONS):
-                    self._migrate(connection)
+                migrate(connection, self._path, self.timeout)
                 connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
             except BaseException:
                 connection.close()
                 raise
             return connection
-
-    def _migrate(self, connection: Connection) -> None:
-        """Bring the file to the newest schema. One of several processes does it, and the others find it done."""
-        lock = FileLock(None if self._path == _MEMORY else f"{self._path}-lock")  # not the queue's
-        try:
-            lock.wait(time.monotonic() + self.timeout)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            for number, script in enumerate(MIGRATIONS, 1):
-                if number > schema_version(connection, self._path):
-                    connection.execute(script).fetchall()
-                    connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute("COMMIT")
-        finally:
-            lock.give()
-            lock.close()
 
     def _on_fork(self) -> None:
         self._idle = self._connections.idle
@@ -256,9 +229,9 @@ class SqliteStore(DatabaseStore):
     # Transactions. Only the queue begins them, so there is one at a time, whose state is in attributes.
 
     def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        return self._transact(lambda tables: self.apply(tables, writes), deadline)
+        return self._transact(lambda tables: self._apply(tables, writes), deadline)
 
-    def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
+    def _apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment = self._clock, self._moment
         transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known)
@@ -285,17 +258,15 @@ class SqliteStore(DatabaseStore):
         self._end(connection)
         return result
 
-    def begin(self, change: Callable[[SqliteTables], T], deadline: float) -> tuple[Connection, T]:
-        """Run a change in a transaction that is still open on the connection returned: `commit` it.
+    def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
+        """Apply writes in a transaction that is still open on the connection returned: `commit` it.
 
-        Args:
-            change: what to run.
-            deadline: until when to wait for other writers; 0: raise `Timeout` at once.
+        Raises `Timeout` at once if another process writes.
         """
         connection = self._connections.take()
         try:
-            self._begin(connection, deadline)
-            return connection, change(connection.tables)
+            self._begin(connection, 0)
+            return connection, self._apply(connection.tables, writes)
         except BaseException as error:
             self._undo(connection, error)
             raise

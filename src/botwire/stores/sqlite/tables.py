@@ -6,20 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...operations import Vector
 from ...records import Entry
 from ..engine.statements import load_queries
-from ..engine.tables import (
-    Account,
-    EntryHead,
-    EntryRow,
-    EntryVector,
-    MessageVector,
-    NamespaceId,
-    Tables,
-    as_json,
-    end_of,
-    place_of,
-)
+from ..engine.tables import Account, EntryHead, EntryRow, NamespaceId, Tables, as_json, end_of, place_of
 
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
@@ -109,13 +99,13 @@ class SqliteTables(Tables):
         names = "delete_some_message_vectors", "delete_some_texts"
         return max(self._count(name, place_of(session, 0), place_of(session, last), limit) for name in names)
 
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
-        wanted = as_json([(key, version, vector.hex()) for key, version, vector in vectors])
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        wanted = as_json([(item.key, item.version, item.vector.hex()) for item in vectors])
         self._run("drop_entry_vectors", namespace, wanted)
         return self._count("keep_entry_vectors", namespace, wanted, model)
 
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
-        wanted = as_json([(session, id_, created, vector.hex()) for session, id_, created, vector in vectors])
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        wanted = as_json([(item.session, item.id, item.version, item.vector.hex()) for item in vectors])
         self._run("drop_message_vectors", namespace, wanted)
         return self._count("keep_message_vectors", namespace, wanted, model)
 
