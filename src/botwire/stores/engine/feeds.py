@@ -314,10 +314,8 @@ class _LoopPoller:
     async def _poll(self, namespace: str) -> object:
         """Wake the tasks that wait for another version of a namespace, and remove what has expired in it.
 
-        An error goes to the tasks that wait for this namespace: they decide whether to continue.
-
-        Returns:
-            The mark of the store; None if it has none, or after an error.
+        Returns the mark of the store; None if it has none, or after an error. An error goes to the tasks that wait for this
+        namespace: they decide whether to continue.
         """
         try:
             progress, mark = await self._poller.peek(namespace)

@@ -312,13 +312,7 @@ class CommitQueue:
     def deliver(
         self, group: Sequence[_Turn], outcomes: Sequence[Any], *, here: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        """Give each turn its outcome, and wake those that wait for it. Doing it twice does no harm.
-
-        Args:
-            group: the turns.
-            outcomes: an outcome for each.
-            here: the event loop that this runs on.
-        """
+        """Give each turn its outcome, and wake those that wait. Doing it twice does no harm. `here`: the loop that this runs on."""
         by_loop: dict[asyncio.AbstractEventLoop, list[_TaskTurn]] = {}
         for turn, outcome in zip(group, outcomes, strict=True):
             if outcome is _PENDING:
@@ -337,11 +331,7 @@ class CommitQueue:
 
 
 class ThreadExecutor:
-    """Commits for event loops on threads.
-
-    Args:
-        threads: where, if several queues share them; their owner closes them. None: one thread.
-    """
+    """Commits for event loops: on `threads` that several queues share and their owner closes, or on one thread of its own."""
 
     def __init__(self, threads: ThreadPoolExecutor | None = None) -> None:
         self._shared = threads

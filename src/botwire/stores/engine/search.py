@@ -266,9 +266,7 @@ class _Searching:
     def _passed_on(self, own: dict[_Id, float], found: dict[_Id, float]) -> dict[_Id, float]:
         """Return ids and scores after the best messages have shared theirs with their neighbours.
 
-        Args:
-            own: the scores of texts that were read.
-            found: approximate scores of other texts.
+        `own` are the scores of texts that were read, `found` approximate scores of others.
         """
         final = dict(own)
         if self.query.messages and self.query.neighbours:

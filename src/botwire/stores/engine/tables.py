@@ -34,8 +34,8 @@ NOT_BEGUN = "entries "
 """`Account.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
-EntryRow: TypeAlias = tuple[str, int, int, int, int | None, Stored]
-"""Key, version, created, updated, expires and value of an entry."""
+EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
+"""Namespace, key, version, created, updated, expires and value of an entry."""
 SessionHead: TypeAlias = tuple[int, int, int]
 """Number, last seq and bytes of a session."""
 EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
@@ -113,8 +113,9 @@ class Account:
 
     def record_entry(self, kind: str, key: str) -> None:
         """Count and record a change of an entry, and mark the entry for the word index."""
-        self.record(kind + key)
-        if self.is_indexed:
+        self.version += 1  # `record` and `is_indexed`, without their calls: this is a hot path
+        self.recent += f"{self.version} {kind}{key}\n"
+        if self.index_cursor != NOT_BEGUN and self.index_cursor != OFF:  # noqa: PLR1714 - a set costs more
             self.mark_unindexed(f"e{key}\n")
 
     def refuse_if_off(self, namespace: str) -> None:
@@ -355,7 +356,7 @@ class Tables(ReadTables, Protocol):
         stored: Stored = self._one("peek_value", namespace, key)
         return stored
 
-    def put_entry(self, namespace: NamespaceId, row: EntryRow) -> None:
+    def put_entry(self, row: EntryRow) -> None:
         """Set an entry, new or not."""
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:

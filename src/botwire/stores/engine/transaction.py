@@ -128,12 +128,9 @@ class Transaction:
     def _holds(self, guard: Guard) -> bool:
         """Whether a guard holds, after the earlier writes of this transaction."""
         account = self._accounts.get(guard.namespace)
-        if account is not None:
-            version = account.version
-        elif guard.namespace in self._guarded:
-            version = self._guarded[guard.namespace]
-        else:
-            version = self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+        if account is None and guard.namespace not in self._guarded:
+            self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+        version = self._guarded[guard.namespace] if account is None else account.version
         return self._tables.holds(guard, version, self._now)
 
     def _changes_nothing_if_refused(self, write: Write) -> bool:
@@ -220,7 +217,7 @@ class Transaction:
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
         assert account.id is not None
-        self._tables.put_entry(account.id, (key, account.version, created, updated, expires, stored))
+        self._tables.put_entry((account.id, key, account.version, created, updated, expires, stored))
         return account.version
 
     def _delete(self, namespace: str, op: operations.Delete) -> bool:
@@ -343,7 +340,14 @@ class Transaction:
         """Count writes and bytes, or raise if the plan does not allow them."""
         name, plan = self._plan_of(account)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
-            raise self._quota_exceeded(name, plan, account)
+            seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
+            raise QuotaExceeded(
+                f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
+                f"It starts again in {seconds:,} s; reads and deletes still work",
+                plan=name,
+                limit=plan.writes_per_day,
+                retry_after=seconds,
+            )
         if plan.max_bytes is not None:
             self._make_room(account, length, name, plan)
         account.writes += writes
@@ -364,16 +368,6 @@ class Transaction:
                 plan=name,
                 limit=plan.max_bytes,
             )
-
-    def _quota_exceeded(self, name: str, plan: Plan, account: Account) -> QuotaExceeded:
-        seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
-        return QuotaExceeded(
-            f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
-            f"It starts again in {seconds:,} s; reads and deletes still work",
-            plan=name,
-            limit=plan.writes_per_day,
-            retry_after=seconds,
-        )
 
     def _purge(self, account: Account, limit: int | None) -> None:
         """Remove expired entries, at most `limit`."""

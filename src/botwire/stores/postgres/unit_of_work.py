@@ -216,9 +216,8 @@ class Unit(PostgresReads, Tables):
         del namespace
         return self._fetched().values[key]
 
-    def put_entry(self, namespace: NamespaceId, row: EntryRow) -> None:
-        del namespace
-        key, version, created, updated, expires, stored = row
+    def put_entry(self, row: EntryRow) -> None:
+        _, key, version, created, updated, expires, stored = row
         self._change(self._rows.entries, key, (version, created, expires, size(stored)))
         self._change(self._rows.values, key, stored)
         changed = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}

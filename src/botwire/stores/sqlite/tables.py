@@ -9,7 +9,7 @@ from typing import Any
 from ...operations import Vector
 from ...records import Entry
 from ..engine.statements import load_queries
-from ..engine.tables import Account, EntryHead, EntryRow, NamespaceId, Tables, as_json, end_of, place_of
+from ..engine.tables import SEQ_BITS, Account, EntryHead, EntryRow, NamespaceId, Tables, as_json, end_of, place_of
 
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
@@ -19,12 +19,7 @@ _PUT_ENTRY, _SET_ACCOUNT = _SQL["put_entry"], _SQL["set_account"]
 
 
 class SqliteTables(Tables):
-    """The tables of a SQLite file.
-
-    Args:
-        execute: runs a statement on a connection.
-        changes: returns how many rows the last statement changed.
-    """
+    """The tables of a SQLite file. `changes` returns how many rows the last statement changed."""
 
     def __init__(self, execute: Callable[..., Any], changes: Callable[[], int]) -> None:
         self._execute = execute
@@ -33,6 +28,11 @@ class SqliteTables(Tables):
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
         return rows
+
+    def _first(self, name: str, *values: object) -> Any | None:
+        for row in self._execute(_SQL[name], values).fetchall():
+            return row
+        return None
 
     def _count(self, name: str, *values: object) -> int:
         """Run a statement that returns no rows, and return how many it changed."""
@@ -71,11 +71,11 @@ class SqliteTables(Tables):
             return row  # type: ignore[no-any-return]
         return None
 
-    def put_entry(self, namespace: NamespaceId, row: EntryRow) -> None:
-        self._execute(_PUT_ENTRY, (namespace, *row))
+    def put_entry(self, row: EntryRow) -> None:
+        self._execute(_PUT_ENTRY, row)
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
-        return self._count("add_message", place_of(session, seq), session, id_, created, data) > 0
+        return self._count("add_message", session << SEQ_BITS | seq, session, id_, created, data) > 0
 
     def delete_entry_text(self, text: int) -> int:
         deleted = self._count("delete_text", text)
