@@ -136,7 +136,7 @@ class CommitQueue:
     def _write(self, write: Write, deadline: float) -> list[Result]:
         """Commit a write at once if no one leads, and hand the lead on.
 
-        Ctrl-C may come between any two calls, because CPython looks for signals after each. A leader that it interrupts still
+        Ctrl-C may come between any two calls, because CPython checks for signals after each. A leader that it interrupts still
         hands the lead on, and does so again if it was interrupted doing that.
         """
         try:

@@ -28,7 +28,7 @@ BLOCK_CHARS = 900
 BLOCKS = 1_000
 """Blocks that are kept for each namespace."""
 BLOCKS_AT_ONCE = 16
-"""Blocks that one read looks through."""
+"""Blocks that one query reads."""
 BYTES_AT_ONCE = 1 << 20
 """Bytes of values after which a read returns."""
 

@@ -21,7 +21,7 @@ from ...records import Entry, Hit
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, ReadTables, place_of
+from .tables import FIRST_MESSAGE, SEQ_BITS, Account, NamespaceId, ReadTables, place_of
 from .word_index import pending_of
 
 BUDGET = 10_000
@@ -67,10 +67,8 @@ class _Searching:
     tables: ReadTables
     query: Search
     now: int
+    account: Account
     namespace: NamespaceId
-    pending: str
-    texts: int
-    words: int
     weights: dict[str, float] = field(default_factory=dict)
     read: dict[_Id, _Text] = field(default_factory=dict)
     seen: set[_Id] = field(default_factory=set)
@@ -80,16 +78,15 @@ class _Searching:
     @property
     def average(self) -> float:
         """The average number of terms of a text."""
-        if self.texts:
-            return self.words / self.texts
+        if self.account.texts:
+            return self.account.words / self.account.texts
         return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
 
     def hits(self) -> list[Hit]:
         """Return the hits."""
         scores = self._by_words() if self.query.words else {}
         if self.query.vector is not None:
-            near = self._by_meaning(self.query.vector)
-            scores = fuse(scores, near)
+            scores = fuse(scores, self._by_meaning(self.query.vector))
         return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
 
     def _by_words(self) -> dict[_Id, float]:
@@ -175,7 +172,7 @@ class _Searching:
         terms = question_of(self.query.text)[:MAX_ASKED]
         indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
-        texts = self.texts + len(self.read)
+        texts = self.account.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
         self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
         return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
@@ -206,7 +203,7 @@ class _Searching:
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
         """Read what is not indexed yet."""
-        keys, places = pending_of(self.pending)
+        keys, places = pending_of(self.account.pending)
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
@@ -293,7 +290,7 @@ def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[
     if account is None or account.id is None:
         return []
     account.refuse_if_off(namespace)
-    return _Searching(tables, query, now, account.id, account.pending, account.texts, account.words).hits()
+    return _Searching(tables, query, now, account, account.id).hits()
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:

@@ -404,7 +404,7 @@ class Tables(ReadTables, Protocol):
     # The word index
 
     def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
-        """Return what the index needs to know of the entries under these keys."""
+        """Return what the index must compare of the entries under these keys."""
         return self._run("entries_to_index", namespace, as_json(keys))
 
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:

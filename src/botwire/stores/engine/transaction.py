@@ -36,7 +36,7 @@ _RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int |
 class Transaction:
     """Applies writes one after the other; `finish` writes the accounts back.
 
-    `ages_are_known` returns whether the clock can tell the age of saved responses, and is called when one is saved. If not, none
+    `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
     is removed.
     """
 

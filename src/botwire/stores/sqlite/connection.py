@@ -19,7 +19,7 @@ OLDEST_SQLITE = (3, 51, 3)
 """The first version without the WAL-reset bug, which can corrupt a database that several connections write
 (https://www.sqlite.org/releaselog/3_51_3.html)."""
 APPLICATION_ID = 0x424F5457
-"""Marks a file as ours (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
+"""Marks a file as one of botwire (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
 MEMORY = ":memory:"
 SQL_FOLDER = Path(__file__).parent / "sql"
 MIGRATIONS = load_migrations(SQL_FOLDER / "migrations")
@@ -31,8 +31,8 @@ PRAGMA trusted_schema = OFF;
 PRAGMA secure_delete = FAST;
 """
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-_LOOK_FOR_DAMAGE = 2.0
-"""Seconds that SQLite may take to look for damage after an unexpected error."""
+_DAMAGE_CHECK = 2.0
+"""Seconds that SQLite may search for damage after an unexpected error."""
 
 
 class Connection(apsw.Connection):
@@ -91,7 +91,7 @@ class Connection(apsw.Connection):
 
         Columns have strict types (https://www.sqlite.org/stricttables.html), so a value of another type is damage too.
         """
-        end = time.monotonic() + _LOOK_FOR_DAMAGE
+        end = time.monotonic() + _DAMAGE_CHECK
         self.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
             found = self.pragma("quick_check", 1)

@@ -316,7 +316,7 @@ class SqliteStore(DatabaseStore):
         self._return(connection)
 
     def _undo(self, connection: Connection, error: BaseException) -> None:
-        """Roll back, release everything, and raise an error of the database as one of ours."""
+        """Roll back, release everything, and raise an error of the database as one of botwire."""
         connection.roll_back()
         self._lock.give()
         try:
