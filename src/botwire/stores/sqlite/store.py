@@ -229,9 +229,9 @@ class SqliteStore(DatabaseStore):
     # Transactions. Only the queue begins them, so there is one at a time, whose state is in attributes.
 
     def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
-        return self._transact(lambda tables: self._apply(tables, writes), deadline)
+        return self._transact(lambda tables: self.apply(tables, writes), deadline)
 
-    def _apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
+    def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment = self._clock, self._moment
         transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known)
@@ -266,7 +266,7 @@ class SqliteStore(DatabaseStore):
         connection = self._connections.take()
         try:
             self._begin(connection, 0)
-            return connection, self._apply(connection.tables, writes)
+            return connection, self.apply(connection.tables, writes)
         except BaseException as error:
             self._undo(connection, error)
             raise
