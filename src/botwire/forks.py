@@ -42,9 +42,8 @@ class _Forking(threading.local):
     """The objects that this thread has prepared. Other threads may register more before the fork has ended."""
 
     def __init__(self) -> None:
-        self.prepared: list[
-            list[ForkAware]
-        ] = []  # a list for each fork, because a signal handler may fork during a fork
+        # A list for each fork, because a signal handler may fork during a fork.
+        self.prepared: list[list[ForkAware]] = []
 
 
 _forking = _Forking()

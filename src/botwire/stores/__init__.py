@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -125,13 +126,8 @@ def async_store(store: Store) -> AsyncStore:
 class Lease(ForkAware):
     """One user's share in a store: checked at once, opened when first used, shared by all that name the same address.
 
-    Args:
-        url: as for `open_store`.
-        token: as for `open_store`.
-        timeout: as for `open_store`.
-        ca: as for `open_store`.
-        encryption_key: for values to be encrypted before they reach the store.
-        store: a store that the caller opened and closes, in place of an address.
+    The address is as for `open_store`. `encryption_key` is for values to be encrypted before they reach the store. `store` is
+    one that the caller opened and closes, in place of an address.
     """
 
     def __init__(
@@ -205,7 +201,7 @@ class Lease(ForkAware):
             raise InvalidArgument("this memory has no encryption_key")
 
     def encrypted(self) -> EncryptedStore:
-        """Return the store if it encrypts values, or raise `InvalidArgument`."""
+        """As `store`; raises `InvalidArgument` unless it encrypts values."""
         self.encrypted_or_raise()
         return cast("EncryptedStore", self.store())
 
@@ -243,14 +239,14 @@ def _traced(store: Store) -> Store:
     return TracedStore(store, tracing.Tracing())
 
 
+@dataclass(slots=True)
 class _Share:
     """A store that leases share, and how many of them do."""
 
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.users = 0
-        self.opening = threading.Lock()
-        self.store: Store | None = None
+    key: Hashable
+    users: int = 0
+    opening: threading.Lock = field(default_factory=threading.Lock)
+    store: Store | None = None
 
 
 class _Shared(ForkAware):
@@ -272,7 +268,9 @@ class _Shared(ForkAware):
         """Return the share for an address, with its store open."""
         key = _identity(address, token, timeout, ca)
         with self._mutex:
-            self._start_closer()
+            if self._closer is None:
+                self._closer = threading.Thread(target=self._close_dropped, name="botwire-close", daemon=True)
+                self._closer.start()
             share = self._stores.setdefault(key, _Share(key))
             share.users += 1
         try:
@@ -303,11 +301,6 @@ class _Shared(ForkAware):
                 del self._stores[share.key]
                 share.key = key
                 self._stores[key] = share
-
-    def _start_closer(self) -> None:
-        if self._closer is None:
-            self._closer = threading.Thread(target=self._close_dropped, name="botwire-close", daemon=True)
-            self._closer.start()
 
     def _close_dropped(self) -> None:
         while True:

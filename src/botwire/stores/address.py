@@ -69,7 +69,7 @@ def check_token(token: object) -> None:
 
 
 def make_default_folder() -> None:
-    """Make the user's data folder, for its owner only. Other folders are not ours to make: a wrong path should be noticed."""
+    """Make the user's data folder, for its owner only. Other folders are not created: a wrong path should be an error."""
     folder = default_path().parent
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

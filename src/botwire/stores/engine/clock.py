@@ -20,11 +20,7 @@ _RESPONSES_KEPT = 600.0
 
 
 class Clock:
-    """Time in microseconds since 1970, and what a store must remember of it.
-
-    Args:
-        wall_ns: the wall clock, in nanoseconds.
-    """
+    """Time in microseconds since 1970, and what a store must remember of it. `wall_ns` is the wall clock, in nanoseconds."""
 
     def __init__(self, wall_ns: Callable[[], int]) -> None:
         self._wall_ns = wall_ns

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import StoreError, Timeout, Unavailable
@@ -135,7 +136,7 @@ class CommitQueue:
     def _write(self, write: Write, deadline: float) -> list[Result]:
         """Commit a write at once if no one leads, and hand the lead on.
 
-        Ctrl-C may come between any two calls, because CPython looks for signals after each. A leader that it interrupts still
+        Ctrl-C may come between any two calls, because CPython checks for signals after each. A leader that it interrupts still
         hands the lead on, and does so again if it was interrupted doing that.
         """
         try:
@@ -311,13 +312,7 @@ class CommitQueue:
     def deliver(
         self, group: Sequence[_Turn], outcomes: Sequence[Any], *, here: asyncio.AbstractEventLoop | None = None
     ) -> None:
-        """Give each turn its outcome, and wake those that wait for it. Doing it twice does no harm.
-
-        Args:
-            group: the turns.
-            outcomes: an outcome for each.
-            here: the event loop that this runs on.
-        """
+        """Give each turn its outcome, and wake those that wait. Doing it twice does no harm. `here`: the loop that this runs on."""
         by_loop: dict[asyncio.AbstractEventLoop, list[_TaskTurn]] = {}
         for turn, outcome in zip(group, outcomes, strict=True):
             if outcome is _PENDING:
@@ -336,11 +331,7 @@ class CommitQueue:
 
 
 class ThreadExecutor:
-    """Commits for event loops on threads.
-
-    Args:
-        threads: where, if several queues share them; their owner closes them. None: one thread.
-    """
+    """Commits for event loops: on `threads` that several queues share and their owner closes, or on one thread of its own."""
 
     def __init__(self, threads: ThreadPoolExecutor | None = None) -> None:
         self._shared = threads
@@ -362,16 +353,14 @@ class ThreadExecutor:
                 threads.shutdown()
 
 
+@dataclass(slots=True, eq=False)
 class _Turn:
     """A write or other work in the queue, and in the end its outcome."""
 
-    __slots__ = ("deadline", "outcome", "work", "write")
-
-    def __init__(self, write: Write | None, work: Work | None, deadline: float) -> None:
-        self.write = write
-        self.work = work
-        self.deadline = deadline
-        self.outcome: Any = _PENDING
+    write: Write | None
+    work: Work | None
+    deadline: float
+    outcome: Any = _PENDING
 
     def result(self) -> Any:
         if isinstance(self.outcome, BaseException):

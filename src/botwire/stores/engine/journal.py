@@ -13,20 +13,26 @@ Neither keys nor session names contain line breaks.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from .account import Account
-from .tables import Tables
+from ...errors import ChangesLost
+from ...queries import ListChanges
+from ...records import Change, Changes, Progress
+from ...values import Stored, size
+from .tables import Account, NamespaceId, ReadTables, Tables
 
 BLOCK_CHARS = 900
 """The most characters of the records in an account, and of a block. A row of a quarter page needs no overflow page."""
 BLOCKS = 1_000
 """Blocks that are kept for each namespace."""
+BLOCKS_AT_ONCE = 16
+"""Blocks that one query reads."""
+BYTES_AT_ONCE = 1 << 20
+"""Bytes of values after which a read returns."""
 
-SET, DELETED, EXPIRED, CLEARED = "s", "d", "x", "c"
-
-
-# Writing
+SET, DELETED, EXPIRED, CLEARED, POPPED = "s", "d", "x", "c", "p"
 
 
 def record_append(account: Account, session: int, first: int, last: int) -> None:
@@ -42,11 +48,6 @@ def record_append(account: Account, session: int, first: int, last: int) -> None
     account.recent += f"{account.version} a{session} {first} {last}\n"
 
 
-def record_pop(account: Account, name: str, left: int) -> None:
-    """Record that a session was shortened to its first messages."""
-    account.record(f"p{left} {name}")
-
-
 def move_to_blocks(tables: Tables, account: Account) -> None:
     """Move the records in an account into blocks, apart from the last ones."""
     assert account.id is not None
@@ -58,9 +59,6 @@ def move_to_blocks(tables: Tables, account: Account) -> None:
         tables.add_journal_block(account.id, last_version(block), since, block, BLOCKS)
         start = end
     account.recent = recent[start:]
-
-
-# Reading
 
 
 class Record(NamedTuple):
@@ -83,7 +81,7 @@ class Record(NamedTuple):
         if kind == "a":
             session, first, last = rest.split(" ")
             return cls(version, kind, session, int(first), int(last))
-        if kind == "p":
+        if kind == POPPED:
             left, _, name = rest.partition(" ")
             return cls(version, kind, name, int(left))
         return cls(version, kind, rest)
@@ -102,3 +100,109 @@ def last_version(records: str) -> int:
 def records_in(text: str) -> list[Record]:
     """Return the records in a text."""
     return [Record.of(line) for line in text.split("\n")[:-1]]
+
+
+def progress(tables: ReadTables, namespace: str, now: int) -> Progress:
+    """Return the version of a namespace, and in how many seconds its next entry expires."""
+    found = tables.get_progress(namespace)
+    if found is None:
+        return Progress(0, math.inf)
+    version, expires = found
+    return Progress(version, math.inf if expires is None else (expires - now) / 1_000_000)
+
+
+def changes_after(tables: ReadTables, namespace: str, query: ListChanges, now: int) -> Changes:
+    """Answer a query for changes. The reads need not see one snapshot.
+
+    The account is read first. A later change is not in its records. If an entry has another version by now, or a message was
+    removed, a later record says so.
+    """
+    id_, version, recent = tables.get_journal(namespace) or (0, 0, "")
+    after = query.after
+    if after is None or after == version:
+        return Changes([], version)
+    if after > version or not recent or last_version(recent) != version:
+        raise _lost(namespace, after, version)
+    records = records_in(recent)
+    if records[0].since > after:
+        records = [*_earlier(tables, namespace, id_, after, version), *records]
+    found: list[Change] = []
+    room, read = BYTES_AT_ONCE, after
+    for read, change, stored in _changes(tables, namespace, query, now, list(_in_order(records, after))):  # noqa: B007
+        if change is not None:
+            found.append(change)
+            room -= size(stored)
+        if len(found) >= query.limit or room < 0:
+            break
+    if read == after:
+        raise _lost(namespace, after, version)
+    return Changes(found, read)
+
+
+def _earlier(tables: ReadTables, namespace: str, id_: NamespaceId, after: int, version: int) -> list[Record]:
+    blocks = tables.journal_blocks(id_, after, BLOCKS_AT_ONCE)
+    if not blocks or blocks[0][0] > after:  # dropped since the account was read
+        raise _lost(namespace, after, version)
+    return [record for _, block in blocks for record in records_in(block)]
+
+
+def _in_order(records: Iterable[Record], after: int) -> Iterator[Record]:
+    """Leave out records up to `after`, and stop at a gap: its block was not read, or does not exist."""
+    for record in records:
+        if record.version > after:
+            if record.since > after:
+                return
+            after = record.version
+            yield record
+
+
+def _lost(namespace: str, after: int, version: int) -> ChangesLost:
+    return ChangesLost(
+        f"some changes of namespace {namespace!r} after version {after} are no longer kept; it is at version {version}. "
+        "Read everything again, and watch from there",
+        version=version,
+    )
+
+
+def _changes(
+    tables: ReadTables, namespace: str, query: ListChanges, now: int, records: list[Record]
+) -> Iterator[tuple[int, Change | None, Stored]]:
+    """Return for each record its version, and the change that the query asks for, if any, with its value."""
+    pops: dict[str, list[Record]] = {}
+    for record in records:
+        if record.kind == POPPED:
+            pops.setdefault(record.name, []).append(record)
+    for record in records:
+        name, version = record.name, record.version
+        change: Change | None = None
+        stored: Stored = ""
+        match record.kind:
+            case "a":
+                yield from _appended(tables, query, record, pops)
+            case "p" if query.wants_session(name):
+                change = Change(version=version, kind="pop", session=name, left=record.first)
+            case "c" if query.entries and (name.startswith(query.prefix) or query.prefix.startswith(name)):
+                change = Change(version=version, kind="clear", prefix=name)
+            case "d" | "x" if query.entries and name.startswith(query.prefix):
+                change = Change(version=version, kind="delete" if record.kind == DELETED else "expire", key=name)
+            case "s" if query.entries and name.startswith(query.prefix):
+                entry = tables.get_entry(namespace, name, now)
+                if entry is not None and entry.version == version:
+                    change, stored = Change(version=version, kind="set", key=name, entry=entry), entry.stored
+        yield version, change, stored
+
+
+def _appended(
+    tables: ReadTables, query: ListChanges, record: Record, pops: dict[str, list[Record]]
+) -> Iterator[tuple[int, Change, Stored]]:
+    session = int(record.name)
+    name = tables.session_name(session)
+    if name is None or not query.wants_session(name):
+        return
+    offset = record.version - record.last
+    # A later pop may have removed some, and others may have been appended in their place since.
+    last = min([record.last, *(pop.first for pop in pops.get(name, ()) if pop.version > record.version)])
+    first = max(record.since, query.after or 0) - offset
+    for message in tables.list_messages(session, first, last, query.limit):
+        version = offset + message.seq
+        yield version, Change(version=version, kind="append", session=name, message=message), message.stored

@@ -35,8 +35,7 @@ _REENTERED = (
 class Closable(Protocol):
     """What the pool requires of a connection."""
 
-    def close(self) -> None:
-        """Close it."""
+    def close(self) -> None: ...
 
 
 C = TypeVar("C", bound=Closable)
@@ -66,12 +65,7 @@ class Connections(ForkAware, Generic[C]):
         register(self)
 
     def take(self) -> C:
-        """Borrow a connection.
-
-        Raises:
-            StoreError: the pool is closed, or no connection can be opened.
-            Unavailable: the store is in memory, and this call interrupted another one of its thread.
-        """
+        """Borrow a connection; raises `StoreError` if the pool is closed, or no connection can be opened."""
         try:
             return self.idle.pop()
         except IndexError:

@@ -21,9 +21,7 @@ from ...records import Entry, Hit
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .account import FIRST_MESSAGE, SEQ_BITS, NamespaceId, place_of
-from .tables import ReadTables
-from .vectors import refuse_if_off
+from .tables import FIRST_MESSAGE, SEQ_BITS, Account, NamespaceId, ReadTables, place_of
 from .word_index import pending_of
 
 BUDGET = 10_000
@@ -69,10 +67,8 @@ class _Searching:
     tables: ReadTables
     query: Search
     now: int
+    account: Account
     namespace: NamespaceId
-    pending: str
-    texts: int
-    words: int
     weights: dict[str, float] = field(default_factory=dict)
     read: dict[_Id, _Text] = field(default_factory=dict)
     seen: set[_Id] = field(default_factory=set)
@@ -82,23 +78,23 @@ class _Searching:
     @property
     def average(self) -> float:
         """The average number of terms of a text."""
-        if self.texts:
-            return self.words / self.texts
+        if self.account.texts:
+            return self.account.words / self.account.texts
         return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
 
     def hits(self) -> list[Hit]:
         """Return the hits."""
         scores = self._by_words() if self.query.words else {}
         if self.query.vector is not None:
-            near = self._by_meaning(self.query.vector)
-            scores = fuse(scores, near)
+            scores = fuse(scores, self._by_meaning(self.query.vector))
         return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
 
     def _by_words(self) -> dict[_Id, float]:
         """Return ids and scores."""
         found = self._candidates()
         for id_ in islice(self._passing(_best_first(found)), self._wanted):
-            self._score(self.read[id_])
+            text = self.read[id_]
+            text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
         own = {id_: text.score for id_, text in self.read.items() if text.score}
         return self._passed_on(own, found)
 
@@ -131,10 +127,7 @@ class _Searching:
         """Return ids of entries by their keys, reading those that were not read."""
         known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
         unknown = [key for key in keys if key not in known]
-        for entry in self.tables.entries_named(self.namespace, unknown, self.now):
-            self.unindexed += 1
-            self._keep_entry(-self.unindexed, entry)
-            known[entry.key] = -self.unindexed
+        known |= self._read_entries(unknown)
         self.seen.update(known.values())
         return {known[key]: key for key in keys if key in known}
 
@@ -179,12 +172,12 @@ class _Searching:
         terms = question_of(self.query.text)[:MAX_ASKED]
         indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
-        texts = self.texts + len(self.read)
+        texts = self.account.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
         self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
         return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
 
-    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> Iterator[_Id]:
+    def _common(self, names: list[str], low: int, high: int, *, alone: bool) -> set[_Id]:
         """Return ids of texts with the last term and one of the others. `alone`: also the newest with the last term only."""
         *rarer, common = names
         found: set[_Id] = set()
@@ -192,7 +185,7 @@ class _Searching:
             found.update(self.tables.newest_texts_with_both(self.namespace, common, rarer, low, high, SOME))
         if alone:
             found.update(self.tables.newest_texts_with(self.namespace, common, low, high, SOME))
-        return iter(found)
+        return found
 
     def _ranges(self) -> list[tuple[int, int]]:
         """Return the ranges of ids to search."""
@@ -210,13 +203,11 @@ class _Searching:
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
         """Read what is not indexed yet."""
-        keys, places = pending_of(self.pending)
+        keys, places = pending_of(self.account.pending)
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
-            for entry in self.tables.entries_named(self.namespace, keys, self.now):
-                self.unindexed += 1
-                self._keep_entry(-self.unindexed, entry)
+            self._read_entries(keys)
         self.seen.update(self.read)
 
     # Candidates → hits
@@ -241,6 +232,15 @@ class _Searching:
                 if entry.key not in self.pending_keys:
                     self._keep_entry(id_, entry)
 
+    def _read_entries(self, keys: list[str]) -> dict[str, _Id]:
+        """Read entries that are not in the index; return the ids that they get."""
+        ids = {}
+        for entry in self.tables.entries_named(self.namespace, keys, self.now):
+            self.unindexed += 1
+            self._keep_entry(-self.unindexed, entry)
+            ids[entry.key] = -self.unindexed
+        return ids
+
     def _keep_entry(self, id_: _Id, entry: Entry) -> None:
         if entry.key.startswith(self.query.prefix):
             text = _Text(Hit(0, "", entry), text_of_entry(entry.key, entry.stored), 0, entry.updated)
@@ -257,18 +257,13 @@ class _Searching:
             text.terms = terms_of(text.text)
         return text.terms
 
-    def _score(self, text: _Text) -> None:
-        text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
-
     def _fresh(self, text: _Text) -> float:
         return recency((self.now - text.changed) / 1_000_000, self.query.half_life)
 
     def _passed_on(self, own: dict[_Id, float], found: dict[_Id, float]) -> dict[_Id, float]:
         """Return ids and scores after the best messages have shared theirs with their neighbours.
 
-        Args:
-            own: the scores of texts that were read.
-            found: approximate scores of other texts.
+        `own` are the scores of texts that were read, `found` approximate scores of others.
         """
         final = dict(own)
         if self.query.messages and self.query.neighbours:
@@ -294,8 +289,8 @@ def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[
     account = tables.get_account(namespace)
     if account is None or account.id is None:
         return []
-    refuse_if_off(namespace, account.index_cursor)
-    return _Searching(tables, query, now, account.id, account.pending, account.texts, account.words).hits()
+    account.refuse_if_off(namespace)
+    return _Searching(tables, query, now, account, account.id).hits()
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:

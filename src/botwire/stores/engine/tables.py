@@ -1,8 +1,8 @@
 """What the engine needs of a database: typed reads and changes of its tables.
 
-`Transaction` and the queries never see SQL. They call these methods, and a database implements them. The reads are the same
-in every database, except for the text of their statements, which have names. Changes differ: SQLite runs a statement for
-each, PostgreSQL collects them in a unit of work that reads and writes in bulk.
+`Transaction` and the queries never see SQL. They call these methods. Most of them run a statement, which has the same name in
+every database but its own text. SQLite runs a statement for each change, PostgreSQL collects the changes in a unit of work
+that reads and writes in bulk.
 
 The id of a namespace is whatever the database identifies it by. Sessions have numbers. A message is found by its session and
 seq; its *place* is both in one number (`place_of`), which is also its id in the word index.
@@ -11,29 +11,43 @@ seq; its *place* is both in one number (`place_of`), which is also its id in the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from ...errors import InvalidArgument
 from ...limits import MAX_NAME_BYTES
-from ...operations import Guard
+from ...operations import Guard, Vector
 from ...records import Entry, Message, Session
 from ...values import Stored
-from .account import SEQ_BITS, Account, NamespaceId
 
+NamespaceId: TypeAlias = int | str
+"""What a database identifies a namespace by: a number in SQLite, the name itself where tables are split by it."""
+
+SEQ_BITS = 32
+FIRST_MESSAGE = 1 << SEQ_BITS
+"""Text ids from here on are places of messages. Smaller ones belong to entries."""
+OFF = "off"
+"""`Account.index_cursor` when nothing is indexed and searches are refused."""
+NOT_BEGUN = "entries "
+"""`Account.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
+EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
+"""Namespace, key, version, created, updated, expires and value of an entry."""
 SessionHead: TypeAlias = tuple[int, int, int]
 """Number, last seq and bytes of a session."""
-EntryVector: TypeAlias = tuple[str, int, bytes]
-"""Key and version of an entry, and the vector of its text."""
-MessageVector: TypeAlias = tuple[str, str, int, bytes]
-"""Session, id and creation time of a message, and the vector of its text."""
 EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
 """A key, the text id and version in the index, and the version and value of the entry."""
 
 _LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
 """After every possible key."""
+
+
+def place_of(session: int, seq: int) -> int:
+    """Return the place of a message: its session and seq in one number."""
+    return session << SEQ_BITS | seq
 
 
 def end_of(prefix: str) -> str:
@@ -58,6 +72,72 @@ def as_json(items: Sequence[object]) -> str:
     return msgspec.json.encode(items).decode()
 
 
+@dataclass(slots=True)
+class Account:
+    """The usage and state of a namespace: one row, which each transaction reads and writes.
+
+    ``id`` is None until something is stored in the namespace. ``recent`` holds the newest records of the journal
+    (`journal.py`). ``pending``, ``index_cursor``, ``texts`` and ``words`` belong to the word index (`word_index.py`).
+    ``vectors`` is the bytes of all vectors; the database counts them. ``is_system`` is not in the row.
+    """
+
+    id: NamespaceId | None
+    plan: str | None
+    day: int
+    writes: int
+    bytes: int
+    version: int
+    expires: int | None
+    recent: str = ""
+    pending: str = ""
+    index_cursor: str | None = None
+    texts: int = 0
+    words: int = 0
+    vectors: int = 0
+    is_system: bool = False
+
+    @property
+    def is_indexed(self) -> bool:
+        """Whether the namespace has a word index, which must learn of each write."""
+        return self.index_cursor != NOT_BEGUN and self.index_cursor != OFF  # noqa: PLR1714 - a set costs more
+
+    @property
+    def held(self) -> int:
+        """All bytes that count toward a plan."""
+        return self.bytes + self.vectors
+
+    def record(self, change: str) -> None:
+        """Count one change, and record it for watchers. The journal defines what a record looks like."""
+        self.version += 1
+        self.recent += f"{self.version} {change}\n"
+
+    def record_entry(self, kind: str, key: str) -> None:
+        """Count and record a change of an entry, and mark the entry for the word index."""
+        self.version += 1  # `record` and `is_indexed`, without their calls: this is a hot path
+        self.recent += f"{self.version} {kind}{key}\n"
+        if self.index_cursor != NOT_BEGUN and self.index_cursor != OFF:  # noqa: PLR1714 - a set costs more
+            self.mark_unindexed(f"e{key}\n")
+
+    def refuse_if_off(self, namespace: str) -> None:
+        """Raise `InvalidArgument` when the index of the namespace is off."""
+        if self.index_cursor == OFF:
+            raise InvalidArgument(f"namespace {namespace!r} cannot be searched: its index is off")
+
+    def mark_unindexed(self, mark: str) -> None:
+        """Add a mark to the list of what the word index does not have yet."""
+        if mark not in self.pending:
+            self.pending += mark
+
+
+def day_of(day: int, today: int) -> int:
+    """Return the day that an account's writes count for when the clock may have been set back since.
+
+    The count continues, so no day's writes are granted twice. It never counts for a day after tomorrow, or a clock that was
+    once a year ahead would block the namespace for a year.
+    """
+    return day if day <= today + 1 else today
+
+
 class ReadTables(Protocol):
     """All reads, a statement each. Where a method takes the name of a namespace, the namespace may not exist."""
 
@@ -65,7 +145,6 @@ class ReadTables(Protocol):
         """Run the statement of this name, and return its rows."""
 
     def _first(self, name: str, *values: object) -> Any | None:
-        """Run a statement, and return its first row."""
         rows = self._run(name, *values)
         return rows[0] if rows else None
 
@@ -79,17 +158,15 @@ class ReadTables(Protocol):
         return [value for (value,) in self._run(name, *values)]
 
     def _entry(self, row: Sequence[Any]) -> Entry:
-        """Return the entry in a row."""
         return Entry(*row)
 
     def _vector(self, vector: bytes) -> object:
         """Return a vector as the statements take it."""
         return vector
 
-    # Entries and sessions
+    # Entries and sessions. Entries are live ones, which have not expired.
 
     def get_entry(self, namespace: str, key: str, now: int) -> Entry | None:
-        """Return a live entry."""
         row = self._first("get_entry", namespace, key, now)
         return None if row is None else self._entry(row)
 
@@ -102,12 +179,10 @@ class ReadTables(Protocol):
         return self._column("list_keys", namespace, prefix, end_of(prefix), after, now, limit_of(limit))
 
     def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
-        """Return the live entries under the keys that `list_keys` returns."""
         values = namespace, prefix, end_of(prefix), after, now, limit_of(limit)
         return [self._entry(row) for row in self._run("list_entries", *values)]
 
     def count_entries(self, namespace: str, prefix: str, now: int) -> int:
-        """Return how many live entries have a key with a prefix."""
         return self._value("count_entries", namespace, prefix, end_of(prefix), now) or 0
 
     def entry_version(self, namespace: str, key: str, now: int) -> int:
@@ -119,17 +194,15 @@ class ReadTables(Protocol):
         return self._first("find_session", namespace, name)
 
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        """Return the head of a session."""
         return self._first("peek_session", namespace, name)
 
     def session_name(self, session: int) -> str | None:
-        """Return the name of a session."""
         return self._value("session_name", session)
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
-        start = session << SEQ_BITS
-        return [Message(*row) for row in self._run("messages_between", start + after, start + last, limit_of(limit))]
+        values = place_of(session, after), place_of(session, last), limit_of(limit)
+        return [Message(*row) for row in self._run("messages_between", *values)]
 
     def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
         """Return sessions with a number below `before`, the newest first."""
@@ -138,11 +211,9 @@ class ReadTables(Protocol):
     # Namespaces
 
     def list_namespaces(self, after: str, limit: int | None) -> list[str]:
-        """Return names of namespaces after a name, in order."""
         return self._column("list_namespaces", after, limit_of(limit))
 
     def get_account(self, namespace: str) -> Account | None:
-        """Return the account of a namespace."""
         row = self._first("get_account", namespace)
         return None if row is None else Account(*row)
 
@@ -177,9 +248,7 @@ class ReadTables(Protocol):
         """Return, for each term that any text holds, its position in `terms` and about how many texts hold it."""
         return self._run("count_texts", namespace, as_json(terms))
 
-    def texts_with_each(
-        self, namespace: NamespaceId, terms: Sequence[str], low: int, high: int
-    ) -> list[tuple[int, int]]:
+    def texts_with_each(self, namespace: NamespaceId, terms: list[str], low: int, high: int) -> list[tuple[int, int]]:
         """Return a term's position and a text id for each text from `low` to `high` that holds the term."""
         return self._run("texts_with_each", namespace, as_json(terms), low, high)
 
@@ -207,7 +276,6 @@ class ReadTables(Protocol):
         return [(text, Entry(*row)) for text, *row in self._run("entries_at", namespace, as_json(texts), now)]
 
     def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int) -> list[Entry]:
-        """Return the live entries under these keys, in any order."""
         return [self._entry(row) for row in self._run("entries_named", namespace, as_json(keys), now)]
 
     def nearest_messages(
@@ -239,6 +307,11 @@ class ReadTables(Protocol):
 class Tables(ReadTables, Protocol):
     """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
 
+    def _one(self, name: str, *values: object) -> Any:
+        """Run a statement that returns one row, and return its first column."""
+        (value,) = self._column(name, *values)
+        return value
+
     def savepoint(self) -> None:
         """Remember this state for `undo`."""
 
@@ -252,87 +325,86 @@ class Tables(ReadTables, Protocol):
 
     def new_account(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
+        return int(self._one("new_account", namespace, day))
 
     def set_account(self, account: Account) -> None:
         """Write an account back, without its plan and without the bytes of vectors."""
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
-        """Set the plan of a namespace."""
+        self._run("set_plan", namespace, plan)
 
     def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        """Return the response saved under an idempotency key."""
+        return self._value("find_response", namespace, key)
 
     def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        """Save a response under an idempotency key."""
+        self._run("save_response", namespace, key, created, response)
 
     def purge_responses(self, before: int, limit: int) -> None:
         """Remove some of the oldest responses, if they are older than `before`."""
+        self._run("purge_responses", before, limit)
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         """Add a block of the journal, from after version `since` to `version`, unless it exists; keep the last blocks."""
 
-    # Entries
+    # Entries, expired or not
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        """Return the head of an entry, expired or not."""
+        """Return the head of an entry."""
 
     def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
         """Return the value of an entry that `peek_entry` has found."""
+        stored: Stored = self._one("peek_value", namespace, key)
+        return stored
 
-    def put_entry(
-        self,
-        namespace: NamespaceId,
-        key: str,
-        version: int,
-        created: int,
-        updated: int,
-        expires: int | None,
-        stored: Stored,
-    ) -> None:
+    def put_entry(self, row: EntryRow) -> None:
         """Set an entry, new or not."""
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        """Remove an entry."""
+        self._run("delete_entry", namespace, key)
 
     def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
         """Return how many live entries have a prefix, and the bytes of keys and values of all, expired or not."""
         return self._first("measure_entries", namespace, prefix, end_of(prefix), now) or (0, 0)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        """Remove the entries with a prefix."""
+        self._run("delete_entries", namespace, prefix, end_of(prefix))
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
         """Return keys of expired entries, and the bytes of key and value of each."""
         return self._run("find_expired", namespace, now, limit_of(limit))
 
     def first_expiry(self, namespace: NamespaceId) -> int | None:
-        """Return when the next entry expires."""
         return self._value("first_expiry", namespace)
 
     # Sessions
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
         """Create a session; returns its number, which is larger than any before."""
+        return int(self._one("new_session", namespace, name, created))
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         """Set last seq, bytes and time of a session."""
+        self._run("set_session", session, last, size, updated)
 
     def delete_session(self, session: int) -> None:
         """Remove a session that has no messages."""
+        self._run("delete_session", session)
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
         """Add a message unless the session has one of this id; returns whether it was added."""
 
     def seq_of_message(self, session: int, id_: str) -> int:
         """Return the seq of a message that `add_message` has refused."""
+        return int(self._one("seq_of_message", session, id_))
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
         """Remove messages with a seq above `after`, up to `last`."""
+        self._run("delete_messages", place_of(session, after), place_of(session, last))
 
     # The word index
 
     def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
-        """Return what the index needs to know of the entries under these keys."""
+        """Return what the index must compare of the entries under these keys."""
         return self._run("entries_to_index", namespace, as_json(keys))
 
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
@@ -349,21 +421,23 @@ class Tables(ReadTables, Protocol):
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
         """Record that an entry is indexed at a version; returns its text id."""
+        return int(self._one("new_entry_text", namespace, key, version))
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         """Record that an entry is indexed at another version."""
+        self._run("renew_entry_text", text, key, version)
 
     def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
         """Index a text by its terms, which are separated by spaces; `replace`: it is in the index already."""
+        self._run("replace_text" if replace else "add_text", namespace, text, terms)
 
-    def delete_entry_text(self, text: int) -> int:
-        """Remove the text of an entry from the index; returns how many texts were removed."""
+    # Each of these returns how many texts it removed from the index.
 
-    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
-        """Remove the texts of entries with a prefix from the index; returns how many there were."""
+    def delete_entry_text(self, text: int) -> int: ...
 
-    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
-        """Remove the texts of messages from the index; returns how many there were."""
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int: ...
+
+    def delete_texts_of_messages(self, session: int, after: int, last: int) -> int: ...
 
     def empty_entries(self, namespace: NamespaceId, limit: int) -> int:
         """Remove some texts and vectors of entries; returns the largest number that one table had, up to `limit`."""
@@ -371,13 +445,15 @@ class Tables(ReadTables, Protocol):
     def empty_messages(self, session: int, last: int, limit: int) -> int:
         """As `empty_entries`, for the messages of a session."""
 
-    # Vectors
+    # Vectors. A text has at most one, which is removed with the text: in SQLite by triggers, in PostgreSQL by statements of the
+    # same transaction. A process that writes and deletes needs no extension of SQLite: sqlite-vec only computes distances.
 
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
         """Store vectors of those entries that are still at their version, replacing others; returns how many."""
 
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
         """Store vectors of those messages that are still there, replacing others; returns how many."""
 
     def vector_bytes(self, namespace: NamespaceId) -> int:
         """Return the bytes of all vectors of a namespace, as the database counts them."""
+        return self._value("get_vector_bytes", namespace) or 0

@@ -6,35 +6,21 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
+from ... import operations
 from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
 from ...limits import is_system
-from ...operations import (
-    Append,
-    Clear,
-    Delete,
-    Expire,
-    Forget,
-    Guard,
-    Increment,
-    Pop,
-    Put,
-    Result,
-    SetVectors,
-    Write,
-)
+from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
 from . import journal, word_index
-from .account import NOT_BEGUN, OFF, Account, NamespaceId, day_of, place_of
-from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, SET
-from .tables import EntryHead, Tables
-from .vectors import refuse_if_off, set_vectors
+from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
+from .tables import NOT_BEGUN, OFF, Account, EntryHead, NamespaceId, Tables, day_of, place_of
 
 RESPONSES_KEPT = 600_000_000
 """How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
@@ -42,18 +28,16 @@ PURGE = 64
 """Expired entries, and old responses, that one write removes. More than one, so that a backlog shrinks."""
 
 _UNLIMITED = Plan()
+_Times: TypeAlias = tuple[int, int, int | None]
+"""Created, updated and expires of an entry."""
 _RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
 
 
 class Transaction:
     """Applies writes one after the other; `finish` writes the accounts back.
 
-    Args:
-        tables: the tables, in a transaction.
-        plans: limits for the namespaces.
-        now: the time in microseconds.
-        ages_are_known: whether the clock can tell the age of saved responses; asked only when one is saved. If not,
-            none is removed.
+    `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
+    is removed.
     """
 
     def __init__(
@@ -92,9 +76,9 @@ class Transaction:
         for account in self._accounts.values():
             if account.id is None:
                 continue
-            if account.expires is not None and account.expires <= self._now:
+            if account.expires is not None:
                 self._purge(account, PURGE)
-            if account.pending and word_index.is_due(account):
+            if account.pending:
                 word_index.index_pending(self._tables, account)
             if len(account.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, account)
@@ -102,9 +86,7 @@ class Transaction:
 
     def purge(self, namespace: str) -> None:
         """Remove all expired entries of a namespace."""
-        account = self.account(namespace)
-        if account.expires is not None and account.expires <= self._now:
-            self._purge(account, None)
+        self._purge(self.account(namespace), None)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Set the plan of a namespace; None: the default plan of the writer."""
@@ -146,12 +128,9 @@ class Transaction:
     def _holds(self, guard: Guard) -> bool:
         """Whether a guard holds, after the earlier writes of this transaction."""
         account = self._accounts.get(guard.namespace)
-        if account is not None:
-            version = account.version
-        elif guard.namespace in self._guarded:
-            version = self._guarded[guard.namespace]
-        else:
-            version = self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+        if account is None and guard.namespace not in self._guarded:
+            self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+        version = self._guarded[guard.namespace] if account is None else account.version
         return self._tables.holds(guard, version, self._now)
 
     def _changes_nothing_if_refused(self, write: Write) -> bool:
@@ -193,28 +172,27 @@ class Transaction:
 
     # Entries
 
-    def _put(self, namespace: str, op: Put) -> int:
+    def _put(self, namespace: str, op: operations.Put) -> int:
         account, id_ = self.open_account(namespace)
         head = self._live_head(account, id_, op.key)
         version = 0 if head is None else head[0]
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if op.times is not None:
-            created, updated, expires = op.times
-            return self._store(account, op.key, op.stored, head, created, expires, updated=updated, writes=0)
+            return self._store(account, op.key, op.stored, head, op.times, writes=0)
         created = self._now if head is None else head[1]
         if op.keep_ttl:
             expires = None if head is None else head[2]
         else:
             expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
-        return self._store(account, op.key, op.stored, head, created, expires, updated=self._now, writes=1)
+        return self._store(account, op.key, op.stored, head, (created, self._now, expires))
 
-    def _increment(self, namespace: str, op: Increment) -> int | float:
+    def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         account, id_ = self.open_account(namespace)
         head = self._live_head(account, id_, op.key)
         total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
         created, expires = (self._now, None) if head is None else head[1:3]
-        self._store(account, op.key, encode_json(total), head, created, expires, updated=self._now, writes=1)
+        self._store(account, op.key, encode_json(total), head, (created, self._now, expires))
         return total
 
     def _live_head(self, account: Account, id_: NamespaceId, key: str) -> EntryHead | None:
@@ -230,27 +208,19 @@ class Transaction:
         return head
 
     def _store(
-        self,
-        account: Account,
-        key: str,
-        stored: Stored,
-        head: EntryHead | None,
-        created: int,
-        expires: int | None,
-        *,
-        updated: int,
-        writes: int,
+        self, account: Account, key: str, stored: Stored, head: EntryHead | None, times: _Times, *, writes: int = 1
     ) -> int:
+        created, updated, expires = times
         length = size(stored) + size(key) if head is None else size(stored) - head[3]
         self._charge(account, writes, length)
         account.record_entry(SET, key)
         if expires is not None and (account.expires is None or expires < account.expires):
             account.expires = expires
         assert account.id is not None
-        self._tables.put_entry(account.id, key, account.version, created, updated, expires, stored)
+        self._tables.put_entry((account.id, key, account.version, created, updated, expires, stored))
         return account.version
 
-    def _delete(self, namespace: str, op: Delete) -> bool:
+    def _delete(self, namespace: str, op: operations.Delete) -> bool:
         account = self.account(namespace)
         if account.id is None:
             return False
@@ -267,20 +237,21 @@ class Transaction:
         account.bytes -= length + size(key)
         account.record_entry(kind, key)
 
-    def _clear(self, namespace: str, op: Clear) -> int:
+    def _clear(self, namespace: str, op: operations.Clear) -> int:
         account = self.account(namespace)
         if account.id is None:
             return 0
         count, length = self._tables.measure_entries(account.id, op.prefix, self._now)
         self._tables.delete_entries(account.id, op.prefix)
-        word_index.remove_entries(self._tables, account, op.prefix)
+        if account.is_indexed:
+            word_index.subtract(account, self._tables.delete_texts_of_entries(account.id, op.prefix))
         account.bytes -= length
         account.record(CLEARED + op.prefix)
         return count
 
     # Sessions
 
-    def _append(self, namespace: str, op: Append) -> list[int]:
+    def _append(self, namespace: str, op: operations.Append) -> list[int]:
         if not op.messages:
             return []
         account, id_ = self.open_account(namespace)
@@ -308,7 +279,7 @@ class Transaction:
             journal.record_append(account, session, before + 1, last)
         return seqs
 
-    def _forget(self, namespace: str, op: Forget) -> int:
+    def _forget(self, namespace: str, op: operations.Forget) -> int:
         account = self.account(namespace)
         head = None if account.id is None else self._tables.peek_session(account.id, op.session)
         if head is None:
@@ -317,7 +288,7 @@ class Transaction:
         self._shorten(account, op.session, session, last, 0, held, held)
         return last
 
-    def _pop(self, namespace: str, op: Pop) -> list[Message]:
+    def _pop(self, namespace: str, op: operations.Pop) -> list[Message]:
         account = self.account(namespace)
         head = None if account.id is None else self._tables.peek_session(account.id, op.session)
         session, last, held = head or (0, 0, 0)
@@ -333,49 +304,50 @@ class Transaction:
     def _shorten(self, account: Account, name: str, session: int, last: int, left: int, held: int, length: int) -> None:
         """Remove the messages after `left`, which take `length` of the session's `held` bytes, and a session without any."""
         self._tables.delete_messages(session, left, last)
-        word_index.remove_messages(self._tables, account, session, left, last)
+        if account.is_indexed:
+            word_index.subtract(account, self._tables.delete_texts_of_messages(session, left, last))
         if left:
             self._tables.set_session(session, left, held - length, self._now)
         else:
             self._tables.delete_session(session)
         account.bytes -= length
-        journal.record_pop(account, name, left)
+        account.record(f"{POPPED}{left} {name}")
 
     # Others
 
-    def _expire(self, namespace: str, _: Expire) -> bool:
+    def _expire(self, namespace: str, _: operations.Expire) -> bool:
         account = self.account(namespace)
-        if account.id is None or account.expires is None or account.expires > self._now:
-            return False
         self._purge(account, PURGE)
         return account.expires is not None and account.expires <= self._now
 
-    def _set_vectors(self, namespace: str, op: SetVectors) -> int:
+    def _set_vectors(self, namespace: str, op: operations.SetVectors) -> int:
         account = self.account(namespace)
         if account.id is None:
             return 0
-        refuse_if_off(namespace, account.index_cursor)
+        account.refuse_if_off(namespace)
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(account, length, *self._plan_of(account))
-        kept = set_vectors(self._tables, account.id, op)
+        kept = _keep_vectors(self._tables, account.id, op)
         account.vectors = self._tables.vector_bytes(account.id)  # some replaced others, some were not kept
         return kept
 
     # The account
 
     def _plan_of(self, account: Account) -> tuple[str, Plan]:
-        if account.is_system:
-            return "", _UNLIMITED
-        named, name = self._plans.named, account.plan
-        if name is None or name not in named:
-            name = self._plans.default
-        return name, named[name]
+        return ("", _UNLIMITED) if account.is_system else self._plans.of(account.plan)
 
     def _charge(self, account: Account, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
         name, plan = self._plan_of(account)
         if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
-            raise self._quota_exceeded(name, plan, account)
+            seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
+            raise QuotaExceeded(
+                f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
+                f"It starts again in {seconds:,} s; reads and deletes still work",
+                plan=name,
+                limit=plan.writes_per_day,
+                retry_after=seconds,
+            )
         if plan.max_bytes is not None:
             self._make_room(account, length, name, plan)
         account.writes += writes
@@ -386,34 +358,34 @@ class Transaction:
         if plan.max_bytes is None or length <= 0 or account.held + length <= plan.max_bytes:
             return
         assert account.id is not None
-        if account.expires is not None and account.expires <= self._now:
-            self._purge(account, None)
+        self._purge(account, None)
         if account.vectors:
             account.vectors = self._tables.vector_bytes(account.id)
         if account.held + length > plan.max_bytes:
             raise StorageExceeded(
                 f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.held:,} are in use and this "
-                f"needs {length:,} more. Delete something, or ask the operator for another plan",
+                f"needs {length:,} more. operations.Delete something, or ask the operator for another plan",
                 plan=name,
                 limit=plan.max_bytes,
             )
 
-    def _quota_exceeded(self, name: str, plan: Plan, account: Account) -> QuotaExceeded:
-        seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
-        return QuotaExceeded(
-            f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
-            f"It starts again in {seconds:,} s; reads and deletes still work",
-            plan=name,
-            limit=plan.writes_per_day,
-            retry_after=seconds,
-        )
-
     def _purge(self, account: Account, limit: int | None) -> None:
         """Remove expired entries, at most `limit`."""
-        assert account.id is not None
+        if account.id is None or account.expires is None or account.expires > self._now:
+            return
         for key, length in self._tables.find_expired(account.id, self._now, limit):
             self._delete_entry(account, key, length - size(key), EXPIRED)
         account.expires = self._tables.first_expiry(account.id)
+
+
+def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVectors) -> int:
+    """Store vectors of texts that have not changed; returns how many. Of several for one text, the last counts."""
+    entries = {item.key: item for item in op.vectors if item.key is not None}
+    messages = {
+        (item.session, item.id): item for item in op.vectors if item.session is not None and item.id is not None
+    }
+    kept = tables.keep_entry_vectors(namespace, list(entries.values()), op.model) if entries else 0
+    return kept + (tables.keep_message_vectors(namespace, list(messages.values()), op.model) if messages else 0)
 
 
 def _fingerprint(write: Write) -> str:
@@ -424,7 +396,7 @@ def _fingerprint(write: Write) -> str:
     facts = [
         (type(op).__name__, *(getattr(op, name) for name in _COMPARED if hasattr(op, name))) for op in write.operations
     ]
-    sizes = [len(op.messages) for op in write.operations if isinstance(op, Append)]
+    sizes = [len(op.messages) for op in write.operations if isinstance(op, operations.Append)]
     return hashlib.blake2b(msgspec.json.encode((facts, sizes)), digest_size=8).hexdigest()
 
 
@@ -437,15 +409,15 @@ def _conflict(key: str, expected: int, version: int) -> str:
     return f"key {key!r} is {now}, but {want} was expected; nothing was written. Read it again and decide again"
 
 
-_REFUSED_FIRST = frozenset({Put, Delete, Increment, Pop})
+_REFUSED_FIRST = frozenset({operations.Put, operations.Delete, operations.Increment, operations.Pop})
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
-    Put: Transaction._put,
-    Delete: Transaction._delete,
-    Increment: Transaction._increment,
-    Append: Transaction._append,
-    Clear: Transaction._clear,
-    Forget: Transaction._forget,
-    Pop: Transaction._pop,
-    Expire: Transaction._expire,
-    SetVectors: Transaction._set_vectors,
+    operations.Put: Transaction._put,
+    operations.Delete: Transaction._delete,
+    operations.Increment: Transaction._increment,
+    operations.Append: Transaction._append,
+    operations.Clear: Transaction._clear,
+    operations.Forget: Transaction._forget,
+    operations.Pop: Transaction._pop,
+    operations.Expire: Transaction._expire,
+    operations.SetVectors: Transaction._set_vectors,
 }

@@ -1,10 +1,9 @@
-"""The word index: what a transaction changes in it.
+"""The word index: what a transaction changes in it, and how it is built before the first search.
 
-A namespace has no index before its first search (`botwire.stores.engine.index_builder`), and until then a write does nothing
-here. Indexing each text in its own commit would make writes nearly twice as slow (measured). So the account, which every
-write updates anyway, lists what is not indexed yet. The write that makes the list long enough indexes everything on it.
-A search reads the texts on the list itself. It also reads each hit where it is stored, so an outdated index costs a little
-time and never shows an outdated text.
+A namespace has no index before its first search, and until then a write does nothing here. Indexing each text in its own
+commit would make writes nearly twice as slow (measured). So the account, which every write updates anyway, lists what is not
+indexed yet. The write that makes the list long enough indexes everything on it. A search reads the texts on the list itself. It
+also reads each hit where it is stored, so an outdated index costs a little time and never shows an outdated text.
 """
 
 from __future__ import annotations
@@ -12,18 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...search.terms import terms_of, text_of_entry, text_of_message
-from .account import FIRST_MESSAGE, Account
-from .tables import Tables
+from .tables import FIRST_MESSAGE, NOT_BEGUN, OFF, SEQ_BITS, Account, Tables, place_of
 
 DUE = 96
 """Entries and messages on the list at which the next write indexes them."""
 DUE_CHARS = 1_500
 """Characters of the list at which the next write indexes it: a longer row would need overflow pages."""
-
-
-def is_due(account: Account) -> bool:
-    """Whether the list is long enough to be indexed."""
-    return len(account.pending) > DUE and (len(account.pending) > DUE_CHARS or account.pending.count("\n") >= DUE)
+STEP = 500
+"""Texts that one transaction indexes, in some 20 ms."""
+_ENTRIES, _MESSAGES = NOT_BEGUN, "messages "
+"""`Account.index_cursor` starts with one of these. The key, or the place, to continue after follows."""
 
 
 def pending_of(marks: str) -> tuple[list[str], list[int]]:
@@ -33,7 +30,10 @@ def pending_of(marks: str) -> tuple[list[str], list[int]]:
 
 
 def index_pending(tables: Tables, account: Account) -> None:
-    """Index everything on the list."""
+    """Index everything on the list, if it is long enough."""
+    marks = account.pending
+    if len(marks) <= DUE or (len(marks) <= DUE_CHARS and marks.count("\n") < DUE):
+        return
     keys, places = pending_of(account.pending)
     account.pending = ""
     index_entries(tables, account, keys)
@@ -55,10 +55,10 @@ def index_entries(tables: Tables, account: Account, keys: Sequence[str]) -> None
                 new.append((tables.new_entry_text(account.id, key, version), terms))
         elif terms and version is not None:
             tables.renew_entry_text(text, key, version)
-            _subtract(account, 1)
+            subtract(account, 1)
             _add(tables, account, text, terms, replace=True)
         else:
-            _subtract(account, tables.delete_entry_text(text))
+            subtract(account, tables.delete_entry_text(text))
     for text, terms in sorted(new):
         _add(tables, account, text, terms)
 
@@ -71,18 +71,6 @@ def index_messages(tables: Tables, account: Account, places: Sequence[int]) -> N
             _add(tables, account, place, terms)
 
 
-def remove_entries(tables: Tables, account: Account, prefix: str) -> None:
-    """Remove the entries with a prefix from the index."""
-    if account.is_indexed and account.id is not None:
-        _subtract(account, tables.delete_texts_of_entries(account.id, prefix))
-
-
-def remove_messages(tables: Tables, account: Account, session: int, after: int, last: int) -> None:
-    """Remove the messages of a session with a seq above `after`, up to `last`, from the index."""
-    if account.is_indexed:
-        _subtract(account, tables.delete_texts_of_messages(session, after, last))
-
-
 def _add(tables: Tables, account: Account, text: int, terms: list[str], *, replace: bool = False) -> None:
     assert account.id is not None
     tables.add_text(account.id, text, " ".join(terms), replace=replace)
@@ -90,8 +78,65 @@ def _add(tables: Tables, account: Account, text: int, terms: list[str], *, repla
     account.words += len(terms)
 
 
-def _subtract(account: Account, removed: int) -> None:
+def subtract(account: Account, removed: int) -> None:
     """Subtract texts from the account. How many words they had is not known: the average is assumed."""
     if account.texts:
         account.words -= account.words * min(removed, account.texts) // account.texts
         account.texts -= min(removed, account.texts)
+
+
+# Building
+
+
+def step(tables: Tables, account: Account) -> None:
+    """Index some of what was written before the first search, and record how far it came. Any process can continue."""
+    cursor = account.index_cursor
+    if account.id is None or cursor is None or cursor == OFF:
+        return
+    if cursor.startswith(_ENTRIES):
+        keys = tables.keys_to_index(account.id, cursor.removeprefix(_ENTRIES), STEP)
+        index_entries(tables, account, keys)
+        account.index_cursor = _ENTRIES + keys[-1] if len(keys) == STEP else f"{_MESSAGES}{FIRST_MESSAGE}"
+    else:
+        _step_messages(tables, account, int(cursor.removeprefix(_MESSAGES)))
+
+
+def _step_messages(tables: Tables, account: Account, after: int) -> None:
+    assert account.id is not None
+    places: list[int] = []
+    sessions = tables.sessions_from(account.id, after >> SEQ_BITS, STEP)
+    for session, last in sessions:
+        start = place_of(session, 0)
+        seq = max(after - start, 0)
+        until = min(last, seq + STEP - len(places))
+        places += range(start + seq + 1, start + until + 1)
+        after = start + until
+        if len(places) == STEP:
+            break
+    index_messages(tables, account, places)
+    account.index_cursor = f"{_MESSAGES}{after}" if STEP in {len(places), len(sessions)} else None
+
+
+def turn_off(account: Account) -> None:
+    """Stop indexing a namespace. `empty` removes what is in the index."""
+    account.index_cursor, account.pending, account.texts, account.words = OFF, "", 0, 0
+
+
+def empty(tables: Tables, account: Account, session: int) -> int | None:
+    """Remove some of what the index of a namespace holds, after `turn_off`.
+
+    `session` is 0, or what the last call returned: the session to continue with. None: nothing is left.
+    """
+    if account.id is None or account.index_cursor != OFF:
+        return None
+    if not session:
+        return 0 if tables.empty_entries(account.id, STEP) == STEP else 1
+    for number, last in tables.sessions_from(account.id, session, 1):
+        return number if tables.empty_messages(number, last, STEP) == STEP else number + 1
+    return None
+
+
+def turn_on(account: Account) -> None:
+    """Index a namespace from its next search on. The index must be empty."""
+    if account.index_cursor == OFF:
+        account.index_cursor = NOT_BEGUN

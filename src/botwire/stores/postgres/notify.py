@@ -20,7 +20,7 @@ import psycopg
 
 from ...backoff import Backoff
 from ...errors import BotWireError
-from ..engine.poller import ChangeSignal, adaptive_pause
+from ..engine.feeds import ChangeSignal, adaptive_pause
 from .connection import Connection
 
 PAUSES = 0.02, 0.1

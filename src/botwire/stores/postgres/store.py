@@ -6,28 +6,24 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Guard, Operation, Result, Write
+from ...operations import Guard, Result, SetVectors, Write
 from ...plans import Plans
-from ...queries import ListChanges, Query, Search
+from ...queries import ListChanges, ListTexts, Query, Search
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.account import Account
 from ..engine.answer import answer
-from ..engine.async_store import AwaitedStore
 from ..engine.clock import Clock
-from ..engine.feeds import Feed
+from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, ThreadExecutor
-from ..engine.index_builder import Indexed
-from ..engine.poller import Poller
-from ..engine.tables import Tables
+from ..engine.store import AwaitedStore, DatabaseStore
+from ..engine.tables import Account, Tables
 from ..engine.transaction import PURGE, Transaction
-from ..engine.vectors import needs_vectors
 from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
@@ -40,7 +36,7 @@ from .unit_of_work import Unit
 T = TypeVar("T")
 
 
-class PostgresStore(Indexed):
+class PostgresStore(DatabaseStore):
     """A `Store` in a PostgreSQL database (14 or newer). Any number of threads, processes and machines may use it at once.
 
     It is as durable as the server. With the server's defaults, a write that has returned survives a crash and a power cut.
@@ -83,7 +79,7 @@ class PostgresStore(Indexed):
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         deadline = time.monotonic() + self.timeout
-        if needs_vectors(query):
+        if isinstance(query, ListTexts) or (isinstance(query, Search) and query.vector is not None):
             self.create_vectors(deadline)
         if isinstance(query, Search):
             self._bring_up_to_date(namespace, deadline)
@@ -115,19 +111,11 @@ class PostgresStore(Indexed):
         connection.run("commit")
         return found
 
-    def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
+    def _write(self, write: Write) -> list[Result]:
         deadline = time.monotonic() + self.timeout
-        if needs_vectors(operations):
+        if _stores_vectors(write):
             self.create_vectors(deadline)
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
-        return self.queue(namespace).write(write, deadline)
+        return self.queue(write.namespace).write(write, deadline)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         return Feed(self, namespace, query, self.listener)
@@ -242,21 +230,17 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         return await self._in_thread(partial(self.store.read, namespace, query, guard=guard))
 
-    async def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
+    async def _write(self, write: Write) -> list[Result]:
         deadline = time.monotonic() + self.store.timeout
         self.store.check_open()
-        if needs_vectors(operations):
+        if _stores_vectors(write):
             await self._in_thread(partial(self.store.create_vectors, deadline))
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
-        return await self.store.queue(namespace).write_async(write, deadline)
+        return await self.store.queue(write.namespace).write_async(write, deadline)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         self.store.check_open()
         return await asyncio.get_running_loop().run_in_executor(self.store.threads, call)
+
+
+def _stores_vectors(write: Write) -> bool:
+    return any(isinstance(op, SetVectors) for op in write.operations)

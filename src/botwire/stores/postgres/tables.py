@@ -8,8 +8,7 @@ from typing import Any
 from ...operations import Guard
 from ...records import Entry, Message
 from ...search.embedding import numbers_of
-from ..engine.account import SEQ_BITS
-from ..engine.tables import ReadTables, limit_of
+from ..engine.tables import SEQ_BITS, ReadTables, limit_of
 from .connection import Connection
 from .statements import Row, Statement, plan_of
 

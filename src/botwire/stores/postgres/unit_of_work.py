@@ -11,11 +11,23 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from ...operations import Write
+from ...operations import Vector, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
-from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
-from ..engine.tables import EntryHead, EntryToIndex, EntryVector, MessageVector, SessionHead, Tables, as_json, end_of
+from ..engine.tables import (
+    NOT_BEGUN,
+    SEQ_BITS,
+    Account,
+    EntryHead,
+    EntryRow,
+    EntryToIndex,
+    NamespaceId,
+    SessionHead,
+    Tables,
+    as_json,
+    end_of,
+    place_of,
+)
 from .connection import Connection
 from .rows import ChangedRows, NeededRows
 from .statements import Row, Statement
@@ -204,21 +216,12 @@ class Unit(PostgresReads, Tables):
         del namespace
         return self._fetched().values[key]
 
-    def put_entry(
-        self,
-        namespace: NamespaceId,
-        key: str,
-        version: int,
-        created: int,
-        updated: int,
-        expires: int | None,
-        stored: Stored,
-    ) -> None:
-        del namespace
+    def put_entry(self, row: EntryRow) -> None:
+        _, key, version, created, updated, expires, stored = row
         self._change(self._rows.entries, key, (version, created, expires, size(stored)))
         self._change(self._rows.values, key, stored)
-        row = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
-        self._change(self._changed.entries, key, {**row, "bytes" if isinstance(stored, bytes) else "text": stored})
+        changed = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
+        self._change(self._changed.entries, key, {**changed, "bytes" if isinstance(stored, bytes) else "text": stored})
 
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
         del namespace
@@ -325,12 +328,12 @@ class Unit(PostgresReads, Tables):
         values = self._namespace, start, start + last, limit
         return self._change_now("delete_some_texts", *values, vectors="delete_some_message_vectors")
 
-    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[EntryVector], model: str) -> int:
-        items = [(key, version, _array(vector)) for key, version, vector in vectors]
+    def keep_entry_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        items = [(item.key, item.version, _array(item.vector)) for item in vectors]
         return self._keep_vectors("keep_entry_vectors", namespace, as_json(items), model)
 
-    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[MessageVector], model: str) -> int:
-        items = [(session, id_, created, _array(vector)) for session, id_, created, vector in vectors]
+    def keep_message_vectors(self, namespace: NamespaceId, vectors: Sequence[Vector], model: str) -> int:
+        items = [(item.session, item.id, item.version, _array(item.vector)) for item in vectors]
         return self._keep_vectors("keep_message_vectors", namespace, as_json(items), model)
 
     def _keep_vectors(self, name: str, *values: object) -> int:
@@ -338,9 +341,6 @@ class Unit(PostgresReads, Tables):
         self._create_account()
         self._has_vectors = True
         return self._change_now(name, *values)
-
-    def vector_bytes(self, namespace: NamespaceId) -> int:
-        return self._value("get_vector_bytes", namespace) or 0
 
 
 def _array(vector: bytes) -> str:

@@ -13,7 +13,7 @@ import apsw
 
 from ...errors import InvalidArgument, StoreError
 from ...timestamps import now
-from .connection import APPLICATION_ID, Connection, mapped, schema_version
+from .connection import APPLICATION_ID, Connection, mapped_errors, schema_version
 from .lock import FileLock
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -95,20 +95,13 @@ def opened(path: Path, *, timeout: float = 10.0) -> Iterator[Connection]:
     """Open an existing botwire file, and read it as it is at this moment for as long as it is open."""
     if not path.is_file():
         raise StoreError(f"there is no file {path}")
-    try:
-        connection = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-    except apsw.Error as error:
-        raise mapped(path, error) from error
-    try:
+    flags = apsw.SQLITE_OPEN_READWRITE
+    with mapped_errors(path), contextlib.closing(Connection(str(path), flags=flags)) as connection:
         connection.set_busy_timeout(int(timeout * 1000))
         connection.execute("BEGIN")
         if not schema_version(connection, path):
             raise StoreError(f"{path} is empty, and not a file of botwire")
         yield connection
-    except apsw.Error as error:
-        raise mapped(path, error) from error
-    finally:
-        connection.close()
 
 
 # A new file
@@ -145,19 +138,13 @@ def _part_of(target: Path) -> Iterator[Path]:
 
 
 def _copy_into(part: Path, source: Connection, progress: Progress | None, *, restoring: bool = False) -> None:
-    try:
-        copy = Connection(str(part))
-        try:
-            copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
-            _copy(source, copy, progress)
-            if restoring:
-                _begin_new_versions(copy)
-            copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, without -wal
-            _check_whole(copy, Path(source.filename))
-        finally:
-            copy.close()
-    except apsw.Error as error:
-        raise mapped(part, error) from error
+    with mapped_errors(part), contextlib.closing(Connection(str(part))) as copy:
+        copy.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF").fetchall()
+        _copy(source, copy, progress)
+        if restoring:
+            _begin_new_versions(copy)
+        copy.execute("PRAGMA journal_mode = DELETE").fetchall()  # one file, without -wal
+        _check_whole(copy, Path(source.filename))
     _sync(part)
 
 
@@ -169,8 +156,8 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
     lock = FileLock(f"{path}-lock")
     try:
         lock.wait(0)
-        target = Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-        try:
+        flags = apsw.SQLITE_OPEN_READWRITE
+        with mapped_errors(path), contextlib.closing(Connection(str(path), flags=flags)) as target:
             _seize(target, path)
             if not force and (count := target.execute("SELECT count(*) FROM namespaces").get):
                 raise InvalidArgument(
@@ -178,10 +165,6 @@ def _replace(path: Path, source: Connection, *, force: bool, progress: Progress 
                 )
             _copy(source, target, progress)
             _begin_new_versions(target)
-        finally:
-            target.close()
-    except apsw.Error as error:
-        raise mapped(path, error) from error
     finally:
         lock.give()
         lock.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -11,13 +12,15 @@ import apsw
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...operations import Guard
 from ..engine.statements import load_migrations
+from .lock import FileLock
 from .tables import SqliteTables
 
 OLDEST_SQLITE = (3, 51, 3)
 """The first version without the WAL-reset bug, which can corrupt a database that several connections write
 (https://www.sqlite.org/releaselog/3_51_3.html)."""
 APPLICATION_ID = 0x424F5457
-"""Marks a file as ours (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
+"""Marks a file as one of botwire (``BOTW``): https://www.sqlite.org/pragma.html#pragma_application_id."""
+MEMORY = ":memory:"
 SQL_FOLDER = Path(__file__).parent / "sql"
 MIGRATIONS = load_migrations(SQL_FOLDER / "migrations")
 PRAGMAS = """
@@ -28,8 +31,8 @@ PRAGMA trusted_schema = OFF;
 PRAGMA secure_delete = FAST;
 """
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-_LOOK_FOR_DAMAGE = 2.0
-"""Seconds that SQLite may take to look for damage after an unexpected error."""
+_DAMAGE_CHECK = 2.0
+"""Seconds that SQLite may search for damage after an unexpected error."""
 
 
 class Connection(apsw.Connection):
@@ -88,7 +91,7 @@ class Connection(apsw.Connection):
 
         Columns have strict types (https://www.sqlite.org/stricttables.html), so a value of another type is damage too.
         """
-        end = time.monotonic() + _LOOK_FOR_DAMAGE
+        end = time.monotonic() + _DAMAGE_CHECK
         self.set_progress_handler(lambda: time.monotonic() > end, 10_000)
         try:
             found = self.pragma("quick_check", 1)
@@ -120,6 +123,25 @@ def schema_version(connection: Connection, path: object) -> int:
     return int(version)
 
 
+def migrate(connection: Connection, path: str, timeout: float) -> None:
+    """Bring a file to the newest schema. One of several processes does it, and the others find it done."""
+    if schema_version(connection, path) == len(MIGRATIONS):
+        return
+    lock = FileLock(None if path == MEMORY else f"{path}-lock")  # not the queue's
+    try:
+        lock.wait(time.monotonic() + timeout)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("BEGIN IMMEDIATE")
+        for number, script in enumerate(MIGRATIONS, 1):
+            if number > schema_version(connection, path):
+                connection.execute(script).fetchall()
+                connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute("COMMIT")
+    finally:
+        lock.give()
+        lock.close()
+
+
 def mapped(path: object, error: Exception) -> BotWireError:
     """Return the botwire error for an error of SQLite."""
     if isinstance(error, UnicodeDecodeError):  # apsw reads text that is not UTF-8
@@ -128,6 +150,15 @@ def mapped(path: object, error: Exception) -> BotWireError:
         if isinstance(error, kind):
             return cls(f"{path}: {text} ({error})")
     return StoreError(f"{path}: SQLite failed: {error}")
+
+
+@contextlib.contextmanager
+def mapped_errors(path: object) -> Iterator[None]:
+    """Raise errors of SQLite as those of botwire."""
+    try:
+        yield
+    except (apsw.Error, UnicodeDecodeError) as error:
+        raise mapped(path, error) from error
 
 
 _MAPPED: tuple[tuple[type[Exception], type[BotWireError], str], ...] = (

@@ -6,6 +6,7 @@ processes the slower one waited up to 4 s for a commit of 0.2 ms (measured). The
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -36,11 +37,8 @@ class FileLock:
 
     def wait(self, deadline: float) -> None:
         """Take the lock, or raise `Timeout` at a deadline."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             self.take()
-        except BlockingIOError:
-            pass
-        else:
             return
         file, left = self._file, deadline - time.monotonic()
         assert file is not None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import Timeout
 from ...operations import weight_of
@@ -35,13 +35,16 @@ class ServedSqliteStore(AsyncSqliteStore):
         store.commits.executor = LoopExecutor(store, on_commit)
 
 
-class LoopExecutor:
-    """An `Executor` that applies groups on the event loop, and commits them on a thread.
+class _Lead(NamedTuple):
+    """The executor's lead of a queue, with its token, and the event loop on which it applies groups."""
 
-    Args:
-        store: the store.
-        on_commit: as for `ServedSqliteStore`.
-    """
+    queue: CommitQueue
+    token: object
+    loop: asyncio.AbstractEventLoop
+
+
+class LoopExecutor:
+    """An `Executor` that applies groups on the event loop, and commits them on a thread."""
 
     def __init__(self, store: SqliteStore, on_commit: Callable[[int], None]) -> None:
         self._store = store
@@ -51,10 +54,9 @@ class LoopExecutor:
     def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         """As `Executor.lead`. The loop comes back to it, so that whatever else has arrived by then joins the group."""
         queue.led_by = loop
-        if asyncio._get_running_loop() is loop:
-            loop.call_soon(queue.no_reentry, self._begin, queue, leader, loop)
-        else:  # a thread hands on
-            loop.call_soon_threadsafe(queue.no_reentry, self._begin, queue, leader, loop)
+        is_here = asyncio._get_running_loop() is loop  # if not, a thread hands on
+        call = loop.call_soon if is_here else loop.call_soon_threadsafe
+        call(queue.no_reentry, self._begin, queue, leader, loop)
 
     def close(self, *, wait: bool) -> None:
         if wait:
@@ -64,56 +66,41 @@ class LoopExecutor:
     def _begin(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         token = queue.take_over(leader)
         if token is not None:
-            self._commit_next(queue, token, loop)
+            self._commit_next(_Lead(queue, token, loop))
 
-    def _commit_next(self, queue: CommitQueue, token: object, loop: asyncio.AbstractEventLoop) -> None:
+    def _commit_next(self, lead: _Lead) -> None:
         """Apply the next group on the loop if it is small and no other process writes, and have a thread do the rest."""
-        group = queue.next_group()
+        group = lead.queue.next_group()
         begun: Connection | None = None
         outcomes: list[Any] = []
         writes = [turn.write for turn in group if turn.write is not None]
         if group and len(writes) == len(group) and sum(map(weight_of, writes)) <= MAX_HERE:
             try:
-                begun, outcomes = self._store.begin(lambda tables: self._store.apply(tables, writes), 0)
+                begun, outcomes = self._store.begin(writes)
             except Timeout:
                 pass  # another process writes: the thread waits for it
             except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait
-                self._deliver(queue, token, loop, group, [error] * len(group))
+                self._deliver(lead, group, [error] * len(group))
                 return
-        self._thread.submit(queue.no_reentry, self._commit, queue, token, loop, group, begun, outcomes)
+        self._thread.submit(lead.queue.no_reentry, self._commit, lead, group, begun, outcomes)
 
-    def _commit(
-        self,
-        queue: CommitQueue,
-        token: object,
-        loop: asyncio.AbstractEventLoop,
-        group: Sequence[Any],
-        begun: Connection | None,
-        outcomes: list[Any],
-    ) -> None:
+    def _commit(self, lead: _Lead, group: Sequence[Any], begun: Connection | None, outcomes: list[Any]) -> None:
         """On the thread: commit what was applied, or do all of it."""
         try:
             if begun is not None:
                 self._store.commit(begun)
             elif group:
-                outcomes = queue.outcomes(group)
+                outcomes = lead.queue.outcomes(group)
         except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait
             outcomes = [error] * len(group)
-        loop.call_soon_threadsafe(queue.no_reentry, self._deliver, queue, token, loop, group, outcomes)
+        lead.loop.call_soon_threadsafe(lead.queue.no_reentry, self._deliver, lead, group, outcomes)
 
-    def _deliver(
-        self,
-        queue: CommitQueue,
-        token: object,
-        loop: asyncio.AbstractEventLoop,
-        group: Sequence[Any],
-        outcomes: list[Any],
-    ) -> None:
+    def _deliver(self, lead: _Lead, group: Sequence[Any], outcomes: list[Any]) -> None:
         committed = sum(isinstance(outcome, list) for outcome in outcomes)
         if committed:
             self._on_commit(committed)
-        queue.deliver(group, outcomes, here=loop)
-        task = queue.hand_on(token)
-        queue.led_by = None if task is None else task.loop
+        lead.queue.deliver(group, outcomes, here=lead.loop)
+        task = lead.queue.hand_on(lead.token)
+        lead.queue.led_by = None if task is None else task.loop
         if task is not None:
-            self._commit_next(queue, token, task.loop)
+            self._commit_next(lead._replace(loop=task.loop))

@@ -14,34 +14,31 @@ import apsw
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Guard, Operation, Result, Write
+from ...operations import Guard, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_short
-from ..engine.async_store import AwaitedStore
-from ..engine.changes import progress
 from ..engine.clock import SAVE_INTERVAL, Clock
-from ..engine.feeds import Feed
+from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, Outcome
-from ..engine.index_builder import Indexed
-from ..engine.poller import Poller
+from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
+from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import Tables
 from ..engine.transaction import Transaction
-from .connection import APPLICATION_ID, MIGRATIONS, OLDEST_SQLITE, PRAGMAS, Connection, mapped, schema_version
+from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .tables import SqliteTables
 
 T = TypeVar("T")
 
-_MEMORY = ":memory:"
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
 
-class SqliteStore(Indexed):
+class SqliteStore(DatabaseStore):
     """A `Store` in one SQLite file, which any number of threads and processes may use at once.
 
     Durable: WAL with ``synchronous=FULL``, so that a write that has returned survives a crash and a power cut
@@ -65,8 +62,8 @@ class SqliteStore(Indexed):
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
-        in_memory = os.fspath(path) == _MEMORY
-        self._path = _MEMORY if in_memory else str(Path(path).absolute())
+        in_memory = os.fspath(path) == MEMORY
+        self._path = MEMORY if in_memory else str(Path(path).absolute())
         self.address = f"sqlite:///{self._path}"
         self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
@@ -112,15 +109,7 @@ class SqliteStore(Indexed):
         connection.execute("COMMIT")
         return cast("T", found)
 
-    def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
+    def _write(self, write: Write) -> list[Result]:
         return self.commits.write(write, time.monotonic() + self.timeout)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
@@ -166,9 +155,8 @@ class SqliteStore(Indexed):
     def _reading(self) -> Iterator[Connection]:
         connection = self._connections.take()
         try:
-            yield connection
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise mapped(self._path, error) from error
+            with mapped_errors(self._path):
+                yield connection
         finally:
             self._connections.give(connection)
 
@@ -185,44 +173,24 @@ class SqliteStore(Indexed):
             self._connections.give(connection)
 
     def _connect(self) -> Connection:
-        try:
-            if self._path != _MEMORY:
-                # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            connection = Connection(self._path, vfs=self._vfs)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
-        except apsw.Error as error:
-            raise mapped(self._path, error) from error
-        try:
-            connection.set_busy_timeout(int(self.timeout * 1000))
-            # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
-            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-            if schema_version(connection, self._path) < len(MIGRATIONS):
-                self._migrate(connection)
-            connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
-        except BaseException as error:
-            connection.close()
-            if isinstance(error, apsw.Error):
-                raise mapped(self._path, error) from error
-            raise
-        return connection
-
-    def _migrate(self, connection: Connection) -> None:
-        """Bring the file to the newest schema. One of several processes does it, and the others find it done."""
-        lock = FileLock(None if self._path == _MEMORY else f"{self._path}-lock")  # not the queue's
-        try:
-            lock.wait(time.monotonic() + self.timeout)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            for number, script in enumerate(MIGRATIONS, 1):
-                if number > schema_version(connection, self._path):
-                    connection.execute(script).fetchall()
-                    connection.execute(f"PRAGMA user_version = {number}; PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute("COMMIT")
-        finally:
-            lock.give()
-            lock.close()
+        with mapped_errors(self._path):
+            try:
+                if self._path != MEMORY:
+                    # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
+                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                connection = Connection(self._path, vfs=self._vfs)
+            except OSError as error:
+                raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+            try:
+                connection.set_busy_timeout(int(self.timeout * 1000))
+                # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
+                connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+                migrate(connection, self._path, self.timeout)
+                connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
+            except BaseException:
+                connection.close()
+                raise
+            return connection
 
     def _on_fork(self) -> None:
         self._idle = self._connections.idle
@@ -290,17 +258,15 @@ class SqliteStore(Indexed):
         self._end(connection)
         return result
 
-    def begin(self, change: Callable[[SqliteTables], T], deadline: float) -> tuple[Connection, T]:
-        """Run a change in a transaction that is still open on the connection returned: `commit` it.
+    def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
+        """Apply writes in a transaction that is still open on the connection returned: `commit` it.
 
-        Args:
-            change: what to run.
-            deadline: until when to wait for other writers; 0: raise `Timeout` at once.
+        Raises `Timeout` at once if another process writes.
         """
         connection = self._connections.take()
         try:
-            self._begin(connection, deadline)
-            return connection, change(connection.tables)
+            self._begin(connection, 0)
+            return connection, self.apply(connection.tables, writes)
         except BaseException as error:
             self._undo(connection, error)
             raise
@@ -350,7 +316,7 @@ class SqliteStore(Indexed):
         self._return(connection)
 
     def _undo(self, connection: Connection, error: BaseException) -> None:
-        """Roll back, release everything, and raise an error of the database as one of ours."""
+        """Roll back, release everything, and raise an error of the database as one of botwire."""
         connection.roll_back()
         self._lock.give()
         try:
@@ -388,14 +354,5 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
             return self.store.read(namespace, query, guard=guard)
         return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
 
-    async def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        """As `GuardedStore.write`, gathered with whatever else is being written into one commit."""
-        write = Write(namespace, tuple(operations), idempotency_key, guard)
+    async def _write(self, write: Write) -> list[Result]:
         return await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from botwire import AsyncMemory, InvalidArgument, InvalidName, Memory, Unavailable, generate_key
 from botwire.cli import app
 from botwire.queries import Search
-from botwire.stores.engine import index_builder, search, word_index
+from botwire.stores.engine import search, word_index
 from botwire.stores.sqlite import connection as connection_module
 from botwire.stores.sqlite.store import SqliteStore
 
@@ -211,7 +211,7 @@ def test_an_old_file_is_indexed_when_it_is_searched(tmp_path, monkeypatch):
 def test_indexing_resumes_while_others_write(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     fill_old_file(path, monkeypatch)
-    monkeypatch.setattr(index_builder, "STEP", 37)
+    monkeypatch.setattr(word_index, "STEP", 37)
     store = SqliteStore(path)
     with Memory("n", f"sqlite:///{path}") as memory:
         done = threading.Event()
@@ -243,7 +243,7 @@ def test_indexing_resumes_while_others_write(tmp_path, monkeypatch):
 def test_a_search_that_would_wait_too_long_says_so(tmp_path, monkeypatch):
     path = tmp_path / "old.db"
     fill_old_file(path, monkeypatch)
-    monkeypatch.setattr(index_builder, "STEP", 1)
+    monkeypatch.setattr(word_index, "STEP", 1)
     store = SqliteStore(path, timeout=0.01)
     with pytest.raises(Unavailable, match="is being built"):
         store.read("n", Search(text="blue"))

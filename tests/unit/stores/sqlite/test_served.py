@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 import pytest
 
@@ -28,7 +27,7 @@ def served_store(path, timeout=5.0):
 def hold(path):
     """Hold the turn to write as another process would; call what is returned to give it back."""
     other = SqliteStore(path)
-    connection, _ = other.begin(lambda _: None, time.monotonic() + 5)
+    connection, _ = other.begin(())
 
     def give_back():
         other.commit(connection)

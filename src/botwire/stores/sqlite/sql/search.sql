@@ -207,6 +207,6 @@ WHERE held.namespace = ?1 AND held.key >= ?2 AND held.key < ?3 AND model = ?4
 ORDER BY distance NULLS LAST
 LIMIT ?6;
 
--- vector_bytes
+-- get_vector_bytes
 -- The bytes of all vectors of a namespace, which triggers count.
 SELECT vectors FROM namespaces WHERE id = ?1;

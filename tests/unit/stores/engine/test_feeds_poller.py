@@ -12,8 +12,8 @@ from botwire.operations import Put
 from botwire.queries import ListChanges
 from botwire.records import Progress
 from botwire.stores import async_store, open_store
-from botwire.stores.engine import poller as module
-from botwire.stores.engine.poller import Poller
+from botwire.stores.engine import feeds as module
+from botwire.stores.engine.feeds import Poller
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

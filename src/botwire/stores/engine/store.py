@@ -1,0 +1,147 @@
+"""What the stores of both databases have in common: plans, and the word index of a namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from ...errors import Unavailable
+from ...operations import Guard, Operation, Result, Write
+from ...plans import Plans
+from ...queries import ListChanges
+from ...store import GuardedStore, OperatedStore, Reader
+from . import word_index
+from .feeds import AsyncFeed, Poller
+from .tables import OFF, Tables
+from .transaction import Transaction
+
+T = TypeVar("T")
+S = TypeVar("S", bound=OperatedStore)
+
+
+class DatabaseStore(ABC):
+    """The part of a database store that is the same for both."""
+
+    plans: Plans
+    timeout: float
+
+    @abstractmethod
+    def _write(self, write: Write) -> list[Result]: ...
+
+    @abstractmethod
+    def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
+        """Run a change in a transaction of its own. It may run again if that fails."""
+
+    @abstractmethod
+    def _index_cursor(self, namespace: str) -> str | None:
+        """Return `Account.index_cursor`; None: everything is indexed."""
+
+    def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        return self._write(Write(namespace, tuple(operations), idempotency_key, guard))
+
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        del fields  # a database gets no header fields
+
+    def set_plan(self, namespace: str, plan: str | None) -> None:
+        if plan is not None:
+            self.plans.check(plan)
+        self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
+
+    def set_index(self, namespace: str, *, on: bool) -> None:
+        # What exists already is indexed by the first search, or by `index`.
+        if on and self._index_cursor(namespace) != OFF:
+            return
+        self._change_now(namespace, lambda transaction, _: word_index.turn_off(transaction.open_account(namespace)[0]))
+        session: int | None = 0
+        while session is not None:
+            session = self._empty_index(namespace, session)
+        if on:
+            self._change_now(
+                namespace, lambda transaction, _: word_index.turn_on(transaction.open_account(namespace)[0])
+            )
+
+    def _empty_index(self, namespace: str, session: int) -> int | None:
+        def change(transaction: Transaction, tables: Tables) -> int | None:
+            return word_index.empty(tables, transaction.account(namespace), session)
+
+        return self._change_now(namespace, change)
+
+    def index(self, namespace: str, *, timeout: float) -> bool:
+        return self._index_until(namespace, time.monotonic() + timeout)
+
+    def _index_until(self, namespace: str, deadline: float) -> bool:
+        """Index until a deadline, in steps between which others can write. Returns whether everything is indexed."""
+        while self._index_cursor(namespace) not in {None, OFF}:
+            if time.monotonic() >= deadline:
+                return False
+            now = time.monotonic()
+            # The last step gets a little time of its own: what it has done would be lost otherwise.
+            until = min(max(deadline, now + self.timeout / 4), now + self.timeout)
+            self._change(
+                namespace, lambda transaction, tables: word_index.step(tables, transaction.account(namespace)), until
+            )
+        return True
+
+    def _change_now(self, namespace: str, change: Callable[[Transaction, Tables], T]) -> T:
+        return self._change(namespace, change, time.monotonic() + self.timeout)
+
+    def _bring_up_to_date(self, namespace: str, deadline: float) -> None:
+        """Build the index for a search, in at most half of the time that is left."""
+        now = time.monotonic()
+        if not self._index_until(namespace, now + (deadline - now) / 2):
+            raise Unavailable(
+                f"the index of namespace {namespace!r} is being built, because this is its first search; each search "
+                "continues the work. Try again, or build it beforehand with: botwire index on"
+            )
+
+
+class AwaitedStore(GuardedStore, Generic[S]):
+    """A `GuardedStore` over a store. The subclass defines how reads and writes leave the event loop."""
+
+    _poller: Poller
+
+    @abstractmethod
+    async def _write(self, write: Write) -> list[Result]: ...
+
+    def __init__(self, store: S) -> None:
+        self.store = store
+
+    @property
+    def address(self) -> str:
+        return self.store.address
+
+    @property
+    def plans(self) -> Plans:
+        return self.store.plans
+
+    async def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        return await self._write(Write(namespace, tuple(operations), idempotency_key, guard))
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        await asyncio.to_thread(self.store.set_plan, namespace, plan)
+
+    def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
+        return self.changes_for(self, namespace, query)
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        return AsyncFeed(reader, self._poller, namespace, query)
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.store.close)
