@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from .bridge import blocking
 from .errors import InvalidArgument
-from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
+from .limits import MAX_OPERATIONS, check_bounded, check_count, check_name
 from .namespace import Namespace
 from .operations import Append, Forget, NewMessage, Pop
 from .queries import CountMessages, ListMessages
@@ -88,7 +88,7 @@ class History(SessionHistory):
         Args:
             count: at most n messages, up to 10,000.
         """
-        (popped,) = await self._memory.bridge.write(Pop(self._session, check_pop(count)))
+        (popped,) = await self._memory.bridge.write(Pop(self._session, check_bounded(count)))
         return cast("list[Message]", popped)
 
     @blocking

@@ -36,7 +36,7 @@ class _Watching:
     """What `Watch` and `AsyncWatch` share: the changes of a feed, one at a time."""
 
     def __init__(self, wait: float | None) -> None:
-        self._wait = wait
+        self._wait = check_wait(wait)
         self._pending: deque[Change] = deque()
         self._version: int | None = None
         self._reached = 0
@@ -68,7 +68,7 @@ class Watch(_Watching, Iterator[Change]):
     """
 
     def __init__(self, feed: Feed, wait: float | None) -> None:
-        super().__init__(check_wait(wait))
+        super().__init__(wait)
         self._feed = feed
         self._version = feed.begin()
 
@@ -105,7 +105,7 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
     """`Watch` for an event loop. It begins when ``async with`` enters it, or else when it is first iterated."""
 
     def __init__(self, open_feed: Callable[[], Awaitable[AsyncFeed]], wait: float | None) -> None:
-        super().__init__(check_wait(wait))
+        super().__init__(wait)
         self._open_feed = open_feed
         self._feed: AsyncFeed | None = None
 

@@ -1,4 +1,4 @@
-"""Shared by all commands: the app, its configuration file, addresses and output."""
+"""Shared by all commands: the app, their options, the configuration file, addresses and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer import Option
+from typer import Argument, Option
 from typer.core import TyperGroup, TyperOption
 
 from ..errors import BotWireError, InvalidArgument
@@ -39,6 +39,44 @@ app = typer.Typer(
     context_settings={"auto_envvar_prefix": "BOTWIRE"},
 )
 
+Database = Annotated[
+    str | None,
+    Option(
+        "--db",
+        envvar="BOTWIRE_DB",
+        help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
+        show_default="the file in your data folder",
+    ),
+]
+AdminAddress = Annotated[
+    str | None,
+    Option(
+        "--db",
+        envvar="BOTWIRE_DB",
+        help="The SQLite file, postgresql://…, or the http(s):// address of a server. For a server, set BOTWIRE_TOKEN to an "
+        "operator's token.",
+        show_default="the file in your data folder",
+    ),
+]
+PlanFile = Annotated[
+    Path | None, Option("--plans", help="A TOML file with plans, besides the built-in free and unlimited.")
+]
+Url = Annotated[
+    str | None,
+    Option(
+        "--url",
+        help="The address of the memory: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
+        show_default="$BOTWIRE_URL, or the file in your data folder",
+    ),
+]
+Model = Annotated[
+    str | None,
+    Option("--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"),
+]
+Namespace = Annotated[str, Argument(help="The namespace.")]
+Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
+Name = Annotated[str, Argument(metavar="NAMESPACE", help="The namespace.")]
+
 
 def run() -> None:
     """Run the command line. An error of botwire, or a package that is not installed, is one line on stderr, with exit code 1."""
@@ -63,9 +101,6 @@ def _global(
     if version:
         typer.echo(f"botwire {__version__}")
         raise typer.Exit
-
-
-# Configuration
 
 
 def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
@@ -103,9 +138,6 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
             )
         found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
     return found
-
-
-# Addresses
 
 
 def address_from(url: str | None) -> str:
@@ -150,9 +182,6 @@ def file_of(db: str | None) -> str:
     return path_of(str(default_path()) if db is None else db)
 
 
-# Values of options
-
-
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -169,9 +198,6 @@ def seconds_of(text: str, option: str) -> float | None:
 def plans_of(file: Path | None, default: str) -> Plans:
     """Return the plans of a file; `default` is the plan of namespaces without an assigned plan."""
     return Plans(default) if file is None else load_plans(file, default)
-
-
-# Output
 
 
 def say(text: str, document: Mapping[str, Any] | bytes, *, as_json: bool) -> None:

@@ -31,11 +31,7 @@ Say: TypeAlias = Callable[[str, dict[str, Any]], None]
 
 
 def main(*, as_json: bool = False) -> None:
-    """Run the demo in a temporary folder. Exits with 1 if a reported write did not survive.
-
-    Args:
-        as_json: print events as JSON, one document per line.
-    """
+    """Run the demo in a temporary folder. Exits with 1 if a reported write did not survive."""
     if memory_module() is None:
         sys.exit("botwire demo needs LangChain: pip install 'botwire[langchain]' langchain-classic")
     report = partial(say, as_json=as_json)

@@ -15,8 +15,23 @@ from ..errors import InvalidArgument
 from ..store import Store
 from ..stores import open_store, open_to_serve
 from ..stores.address import default_token, is_postgres, sqlite_path
-from .base import address_from, address_of, app, bar, failure, file_of, is_server, path_of, plans_of, say
-from .options import Database, Json, Name, PlanFile, Url
+from .base import (
+    Database,
+    Json,
+    Name,
+    PlanFile,
+    Url,
+    address_from,
+    address_of,
+    app,
+    bar,
+    failure,
+    file_of,
+    is_server,
+    path_of,
+    plans_of,
+    say,
+)
 
 
 @app.command()

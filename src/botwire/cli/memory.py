@@ -20,8 +20,7 @@ from ..limits import MAX_HITS
 from ..queries import ListTexts
 from ..records import Change, Hit, Message, Session
 from ..search.embedding import local_embedder
-from .base import app, failure, memory_at, say, say_each, seconds_of, warn
-from .options import Json, Model, Name, Url
+from .base import Json, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
 
 Key = Annotated[str, Argument(metavar="KEY", help="The key.")]
 Limit = Annotated[int | None, Option(help="Maximum number.", min=0, show_default="all")]
@@ -206,9 +205,6 @@ def usage(namespace: Name, url: Url = None, as_json: Json = False) -> None:
     say(text, wire.encode_usage(namespace, found), as_json=as_json)
 
 
-# Rows
-
-
 _PAGE = 500
 """Rows per read."""
 
@@ -259,9 +255,6 @@ def _hit_line(hit: Hit) -> str:
 
 def _limit(limit: int | None) -> str:
     return "(no limit)" if limit is None else f"of {limit:,}"
-
-
-# Values
 
 
 def _value(given: str, *, text: bool) -> Any:

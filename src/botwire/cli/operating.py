@@ -15,8 +15,21 @@ from ..plans import Plans
 from ..stores import open_to_serve
 from ..stores.address import default_token
 from ..timestamps import moment
-from .base import address_of, app, is_server, line_of, plans_of, say, say_each, seconds_of
-from .options import AdminAddress, Database, Json, Namespace, PlanFile
+from .base import (
+    AdminAddress,
+    Database,
+    Json,
+    Namespace,
+    PlanFile,
+    address_of,
+    app,
+    is_server,
+    line_of,
+    plans_of,
+    say,
+    say_each,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from ..server.operator import Administration

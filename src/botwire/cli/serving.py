@@ -9,8 +9,7 @@ import typer
 from typer import Option
 
 from ..errors import InvalidArgument
-from .base import address_of, app, line_of, plans_of
-from .options import Database, Json, PlanFile
+from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings

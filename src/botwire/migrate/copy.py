@@ -96,12 +96,8 @@ class _Sum:
 
     def add_entry(self, entry: Entry) -> None:
         if entry.expires is None:
-            stored = entry.stored
-            _add(
-                self._entries,
-                entry.key.encode(),
-                b"b" + stored if isinstance(stored, bytes) else b"j" + stored.encode(),
-            )
+            stored = b"b" + entry.stored if isinstance(entry.stored, bytes) else b"j" + entry.stored.encode()
+            _add(self._entries, entry.key.encode(), stored)
 
     def add_session(self, name: str, messages: hashlib._Hash) -> None:
         _add(one := hashlib.sha256(), name.encode(), messages.digest())

@@ -63,9 +63,6 @@ _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-# Export
-
-
 def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: _Line | None = None) -> Report:
     """Write a namespace as JSON Lines, while it is in use. Data that exists during the whole export is included.
 
@@ -172,9 +169,6 @@ def _on_one_line(stored: str) -> Raw:
     if "\n" in stored or "\r" in stored:
         return Raw(msgspec.json.format(stored.encode(), indent=-1))
     return Raw(stored.encode())
-
-
-# Import
 
 
 class Position(msgspec.Struct):

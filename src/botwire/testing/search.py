@@ -1,7 +1,4 @@
-"""The contract of search as a test class, for stores with search.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of search as a test class, for stores with search."""
 
 from __future__ import annotations
 

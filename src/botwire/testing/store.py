@@ -91,13 +91,7 @@ class StoreContract(Generated):
 
     def test_missing(self, store: Store) -> None:
         assert store.read("n", GetEntry("k")) is None
-        empty: list[Query[list[Any]]] = [
-            GetEntries(("k", "l")),
-            ListKeys(),
-            ListEntries(),
-            ListMessages("s"),
-            ListSessions(),
-        ]
+        empty: list[Query[Any]] = [GetEntries(("k", "l")), ListKeys(), ListEntries(), ListMessages("s"), ListSessions()]
         for query in empty:
             assert store.read("n", query) == []
         assert store.read("n", CountEntries()) == store.read("n", CountMessages("s")) == 0

@@ -1,7 +1,4 @@
-"""The contract of vectors as a test class, for stores with vectors.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of vectors as a test class, for stores with vectors."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The contract of watching as a test class: the changes that every store must deliver.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of watching as a test class: the changes that every store must deliver."""
 
 from __future__ import annotations
 
