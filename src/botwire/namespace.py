@@ -18,7 +18,7 @@ from .operations import Operation, Result, SetVectors, Vector
 from .queries import ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
-from .search.embedding import Embedder, Embedding, embedding_of
+from .search.embedding import Embedder, Embedding
 from .store import Store
 from .stores import Authorities, EncryptionKey, Lease
 
@@ -72,7 +72,12 @@ class Namespace(ABC):
         embedding_model: str | None = None,
         store: Store | None = None,
     ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
+        if embedder is not None and encryption_key is not None:
+            raise InvalidArgument(
+                "a memory with an encryption_key cannot have an embedder: vectors are stored unencrypted and reveal what a text "
+                "says"
+            )
+        self._embedding = None if embedder is None else Embedding(embedder, embedding_model)
         self._namespace = check_namespace(namespace)
         self._lease = Lease(url, token=token, timeout=timeout, ca=ca, encryption_key=encryption_key, store=store)
         self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)

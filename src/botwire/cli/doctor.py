@@ -77,10 +77,13 @@ def _findings(url: str | None) -> _Findings:
 
 
 def _checks(address: str, url: str | None) -> _Findings:
-    yield _Finding("address", f"{_without_password(address)}, {_source(url)}")
     if is_postgres(address):
+        from ..stores.postgres.connection import without_password
+
+        yield _Finding("address", f"{without_password(address)}, {_source(url)}")
         yield from _postgres(address)
         return
+    yield _Finding("address", f"{address}, {_source(url)}")
     if is_server(address):
         token = "BOTWIRE_TOKEN is set" if os.environ.get("BOTWIRE_TOKEN") else "none: BOTWIRE_TOKEN is not set"
         yield _Finding("token", token)
@@ -102,14 +105,6 @@ def _installed(extra: str, packages: tuple[str, ...]) -> str:
         return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     except metadata.PackageNotFoundError:
         return f"not installed: pip install 'botwire[{extra}]'"
-
-
-def _without_password(address: str) -> str:
-    if not is_postgres(address):
-        return address
-    from ..stores.postgres.connection import without_password
-
-    return without_password(address)
 
 
 def _source(url: str | None) -> str:

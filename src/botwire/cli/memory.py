@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Literal, TypeVar
@@ -57,7 +57,10 @@ def set_(
     """Store a value. Prints the new version of the entry."""
     if raw and value != "-":
         raise InvalidArgument("--bytes reads standard input: leave out the value")
-    given: Any = sys.stdin.buffer.read() if raw else _value(sys.stdin.read() if value == "-" else value, text=text)
+    given: Any = (sys.stdin.buffer if raw else sys.stdin).read() if value == "-" else value
+    if not raw and not text:
+        with suppress(ValueError):  # not JSON: text
+            given = json.loads(given)
     with memory_at(namespace, url) as memory:
         version = memory.set(key, given, ttl=seconds_of(ttl, "--ttl"), if_version=if_version)
     say(str(version), {"namespace": namespace, "key": key, "version": version}, as_json=as_json)
@@ -257,14 +260,6 @@ def _limit(limit: int | None) -> str:
     return "(no limit)" if limit is None else f"of {limit:,}"
 
 
-def _value(given: str, *, text: bool) -> Any:
-    """Return a value from the command line: JSON, or text."""
-    try:
-        return given if text else json.loads(given)
-    except ValueError:
-        return given
-
-
 def _said(data: Any) -> str:
     """Return role and text of a message in the form of OpenAI or LangChain; else its data."""
     if isinstance(data, Mapping):
@@ -283,7 +278,7 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_base64(value) if isinstance(value, bytes) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=_base64)
 
 
 def _base64(value: bytes) -> dict[str, str]:

@@ -66,12 +66,7 @@ _encode = msgspec.json.Encoder().encode
 def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: _Line | None = None) -> Report:
     """Write a namespace as JSON Lines, while it is in use. Data that exists during the whole export is included.
 
-    Args:
-        store: the store of the namespace.
-        namespace: its name.
-        out: the stream to write to.
-        progress: called with the bytes done and the total.
-        after: the last line of an unfinished export, to resume after it.
+    `after` is the last line of an unfinished export, to resume after it.
     """
     total, done = store.read(namespace, GetUsage()).bytes, 0
     report, last = Report(namespace), after or _Line()
@@ -190,14 +185,8 @@ def import_lines(
 ) -> Report:
     """Import the lines of an export into a namespace. Keys are replaced; messages are appended to their sessions.
 
-    A message whose id the session already has is skipped. Times are kept, unless the store is a server.
-
-    Args:
-        store: the store of the namespace.
-        lines: the lines, from the first.
-        namespace: its name; None: the name in the first line.
-        begun: the progress of an interrupted import.
-        keep: called with the progress after each write.
+    A message whose id the session already has is skipped. Times are kept, unless the store is a server. Without a `namespace`, the
+    first line names it. `begun` is the progress of an interrupted import, and `keep` receives the progress after each write.
 
     Raises:
         InvalidArgument: a line is invalid; the lines before it are written.

@@ -19,11 +19,9 @@ from .strategies import entry_of, exact
 
 
 class Reference:
-    """What a namespace of a store must hold. Entries with a time to live are not in it.
+    """What a namespace of a store, empty until now, must hold. Entries with a time to live are not in it.
 
-    Args:
-        store: the store. It is asked only for the version after an increment, which no result contains.
-        namespace: the namespace, empty until now.
+    The store is asked only for the version after an increment, which no result contains.
     """
 
     def __init__(self, store: Store, namespace: str) -> None:

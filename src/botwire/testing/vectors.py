@@ -9,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import msgspec
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ..errors import InvalidArgument, InvalidName
+from ..errors import InvalidName
 from ..limits import check_name
 from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, SetVectors, Vector
-from ..queries import GetUsage, ListTexts, Query, Search
+from ..queries import GetUsage, ListTexts, Search
 from ..records import Hit, Text
 from ..search.embedding import vectors_of
 from ..store import Store
@@ -177,8 +176,6 @@ class VectorContract(Finding):
         assert store.read("n", GetUsage()).bytes == begun
 
     def test_deleted_data_is_not_found_while_others_embed(self, store: Store) -> None:
-        """Deleted data is never found again, with concurrent embedding."""
-
         def work(worker: int) -> None:
             session = f"s{worker}"
             for number in range(15):
@@ -196,17 +193,6 @@ class VectorContract(Finding):
     def test_model(self, store: Store) -> None:
         """A search finds what was embedded and still exists, after random operations."""
         self.run(_machine_of(store, self))
-
-
-def refuses_vectors(store: Store) -> None:
-    """Check that a store without vectors reports it."""
-    queries: list[Query[Any]] = [ListTexts(MODEL), Search(text="dog", vector=vector("dog"), model=MODEL)]
-    for query in queries:
-        with pytest.raises(InvalidArgument, match="vectors"):
-            store.read("n", query)
-    for vectors in ((Vector(vector("dog"), "k", 1),), ()):
-        with pytest.raises(InvalidArgument, match="vectors"):
-            store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors)])
 
 
 def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMachine]:

@@ -34,7 +34,6 @@ class Copy:
         self.version = 0
 
     def apply(self, changes: list[Change]) -> None:
-        """Apply changes."""
         for change in changes:
             self._apply(change)
 
@@ -60,7 +59,6 @@ class Copy:
                 del self.sessions.get(str(change.session), [])[change.left :]
 
     def follow(self, feed: Feed) -> None:
-        """Apply all available changes."""
         self.apply(delivered(feed))
 
     def check(self, store: Store, namespace: str) -> None:
