@@ -145,10 +145,7 @@ def _new_messages(messages: Any, ids: Sequence[str] | None) -> tuple[NewMessage,
     data = list(messages) if isinstance(messages, list | tuple) else [messages]
     if len(data) > MAX_OPERATIONS:
         raise InvalidArgument(f"at most {MAX_OPERATIONS:,} messages at once, not {len(data):,}: split them")
-    if ids is None:
-        names = [new_id() for _ in data]
-    else:
-        names = [check_name(name, "message id") for name in ids]
-        if len(names) != len(data):
-            raise InvalidArgument(f"{len(data)} messages need as many ids, not {len(names)}")
+    names = [new_id() for _ in data] if ids is None else [check_name(name, "message id") for name in ids]
+    if len(names) != len(data):
+        raise InvalidArgument(f"{len(data)} messages need as many ids, not {len(names)}")
     return tuple(NewMessage(name, encode_json(item)) for name, item in zip(names, data, strict=True))

@@ -460,10 +460,8 @@ def _names(keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(limited([check_name(key) for key in keys]))
 
 
-def limited(operations: S) -> S:
+def limited(items: S) -> S:
     """Return operations or keys, or raise `InvalidArgument` if there are too many for one write."""
-    if len(operations) > MAX_OPERATIONS:
-        raise InvalidArgument(
-            f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them"
-        )
-    return operations
+    if len(items) > MAX_OPERATIONS:
+        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(items):,}: split them")
+    return items

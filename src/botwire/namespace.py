@@ -74,8 +74,7 @@ class Namespace(ABC):
     ) -> None:
         if embedder is not None and encryption_key is not None:
             raise InvalidArgument(
-                "a memory with an encryption_key cannot have an embedder: vectors are stored unencrypted and reveal what a text "
-                "says"
+                "a memory with an encryption_key cannot have an embedder: vectors are unencrypted and reveal what a text says"
             )
         self._embedding = None if embedder is None else Embedding(embedder, embedding_model)
         self._namespace = check_namespace(namespace)

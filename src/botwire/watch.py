@@ -23,20 +23,17 @@ def watch_query(prefix: str = "", *, session: str | None = None, after: int | No
     )
 
 
-def check_wait(wait: object) -> float | None:
-    """Return the seconds to wait for a change (None: without end), or raise `InvalidArgument`."""
-    if wait is None:
-        return None
-    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= MAX_TTL_SECONDS:
-        raise InvalidArgument(f"wait is seconds, at least 0, not {wait!r}")
-    return float(wait)
-
-
 class _Watching:
     """What `Watch` and `AsyncWatch` share: the changes of a feed, one at a time."""
 
     def __init__(self, wait: float | None) -> None:
-        self._wait = check_wait(wait)
+        if (
+            isinstance(wait, bool)
+            or not isinstance(wait, int | float | None)
+            or not 0 <= (wait or 0) <= MAX_TTL_SECONDS
+        ):
+            raise InvalidArgument(f"wait is seconds, at least 0, not {wait!r}")
+        self._wait = wait
         self._pending: deque[Change] = deque()
         self._version: int | None = None
         self._reached = 0

@@ -58,9 +58,7 @@ AdminAddress = Annotated[
         show_default="the file in your data folder",
     ),
 ]
-PlanFile = Annotated[
-    Path | None, Option("--plans", help="A TOML file with plans, besides the built-in free and unlimited.")
-]
+PlanFile = Annotated[Path | None, Option("--plans", help="A TOML file with plans, besides free and unlimited.")]
 Url = Annotated[
     str | None,
     Option(
@@ -73,7 +71,6 @@ Model = Annotated[
     str | None,
     Option("--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"),
 ]
-Namespace = Annotated[str, Argument(help="The namespace.")]
 Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
 Name = Annotated[str, Argument(metavar="NAMESPACE", help="The namespace.")]
 
@@ -123,9 +120,7 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
     for name, table in given.items():
         command = group.commands.get(name)
         if command is None or not isinstance(table, dict):
-            raise InvalidArgument(
-                f"{file}: [{name}] is not a command; the commands are {', '.join(sorted(group.commands))}"
-            )
+            raise InvalidArgument(f"{file}: [{name}] is not one of the commands {', '.join(sorted(group.commands))}")
         if isinstance(command, TyperGroup):
             found[name] = _defaults(file, table, command)
             continue
@@ -133,9 +128,7 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
         known = {max(option.opts, key=len).lstrip("-").replace("-", "_"): option.name for option in options}
         wrong = [key for key in table if key.replace("-", "_") not in known]
         if wrong:
-            raise InvalidArgument(
-                f"{file}: [{name}] has no option {wrong[0]!r}; its options are {', '.join(sorted(known))}"
-            )
+            raise InvalidArgument(f"{file}: [{name}] has no option {wrong[0]!r}, only {', '.join(sorted(known))}")
         found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
     return found
 
@@ -171,9 +164,7 @@ def path_of(db: str | None) -> str:
     """Return the path of the SQLite file that --db names, for commands that work on files."""
     address = address_of(db)
     if is_postgres(address):
-        raise InvalidArgument(
-            "this command works on SQLite files; for PostgreSQL use its own tools, such as pg_dump and pg_basebackup"
-        )
+        raise InvalidArgument("this command works on SQLite files; for PostgreSQL use pg_dump or pg_basebackup")
     return sqlite_path(address)
 
 

@@ -233,9 +233,7 @@ def _features(facts: Any) -> _Findings:
     elif facts.local:
         yield _Finding("tls", "none, and the server is on this machine")
     else:
-        yield _Finding(
-            "tls", "none: the connection is not encrypted; add sslmode=require or verify-full to the address"
-        )
+        yield _Finding("tls", "none: the connection is unencrypted; add sslmode=require or verify-full to the address")
     if facts.pgvector_available is None:
         yield _Finding("pgvector", "not installed on the server; needed for search by meaning")
     else:

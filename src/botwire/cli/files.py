@@ -136,9 +136,7 @@ def export_lines(
 @app.command("import")
 def import_lines(
     file: Annotated[str, Argument(help="The file that botwire export wrote; -: standard input.")],
-    namespace: Annotated[
-        str | None, Option(help="Import into this namespace.", show_default="the exported one")
-    ] = None,
+    namespace: Annotated[str | None, Option(help="The target namespace.", show_default="the exported one")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -177,9 +177,7 @@ def watch(
     after: Annotated[
         int | None, Option(help="Resume after this version; 0: from the beginning.", min=0, show_default="from now on")
     ] = None,
-    wait: Annotated[
-        str, Option(help="Stop after this time without a change, such as 30s, 10m or 12h; or never.")
-    ] = "never",
+    wait: Annotated[str, Option(help="Stop after this time without changes, such as 30s or 12h; or never.")] = "never",
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -19,7 +19,7 @@ from .base import (
     AdminAddress,
     Database,
     Json,
-    Namespace,
+    Name,
     PlanFile,
     address_of,
     app,
@@ -44,7 +44,7 @@ app.add_typer(token, name="token")
 
 @plan.command("set")
 def plan_set(
-    namespace: Namespace,
+    namespace: Name,
     plan: Annotated[str, Argument(help="The plan: free, unlimited, or one from your plans file.")],
     db: Database = None,
     plans: PlanFile = None,
@@ -74,9 +74,8 @@ def token_create(
     --namespace '*' --can admin creates an operator's token.
     """
     with _administration(db) as administration:
-        made = administration.create(
-            namespaces=namespace, can=can.split(","), name=name, expires_in=seconds_of(expires, "--expires")
-        )
+        lifetime = seconds_of(expires, "--expires")
+        made = administration.create(namespaces=namespace, can=can.split(","), name=name, expires_in=lifetime)
     say(made["secret"], made, as_json=as_json)
 
 
@@ -118,7 +117,7 @@ def audit(db: AdminAddress = None, as_json: Json = False) -> None:  # noqa: ARG0
 
 
 @index.command("on")
-def index_on(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
+def index_on(namespace: Name, db: Database = None, as_json: Json = False) -> None:
     """Enable search in a namespace and index its data. Run it again to resume an interrupted indexing."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=True)
@@ -127,7 +126,7 @@ def index_on(namespace: Namespace, db: Database = None, as_json: Json = False) -
 
 
 @index.command("off")
-def index_off(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
+def index_off(namespace: Name, db: Database = None, as_json: Json = False) -> None:
     """Disable search in a namespace and delete its index."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=False)

@@ -37,9 +37,7 @@ def search_query(
     if not isinstance(text, str):
         raise InvalidArgument(f"a query is a str, not {type(text).__name__}")
     if len(text) > limits.MAX_VALUE_BYTES:
-        raise InvalidArgument(
-            f"a query may have at most {limits.MAX_VALUE_BYTES:,} characters, this one has {len(text):,}"
-        )
+        raise InvalidArgument(f"a query has at most {limits.MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
     chosen = {kinds} if isinstance(kinds, str) else set(kinds)
     if not chosen or not chosen <= set(KINDS):
         raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r}")
@@ -67,9 +65,7 @@ def search_query(
 def check_vector(vector: bytes) -> bytes:
     """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at most 4,096."""
     if not 0 < len(vector) <= 4 * limits.MAX_DIMENSIONS or len(vector) % 4:
-        raise InvalidArgument(
-            f"a vector is 1 to {limits.MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
-        )
+        raise InvalidArgument(f"a vector has 1 to {limits.MAX_DIMENSIONS:,} float32 numbers, not {len(vector):,} bytes")
     if not all(map(math.isfinite, struct.unpack(f"<{len(vector) // 4}f", vector))):
         raise InvalidArgument("a vector has only finite numbers")
     return vector

@@ -273,9 +273,7 @@ class StoreContract(Generated):
         new = messages_of(*data)
         assert store.write("n", [Append("s", new)]) == [[1, 2, 3]]
         found = store.read("n", ListMessages("s"))
-        assert seen(found) == [
-            (seq, item.id, exact(said)) for seq, item, said in zip((1, 2, 3), new, data, strict=True)
-        ]
+        assert seen(found) == [(seq, item.id, exact(raw)) for seq, item, raw in zip((1, 2, 3), new, data, strict=True)]
         assert all(abs(item.created - now()) < 60_000_000 for item in found)
         assert store.write("n", [Append("s", ())]) == [[]]
 

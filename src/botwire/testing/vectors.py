@@ -211,9 +211,7 @@ def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMa
             reference = self.reference
             for words in _MEANINGS[:2]:
                 text = words.split()[0]
-                wanted = [
-                    held for place, held in reference.texts.items() if held == text and place in reference.embedded
-                ]
+                wanted = [one for place, one in reference.texts.items() if one == text and place in reference.embedded]
                 assert contract.near(store, text, self.namespace) == wanted
 
     return Machine
