@@ -137,7 +137,6 @@ class History(SessionHistory):
         return iter(self.messages())
 
     def __bool__(self) -> bool:
-        """As `Memory.__bool__`."""
         return True
 
 

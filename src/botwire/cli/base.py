@@ -101,11 +101,7 @@ def _global(
 
 
 def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
-    """Return the defaults for typer: the parameters of each command, by name.
-
-    Raises:
-        InvalidArgument: the file cannot be read, or has an unknown command or option.
-    """
+    """Return the defaults of each command by name, or raise `InvalidArgument` for an unknown command or option."""
     try:
         given = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:

@@ -1,7 +1,6 @@
-"""``botwire demo``: an agent talks, is killed, and remembers.
+"""``botwire demo``: `demo_agent` runs in a process that is killed as it reports its last write.
 
-The agent of `demo_agent` runs twice, each time in its own process. The first process is killed as soon as it reports its last
-write. The second opens the same file, and the demo compares what it finds with the reports of the first.
+A second process opens the same file, and the demo compares what it finds with the reports of the first.
 """
 
 from __future__ import annotations

@@ -94,8 +94,7 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
 def export_file(store: Store, namespace: str, path: Path, *, force: bool, progress: Progress) -> Report:
     """Write a namespace to a file, which is on disk when this returns. Resumes an unfinished export.
 
-    Raises:
-        InvalidArgument: the file is something else or a finished export, without `force`.
+    Without `force`, any other existing file is refused with `InvalidArgument`.
     """
     if force:
         path.unlink(missing_ok=True)
@@ -143,15 +142,12 @@ def _write(out: BinaryIO, line: _Line) -> None:
 
 
 def _entry(entry: Entry) -> _Line:
-    stored = entry.stored
-    return _Line(
-        key=entry.key,
-        value=UNSET if isinstance(stored, bytes) else _on_one_line(stored),
-        value_base64=stored if isinstance(stored, bytes) else UNSET,
-        created_at=entry.created_at,
-        updated_at=entry.updated_at,
-        expires_at=entry.expires_at,
-    )
+    line = _Line(key=entry.key, created_at=entry.created_at, updated_at=entry.updated_at, expires_at=entry.expires_at)
+    if isinstance(entry.stored, bytes):
+        line.value_base64 = entry.stored
+    else:
+        line.value = _on_one_line(entry.stored)
+    return line
 
 
 def _message(session: str, message: Message) -> _Line:

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 
 MAX_WORD_CHARS = 100
 """Longer words count as unknown, as in BERT."""
@@ -56,15 +56,8 @@ def words_of(text: str) -> Iterator[str]:
     clean = "".join(map(_clean, text))
     folded = (char for char in unicodedata.normalize("NFD", clean) if unicodedata.category(char) != "Mn")
     for word in "".join(folded).lower().split():
-        start = 0
-        for index, char in enumerate(word):
-            if _is_sign(char):
-                if start < index:
-                    yield word[start:index]
-                yield char
-                start = index + 1
-        if start < len(word):
-            yield word[start:]
+        for are_signs, chars in groupby(word, _is_sign):
+            yield from chars if are_signs else ["".join(chars)]
 
 
 @lru_cache(maxsize=4096)

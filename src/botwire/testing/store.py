@@ -61,10 +61,7 @@ from .strategies import (
 
 
 class StoreContract(Generated):
-    """Provide a fixture ``store`` that yields an empty store; every test must pass.
-
-    ``examples`` and ``steps`` set how long the generated tests run.
-    """
+    """Provide a fixture ``store`` that yields an empty store; every test must pass."""
 
     def counted(self, stored: Stored) -> int:
         """Return the accounted bytes of a stored form. Override it for a store with another stored form."""

@@ -191,7 +191,6 @@ class VectorContract(Finding):
             list(threads.map(work, range(3)))
 
     def test_model(self, store: Store) -> None:
-        """A search finds what was embedded and still exists, after random operations."""
         self.run(_machine_of(store, self))
 
 

@@ -59,7 +59,6 @@ class Copy:
         self.apply(delivered(feed))
 
     def check(self, store: Store, namespace: str) -> None:
-        """Check that the copy is identical to the store."""
         assert self.entries == _entries(store, namespace)
         logs = {
             session.name: [(item.id, exact(item.data)) for item in store.read(namespace, ListMessages(session.name))]
