@@ -57,7 +57,8 @@ def words_of(text: str) -> Iterator[str]:
     folded = (char for char in unicodedata.normalize("NFD", clean) if unicodedata.category(char) != "Mn")
     for word in "".join(folded).lower().split():
         for are_signs, chars in groupby(word, _is_sign):
-            yield from chars if are_signs else ["".join(chars)]
+            piece = "".join(chars)
+            yield from piece if are_signs else [piece]
 
 
 @lru_cache(maxsize=4096)
