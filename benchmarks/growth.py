@@ -72,7 +72,7 @@ def _namespaces(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     address = f"sqlite:///{folder}/namespaces.db"
     memory = Memory("first", address)
     before = in_turns({"ours": lambda n: memory.set("k", n), "get": lambda _: memory.get("k")}, 600)
-    store = memory._store
+    store = memory.bridge.store
     from botwire.operations import Put, Write
     from botwire.stores.sqlite.store import SqliteStore
 

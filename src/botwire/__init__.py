@@ -38,35 +38,11 @@ if TYPE_CHECKING:
     from .version import __version__
 
 __all__ = [
-    "AsyncHistory",
-    "AsyncMemory",
-    "AuthError",
-    "BotWireChatHistory",
-    "BotWireError",
-    "Change",
-    "ChangesLost",
-    "Conflict",
-    "DecryptionError",
-    "Entry",
-    "History",
-    "Hit",
-    "InvalidArgument",
-    "InvalidName",
-    "InvalidValue",
-    "Memory",
-    "Message",
-    "NotFound",
-    "QuotaExceeded",
-    "Session",
-    "StorageExceeded",
-    "StoreError",
-    "Timeout",
-    "Unavailable",
-    "Usage",
-    "__version__",
-    "generate_key",
-]
-
+    "AsyncHistory", "AsyncMemory", "AuthError", "BotWireChatHistory", "BotWireError", "Change", "ChangesLost",
+    "Conflict", "DecryptionError", "Entry", "History", "Hit", "InvalidArgument", "InvalidName", "InvalidValue",
+    "Memory", "Message", "NotFound", "QuotaExceeded", "Session", "StorageExceeded", "StoreError", "Timeout",
+    "Unavailable", "Usage", "__version__", "generate_key",
+]  # fmt: skip
 
 _NAMES = {
     "adapters.langchain": ["BotWireChatHistory"],

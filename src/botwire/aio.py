@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from .bridge import awaiting
 from .history import History, SessionHistory
 from .limits import check_name
-from .memory import Memory, limited
+from .memory import Memory
 from .namespace import Bridge, Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
@@ -54,14 +54,8 @@ class AsyncMemory(Namespace):
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
         return twin
 
-    async def read(self, query: Query[T]) -> T:
-        """As `Memory.read`."""
-        return await self.bridge.read(query)
-
-    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        """As `Memory.write`."""
-        return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
-
+    read = awaiting(Memory.read)
+    write = awaiting(Memory.write)
     set = awaiting(Memory.set)
     get = awaiting(Memory.get)
     entry = awaiting(Memory.entry)

@@ -14,12 +14,7 @@ class Backoff:
     """Growing pauses between attempts, up to a deadline.
 
     Each pause is twice as long as the one before, up to `longest`. Half of it is random, so that clients that lost their
-    server at the same time do not return at the same time.
-
-    Args:
-        first: the first pause in seconds.
-        longest: the longest pause in seconds.
-        deadline: no pause ends after it; None: there is no deadline.
+    server at the same time do not return at the same time. `first` and `longest` are in seconds.
     """
 
     def __init__(self, first: float, longest: float, deadline: Deadline | None = None) -> None:
@@ -29,11 +24,7 @@ class Backoff:
         self._base = first
 
     def next(self, at_least: float = 0.0) -> float | None:
-        """Return the seconds to wait now; None if the deadline is earlier.
-
-        Args:
-            at_least: seconds that the server asked to wait, as in ``Retry-After``.
-        """
+        """Return the seconds to wait now, at least those of a ``Retry-After``; None if the deadline is earlier."""
         base = max(self._base, at_least)
         self._base = min(base * 2, self._longest)
         pause = base * (0.5 + 0.5 * _random())

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from .bridge import blocking
 from .errors import InvalidArgument
-from .limits import MAX_OPERATIONS, check_count, check_name, check_pop
+from .limits import MAX_OPERATIONS, check_bounded, check_count, check_name
 from .namespace import Namespace
 from .operations import Append, Forget, NewMessage, Pop
 from .queries import CountMessages, ListMessages
@@ -88,7 +88,7 @@ class History(SessionHistory):
         Args:
             count: at most n messages, up to 10,000.
         """
-        (popped,) = await self._memory.bridge.write(Pop(self._session, check_pop(count)))
+        (popped,) = await self._memory.bridge.write(Pop(self._session, check_bounded(count)))
         return cast("list[Message]", popped)
 
     @blocking
@@ -137,7 +137,6 @@ class History(SessionHistory):
         return iter(self.messages())
 
     def __bool__(self) -> bool:
-        """As `Memory.__bool__`."""
         return True
 
 
@@ -145,10 +144,7 @@ def _new_messages(messages: Any, ids: Sequence[str] | None) -> tuple[NewMessage,
     data = list(messages) if isinstance(messages, list | tuple) else [messages]
     if len(data) > MAX_OPERATIONS:
         raise InvalidArgument(f"at most {MAX_OPERATIONS:,} messages at once, not {len(data):,}: split them")
-    if ids is None:
-        names = [new_id() for _ in data]
-    else:
-        names = [check_name(name, "message id") for name in ids]
-        if len(names) != len(data):
-            raise InvalidArgument(f"{len(data)} messages need as many ids, not {len(names)}")
+    names = [new_id() for _ in data] if ids is None else [check_name(name, "message id") for name in ids]
+    if len(names) != len(data):
+        raise InvalidArgument(f"{len(data)} messages need as many ids, not {len(names)}")
     return tuple(NewMessage(name, encode_json(item)) for name, item in zip(names, data, strict=True))

@@ -99,12 +99,12 @@ def check_count(number: object, what: str, *, least: int = 0) -> int | None:
     return number
 
 
-def check_pop(count: object) -> int:
-    """Return how many messages to remove, or raise `InvalidArgument`: an int from 0 to 10,000."""
-    number = check_count(count, "count")
-    if number is None or number > MAX_OPERATIONS:
-        raise InvalidArgument(f"count is an int from 0 to {MAX_OPERATIONS:,}, not {count!r}")
-    return number
+def check_bounded(number: object, what: str = "count", most: int = MAX_OPERATIONS) -> int:
+    """Return a count, or raise `InvalidArgument` when it is not an int from 0 to `most`."""
+    count = check_count(number, what)
+    if count is None or count > most:
+        raise InvalidArgument(f"{what} is an int from 0 to {most:,}, not {number!r}")
+    return count
 
 
 def check_time(time: object, what: str) -> int | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any, Self, TypedDict, TypeVar
 
 from .backoff import MAX_ATTEMPTS, pause_after
@@ -14,16 +13,7 @@ from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
 from .namespace import BlockingBridge, Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
-from .queries import (
-    CountEntries,
-    GetEntries,
-    GetEntry,
-    GetUsage,
-    ListEntries,
-    ListKeys,
-    ListSessions,
-    Query,
-)
+from .queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys, ListSessions, Query
 from .records import Entry, Hit, Session, Usage
 from .search.arguments import search_query
 from .search.embedding import Embedder
@@ -91,17 +81,14 @@ class Memory(Namespace):
     """
 
     def _begin(self) -> None:
-        self.bridge = BlockingBridge(self._lease, self._namespace)
+        self.bridge: BlockingBridge = BlockingBridge(self._lease, self._namespace)
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
         else:
             self._lease.store()
 
-    @cached_property
-    def _store(self) -> Store:
-        return self._lease.store()
-
-    def read(self, query: Query[T]) -> T:
+    @blocking
+    async def read(self, query: Query[T]) -> T:
         """Return the result of a query of `botwire.queries`. All methods that read use it.
 
         It is for code that needs more than the other methods, such as an adapter for a framework. The arguments of the query are not
@@ -110,9 +97,10 @@ class Memory(Namespace):
         Args:
             query: such as ``GetEntry("key")`` or ``ListKeys(prefix="user/")``.
         """
-        return self._store.read(self._namespace, query)
+        return await self.bridge.read(query)
 
-    def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+    @blocking
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
         """Apply operations of `botwire.operations`, in order, all or none. All methods that write use it.
 
         It is for code that needs more than the other methods: for example two keys and a message in one transaction. Names are not
@@ -130,16 +118,11 @@ class Memory(Namespace):
             Conflict: an entry has another version than ``if_version``; nothing was written.
             InvalidArgument: too many operations, or the key was used for another write; nothing was written.
         """
-        return self._store.write(self._namespace, limited(operations), idempotency_key=idempotency_key)
+        return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
 
     @blocking
     async def set(
-        self,
-        key: str,
-        value: Any,
-        *,
-        ttl: float | timedelta | None = None,
-        if_version: int | None = None,
+        self, key: str, value: Any, *, ttl: float | timedelta | None = None, if_version: int | None = None
     ) -> int:
         """Store a value under a key.
 
@@ -398,7 +381,7 @@ class Memory(Namespace):
             ChangesLost: when iterated: some changes after `after` are no longer kept; read everything again.
         """
         query = watch_query(prefix, session=session, after=after)
-        return Watch(self._store.changes(self._namespace, query), wait)
+        return Watch(self.bridge.store.changes(self._namespace, query), wait)
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session, which need not exist yet."""
@@ -477,10 +460,8 @@ def _names(keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(limited([check_name(key) for key in keys]))
 
 
-def limited(operations: S) -> S:
+def limited(items: S) -> S:
     """Return operations or keys, or raise `InvalidArgument` if there are too many for one write."""
-    if len(operations) > MAX_OPERATIONS:
-        raise InvalidArgument(
-            f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(operations):,}: split them"
-        )
-    return operations
+    if len(items) > MAX_OPERATIONS:
+        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} keys or messages at once, not {len(items):,}: split them")
+    return items

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -17,7 +18,7 @@ from .operations import Operation, Result, SetVectors, Vector
 from .queries import ListTexts, Query, Search
 from .records import Hit
 from .search.arguments import check_by
-from .search.embedding import Embedder, Embedding, embedding_of
+from .search.embedding import Embedder, Embedding
 from .store import Store
 from .stores import Authorities, EncryptionKey, Lease
 
@@ -31,32 +32,19 @@ REFUSED_SECONDS = 60.0
 """How long searches do not try to store vectors after the store refused them."""
 
 
-class Bridge(ABC):
+class Bridge(Protocol):
     """How logic that is written once, as coroutines, reaches the store.
 
     `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into a blocking
-    method. `AsyncMemory.bridge` waits on the event loop.
+    method. `AsyncMemory.bridge` waits on the event loop: `call` then accepts coroutine functions too, and `compute`, for slow
+    functions, uses a thread.
     """
 
-    @abstractmethod
-    async def read(self, query: Query[T]) -> T:
-        """Answer a query, as `Memory.read` does."""
-
-    @abstractmethod
-    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        """Apply operations, all or none, as `Memory.write` does."""
-
-    @abstractmethod
-    async def sleep(self, seconds: float) -> None:
-        """Pause for some seconds."""
-
-    @abstractmethod
-    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        """Call a function of the caller. On an event loop it may be a coroutine function."""
-
-    @abstractmethod
-    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        """Call a slow function. On an event loop it runs in a thread."""
+    async def read(self, query: Query[T]) -> T: ...
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]: ...
+    async def sleep(self, seconds: float) -> None: ...
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any: ...
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
 
 
 class Namespace(ABC):
@@ -84,7 +72,11 @@ class Namespace(ABC):
         embedding_model: str | None = None,
         store: Store | None = None,
     ) -> None:
-        self._embedding = embedding_of(embedder, embedding_model, encrypted=encryption_key is not None)
+        if embedder is not None and encryption_key is not None:
+            raise InvalidArgument(
+                "a memory with an encryption_key cannot have an embedder: vectors are unencrypted and reveal what a text says"
+            )
+        self._embedding = None if embedder is None else Embedding(embedder, embedding_model)
         self._namespace = check_namespace(namespace)
         self._lease = Lease(url, token=token, timeout=timeout, ca=ca, encryption_key=encryption_key, store=store)
         self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
@@ -137,14 +129,11 @@ class Namespace(ABC):
         """Make and store vectors for texts that have none."""
         if self._embedding is None:
             raise InvalidArgument("this memory has no embedder: Memory(…, embedder=…)")
-        left, size = check_count(limit, "limit"), check_count(batch, "batch", least=1)
-        assert size is not None
+        left = check_count(limit, "limit")
+        left = sys.maxsize if left is None else left
+        size = min(check_count(batch, "batch", least=1) or MAX_BATCH, MAX_BATCH)
         kept, after = 0, ""
-        while left is None or left > 0:
-            size = min(size, MAX_BATCH) if left is None else min(size, left, MAX_BATCH)
-            texts = await self.bridge.read(ListTexts(self._embedding.model, after, size))
-            if not texts:
-                break
+        while left and (texts := await self.bridge.read(ListTexts(self._embedding.model, after, min(size, left)))):
             made = await self.bridge.compute(self._embedding.documents, [text.text for text in texts])
             vectors = tuple(
                 Vector(vector, text.key, text.version, text.session, text.id)
@@ -152,8 +141,7 @@ class Namespace(ABC):
             )
             (count,) = await self.bridge.write(SetVectors(self._embedding.model, vectors))
             kept += int(count)  # type: ignore[arg-type]
-            after = texts[-1].place
-            left = None if left is None else left - len(texts)
+            after, left = texts[-1].place, left - len(texts)
         return kept
 
     def __repr__(self) -> str:
@@ -168,14 +156,15 @@ class BlockingBridge(Bridge):
         self._namespace = namespace
 
     @cached_property
-    def _store(self) -> Store:
+    def store(self) -> Store:
+        """The store, opened if it is not open yet."""
         return self._lease.store()
 
     async def read(self, query: Query[T]) -> T:
-        return self._store.read(self._namespace, query)
+        return self.store.read(self._namespace, query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        return self._store.write(self._namespace, operations, idempotency_key=idempotency_key)
+        return self.store.write(self._namespace, operations, idempotency_key=idempotency_key)
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)

@@ -24,10 +24,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_bytes: int | None = None
 
 
-BUILT_IN: Mapping[str, Plan] = {
-    "free": Plan(writes_per_day=1_000, max_bytes=50_000_000),
-    "unlimited": Plan(),
-}
+BUILT_IN: Mapping[str, Plan] = {"free": Plan(writes_per_day=1_000, max_bytes=50_000_000), "unlimited": Plan()}
 
 
 @dataclass(frozen=True)

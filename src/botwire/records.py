@@ -181,7 +181,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Text(msgspec.Struct, frozen=True):
     """The text of an entry or a message that has no vector. ``place`` is the cursor for the next page.
 
-    ``version`` tells whether the text has changed since: the entry's version, or the time at which the message was stored.
+    ``version`` changes with the text: the entry's version, or the time at which the message was stored.
     """
 
     text: str

@@ -44,9 +44,7 @@ def encode_json(value: Any) -> str:
     try:
         text = _encode(value)
     except UnicodeEncodeError as error:
-        raise InvalidValue(
-            f"a str with a lone surrogate ({error.object[error.start]!a}) is not valid Unicode"
-        ) from error
+        raise InvalidValue(f"a str with a lone surrogate ({error.object[error.start]!a}) is not Unicode") from error
     except ValueError as error:
         raise InvalidValue(f"the value cannot be written as JSON: {error}") from error
     _check_size(len(text))

@@ -23,19 +23,16 @@ def watch_query(prefix: str = "", *, session: str | None = None, after: int | No
     )
 
 
-def check_wait(wait: object) -> float | None:
-    """Return the seconds to wait for a change (None: without end), or raise `InvalidArgument`."""
-    if wait is None:
-        return None
-    if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= MAX_TTL_SECONDS:
-        raise InvalidArgument(f"wait is seconds, at least 0, not {wait!r}")
-    return float(wait)
-
-
 class _Watching:
     """What `Watch` and `AsyncWatch` share: the changes of a feed, one at a time."""
 
     def __init__(self, wait: float | None) -> None:
+        if (
+            isinstance(wait, bool)
+            or not isinstance(wait, int | float | None)
+            or not 0 <= (wait or 0) <= MAX_TTL_SECONDS
+        ):
+            raise InvalidArgument(f"wait is seconds, at least 0, not {wait!r}")
         self._wait = wait
         self._pending: deque[Change] = deque()
         self._version: int | None = None
@@ -68,7 +65,7 @@ class Watch(_Watching, Iterator[Change]):
     """
 
     def __init__(self, feed: Feed, wait: float | None) -> None:
-        super().__init__(check_wait(wait))
+        super().__init__(wait)
         self._feed = feed
         self._version = feed.begin()
 
@@ -105,7 +102,7 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
     """`Watch` for an event loop. It begins when ``async with`` enters it, or else when it is first iterated."""
 
     def __init__(self, open_feed: Callable[[], Awaitable[AsyncFeed]], wait: float | None) -> None:
-        super().__init__(check_wait(wait))
+        super().__init__(wait)
         self._open_feed = open_feed
         self._feed: AsyncFeed | None = None
 

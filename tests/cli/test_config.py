@@ -38,9 +38,9 @@ def test_what_comes_first(config, monkeypatch):
 
 def test_a_file_that_is_wrong(config, tmp_path):
     for text, said in [
-        ("[serv]\n", "[serv] is not a command; the commands are audit"),
+        ("[serv]\n", "[serv] is not one of the commands audit"),
         ("serve = 1\n", "[serve] is not a command"),
-        ("[serve]\nprot = 1\n", "[serve] has no option 'prot'; its options are auth, db"),
+        ("[serve]\nprot = 1\n", "[serve] has no option 'prot', only auth, db"),
         ("[token.mint]\n", "[mint] is not a command"),
         ("x", "is not TOML"),
     ]:

@@ -68,10 +68,10 @@ def test_out_and_in(source, tmp_path, server):
         import_lines(other, BytesIO(out.getvalue()))  # a second time changes nothing
         assert contents(memory) == contents(source)
     with Memory("elsewhere", server.url) as memory:
-        import_lines(memory._store, BytesIO(out.getvalue()), "elsewhere")
+        import_lines(memory.bridge.store, BytesIO(out.getvalue()), "elsewhere")
         assert contents(memory, times=False) == contents(source, times=False)
         back = BytesIO()
-        export(memory._store, "elsewhere", back, progress=nothing)
+        export(memory.bridge.store, "elsewhere", back, progress=nothing)
         assert back.getvalue().count(b"\n") == len(lines) - 1
     store.close()
     other.close()
@@ -87,10 +87,10 @@ def test_values_that_came_with_line_breaks(server):
     connection.close()
     out = BytesIO()
     with Memory("n", server.url) as memory:
-        export(memory._store, "n", out, progress=nothing)
+        export(memory.bridge.store, "n", out, progress=nothing)
         line = out.getvalue().splitlines()[1]
         assert json.loads(line)["value"] == {"a": 1.0, "b": [2.5]}
-        import_lines(memory._store, BytesIO(out.getvalue()), "m")
+        import_lines(memory.bridge.store, BytesIO(out.getvalue()), "m")
         assert Memory("m", server.url)["k"] == {"a": 1.0, "b": [2.5]}
 
 

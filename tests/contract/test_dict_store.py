@@ -67,7 +67,7 @@ def test_copies(store, tmp_path):
         file.set_many({"k": 1, "é": b"bytes"})
         file.set("t", 2, ttl=60)
         file.history("s").append(["one", "two"])
-        report = copy(file._store, store)
+        report = copy(file.bridge.store, store)
         assert (report.namespaces, report.entries, report.messages) == (1, 3, 2)
         assert memory.items() == file.items()
         assert memory.entry("t").expires_at is not None

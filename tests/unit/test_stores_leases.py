@@ -84,7 +84,7 @@ def test_a_collected_memory_closes_its_store_soon(tmp_path):
     memory = Memory("n", f"sqlite:///{tmp_path}/botwire.db")
     memory["k"] = 1
     memory.me = memory
-    store = memory._store
+    store = memory.bridge.store
     del memory
     gc.collect()
     deadline = time.monotonic() + 30

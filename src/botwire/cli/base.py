@@ -1,4 +1,4 @@
-"""Shared by all commands: the app, its configuration file, addresses and output."""
+"""Shared by all commands: the app, their options, the configuration file, addresses and output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from typer import Option
+from typer import Argument, Option
 from typer.core import TyperGroup, TyperOption
 
 from ..errors import BotWireError, InvalidArgument
@@ -38,6 +38,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"auto_envvar_prefix": "BOTWIRE"},
 )
+
+Database = Annotated[
+    str | None,
+    Option(
+        "--db",
+        envvar="BOTWIRE_DB",
+        help="The SQLite file, as a path or sqlite:///path, or postgresql://…",
+        show_default="the file in your data folder",
+    ),
+]
+AdminAddress = Annotated[
+    str | None,
+    Option(
+        "--db",
+        envvar="BOTWIRE_DB",
+        help="The SQLite file, postgresql://…, or the http(s):// address of a server. For a server, set BOTWIRE_TOKEN to an "
+        "operator's token.",
+        show_default="the file in your data folder",
+    ),
+]
+PlanFile = Annotated[Path | None, Option("--plans", help="A TOML file with plans, besides free and unlimited.")]
+Url = Annotated[
+    str | None,
+    Option(
+        "--url",
+        help="The address of the memory: a path, sqlite:///path, http(s)://host (with BOTWIRE_TOKEN), or postgresql://….",
+        show_default="$BOTWIRE_URL, or the file in your data folder",
+    ),
+]
+Model = Annotated[
+    str | None,
+    Option("--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"),
+]
+Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
+Name = Annotated[str, Argument(metavar="NAMESPACE", help="The namespace.")]
 
 
 def run() -> None:
@@ -65,15 +100,8 @@ def _global(
         raise typer.Exit
 
 
-# Configuration
-
-
 def read_config(file: Path, app: TyperGroup) -> dict[str, Any]:
-    """Return the defaults for typer: the parameters of each command, by name.
-
-    Raises:
-        InvalidArgument: the file cannot be read, or has an unknown command or option.
-    """
+    """Return the defaults of each command by name, or raise `InvalidArgument` for an unknown command or option."""
     try:
         given = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
@@ -88,9 +116,7 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
     for name, table in given.items():
         command = group.commands.get(name)
         if command is None or not isinstance(table, dict):
-            raise InvalidArgument(
-                f"{file}: [{name}] is not a command; the commands are {', '.join(sorted(group.commands))}"
-            )
+            raise InvalidArgument(f"{file}: [{name}] is not one of the commands {', '.join(sorted(group.commands))}")
         if isinstance(command, TyperGroup):
             found[name] = _defaults(file, table, command)
             continue
@@ -98,14 +124,9 @@ def _defaults(file: Path, given: Mapping[str, Any], group: TyperGroup) -> dict[s
         known = {max(option.opts, key=len).lstrip("-").replace("-", "_"): option.name for option in options}
         wrong = [key for key in table if key.replace("-", "_") not in known]
         if wrong:
-            raise InvalidArgument(
-                f"{file}: [{name}] has no option {wrong[0]!r}; its options are {', '.join(sorted(known))}"
-            )
+            raise InvalidArgument(f"{file}: [{name}] has no option {wrong[0]!r}, only {', '.join(sorted(known))}")
         found[name] = {known[key.replace("-", "_")]: value for key, value in table.items()}
     return found
-
-
-# Addresses
 
 
 def address_from(url: str | None) -> str:
@@ -139,18 +160,13 @@ def path_of(db: str | None) -> str:
     """Return the path of the SQLite file that --db names, for commands that work on files."""
     address = address_of(db)
     if is_postgres(address):
-        raise InvalidArgument(
-            "this command works on SQLite files; for PostgreSQL use its own tools, such as pg_dump and pg_basebackup"
-        )
+        raise InvalidArgument("this command works on SQLite files; for PostgreSQL use pg_dump or pg_basebackup")
     return sqlite_path(address)
 
 
 def file_of(db: str | None) -> str:
     """Return the path of an existing file; creates no folder."""
     return path_of(str(default_path()) if db is None else db)
-
-
-# Values of options
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -169,9 +185,6 @@ def seconds_of(text: str, option: str) -> float | None:
 def plans_of(file: Path | None, default: str) -> Plans:
     """Return the plans of a file; `default` is the plan of namespaces without an assigned plan."""
     return Plans(default) if file is None else load_plans(file, default)
-
-
-# Output
 
 
 def say(text: str, document: Mapping[str, Any] | bytes, *, as_json: bool) -> None:

@@ -1,7 +1,6 @@
-"""``botwire demo``: an agent talks, is killed, and remembers.
+"""``botwire demo``: `demo_agent` runs in a process that is killed as it reports its last write.
 
-The agent of `demo_agent` runs twice, each time in its own process. The first process is killed as soon as it reports its last
-write. The second opens the same file, and the demo compares what it finds with the reports of the first.
+A second process opens the same file, and the demo compares what it finds with the reports of the first.
 """
 
 from __future__ import annotations
@@ -31,11 +30,7 @@ Say: TypeAlias = Callable[[str, dict[str, Any]], None]
 
 
 def main(*, as_json: bool = False) -> None:
-    """Run the demo in a temporary folder. Exits with 1 if a reported write did not survive.
-
-    Args:
-        as_json: print events as JSON, one document per line.
-    """
+    """Run the demo in a temporary folder. Exits with 1 if a reported write did not survive."""
     if memory_module() is None:
         sys.exit("botwire demo needs LangChain: pip install 'botwire[langchain]' langchain-classic")
     report = partial(say, as_json=as_json)

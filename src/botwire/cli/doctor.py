@@ -17,8 +17,7 @@ import typer
 from ..errors import BotWireError, StoreError, Unavailable
 from ..stores.address import default_path, is_postgres, sqlite_path
 from ..version import __version__
-from .base import address_from, app, is_server, memory_at, say
-from .options import Json, Url
+from .base import Json, Url, address_from, app, is_server, memory_at, say
 
 _EXTRAS = {
     "server": ("fastapi", "uvicorn", "typer"),
@@ -47,6 +46,10 @@ class _Finding(NamedTuple):
 _Findings: TypeAlias = Iterator[_Finding]
 
 
+def _no(what: str, found: str) -> _Finding:
+    return _Finding(what, f"no: {found}", ok=False)
+
+
 @app.command()
 def doctor(url: Url = None, as_json: Json = False) -> None:
     """Check the installed packages, the address and its source, the connection, and durability.
@@ -70,14 +73,17 @@ def _findings(url: str | None) -> _Findings:
     try:
         yield from _checks(address_from(url), url)
     except (BotWireError, ImportError) as error:
-        yield _Finding("reached", f"no: {error}", ok=False)
+        yield _no("reached", str(error))
 
 
 def _checks(address: str, url: str | None) -> _Findings:
-    yield _Finding("address", f"{_without_password(address)}, {_source(url)}")
     if is_postgres(address):
+        from ..stores.postgres.connection import without_password
+
+        yield _Finding("address", f"{without_password(address)}, {_source(url)}")
         yield from _postgres(address)
         return
+    yield _Finding("address", f"{address}, {_source(url)}")
     if is_server(address):
         token = "BOTWIRE_TOKEN is set" if os.environ.get("BOTWIRE_TOKEN") else "none: BOTWIRE_TOKEN is not set"
         yield _Finding("token", token)
@@ -89,7 +95,7 @@ def _checks(address: str, url: str | None) -> _Findings:
         if is_server(address):
             yield _Finding("durable", "a returned write is on the server's disk")
         elif memory.address == "sqlite:///:memory:":
-            yield _Finding("durable", "no: it is in memory and ends with the process", ok=False)
+            yield _no("durable", "it is in memory and ends with the process")
         else:
             yield from _file(Path(sqlite_path(memory.address)))
 
@@ -99,14 +105,6 @@ def _installed(extra: str, packages: tuple[str, ...]) -> str:
         return ", ".join(f"{package} {metadata.version(package)}" for package in packages)
     except metadata.PackageNotFoundError:
         return f"not installed: pip install 'botwire[{extra}]'"
-
-
-def _without_password(address: str) -> str:
-    if not is_postgres(address):
-        return address
-    from ..stores.postgres.connection import without_password
-
-    return without_password(address)
 
 
 def _source(url: str | None) -> str:
@@ -122,7 +120,7 @@ def _missing(file: Path) -> _Finding:
     if file == default_path() or (folder.is_dir() and os.access(folder, os.W_OK)):
         return _Finding("reached", "the file does not exist yet; the first write creates it", ok=True)
     why = "is not writable" if folder.is_dir() else "does not exist"
-    return _Finding("reached", f"no: the folder {folder} {why}", ok=False)
+    return _no("reached", f"the folder {folder} {why}")
 
 
 def _reached(read: Callable[[], Any]) -> _Finding:
@@ -133,23 +131,17 @@ def _reached(read: Callable[[], Any]) -> _Finding:
     return _Finding("reached", f"yes, a read takes {(time.perf_counter() - begun) * 1_000:.2f} ms", ok=True)
 
 
-# Files
-
-
 def _file(file: Path) -> _Findings:
     kind = _filesystem_of(file)
-    where = f"the file system of {file} ({kind})" if kind else f"the file system of {file}"
+    where = f"the file system of {file}" + (f" ({kind})" if kind else "")
     if kind in _IN_MEMORY:
-        yield _Finding("durable", f"no: {where} is in memory and does not survive a restart", ok=False)
+        yield _no("durable", f"{where} is in memory and does not survive a restart")
     elif kind in _OVER_NETWORK:
-        found = f"no: {where} is on the network, where SQLite's locks are not reliable: use botwire serve"
-        yield _Finding("durable", found, ok=False)
+        yield _no("durable", f"{where} is on the network, where SQLite's locks are not reliable: use botwire serve")
     else:
         yield _Finding("durable", f"yes: each write is synced to {where}", ok=True)
-    mode = file.stat().st_mode & 0o077
-    if mode:
-        found = f"no: other users of this machine can access it ({mode:03o}): run chmod 600 {file}"
-        yield _Finding("private", found, ok=False)
+    if mode := file.stat().st_mode & 0o077:
+        yield _no("private", f"other users of this machine can access it ({mode:03o}): run chmod 600 {file}")
     space = os.statvfs(file)
     free = space.f_bavail * space.f_frsize
     yield _Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
@@ -168,8 +160,6 @@ def _filesystem_of(file: Path) -> str:
             best, kind = mount, found
     return kind
 
-
-# PostgreSQL
 
 _FACTS = """
 SELECT current_setting('server_version') AS version, current_database() AS database, current_user AS role,
@@ -195,17 +185,13 @@ def _postgres(address: str) -> _Findings:
             raw = connection.raw
             yield _reached(lambda: raw.execute("SELECT 1"))
             facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
-            found = f"PostgreSQL {facts.version}, database {facts.database}, as {facts.role}"
-            yield _Finding("server", found, ok=True)
             schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
-            yield _tables(facts, schema)
-            yield from _takes_writes(facts)
+            yield from _server(facts, schema)
             yield _durable(facts)
             # Through a pooler, the process that answers is another than the one that the connection names.
             pooled = facts.pid != raw.info.backend_pid
             yield _Finding("pooler", "detected; supported, also in transaction mode" if pooled else "none detected")
-            yield _tls(facts)
-            yield _vectors(facts)
+            yield from _features(facts)
     except psycopg.OperationalError as error:
         reason = str(error).strip().partition("\n")[0]
         raise Unavailable(f"{reason}. Is the server running, and is the address right?") from error
@@ -213,44 +199,43 @@ def _postgres(address: str) -> _Findings:
         raise StoreError(f"PostgreSQL failed: {error.diag.message_primary or error}") from error
 
 
-def _tables(facts: Any, schema: tuple[Any, ...] | None) -> _Finding:
+def _server(facts: Any, schema: tuple[Any, ...] | None) -> _Findings:
+    found = f"PostgreSQL {facts.version}, database {facts.database}, as {facts.role}"
+    yield _Finding("server", found, ok=True)
     if schema is not None:
-        return _Finding("tables", f"present, in the schema botwire, version {schema[0]}", ok=True)
-    if facts.may_create:
-        return _Finding("tables", "not present yet: the first use creates them in the schema botwire", ok=True)
-    found = "not present, and this role may not create them: run GRANT CREATE ON DATABASE … TO the role"
-    return _Finding("tables", found, ok=False)
-
-
-def _takes_writes(facts: Any) -> _Findings:
+        yield _Finding("tables", f"present, in the schema botwire, version {schema[0]}", ok=True)
+    elif facts.may_create:
+        yield _Finding("tables", "not present yet: the first use creates them in the schema botwire", ok=True)
+    else:
+        found = "not present, and this role may not create them: run GRANT CREATE ON DATABASE … TO the role"
+        yield _Finding("tables", found, ok=False)
     if facts.replica:
-        found = "no: this is a replica; use the address of the primary, or of all servers with target_session_attrs=read-write"
-        yield _Finding("takes writes", found, ok=False)
+        remedy = "use the address of the primary, or of all servers with target_session_attrs=read-write"
+        yield _no("takes writes", f"this is a replica; {remedy}")
     elif facts.read_only == "on":
-        yield _Finding("takes writes", "no: default_transaction_read_only is on", ok=False)
+        yield _no("takes writes", "default_transaction_read_only is on")
 
 
 def _durable(facts: Any) -> _Finding:
     off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(facts, name) == "off"]
     if off:
-        found = f"no: {' and '.join(off)} {'is' if len(off) == 1 else 'are'} off; a power cut can lose writes"
-        return _Finding("durable", found, ok=False)
+        are = "is" if len(off) == 1 else "are"
+        return _no("durable", f"{' and '.join(off)} {are} off; a power cut can lose writes")
     level = facts.synchronous_commit
     if facts.standbys and level != "local":
         return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {facts.standbys})", ok=True)
     return _Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)
 
 
-def _tls(facts: Any) -> _Finding:
+def _features(facts: Any) -> _Findings:
     if facts.tls:
-        return _Finding("tls", f"yes, {facts.tls}", ok=True)
-    if facts.local:
-        return _Finding("tls", "none, and the server is on this machine")
-    return _Finding("tls", "none: the connection is not encrypted; add sslmode=require or verify-full to the address")
-
-
-def _vectors(facts: Any) -> _Finding:
+        yield _Finding("tls", f"yes, {facts.tls}", ok=True)
+    elif facts.local:
+        yield _Finding("tls", "none, and the server is on this machine")
+    else:
+        yield _Finding("tls", "none: the connection is unencrypted; add sslmode=require or verify-full to the address")
     if facts.pgvector_available is None:
-        return _Finding("pgvector", "not installed on the server; needed for search by meaning")
-    unused = f"{facts.pgvector_available} is available for search by meaning, and not used yet"
-    return _Finding("pgvector", facts.pgvector or unused)
+        yield _Finding("pgvector", "not installed on the server; needed for search by meaning")
+    else:
+        unused = f"{facts.pgvector_available} is available for search by meaning, and not used yet"
+        yield _Finding("pgvector", facts.pgvector or unused)

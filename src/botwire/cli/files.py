@@ -15,8 +15,23 @@ from ..errors import InvalidArgument
 from ..store import Store
 from ..stores import open_store, open_to_serve
 from ..stores.address import default_token, is_postgres, sqlite_path
-from .base import address_from, address_of, app, bar, failure, file_of, is_server, path_of, plans_of, say
-from .options import Database, Json, Name, PlanFile, Url
+from .base import (
+    Database,
+    Json,
+    Name,
+    PlanFile,
+    Url,
+    address_from,
+    address_of,
+    app,
+    bar,
+    failure,
+    file_of,
+    is_server,
+    path_of,
+    plans_of,
+    say,
+)
 
 
 @app.command()
@@ -121,9 +136,7 @@ def export_lines(
 @app.command("import")
 def import_lines(
     file: Annotated[str, Argument(help="The file that botwire export wrote; -: standard input.")],
-    namespace: Annotated[
-        str | None, Option(help="Import into this namespace.", show_default="the exported one")
-    ] = None,
+    namespace: Annotated[str | None, Option(help="The target namespace.", show_default="the exported one")] = None,
     url: Url = None,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import base64
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC
 from operator import attrgetter, itemgetter
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,8 +20,7 @@ from ..limits import MAX_HITS
 from ..queries import ListTexts
 from ..records import Change, Hit, Message, Session
 from ..search.embedding import local_embedder
-from .base import app, failure, memory_at, say, say_each, seconds_of, warn
-from .options import Json, Model, Name, Url
+from .base import Json, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
 
 Key = Annotated[str, Argument(metavar="KEY", help="The key.")]
 Limit = Annotated[int | None, Option(help="Maximum number.", min=0, show_default="all")]
@@ -58,7 +57,10 @@ def set_(
     """Store a value. Prints the new version of the entry."""
     if raw and value != "-":
         raise InvalidArgument("--bytes reads standard input: leave out the value")
-    given: Any = sys.stdin.buffer.read() if raw else _value(sys.stdin.read() if value == "-" else value, text=text)
+    given: Any = (sys.stdin.buffer if raw else sys.stdin).read() if value == "-" else value
+    if not raw and not text:
+        with suppress(ValueError):  # not JSON: text
+            given = json.loads(given)
     with memory_at(namespace, url) as memory:
         version = memory.set(key, given, ttl=seconds_of(ttl, "--ttl"), if_version=if_version)
     say(str(version), {"namespace": namespace, "key": key, "version": version}, as_json=as_json)
@@ -175,9 +177,7 @@ def watch(
     after: Annotated[
         int | None, Option(help="Resume after this version; 0: from the beginning.", min=0, show_default="from now on")
     ] = None,
-    wait: Annotated[
-        str, Option(help="Stop after this time without a change, such as 30s, 10m or 12h; or never.")
-    ] = "never",
+    wait: Annotated[str, Option(help="Stop after this time without changes, such as 30s or 12h; or never.")] = "never",
     url: Url = None,
     as_json: Json = False,
 ) -> None:
@@ -204,9 +204,6 @@ def usage(namespace: Name, url: Url = None, as_json: Json = False) -> None:
         f"resets at     {found.resets_at:%Y-%m-%d %H:%M:%S} UTC"
     )
     say(text, wire.encode_usage(namespace, found), as_json=as_json)
-
-
-# Rows
 
 
 _PAGE = 500
@@ -261,17 +258,6 @@ def _limit(limit: int | None) -> str:
     return "(no limit)" if limit is None else f"of {limit:,}"
 
 
-# Values
-
-
-def _value(given: str, *, text: bool) -> Any:
-    """Return a value from the command line: JSON, or text."""
-    try:
-        return given if text else json.loads(given)
-    except ValueError:
-        return given
-
-
 def _said(data: Any) -> str:
     """Return role and text of a message in the form of OpenAI or LangChain; else its data."""
     if isinstance(data, Mapping):
@@ -290,7 +276,7 @@ def _text(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(_base64(value) if isinstance(value, bytes) else value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=_base64)
 
 
 def _base64(value: bytes) -> dict[str, str]:

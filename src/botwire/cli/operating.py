@@ -15,8 +15,21 @@ from ..plans import Plans
 from ..stores import open_to_serve
 from ..stores.address import default_token
 from ..timestamps import moment
-from .base import address_of, app, is_server, line_of, plans_of, say, say_each, seconds_of
-from .options import AdminAddress, Database, Json, Namespace, PlanFile
+from .base import (
+    AdminAddress,
+    Database,
+    Json,
+    Name,
+    PlanFile,
+    address_of,
+    app,
+    is_server,
+    line_of,
+    plans_of,
+    say,
+    say_each,
+    seconds_of,
+)
 
 if TYPE_CHECKING:
     from ..server.operator import Administration
@@ -31,7 +44,7 @@ app.add_typer(token, name="token")
 
 @plan.command("set")
 def plan_set(
-    namespace: Namespace,
+    namespace: Name,
     plan: Annotated[str, Argument(help="The plan: free, unlimited, or one from your plans file.")],
     db: Database = None,
     plans: PlanFile = None,
@@ -61,9 +74,8 @@ def token_create(
     --namespace '*' --can admin creates an operator's token.
     """
     with _administration(db) as administration:
-        made = administration.create(
-            namespaces=namespace, can=can.split(","), name=name, expires_in=seconds_of(expires, "--expires")
-        )
+        lifetime = seconds_of(expires, "--expires")
+        made = administration.create(namespaces=namespace, can=can.split(","), name=name, expires_in=lifetime)
     say(made["secret"], made, as_json=as_json)
 
 
@@ -105,7 +117,7 @@ def audit(db: AdminAddress = None, as_json: Json = False) -> None:  # noqa: ARG0
 
 
 @index.command("on")
-def index_on(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
+def index_on(namespace: Name, db: Database = None, as_json: Json = False) -> None:
     """Enable search in a namespace and index its data. Run it again to resume an interrupted indexing."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=True)
@@ -114,7 +126,7 @@ def index_on(namespace: Namespace, db: Database = None, as_json: Json = False) -
 
 
 @index.command("off")
-def index_off(namespace: Namespace, db: Database = None, as_json: Json = False) -> None:
+def index_off(namespace: Name, db: Database = None, as_json: Json = False) -> None:
     """Disable search in a namespace and delete its index."""
     with closing(open_to_serve(address_of(db), Plans())) as store:
         store.set_index(check_namespace(namespace), on=False)

@@ -9,8 +9,7 @@ import typer
 from typer import Option
 
 from ..errors import InvalidArgument
-from .base import address_of, app, line_of, plans_of
-from .options import Database, Json, PlanFile
+from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -33,9 +32,7 @@ Open = Annotated[
         help="Serve every client that reaches the interface, also from other machines, without a token.",
     ),
 ]
-Certificate = Annotated[
-    str | None, Option("--tls-cert", metavar="<path>", help="The certificate chain for https, in PEM.")
-]
+Certificate = Annotated[str | None, Option("--tls-cert", metavar="<path>", help="Certificate chain for https, in PEM.")]
 Key = Annotated[str | None, Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, unencrypted.")]
 Workers = Annotated[int, Option(help="The number of worker processes.", min=1, max=64)]
 MaxConnections = Annotated[int, Option(help="Connections per process; further ones get 503 and retry.", min=1)]

@@ -46,11 +46,11 @@ def copy(
 
     Keys, values, sessions, messages, their ids and their order are kept. Times, plans, tokens and claims are kept too, unless
     one side is a server. Entries get new versions. Other clients can write to the source at the same time; the next
-    copy transfers what this one misses.
+    copy transfers what this one misses. A copy does not count toward the daily quota, unless the target is a server.
 
     Args:
         source: the store to copy from; it is only read.
-        target: the store to copy to. A copy does not count toward the daily quota, unless the target is a server.
+        target: the store to copy to.
         namespaces: the names; empty: all, which a server lists only for its operator.
         replace: delete data in these namespaces of the target that the source does not have, or has in another form.
         progress: called with the bytes done and the total.
@@ -63,7 +63,7 @@ def copy(
     total = sum(source.read(name, GetUsage()).bytes for name in names)
     report, checksum, done = Report(namespaces=len(names)), hashlib.sha256(), 0
     for name in names:
-        walk = _Walk(source, target, name, report, replace=replace)
+        walk = _Walk(source, target, name, report, replace)
         for length in walk.steps():
             done += length
             progress(min(done, total), total)
@@ -96,12 +96,8 @@ class _Sum:
 
     def add_entry(self, entry: Entry) -> None:
         if entry.expires is None:
-            stored = entry.stored
-            _add(
-                self._entries,
-                entry.key.encode(),
-                b"b" + stored if isinstance(stored, bytes) else b"j" + stored.encode(),
-            )
+            stored = b"b" + entry.stored if isinstance(entry.stored, bytes) else b"j" + entry.stored.encode()
+            _add(self._entries, entry.key.encode(), stored)
 
     def add_session(self, name: str, messages: hashlib._Hash) -> None:
         _add(one := hashlib.sha256(), name.encode(), messages.digest())
@@ -120,20 +116,21 @@ def _add(total: hashlib._Hash, *parts: bytes) -> None:
 
 
 def _add_messages(total: hashlib._Hash, messages: Sequence[Message]) -> None:
-    for message in messages:
-        _add(total, message.id.encode(), message.stored.encode())
+    _add(total, *(part.encode() for message in messages for part in (message.id, message.stored)))
 
 
+@dataclass
 class _Walk:
     """One pass through a namespace that copies what the target does not have."""
 
-    def __init__(self, source: Store, target: Store, namespace: str, report: Report, *, replace: bool) -> None:
-        self._source = source
-        self._target = target
-        self._namespace = namespace
-        self._report = report
-        self._replace = replace
-        self._batch = Batch(target, namespace)
+    _source: Store
+    _target: Store
+    _namespace: str
+    _report: Report
+    _replace: bool
+
+    def __post_init__(self) -> None:
+        self._batch = Batch(self._target, self._namespace)
         self._sum = _Sum()
 
     def steps(self) -> Iterator[int]:

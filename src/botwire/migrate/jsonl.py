@@ -63,18 +63,10 @@ _decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-# Export
-
-
 def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: _Line | None = None) -> Report:
     """Write a namespace as JSON Lines, while it is in use. Data that exists during the whole export is included.
 
-    Args:
-        store: the store of the namespace.
-        namespace: its name.
-        out: the stream to write to.
-        progress: called with the bytes done and the total.
-        after: the last line of an unfinished export, to resume after it.
+    `after` is the last line of an unfinished export, to resume after it.
     """
     total, done = store.read(namespace, GetUsage()).bytes, 0
     report, last = Report(namespace), after or _Line()
@@ -102,8 +94,7 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
 def export_file(store: Store, namespace: str, path: Path, *, force: bool, progress: Progress) -> Report:
     """Write a namespace to a file, which is on disk when this returns. Resumes an unfinished export.
 
-    Raises:
-        InvalidArgument: the file is something else or a finished export, without `force`.
+    Without `force`, any other existing file is refused with `InvalidArgument`.
     """
     if force:
         path.unlink(missing_ok=True)
@@ -151,15 +142,12 @@ def _write(out: BinaryIO, line: _Line) -> None:
 
 
 def _entry(entry: Entry) -> _Line:
-    stored = entry.stored
-    return _Line(
-        key=entry.key,
-        value=UNSET if isinstance(stored, bytes) else _on_one_line(stored),
-        value_base64=stored if isinstance(stored, bytes) else UNSET,
-        created_at=entry.created_at,
-        updated_at=entry.updated_at,
-        expires_at=entry.expires_at,
-    )
+    line = _Line(key=entry.key, created_at=entry.created_at, updated_at=entry.updated_at, expires_at=entry.expires_at)
+    if isinstance(entry.stored, bytes):
+        line.value_base64 = entry.stored
+    else:
+        line.value = _on_one_line(entry.stored)
+    return line
 
 
 def _message(session: str, message: Message) -> _Line:
@@ -172,9 +160,6 @@ def _on_one_line(stored: str) -> Raw:
     if "\n" in stored or "\r" in stored:
         return Raw(msgspec.json.format(stored.encode(), indent=-1))
     return Raw(stored.encode())
-
-
-# Import
 
 
 class Position(msgspec.Struct):
@@ -196,14 +181,8 @@ def import_lines(
 ) -> Report:
     """Import the lines of an export into a namespace. Keys are replaced; messages are appended to their sessions.
 
-    A message whose id the session already has is skipped. Times are kept, unless the store is a server.
-
-    Args:
-        store: the store of the namespace.
-        lines: the lines, from the first.
-        namespace: its name; None: the name in the first line.
-        begun: the progress of an interrupted import.
-        keep: called with the progress after each write.
+    A message whose id the session already has is skipped. Times are kept, unless the store is a server. Without a `namespace`, the
+    first line names it. `begun` is the progress of an interrupted import, and `keep` receives the progress after each write.
 
     Raises:
         InvalidArgument: a line is invalid; the lines before it are written.

@@ -8,18 +8,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from .. import limits
 from ..errors import InvalidArgument
-from ..limits import (
-    MAX_DIMENSIONS,
-    MAX_HITS,
-    MAX_NEIGHBOURS,
-    MAX_VALUE_BYTES,
-    check_count,
-    check_name,
-    check_prefix,
-    check_time,
-    check_ttl,
-)
 from ..queries import Search
 from ..values import encode_json
 
@@ -46,38 +36,36 @@ def search_query(
     """
     if not isinstance(text, str):
         raise InvalidArgument(f"a query is a str, not {type(text).__name__}")
-    if len(text) > MAX_VALUE_BYTES:
-        raise InvalidArgument(f"a query may have at most {MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
+    if len(text) > limits.MAX_VALUE_BYTES:
+        raise InvalidArgument(f"a query has at most {limits.MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
     chosen = {kinds} if isinstance(kinds, str) else set(kinds)
     if not chosen or not chosen <= set(KINDS):
         raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r}")
-    session = None if session is None else check_name(session, "session name")
-    prefix = check_prefix(prefix)
+    session = None if session is None else limits.check_name(session, "session name")
+    prefix = limits.check_prefix(prefix)
     if session is not None and not prefix:
         chosen.discard("entries")
     if prefix and session is None:
         chosen.discard("messages")
     return Search(
         text=text,
-        limit=_bounded(limit, "limit", MAX_HITS),
+        limit=limits.check_bounded(limit, "limit", limits.MAX_HITS),
         messages="messages" in chosen,
         entries="entries" in chosen,
         session=session,
         prefix=prefix,
         where=_where(where),
-        since=check_time(since, "since"),
-        until=check_time(until, "until"),
-        neighbours=_bounded(neighbours, "neighbours", MAX_NEIGHBOURS),
-        half_life=None if half_life is None else check_ttl(half_life, "half_life"),
+        since=limits.check_time(since, "since"),
+        until=limits.check_time(until, "until"),
+        neighbours=limits.check_bounded(neighbours, "neighbours", limits.MAX_NEIGHBOURS),
+        half_life=None if half_life is None else limits.check_ttl(half_life, "half_life"),
     )
 
 
 def check_vector(vector: bytes) -> bytes:
     """Return a vector, or raise `InvalidArgument`: finite float32 numbers, at most 4,096."""
-    if not 0 < len(vector) <= 4 * MAX_DIMENSIONS or len(vector) % 4:
-        raise InvalidArgument(
-            f"a vector is 1 to {MAX_DIMENSIONS:,} numbers of four bytes each, not {len(vector):,} bytes"
-        )
+    if not 0 < len(vector) <= 4 * limits.MAX_DIMENSIONS or len(vector) % 4:
+        raise InvalidArgument(f"a vector has 1 to {limits.MAX_DIMENSIONS:,} float32 numbers, not {len(vector):,} bytes")
     if not all(map(math.isfinite, struct.unpack(f"<{len(vector) // 4}f", vector))):
         raise InvalidArgument("a vector has only finite numbers")
     return vector
@@ -93,13 +81,6 @@ def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
     if "meaning" in chosen and not embedded:
         raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
     return chosen
-
-
-def _bounded(number: object, what: str, most: int) -> int:
-    count = check_count(number, what)
-    if count is None or count > most:
-        raise InvalidArgument(f"{what} is an int from 0 to {most:,}, not {number!r}")
-    return count
 
 
 def _where(where: object) -> dict[str, Any]:

@@ -20,15 +20,9 @@ TEXT_CHARS = 8_000
 
 
 class Embedding:
-    """An embedder of either kind, with one interface.
+    """An `Embedder` of either kind, with one interface. Raises `InvalidArgument` for another object.
 
-    Args:
-        embedder: see `Embedder`.
-        model: the name of its vectors; vectors of different models are never compared. None: the embedder's ``model``,
-            ``model_name`` or ``model_id``, or else the name of its class or function.
-
-    Raises:
-        InvalidArgument: the object is not an embedder.
+    Without a `model`, its name is the embedder's ``model``, ``model_name`` or ``model_id``, or that of its class or function.
     """
 
     def __init__(self, embedder: Embedder, model: str | None = None) -> None:
@@ -54,28 +48,8 @@ class Embedding:
         return self.documents([text])[0]
 
 
-def embedding_of(embedder: Embedder | None, model: str | None, *, encrypted: bool) -> Embedding | None:
-    """Return the embedding of a memory, or None without an embedder.
-
-    Raises:
-        InvalidArgument: the object is not an embedder, or the memory is encrypted.
-    """
-    if embedder is None:
-        return None
-    if encrypted:
-        raise InvalidArgument(
-            "a memory with an encryption_key cannot have an embedder: vectors are stored unencrypted and reveal what a text "
-            "says"
-        )
-    return Embedding(embedder, model)
-
-
 def local_embedder(name: str) -> Embedder:
-    """Return the local model ``minilm``, or the one in a folder.
-
-    Raises:
-        InvalidArgument: the model is not installed; the error says what to install.
-    """
+    """Return the local model ``minilm``, or the one in a folder, or raise `InvalidArgument` with what to install."""
     try:
         from .minilm import MiniLM
 

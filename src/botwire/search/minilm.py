@@ -92,9 +92,8 @@ class MiniLM:
         scores = np.exp(scores - scores.max(-1, keepdims=True))
         scores /= scores.sum(-1, keepdims=True)
         seen = (scores @ value).transpose(0, 2, 1, 3).reshape(texts, length, size)
-        state = self._normed(
-            state + self._linear(seen, f"{name}attention.output.dense"), f"{name}attention.output.LayerNorm"
-        )
+        state = state + self._linear(seen, f"{name}attention.output.dense")
+        state = self._normed(state, f"{name}attention.output.LayerNorm")
         wide = _gelu(self._linear(state, f"{name}intermediate.dense"))
         return self._normed(state + self._linear(wide, f"{name}output.dense"), f"{name}output.LayerNorm")
 

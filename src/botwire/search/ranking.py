@@ -23,13 +23,7 @@ def idf(holders: int, texts: int) -> float:
 
 
 def bm25(terms: Sequence[str], weights: Mapping[str, float], average: float) -> float:
-    """Return the score of a text.
-
-    Args:
-        terms: the terms of the text.
-        weights: the terms of the query and their idf.
-        average: the average number of terms in a text.
-    """
+    """Return the score of a text by its terms, the idf of the query's terms, and the average number of terms in a text."""
     counts = Counter(term for term in terms if term in weights)
     base = K1 * (1 - B + B * len(terms) / max(average, 1.0))
     return sum(weights[term] * count * (K1 + 1) / (count + base) for term, count in counts.items())
@@ -41,14 +35,10 @@ def ranked(scores: Mapping[int, float]) -> list[int]:
 
 
 def fuse(words: Mapping[int, float], meaning: Mapping[int, float]) -> dict[int, float]:
-    """Return the sum of both scores of each text. The best score by words counts as 1, a missing score as 0.
+    """Return the sum of the score by words and the cosine of each text. The best score by words counts as 1, a missing score as 0.
 
     A convex combination with equal weights. Unlike a fusion of ranks, it keeps the distance between scores: Bruch, Gai, Ingber: "An
     Analysis of Fusion Functions for Hybrid Retrieval", ACM TOIS 42 (2023).
-
-    Args:
-        words: scores by words, from 0.
-        meaning: cosines.
     """
     best = max(words.values(), default=1.0)
     fused = dict(meaning)

@@ -83,10 +83,7 @@ def terms_of(text: str) -> list[str]:
 
 
 def question_of(text: str) -> list[str]:
-    """Return the terms of a query without stop words, each once.
-
-    A query of stop words alone keeps them.
-    """
+    """Return the terms of a query without stop words, each once. A query of stop words alone keeps them."""
     words = list(dict.fromkeys(words_of(text)))
     selective = [word for word in words if word not in STOP_WORDS] or words
     return list(dict.fromkeys(filter(None, map(_terms.__getitem__, selective))))
@@ -105,32 +102,26 @@ def text_of_entry(key: str, stored: Stored) -> str:
     return "\n".join([key, *strings]) if strings else ""
 
 
-def snippet_of(text: str, weights: Mapping[str, float], chars: int = SNIPPET_CHARS) -> str:
-    """Return the piece of a text that matches the query best, on one line, with … at its cut ends.
-
-    Args:
-        text: the text; only its beginning is used.
-        weights: the terms of the query and their weights.
-        chars: the maximum length of the piece.
-    """
+def snippet_of(text: str, weights: Mapping[str, float]) -> str:
+    """Return the piece of a text that matches the weighted terms of a query best, on one line, with … at its cut ends."""
     words = text[:SNIPPET_FROM].split()
     if not words:
         return ""
     gains = [sum(weights.get(term, 0.0) for term in set(terms_of(word))) if weights else 0.0 for word in words]
     best, begin, total, length = (-1.0, 0, 0), 0, 0.0, 0
-    # The window from `begin` to `end` grows by a word at its end, and shrinks at its beginning to `chars`. The first of the best windows
+    # The window from `begin` to `end` grows by a word at its end, and shrinks at its beginning to `SNIPPET_CHARS`. The first of the best windows
     # wins, but one from the beginning of the text grows to its full length.
     for end, word in enumerate(words):
         total += gains[end]
         length += len(word) + 1
-        while length > chars and begin < end:
+        while length > SNIPPET_CHARS and begin < end:
             total -= gains[begin]
             length -= len(words[begin]) + 1
             begin += 1
         if total > best[0] + 1e-9 or (begin == 0 and total >= best[0] - 1e-9):
             best = total, begin, end + 1
     _, begin, end = best
-    piece = " ".join(words[begin:end])[:chars]
+    piece = " ".join(words[begin:end])[:SNIPPET_CHARS]
     cut = end < len(words) or len(text) > SNIPPET_FROM or len(piece) < len(" ".join(words[begin:end]))
     return ("… " if begin else "") + piece + (" …" if cut else "")
 

@@ -6,30 +6,22 @@ signs, then the longest pieces that the vocabulary has.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 
 MAX_WORD_CHARS = 100
 """Longer words count as unknown, as in BERT."""
 _CONTROL = frozenset({"Cc", "Cf", "Co", "Cs"})
-_CHINESE = (
-    (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF),
-    (0xF900, 0xFAFF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2CEAF),
-    (0x2F800, 0x2FA1F),
+_CHINESE = re.compile(
+    r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ceaf\U0002f800-\U0002fa1f]"
 )
 
 
 class WordPiece:
-    """The tokenizer.
-
-    Args:
-        vocabulary: the pieces, in the order of their numbers; pieces inside a word begin with ``##``.
-    """
+    """The tokenizer. Its vocabulary has the pieces in the order of their numbers; pieces inside a word begin with ``##``."""
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         self._numbers = {piece: number for number, piece in enumerate(vocabulary)}
@@ -64,26 +56,19 @@ def words_of(text: str) -> Iterator[str]:
     clean = "".join(map(_clean, text))
     folded = (char for char in unicodedata.normalize("NFD", clean) if unicodedata.category(char) != "Mn")
     for word in "".join(folded).lower().split():
-        start = 0
-        for index, char in enumerate(word):
-            if _is_sign(char):
-                if start < index:
-                    yield word[start:index]
-                yield char
-                start = index + 1
-        if start < len(word):
-            yield word[start:]
+        for are_signs, chars in groupby(word, _is_sign):
+            piece = "".join(chars)
+            yield from piece if are_signs else [piece]
 
 
 @lru_cache(maxsize=4096)
 def _clean(char: str) -> str:
     """Return a character: empty for control characters, with spaces around Chinese ones."""
-    code = ord(char)
     if char in "\t\n\r" or unicodedata.category(char) == "Zs":
         return " "
-    if code == 0xFFFD or unicodedata.category(char) in _CONTROL:
+    if char == "\ufffd" or unicodedata.category(char) in _CONTROL:
         return ""
-    return f" {char} " if any(low <= code <= high for low, high in _CHINESE) else char
+    return f" {char} " if _CHINESE.match(char) else char
 
 
 @lru_cache(maxsize=4096)

@@ -8,15 +8,6 @@ from .vectors import VectorContract
 from .watch import WatchContract
 
 __all__ = [
-    "ClockContract",
-    "SearchContract",
-    "StoreContract",
-    "VectorContract",
-    "WallClock",
-    "WatchContract",
-    "json_values",
-    "messages_of",
-    "names",
-    "put",
-    "values",
-]
+    "ClockContract", "SearchContract", "StoreContract", "VectorContract", "WallClock", "WatchContract", "json_values",
+    "messages_of", "names", "put", "values",
+]  # fmt: skip

@@ -8,32 +8,9 @@ from typing import Any, ClassVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from .. import operations as ops
+from .. import queries
 from ..errors import BotWireError, Conflict, InvalidValue
-from ..operations import (
-    Append,
-    Clear,
-    Delete,
-    Expire,
-    Forget,
-    Increment,
-    NewMessage,
-    Operation,
-    Pop,
-    Put,
-    Result,
-    SetVectors,
-)
-from ..queries import (
-    CountEntries,
-    CountMessages,
-    GetEntries,
-    GetEntry,
-    ListEntries,
-    ListKeys,
-    ListMessages,
-    ListSessions,
-    Query,
-)
 from ..records import Entry, Message, Session
 from ..store import Store
 from ..timestamps import new_id
@@ -42,11 +19,9 @@ from .strategies import entry_of, exact
 
 
 class Reference:
-    """What a namespace of a store must hold. Entries with a time to live are not in it.
+    """What a namespace of a store, empty until now, must hold. Entries with a time to live are not in it.
 
-    Args:
-        store: the store. It is asked only for the version after an increment, which no result contains.
-        namespace: the namespace, empty until now.
+    The store is asked only for the version after an increment, which no result contains.
     """
 
     def __init__(self, store: Store, namespace: str) -> None:
@@ -55,7 +30,7 @@ class Reference:
         self._last = 0
         self.values: dict[str, Any] = {}
         self.versions: dict[str, int] = {}
-        self.logs: dict[str, list[NewMessage]] = {}
+        self.logs: dict[str, list[ops.NewMessage]] = {}
         self.embedded: set[tuple[Any, Any]] = set()
         """Texts with a vector: keys and versions, sessions and ids."""
 
@@ -65,17 +40,17 @@ class Reference:
         texts = {(key, self.versions[key]): value for key, value in self.values.items()}
         return texts | {(name, item.id): decode(item.stored) for name, log in self.logs.items() for item in log}
 
-    def apply(self, operation: Operation, result: Result | BotWireError) -> None:
+    def apply(self, operation: ops.Operation, result: ops.Result | BotWireError) -> None:
         """Check the result of an operation, or its refusal, and apply it."""
         self.APPLY[type(operation)](self, operation, result)
         if self.embedded:
             self.embedded &= self.texts.keys()
 
-    def answer(self, query: Query[Any]) -> Any:
+    def answer(self, query: queries.Query[Any]) -> Any:
         """Return what the store must answer, in the form of `seen`."""
         return self.ANSWER[type(query)](self, query)
 
-    def _put(self, op: Put, result: Any) -> None:
+    def _put(self, op: ops.Put, result: Any) -> None:
         version = self.versions.get(op.key, 0)
         if op.if_version not in {None, version}:
             assert isinstance(result, Conflict)
@@ -87,7 +62,7 @@ class Reference:
         assert version > self._last
         self.values[key], self.versions[key], self._last = value, version, version
 
-    def _delete(self, op: Delete, result: Any) -> None:
+    def _delete(self, op: ops.Delete, result: Any) -> None:
         assert result is (op.key in self.values)
         self._remove(op.key)
 
@@ -95,7 +70,7 @@ class Reference:
         self.values.pop(key, None)
         self.versions.pop(key, None)
 
-    def _increment(self, op: Increment, result: Any) -> None:
+    def _increment(self, op: ops.Increment, result: Any) -> None:
         value = self.values.get(op.key, 0)
         if type(value) not in {int, float}:
             assert isinstance(result, InvalidValue)
@@ -103,13 +78,13 @@ class Reference:
             assert exact(result) == exact(value + op.by)
             self._set(op.key, result, entry_of(self._store, op.key, self._namespace).version)
 
-    def _clear(self, op: Clear, result: Any) -> None:
+    def _clear(self, op: ops.Clear, result: Any) -> None:
         keys = self._keys(op.prefix)
         assert result == len(keys)
         for key in keys:
             self._remove(key)
 
-    def _append(self, op: Append, result: Any) -> None:
+    def _append(self, op: ops.Append, result: Any) -> None:
         log = self.logs.setdefault(op.session, [])
         seqs = {item.id: seq for seq, item in enumerate(log, 1)}
         for item in op.messages:
@@ -119,7 +94,7 @@ class Reference:
         assert result == [seqs[item.id] for item in op.messages]
         self._keep(op.session, len(log))
 
-    def _keep(self, session: str, count: int) -> list[NewMessage]:
+    def _keep(self, session: str, count: int) -> list[ops.NewMessage]:
         """Keep the first messages of a session and return the others. A session without messages does not exist."""
         log = self.logs.get(session, [])
         removed = log[count:]
@@ -128,24 +103,22 @@ class Reference:
             self.logs.pop(session, None)
         return removed
 
-    def _pop(self, op: Pop, result: Any) -> None:
+    def _pop(self, op: ops.Pop, result: Any) -> None:
         log = self.logs.get(op.session, [])
         left = max(0, len(log) - op.count)
         if op.if_ids is not None and op.if_ids != tuple(item.id for item in log[left:]):
             assert isinstance(result, Conflict)
             return
-        assert seen(result) == self._messages(ListMessages(op.session, left))
+        assert seen(result) == self._messages(queries.ListMessages(op.session, left))
         self._keep(op.session, left)
 
-    def _forget(self, op: Forget, result: Any) -> None:
+    def _forget(self, op: ops.Forget, result: Any) -> None:
         assert result == len(self._keep(op.session, 0))
 
-    def _set_vectors(self, op: SetVectors, result: Any) -> None:
+    def _set_vectors(self, op: ops.SetVectors, result: Any) -> None:
         texts = {(item.key, item.version) if item.session is None else (item.session, item.id) for item in op.vectors}
         assert result == len(texts & self.texts.keys())
         self.embedded |= texts
-
-    # Answers
 
     def _keys(self, prefix: str, after: str = "", limit: int | None = None) -> list[str]:
         keys = sorted((key for key in self.values if key.startswith(prefix)), key=str.encode)
@@ -154,31 +127,31 @@ class Reference:
     def _entries(self, keys: list[str] | tuple[str, ...]) -> list[Any]:
         return [(key, exact(self.values[key]), self.versions[key]) for key in keys if key in self.values]
 
-    def _messages(self, query: ListMessages) -> list[Any]:
+    def _messages(self, query: queries.ListMessages) -> list[Any]:
         log = list(enumerate(self.logs.get(query.session, []), 1))[query.after :][: query.limit]
         log = log if query.last is None else log[max(0, len(log) - query.last) :]
         return [(seq, item.id, exact(decode(item.stored))) for seq, item in log]
 
     APPLY: ClassVar[dict[type, Callable[[Any, Any, Any], None]]] = {
-        Put: _put,
-        Delete: _delete,
-        Increment: _increment,
-        Append: _append,
-        Clear: _clear,
-        Forget: _forget,
-        Pop: _pop,
-        Expire: lambda *_: None,
-        SetVectors: _set_vectors,
+        ops.Put: _put,
+        ops.Delete: _delete,
+        ops.Increment: _increment,
+        ops.Append: _append,
+        ops.Clear: _clear,
+        ops.Forget: _forget,
+        ops.Pop: _pop,
+        ops.Expire: lambda *_: None,
+        ops.SetVectors: _set_vectors,
     }
     ANSWER: ClassVar[dict[type, Callable[[Any, Any], Any]]] = {
-        GetEntry: lambda self, query: next(iter(self._entries([query.key])), None),
-        GetEntries: lambda self, query: self._entries(query.keys),
-        ListKeys: lambda self, query: self._keys(query.prefix, query.after, query.limit),
-        ListEntries: lambda self, query: self._entries(self._keys(query.prefix, query.after, query.limit)),
-        CountEntries: lambda self, query: len(self._keys(query.prefix)),
-        ListMessages: _messages,
-        CountMessages: lambda self, query: len(self.logs.get(query.session, [])),
-        ListSessions: lambda self, _: [(name, len(log)) for name, log in reversed(self.logs.items())],
+        queries.GetEntry: lambda self, query: next(iter(self._entries([query.key])), None),
+        queries.GetEntries: lambda self, query: self._entries(query.keys),
+        queries.ListKeys: lambda self, query: self._keys(query.prefix, query.after, query.limit),
+        queries.ListEntries: lambda self, query: self._entries(self._keys(query.prefix, query.after, query.limit)),
+        queries.CountEntries: lambda self, query: len(self._keys(query.prefix)),
+        queries.ListMessages: _messages,
+        queries.CountMessages: lambda self, query: len(self.logs.get(query.session, [])),
+        queries.ListSessions: lambda self, _: [(name, len(log)) for name, log in reversed(self.logs.items())],
     }
     """The queries that every store answers in the same way. Others have tests in the contracts."""
 
@@ -197,7 +170,7 @@ def seen(found: Any) -> Any:
     return found
 
 
-def machine_of(store: Store, operations: st.SearchStrategy[Operation]) -> type[RuleBasedStateMachine]:
+def machine_of(store: Store, operations: st.SearchStrategy[ops.Operation]) -> type[RuleBasedStateMachine]:
     """Return a state machine that applies the same operations to a store and to a `Reference`."""
 
     class Machine(RuleBasedStateMachine):
@@ -207,8 +180,8 @@ def machine_of(store: Store, operations: st.SearchStrategy[Operation]) -> type[R
             self.reference = Reference(store, self.namespace)
 
         @rule(operation=operations)
-        def write(self, operation: Operation) -> None:
-            result: Result | BotWireError
+        def write(self, operation: ops.Operation) -> None:
+            result: ops.Result | BotWireError
             try:
                 (result,) = store.write(self.namespace, [operation])
             except (Conflict, InvalidValue) as error:

@@ -1,7 +1,4 @@
-"""The contract of search as a test class, for stores with search.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of search as a test class, for stores with search."""
 
 from __future__ import annotations
 
@@ -116,8 +113,6 @@ class SearchContract(Finding):
     def find(self, store: Store, text: str, namespace: str = "n", **options: Any) -> list[Hit]:
         return store.read(namespace, Search(text=text, **{"neighbours": 0, "limit": 1000, **options}))
 
-    # Matches
-
     def test_entries_and_messages(self, store: Store) -> None:
         new = messages_of({"role": "user", "content": "Where is my blue bicycle?"}, ["In the garage"], 7)
         store.write("n", [put("user/1/colour", {"favourite": "blue"}), Append("s", new), put("raw", b"blue bytes")])
@@ -207,8 +202,6 @@ class SearchContract(Finding):
         assert hit.snippet.startswith("beginning lorem")
         assert len(hit.snippet) <= 250
 
-    # Deleted data
-
     def test_deleted_data_is_not_found(self, store: Store) -> None:
         for _ in range(2):
             new = messages_of("old one", "old two", "old three")
@@ -244,8 +237,6 @@ class SearchContract(Finding):
         assert self.near(store, "one") == ["one"]
 
     def test_deleted_data_is_not_found_while_others_write(self, store: Store) -> None:
-        """Deleted data is never found again, with any concurrent writes."""
-
         def work(worker: int) -> None:
             for number in range(12):
                 word, key = f"w{worker}x{number}", f"key/{worker}/{number}"
@@ -263,7 +254,6 @@ class SearchContract(Finding):
             list(threads.map(work, range(4)))
 
     def test_model(self, store: Store) -> None:
-        """A search finds the same as a scan of all data, after random operations."""
         self.run(_machine_of(store, self))
 
 

@@ -1,7 +1,4 @@
-"""The contract of vectors as a test class, for stores with vectors.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of vectors as a test class, for stores with vectors."""
 
 from __future__ import annotations
 
@@ -12,14 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import msgspec
-import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ..errors import InvalidArgument, InvalidName
+from ..errors import InvalidName
 from ..limits import check_name
 from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, SetVectors, Vector
-from ..queries import GetUsage, ListTexts, Query, Search
+from ..queries import GetUsage, ListTexts, Search
 from ..records import Hit, Text
 from ..search.embedding import vectors_of
 from ..store import Store
@@ -180,8 +176,6 @@ class VectorContract(Finding):
         assert store.read("n", GetUsage()).bytes == begun
 
     def test_deleted_data_is_not_found_while_others_embed(self, store: Store) -> None:
-        """Deleted data is never found again, with concurrent embedding."""
-
         def work(worker: int) -> None:
             session = f"s{worker}"
             for number in range(15):
@@ -197,19 +191,7 @@ class VectorContract(Finding):
             list(threads.map(work, range(3)))
 
     def test_model(self, store: Store) -> None:
-        """A search finds what was embedded and still exists, after random operations."""
         self.run(_machine_of(store, self))
-
-
-def refuses_vectors(store: Store) -> None:
-    """Check that a store without vectors reports it."""
-    queries: list[Query[Any]] = [ListTexts(MODEL), Search(text="dog", vector=vector("dog"), model=MODEL)]
-    for query in queries:
-        with pytest.raises(InvalidArgument, match="vectors"):
-            store.read("n", query)
-    for vectors in ((Vector(vector("dog"), "k", 1),), ()):
-        with pytest.raises(InvalidArgument, match="vectors"):
-            store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors)])
 
 
 def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMachine]:
@@ -228,9 +210,7 @@ def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMa
             reference = self.reference
             for words in _MEANINGS[:2]:
                 text = words.split()[0]
-                wanted = [
-                    held for place, held in reference.texts.items() if held == text and place in reference.embedded
-                ]
+                wanted = [one for place, one in reference.texts.items() if one == text and place in reference.embedded]
                 assert contract.near(store, text, self.namespace) == wanted
 
     return Machine

@@ -1,7 +1,4 @@
-"""The contract of watching as a test class: the changes that every store must deliver.
-
-Use it like `botwire.testing.StoreContract`: provide a fixture ``store``. Needs pytest and hypothesis.
-"""
+"""The contract of watching as a test class: the changes that every store must deliver."""
 
 from __future__ import annotations
 
@@ -37,37 +34,31 @@ class Copy:
         self.version = 0
 
     def apply(self, changes: list[Change]) -> None:
-        """Apply changes."""
         for change in changes:
-            self._apply(change)
-
-    def _apply(self, change: Change) -> None:
-        assert change.version > self.version
-        self.version = change.version
-        match change.kind:
-            case "set":
-                assert change.entry is not None
-                assert change.key == change.entry.key
-                self.entries[change.entry.key] = exact(change.value)
-            case "delete" | "expire":
-                self.entries.pop(str(change.key), None)
-            case "clear":
-                for key in [key for key in self.entries if key.startswith(str(change.prefix))]:
-                    del self.entries[key]
-            case "append":
-                assert change.message is not None
-                log = self.sessions.setdefault(str(change.session), [])
-                assert change.message.seq == len(log) + 1
-                log.append((change.message.id, exact(change.value)))
-            case "pop":
-                del self.sessions.get(str(change.session), [])[change.left :]
+            assert change.version > self.version
+            self.version = change.version
+            match change.kind:
+                case "set":
+                    assert change.entry is not None
+                    assert change.key == change.entry.key
+                    self.entries[change.entry.key] = exact(change.value)
+                case "delete" | "expire":
+                    self.entries.pop(str(change.key), None)
+                case "clear":
+                    for key in [key for key in self.entries if key.startswith(str(change.prefix))]:
+                        del self.entries[key]
+                case "append":
+                    assert change.message is not None
+                    log = self.sessions.setdefault(str(change.session), [])
+                    assert change.message.seq == len(log) + 1
+                    log.append((change.message.id, exact(change.value)))
+                case "pop":
+                    del self.sessions.get(str(change.session), [])[change.left :]
 
     def follow(self, feed: Feed) -> None:
-        """Apply all available changes."""
         self.apply(delivered(feed))
 
     def check(self, store: Store, namespace: str) -> None:
-        """Check that the copy is identical to the store."""
         assert self.entries == _entries(store, namespace)
         logs = {
             session.name: [(item.id, exact(item.data)) for item in store.read(namespace, ListMessages(session.name))]
@@ -200,9 +191,8 @@ class WatchContract(Generated):
     def test_an_expiry_is_delivered_without_a_write(self, store: Store) -> None:
         with self.feed(store, None) as feed:
             feed.begin()
-            store.write(
-                "n", [put("a", 1, ttl=0.5), put("b", 2, ttl=60.0), *[put(f"c{n}", n, ttl=0.5) for n in range(150)]]
-            )
+            many = [put(f"c{number}", number, ttl=0.5) for number in range(150)]
+            store.write("n", [put("a", 1, ttl=0.5), put("b", 2, ttl=60.0), *many])
             copy = Copy()
             while len(copy.entries) < 152:
                 copy.apply(feed.next(5).changes)

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import operations, queries, timestamps
 from ..errors import InvalidArgument
-from ..limits import MAX_OPERATIONS, check_count, check_name, check_pop, check_prefix, check_ttl
+from ..limits import MAX_OPERATIONS, check_bounded, check_count, check_name, check_prefix, check_ttl
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
@@ -36,7 +36,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "key": check_name,
     "prefix": check_prefix,
     "session": _check_session,
-    "count": check_pop,
+    "count": check_bounded,
     "if_ids": _check_ids,
 }
 

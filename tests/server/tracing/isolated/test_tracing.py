@@ -194,7 +194,7 @@ def test_who_does_not_use_it_does_not_load_it(tmp_path):
 import sys, botwire
 with botwire.Memory("n", "sqlite:///{tmp_path / "a.db"}") as memory:
     memory.set("k", 1)
-    assert type(memory._store).__name__ == "SqliteStore"
+    assert type(memory.bridge.store).__name__ == "SqliteStore"
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -33,7 +33,9 @@ def keys(hits):
 
 
 def raw(memory, statement, *values):
-    store = getattr(memory._store, "store", memory._store)  # its calls are spans once a test has imported OpenTelemetry
+    store = getattr(
+        memory.bridge.store, "store", memory.bridge.store
+    )  # its calls are spans once a test has imported OpenTelemetry
     connection = store._connections.take()
     try:
         return connection.execute(statement, values).fetchall()

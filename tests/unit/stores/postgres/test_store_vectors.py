@@ -17,7 +17,7 @@ from botwire.search.embedding import vectors_of
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import messages_of, put
-from botwire.testing.vectors import MODEL, VectorContract, embed, refuses_vectors, vector
+from botwire.testing.vectors import MODEL, VectorContract, embed, vector
 from botwire.timestamps import new_id
 from tests.postgres import database
 
@@ -30,6 +30,17 @@ def store(postgres):
 
 
 near = VectorContract().near
+
+
+def refuses_vectors(store):
+    """Check that a store without vectors reports it."""
+    queries = [ListTexts(MODEL), Search(text="dog", vector=vector("dog"), model=MODEL)]
+    for query in queries:
+        with pytest.raises(InvalidArgument, match="vectors"):
+            store.read("n", query)
+    for vectors in ((Vector(vector("dog"), "k", 1),), ()):
+        with pytest.raises(InvalidArgument, match="vectors"):
+            store.write("n", [put("k", "dog"), SetVectors(MODEL, vectors)])
 
 
 def counted(address):
