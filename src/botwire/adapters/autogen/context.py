@@ -1,9 +1,9 @@
-"""BotWireChatCompletionContext: the messages that a model sees, kept in a session."""
+"""BotWireChatCompletionContext: the messages that a model receives. Also the state of agents and teams."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Protocol, Self, Unpack
 
 from autogen_core import Component, ComponentModel, model_context, models
 from autogen_core.model_context import ChatCompletionContext
@@ -18,7 +18,7 @@ from ...memory import Memory, Options
 from ...operations import Append, Forget, NewMessage
 from ...timestamps import new_id
 from ...values import encode_json
-from .config import PlaceConfig, arguments_of, place_of
+from .memory import PlaceConfig, arguments_of, place_of
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
@@ -34,11 +34,6 @@ class BotWireChatCompletionContextConfig(PlaceConfig):
 
 class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatCompletionContextConfig]):
     """Persistent messages between an agent and its model.
-
-    ::
-
-        context = BotWireChatCompletionContext("user-42", buffer_size=20)
-        agent = AssistantAgent("assistant", model_client, model_context=context)
 
     A message is on disk when it has been added, and all messages are kept. The arguments choose which of them the model receives, as
     AutoGen's own contexts do: all (`UnboundedChatCompletionContext`), the last `buffer_size` (`BufferedChatCompletionContext`; no others
@@ -102,7 +97,6 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
         Raises:
             InvalidValue: the message contains data that would not come back unchanged; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         initial: list[LLMMessage] = []
         if self._initial_messages and not self._begun and not await self._history.length():
@@ -113,11 +107,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._begun = True
 
     async def get_messages(self) -> list[LLMMessage]:
-        """Read the messages that the model receives, in order.
-
-        Raises:
-            InvalidValue: the session contains something that is not a message of AutoGen.
-        """
+        """Return the messages that the model receives, in order, or raise `InvalidValue` if the session contains anything else."""
         messages: list[LLMMessage] = await self._view(await self._stored(self._buffer_size)).get_messages()
         return messages
 
@@ -127,7 +117,6 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._begun = True
 
     async def save_state(self) -> Mapping[str, Any]:
-        """Return all messages of the session as JSON values, as AutoGen's own contexts do."""
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
@@ -208,3 +197,44 @@ def _item_to_message(item: Any, seq: int | None = None) -> LLMMessage:
         return (closed if known else _OPEN[item["type"]]).model_validate(item)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidValue(f"{where} is not a message of AutoGen: {error}") from error
+
+
+class Stateful(Protocol):
+    """An agent or a team of AutoGen, or another object whose state, as JSON values, can be saved and loaded."""
+
+    async def save_state(self) -> Mapping[str, Any]: ...
+
+    async def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+async def save_state(
+    target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
+) -> None:
+    """Store the state of an agent or a team under a name; it is on disk when this returns.
+
+    Args:
+        target: the agent or the team.
+        name: the name of the state: 1 to 512 bytes of UTF-8 without control characters.
+        namespace: the namespace of the states.
+        url, options: as for `botwire.Memory`, whose errors this may raise too.
+
+    Raises:
+        InvalidValue: the state contains objects that are not JSON, or has more than 16 MiB; nothing was written.
+    """
+    try:
+        state = to_jsonable_python(dict(await target.save_state()))
+    except ValueError as error:
+        raise InvalidValue(f"the state of the {type(target).__name__} cannot be stored: {error}") from error
+    async with AsyncMemory(namespace, url, **options) as memory:
+        await memory.set(name, state)
+
+
+async def load_state(
+    target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
+) -> bool:
+    """Load a state into an agent or a team. Returns whether there was one. Arguments as for `save_state`."""
+    async with AsyncMemory(namespace, url, **options) as memory:
+        entry = await memory.entry(name)
+    if entry is not None:
+        await target.load_state(entry.value)
+    return entry is not None

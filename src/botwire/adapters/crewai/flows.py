@@ -16,18 +16,12 @@ from ...memory import Memory, Options
 class BotWireFlowPersistence(FlowPersistence):
     """Persistent states of CrewAI's flows, and of what they wait for.
 
-    ::
-
-        @persist(BotWireFlowPersistence())
-        class ReviewFlow(Flow[ReviewState]): …
-
     A state is on disk when the method that made it has returned. Only the last state of each flow is kept. Objects that are not JSON
     are stored as text, as in CrewAI's `SQLiteFlowPersistence`.
 
     Args:
         namespace: the namespace of the states.
-        url: the address, as for `botwire.Memory`.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. They are not fields of
+        url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. They are not fields of
             this model, which CrewAI writes into checkpoints; nor is a password in the address.
     """
 
@@ -62,15 +56,10 @@ class BotWireFlowPersistence(FlowPersistence):
         """Do nothing: there are no tables to make."""
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
-        """Store the state of a flow; it is on disk when this returns.
-
-        Raises:
-            InvalidValue: the state is neither a dict nor a model, or has more than 16 MiB; nothing was written.
-        """
+        """Store the state of a flow: a dict or a model of up to 16 MiB, or else `InvalidValue`. It is on disk when this returns."""
         self._memory.set(f"state:{flow_uuid}", {"method_name": method_name, "state": _state(state_data)})
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
-        """Return the last state of a flow, or None."""
         stored = self._memory.get(f"state:{flow_uuid}")
         return None if stored is None else dict(stored["state"])
 
@@ -84,7 +73,6 @@ class BotWireFlowPersistence(FlowPersistence):
         self._memory.set_many({f"state:{flow_uuid}": stored, f"pending:{flow_uuid}": waits})
 
     def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], PendingFeedbackContext] | None:
-        """Return the state of a flow and what it waits for, or None if it waits for nothing."""
         stored = self._memory.get(f"pending:{flow_uuid}")
         if stored is None:
             return None
