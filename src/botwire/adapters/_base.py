@@ -1,7 +1,6 @@
-"""What adapters share: the memory that they use, how it is closed, and methods in a blocking and an async form.
+"""What adapters share: the memory that they use, and methods in a blocking and an async form.
 
-The logic of such a method is a coroutine that gets the memory as its first argument. `blocking_method` makes the blocking
-method of it, `async_form` the async one.
+The logic of such a method is a coroutine whose first argument is the memory, from which `blocking_method` and `async_form` make both.
 """
 
 from __future__ import annotations

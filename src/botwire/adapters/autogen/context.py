@@ -36,17 +36,14 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
     """Persistent messages between an agent and its model.
 
     A message is on disk when it has been added, and all messages are kept. The arguments choose which of them the model receives, as
-    AutoGen's own contexts do: all (`UnboundedChatCompletionContext`), the last `buffer_size` (`BufferedChatCompletionContext`; no others
-    are read), or those for which `token_limit` or the `model_client` has room (`TokenLimitedChatCompletionContext`).
-
-    Messages are stored as JSON, and come back as AutoGen's own message classes only: no class is looked up by a name in the data. The
-    fields of a subclass come back as extra fields.
+    AutoGen's own contexts do. Messages are stored as JSON, and come back as AutoGen's own message classes only: no class is looked up
+    by a name in the data. The fields of a subclass come back as extra fields.
 
     Args:
         session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
         namespace: the namespace of the session.
         url: the address, as for `botwire.Memory`.
-        buffer_size: the model receives this many messages at most. Not together with `model_client`.
+        buffer_size: the model receives this many messages at most; no others are read. Not together with `model_client`.
         model_client: counts the tokens.
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
@@ -112,7 +109,6 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return messages
 
     async def clear(self) -> None:
-        """Delete the messages of the session, including the initial ones."""
         await self._history.clear()
         self._begun = True
 
@@ -120,11 +116,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the messages of the session with those of a saved state, at most 10,000, in one write.
-
-        Raises:
-            InvalidValue: the state contains something that is not a message of AutoGen; nothing was written.
-        """
+        """Replace all messages with those of a saved state, at most 10,000, in one write. `InvalidValue`: they are not AutoGen's."""
         found = [_item_to_message(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
         if len(found) > MAX_OPERATIONS:
             raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")

@@ -20,9 +20,8 @@ class BotWireFlowPersistence(FlowPersistence):
     are stored as text, as in CrewAI's `SQLiteFlowPersistence`.
 
     Args:
-        namespace: the namespace of the states.
-        url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. They are not fields of
-            this model, which CrewAI writes into checkpoints; nor is a password in the address.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method. CrewAI writes the
+            fields of this model into checkpoints: the namespace and the address without its password, but no options.
     """
 
     persistence_type: str = Field(default="BotWireFlowPersistence")
@@ -44,8 +43,8 @@ class BotWireFlowPersistence(FlowPersistence):
             raise InvalidArgument("these states are encrypted: make the BotWireFlowPersistence with its encryption_key")
         encrypted = bool(options.get("encryption_key"))
         memory = Memory(namespace, url, **options)
-        place = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
-        super().__init__(persistence_type=persistence_type, **place)
+        fields = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
+        super().__init__(persistence_type=persistence_type, **fields)
         self._memory = memory
 
     def __deepcopy__(self, memo: object = None) -> Self:
@@ -53,7 +52,7 @@ class BotWireFlowPersistence(FlowPersistence):
         return self
 
     def init_db(self) -> None:
-        """Do nothing: there are no tables to make."""
+        """Do nothing: there are no tables to create."""
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
         """Store the state of a flow: a dict or a model of up to 16 MiB, or else `InvalidValue`. It is on disk when this returns."""
@@ -79,7 +78,6 @@ class BotWireFlowPersistence(FlowPersistence):
         return dict(stored["state"]), PendingFeedbackContext.from_dict(stored["context"])
 
     def clear_pending_feedback(self, flow_uuid: str) -> None:
-        """Delete what a flow waits for. Its state stays."""
         self._memory.delete(f"pending:{flow_uuid}")
 
 

@@ -45,14 +45,11 @@ class _OpenRecord(MemoryRecord, extra="allow"):  # type: ignore[call-arg]
 class BotWireStorage(OverMemory):
     """A persistent storage backend for CrewAI's memory. Threads, processes and crews can share it.
 
-    It implements CrewAI's `StorageBackend`, and scores as its default, `LanceDBStorage`, does: 1 / (1 + squared distance). A call
-    that saves returns when the records are on disk.
+    It implements CrewAI's `StorageBackend`, and scores as its default, `LanceDBStorage`, does: 1 / (1 + squared distance). Records are
+    on disk when a call that saves them returns. A call that is cancelled saves a whole batch or nothing of it.
 
-    A scope is a path: ``/user/1`` contains ``/user/1/notes``, but not ``/user/10``. A search without filters reads the embeddings in
-    the scope, and the records that it returns. With filters it reads the records in the scope, and the embeddings of those that match.
-
-    Records are stored as JSON. Fields of a subclass of `MemoryRecord` come back as extra fields. Embeddings are stored as 32-bit
-    floats, as in LanceDB. A call that is cancelled saves a whole batch or nothing of it.
+    A scope is a path: ``/user/1`` contains ``/user/1/notes``, but not ``/user/10``. A search reads all embeddings in its scope. Records
+    are stored as JSON, embeddings as 32-bit floats. Fields of a subclass of `MemoryRecord` come back as extra fields.
 
     Args:
         namespace: the namespace of the records. Keys that do not begin with ``crewai:`` are free for other use.
@@ -154,7 +151,6 @@ class BotWireStorage(OverMemory):
 
     @blocking_method
     async def get_record(self, memory: Namespace, record_id: str) -> MemoryRecord | None:
-        """Return a record with its embedding, or None."""
         entry = await memory.bridge.read(GetEntry(_id_key(record_id)))
         return None if entry is None else (await _with_embeddings(memory, [entry.value])).get(entry.value)
 
@@ -162,7 +158,6 @@ class BotWireStorage(OverMemory):
     async def list_records(
         self, memory: Namespace, scope_prefix: str | None = None, limit: int = 200, offset: int = 0
     ) -> list[MemoryRecord]:
-        """Return records in a scope and below, the newest first."""
         if limit <= 0 or offset < 0:
             return []
         records = [pair async for page in _pages(memory, _RECORD, scope_prefix) for pair in _restored(page).items()]
@@ -173,7 +168,6 @@ class BotWireStorage(OverMemory):
 
     @blocking_method
     async def get_scope_info(self, memory: Namespace, scope: str) -> ScopeInfo:
-        """Return the number of records in a scope and below, their categories, the oldest and newest, and the scopes in it."""
         path = scope.rstrip("/") or "/"
         found = [record async for page in _pages(memory, _RECORD, path) for record in _restored(page).values()]
         if not found:
@@ -190,7 +184,6 @@ class BotWireStorage(OverMemory):
 
     @blocking_method
     async def list_scopes(self, memory: Namespace, parent: str = "/") -> list[str]:
-        """Return the scopes directly below a scope."""
         inside = f"{_quoted(parent)}/"
         keys = await memory.bridge.read(ListKeys(check_name(_RECORD + inside)))
         names = {key.removeprefix(_RECORD + inside).split("/")[0].split("#")[0] for key in keys}
@@ -198,7 +191,6 @@ class BotWireStorage(OverMemory):
 
     @blocking_method
     async def list_categories(self, memory: Namespace, scope_prefix: str | None = None) -> dict[str, int]:
-        """Return the categories in a scope and below, each with its number of records."""
         counts: Counter[str] = Counter()
         async for page in _pages(memory, _RECORD, scope_prefix):
             counts.update(category for record in _restored(page).values() for category in record.categories)
@@ -206,7 +198,6 @@ class BotWireStorage(OverMemory):
 
     @blocking_method
     async def count(self, memory: Namespace, scope_prefix: str | None = None) -> int:
-        """Return the number of records in a scope and below."""
         return sum([await memory.bridge.read(CountEntries(prefix)) for prefix in _prefixes(_RECORD, scope_prefix)])
 
     @blocking_method
