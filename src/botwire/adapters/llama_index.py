@@ -66,7 +66,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     Args:
         namespace: the namespace of the messages. A key is a session of it.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     _memory: Memory = PrivateAttr()

@@ -33,7 +33,7 @@ class BotWireCheckpointStorage(OverMemory):
 
     Args:
         allowed_checkpoint_types: your own classes, each as ``"module:qualname"``.
-        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
         skip_excluded: leave out messages that a compaction has marked as ``_excluded``.
         source_id, load_messages, store_inputs, store_context_messages, store_context_from, store_outputs: as for the framework's
             `HistoryProvider`.
-        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     DEFAULT_SOURCE_ID = "botwire_history"

@@ -41,15 +41,13 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     Args:
         session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the session.
-        url: the address, as for `botwire.Memory`.
         buffer_size: the model receives this many messages at most; no others are read. Not together with `model_client`.
         model_client: counts the tokens.
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
         initial_messages: the first messages of a session without messages. They are stored with the next one.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
-            the component's config when it is text.
+        namespace, url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key
+            are hidden in the component's config when it is text.
 
     Raises:
         ValueError: `buffer_size` or `token_limit` is not more than 0, as in AutoGen.
@@ -79,9 +77,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._tool_schema = None if tool_schema is None else list(tool_schema)
         self._view([])
         self._memory = Memory(namespace, url, **options)
-        self._twin = AsyncMemory.of(self._memory)
-        self._history = self._twin.history(session_id)
-        self._begun = False
+        self._async_memory = AsyncMemory.of(self._memory)
+        self._history = self._async_memory.history(session_id)
+        self._started = False
         self._place = place_of(self._memory, url, options)
 
     @property
@@ -96,12 +94,12 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             InvalidValue: the message contains data that would not come back unchanged; nothing was written.
         """
         initial: list[LLMMessage] = []
-        if self._initial_messages and not self._begun and not await self._history.length():
+        if self._initial_messages and not self._started and not await self._history.length():
             initial = self._initial_messages
         # Another client that starts the session now uses the same ids, so each message is stored once.
         ids = [*(f"initial-{number}" for number in range(len(initial))), new_id()]
         await self._history.append([_message_to_item(item) for item in (*initial, message)], ids=ids)
-        self._begun = True
+        self._started = True
 
     async def get_messages(self) -> list[LLMMessage]:
         """Return the messages that the model receives, in order, or raise `InvalidValue` if the session contains anything else."""
@@ -110,7 +108,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     async def clear(self) -> None:
         await self._history.clear()
-        self._begun = True
+        self._started = True
 
     async def save_state(self) -> Mapping[str, Any]:
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
@@ -121,12 +119,12 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         if len(found) > MAX_OPERATIONS:
             raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
         new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
-        await self._twin.bridge.write(Forget(self.session_id), Append(self.session_id, new))
-        self._begun = True
+        await self._async_memory.bridge.write(Forget(self.session_id), Append(self.session_id, new))
+        self._started = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:
         records = await self._history.messages(last)
-        if not records and not self._begun:
+        if not records and not self._started:
             return list(self._initial_messages or ())
         return [_item_to_message(record.data, record.seq) for record in records]
 
@@ -207,8 +205,7 @@ async def save_state(
     Args:
         target: the agent or the team.
         name: the name of the state: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the states.
-        url, options: as for `botwire.Memory`, whose errors this may raise too.
+        namespace, url, options: as for `botwire.Memory`, whose errors this may raise too.
 
     Raises:
         InvalidValue: the state contains objects that are not JSON, or has more than 16 MiB; nothing was written.

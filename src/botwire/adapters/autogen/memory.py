@@ -59,7 +59,7 @@ def _revealed(secret: Any) -> Any:
     value = secret.get_secret_value()
     if value in {"*" * 10, b"*" * 10}:
         raise InvalidArgument(
-            "this config was written as text, which hides tokens and encryption keys: put them in again before you load it"
+            "this config was written as text, which hides tokens and encryption keys: set them again before you load it"
         )
     return value
 
@@ -83,12 +83,10 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
     Args:
         name: the name of the memory: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the memory.
-        url: the address, as for `botwire.Memory`.
         limit: use only the last `limit` contents. None: all.
         k: use only the `k` best matches of a query, up to 1,000. Not together with `limit`, nor with an encryption key.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
-            the component's config when it is text. An embedder is not part of it.
+        namespace, url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key
+            are hidden in the component's config when it is text. An embedder is not part of it.
     """
 
     component_type = "memory"
@@ -137,7 +135,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         return MemoryQueryResult(results=await _cancellable(self._contents(text), cancellation_token))
 
     async def update_context(self, model_context: ChatCompletionContext) -> UpdateContextResult:
-        """Add the result of a query, the text of the context's last message, to it: as one system message, as `ListMemory` does."""
+        """Query with the text of the last message, and add the result as one system message, worded as in `ListMemory`."""
         contents = await self._contents(await _last_text(model_context) if self._k else "")
         if contents:
             lines = [f"{number}. {_as_text(content)}" for number, content in enumerate(contents, 1)]

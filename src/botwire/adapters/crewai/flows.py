@@ -20,7 +20,7 @@ class BotWireFlowPersistence(FlowPersistence):
     are stored as text, as in CrewAI's `SQLiteFlowPersistence`.
 
     Args:
-        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method. CrewAI writes the
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method. CrewAI writes the
             fields of this model into checkpoints: the namespace and the address without its password, but no options.
     """
 
@@ -40,7 +40,9 @@ class BotWireFlowPersistence(FlowPersistence):
         **options: Unpack[Options],
     ) -> None:
         if encrypted and not options.get("encryption_key"):
-            raise InvalidArgument("these states are encrypted: make the BotWireFlowPersistence with its encryption_key")
+            raise InvalidArgument(
+                "these states are encrypted: create the BotWireFlowPersistence with its encryption_key"
+            )
         encrypted = bool(options.get("encryption_key"))
         memory = Memory(namespace, url, **options)
         fields = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
