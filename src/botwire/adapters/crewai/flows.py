@@ -20,8 +20,8 @@ class BotWireFlowPersistence(FlowPersistence):
     are stored as text, as in CrewAI's `SQLiteFlowPersistence`.
 
     Args:
-        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method. CrewAI writes the
-            fields of this model into checkpoints: the namespace and the address without its password, but no options.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method. CrewAI
+            writes the fields of this model into checkpoints: the namespace and the address without its password, but no options.
     """
 
     persistence_type: str = Field(default="BotWireFlowPersistence")

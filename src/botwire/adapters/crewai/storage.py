@@ -223,6 +223,7 @@ class BotWireStorage(OverMemory):
     asave = async_form(save)
     asearch = async_form(search)
     adelete = async_form(delete)
+    # The same as coroutines, for the methods above.
     _save: Any = awaiting(save)
     _delete: Any = awaiting(delete)
     _list_scopes: Any = awaiting(list_scopes)
