@@ -1,1 +1,1 @@
-"""One file a framework. Each imports its framework and the floors below, and no other adapter."""
+"""A module or package for each framework. It imports its framework, and no other adapter."""

@@ -1,13 +1,12 @@
-"""What adapters share: the memory that they use, how it is closed, and methods in a blocking and an async form.
+"""What adapters share: the memory that they use, and methods in a blocking and an async form.
 
-The logic of such a method is a coroutine that gets the memory as its first argument. `blocking_method` makes the blocking
-method of it, `async_form` the async one.
+The logic of such a method is a coroutine whose first argument is the memory, from which `blocking_method` and `async_form` make both.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, wraps
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
@@ -118,7 +117,18 @@ def needs(packages: str, message: str) -> Iterator[None]:
         raise ImportError(message, name=error.name) from None
 
 
-def batches(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield the items in parts that fit into one write each."""
-    for start in range(0, len(items), MAX_OPERATIONS):
-        yield items[start : start + MAX_OPERATIONS]
+def batches(
+    items: Iterable[T], most: int = MAX_OPERATIONS, size: Callable[[T], int] = lambda _: 0, room: int = 0
+) -> Iterator[list[T]]:
+    """Yield the items in parts that fit into one write each: at most `most` items, and `room` in the sum of their sizes."""
+    batch: list[T] = []
+    left = room
+    for item in items:
+        length = size(item)
+        if batch and (len(batch) == most or length > left):
+            yield batch
+            batch, left = [], room
+        batch.append(item)
+        left -= length
+    if batch:
+        yield batch

@@ -58,10 +58,6 @@ class _Reopened(BaseModel):
 class BotWireChatStore(_Reopened, BaseChatStore):
     """A persistent chat store for LlamaIndex.
 
-    ::
-
-        memory = ChatMemoryBuffer.from_defaults(chat_store=BotWireChatStore(), chat_store_key="user-42")
-
     Messages are on disk when a call that stores them returns. Threads, processes and event loops may use a key at once: every
     message is kept, and deleted once. The messages of one call stay together: all are stored, or none.
 
@@ -70,7 +66,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     Args:
         namespace: the namespace of the messages. A key is a session of it.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     _memory: Memory = PrivateAttr()
@@ -110,10 +106,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     @blocking_method
     async def delete_message(self, memory: Namespace, key: str, idx: int) -> ChatMessage | None:
-        """Delete the message at an index of the list, also a negative one, and return it; None if there is none.
-
-        The messages after it are written again and count as writes of the plan.
-        """
+        """Delete the message at an index, also a negative one, and return it. Those after it are written again and count as writes."""
         return await _delete(memory, key, idx)
 
     @blocking_method
@@ -138,10 +131,6 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
 class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
     """The persistent store of a LlamaIndex `Memory`, for its active and its archived messages.
-
-    ::
-
-        memory = Memory.from_defaults(session_id="user-42", chat_store=BotWireMemoryStore())
 
     As `BotWireChatStore`, but only for event loops, as in LlamaIndex, and with keys of at most 500 bytes. A status is active
     or archived. Where it may be None, that means both, the archived messages first.
@@ -175,8 +164,7 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         return (archived + active)[skip:][:most]
 
     async def count_messages(self, key: str, status: MessageStatus | None = MessageStatus.ACTIVE) -> int:
-        counts = [await self._memory.bridge.read(CountMessages(session)) for session in _sessions(key, status)]
-        return sum(counts)
+        return sum([await self._memory.bridge.read(CountMessages(session)) for session in _sessions(key, status)])
 
     async def add_message(self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE) -> None:
         await _add(self._memory, _session(key, status), [message])
@@ -227,11 +215,7 @@ RECOGNIZED_CHAT_STORES[BotWireChatStore.class_name()] = BotWireChatStore
 
 
 def _encrypted(options: Options) -> bool:
-    """Return whether there is an encryption key. Removes the options that `to_dict` added.
-
-    Raises:
-        InvalidArgument: the dict says that there was a key, and there is none now.
-    """
+    """Return whether there is an encryption key, or raise if there was one. Removes the options that `to_dict` added."""
     given = cast("dict[str, Any]", options)
     given.pop("class_name", None)
     if given.pop("encrypted", False) and not given.get("encryption_key"):
@@ -298,13 +282,9 @@ async def _keys(memory: Namespace) -> list[str]:
 
 
 async def _change(memory: Namespace, session: str, change: Change) -> list[Message]:
-    """Replace the end of a session, if no other client has changed it since it was read. Otherwise try again.
+    """Replace the end of a session, unless another client has changed it since it was read: then try again.
 
-    Returns:
-        The messages that were replaced.
-
-    Raises:
-        Conflict: other clients were faster every time.
+    Returns the messages that were replaced, or raises `Conflict` if other clients were faster every time.
     """
     check_name(session)
     for attempt in range(MAX_ATTEMPTS):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import Annotated, Any, Unpack
 
 from ..aio import AsyncMemory
@@ -125,7 +125,7 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
         ("history", tools.history, {"read_only_hint": True}),
     ):
         hint_values = {"read_only_hint": False, "open_world_hint": False, **hints}
-        server.add_tool(tool, name=name, title=name.capitalize(), annotations=ToolAnnotations(**hint_values))
+        server.add_tool(_reported(tool), name=name, title=name.capitalize(), annotations=ToolAnnotations(**hint_values))
     return server
 
 
@@ -176,6 +176,19 @@ def serve_http(
     uvicorn.Server(config).run(sockets=[listening])
 
 
+def _reported(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Report an error of botwire to the model with its own message."""
+
+    @wraps(tool)
+    async def run(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await tool(*args, **kwargs)
+        except BotWireError as error:
+            raise ToolError(error.message) from error
+
+    return run
+
+
 class Tools:
     """The tools. Models read their docstrings and descriptions."""
 
@@ -189,16 +202,14 @@ class Tools:
         ttl: Annotated[float | None, Field(gt=0, description="Seconds until it is forgotten; null: never")] = None,
     ) -> Remembered:
         """Store a value under a key and replace an existing value. It is on disk when this returns."""
-        with _reported():
-            return Remembered(key=key, version=await self._memory.set(key, value, ttl=ttl))
+        return Remembered(key=key, version=await self._memory.set(key, value, ttl=ttl))
 
     async def recall(self, key: Key) -> Recalled:
         """Return the value of a key."""
-        with _reported():
-            entry = await self._memory.entry(key)
-            if entry is None:
-                return Recalled(key=key, found=False)
-            value, expires = entry.value, entry.expires_at
+        entry = await self._memory.entry(key)
+        if entry is None:
+            return Recalled(key=key, found=False)
+        value, expires = entry.value, entry.expires_at
         return Recalled(
             key=key,
             found=True,
@@ -217,19 +228,16 @@ class Tools:
         prefix: Prefix = "",
     ) -> Hits:
         """Find keys, values and messages by their words, best first."""
-        with _reported():
-            found = await self._memory.search(query, limit=limit, session=session, prefix=prefix)
-        return Hits(
-            hits=[
-                Hit(
-                    key=hit.entry.key if hit.entry else None,
-                    session=hit.session,
-                    seq=hit.message.seq if hit.message else None,
-                    text=hit.snippet,
-                )
-                for hit in found
-            ]
-        )
+        hits = [
+            Hit(
+                key=hit.entry.key if hit.entry else None,
+                session=hit.session,
+                seq=hit.message.seq if hit.message else None,
+                text=hit.snippet,
+            )
+            for hit in await self._memory.search(query, limit=limit, session=session, prefix=prefix)
+        ]
+        return Hits(hits=hits)
 
     async def forget(
         self,
@@ -240,12 +248,11 @@ class Tools:
         """Permanently delete a key, all keys with a prefix, or a session. Pass exactly one of the three."""
         if [key, prefix, session].count(None) != 2:
             raise ToolError("pass exactly one of key, prefix and session")
-        with _reported():
-            if key is not None:
-                return Forgotten(forgotten=int(await self._memory.delete(key)))
-            if prefix is not None:
-                return Forgotten(forgotten=int(await self._memory.clear(prefix)))
-            return Forgotten(forgotten=int(await self._memory.history(str(session)).clear()))
+        if key is not None:
+            return Forgotten(forgotten=int(await self._memory.delete(key)))
+        if prefix is not None:
+            return Forgotten(forgotten=int(await self._memory.clear(prefix)))
+        return Forgotten(forgotten=int(await self._memory.history(str(session)).clear()))
 
     async def list_keys(
         self,
@@ -254,8 +261,7 @@ class Tools:
         after: Annotated[str | None, Field(description="Continue after this key, the last of the page before")] = None,
     ) -> Keys:
         """List the keys, in the order of their bytes."""
-        with _reported():
-            keys = await self._memory.list_keys(prefix, limit=limit + 1, after=after)
+        keys = await self._memory.list_keys(prefix, limit=limit + 1, after=after)
         return Keys(keys=keys[:limit], next=keys[limit - 1] if len(keys) > limit else None)
 
     async def history(
@@ -264,28 +270,14 @@ class Tools:
         last: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many, from the end")] = 20,
     ) -> Chat:
         """Return the last messages of a session in order; without a session, list the sessions, newest first."""
-        with _reported():
-            if session is None:
-                found = await self._memory.sessions(limit=last)
-                return Chat(
-                    sessions=[
-                        ChatSession(session=item.name, messages=item.messages, updated_at=item.updated_at.isoformat())
-                        for item in found
-                    ]
-                )
-            messages = await self._memory.history(session).messages(last)
-            return Chat(
-                messages=[
-                    ChatMessage(seq=item.seq, data=item.data, created_at=item.created_at.isoformat())
-                    for item in messages
-                ]
-            )
-
-
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Report an error of botwire to the model with its own message."""
-    try:
-        yield
-    except BotWireError as error:
-        raise ToolError(error.message) from error
+        if session is None:
+            sessions = [
+                ChatSession(session=item.name, messages=item.messages, updated_at=item.updated_at.isoformat())
+                for item in await self._memory.sessions(limit=last)
+            ]
+            return Chat(sessions=sessions)
+        messages = [
+            ChatMessage(seq=item.seq, data=item.data, created_at=item.created_at.isoformat())
+            for item in await self._memory.history(session).messages(last)
+        ]
+        return Chat(messages=messages)

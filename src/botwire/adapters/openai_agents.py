@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Unpack
 
-from ..aio import AsyncHistory
 from ..errors import InvalidArgument, InvalidValue
 from ..memory import Memory, Options
-from ._base import OverMemory, needs
+from ._base import OverSession, needs
 
 with needs("agents", "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"):
     from agents.items import TResponseInputItem
@@ -19,31 +18,19 @@ with needs("agents", "BotWireSession needs openai-agents: pip install 'botwire[o
 __all__ = ["BotWireSession"]
 
 
-class BotWireSession(OverMemory):
+class BotWireSession(OverSession):
     """A persistent `Session` for the OpenAI Agents SDK.
-
-    ::
-
-        session = BotWireSession("user-42")
-        await Runner.run(agent, "My name is Ada.", session=session)
 
     Items are on disk when a call that adds them returns. Threads, processes and event loops may use a session at once: every
     item is kept, and popped by one caller only. The items of one call stay together: all are stored, or none, also when the
-    call is cancelled.
-
-    Items come back as ``json.loads`` reads what ``json.dumps`` writes of them, with all their fields, as in the SDK's own
-    sessions.
+    call is cancelled. Items come back as JSON, with all their fields, as in the SDK's own sessions.
 
     Args:
         session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the session.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is the default of
             `get_items`. Wrong settings raise `InvalidArgument`.
     """
-
-    session_id: str
-    session_settings: SessionSettings | None
 
     def __init__(
         self,
@@ -55,8 +42,8 @@ class BotWireSession(OverMemory):
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self.session_id = self._memory.history(session_id).session_id
-        self.session_settings = _settings(session_settings)
+        self._history = self._memory.history(session_id)
+        self.session_settings: SessionSettings | None = _settings(session_settings)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the items in order.
@@ -67,31 +54,23 @@ class BotWireSession(OverMemory):
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
         last = None if limit is None or limit < 0 else limit
-        return [message.data for message in await self._history.messages(last)]
+        return [message.data for message in await self._async_history.messages(last)]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Append items, at most 10,000 at once, all or none. They are on disk when this returns.
 
         Raises:
             InvalidValue: an item is not JSON; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
-        await self._history.append([_plain(item) for item in items])
+        await self._async_history.append([_plain(item) for item in items])
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Delete the last item and return it; None if there is none. No other caller gets the same one."""
-        popped = await self._history.pop()
+        popped = await self._async_history.pop()
         return popped[0].data if popped else None
 
     async def clear_session(self) -> None:
-        await self._history.clear()
-
-    @property
-    def _history(self) -> AsyncHistory:
-        return self._async_memory.history(self.session_id)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.session_id!r}, {self._memory.namespace!r}, {self._memory.address!r})"
+        await self._async_history.clear()
 
 
 def _settings(given: SessionSettings | Mapping[str, Any] | None) -> SessionSettings:

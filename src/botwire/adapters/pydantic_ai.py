@@ -54,19 +54,12 @@ _FORKS = "forks"
 class BotWireMessageHistory(OverSession):
     """The messages of a session, for code that passes ``message_history`` to an agent itself.
 
-    ::
-
-        history = BotWireMessageHistory("user-42")
-        result = agent.run_sync("My name is Ada.", message_history=history.load())
-        history.append(result.new_messages())
-
     Messages are on disk when a call that appends them returns. Threads, processes and event loops may append to a session at
     once: every message is kept, and the messages of one call stay together.
 
     Args:
         session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the session.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
@@ -92,7 +85,6 @@ class BotWireMessageHistory(OverSession):
 
         Raises:
             InvalidValue: a message contains something that JSON lacks; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         self._history.append(_dumped(_MESSAGES, messages))
 
@@ -108,21 +100,13 @@ class BotWireMessageHistory(OverSession):
 class BotWireConversationStore(ConversationStore):
     """A persistent `ConversationStore` for Pydantic AI.
 
-    ::
-
-        store = BotWireConversationStore()
-        conversation = await store.load("user-42") or Conversation(conversation_id="user-42")
-        result = await agent.run("My name is Ada.", conversation=conversation)
-        await store.save(result)
-
     A save is on disk when it returns, completely or not at all. If several saves start from the same revision, one succeeds
     and the others raise `ConversationConflict`, also between processes and machines.
 
-    `delete` deletes the messages too. Messages that a fork starts with are deleted with the last such fork.
+    `delete` deletes the messages too; messages that a fork starts with are deleted with the last such fork.
 
     Args:
-        namespace: the namespace of the conversations.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
 
     Raises:
         InvalidName: from the methods: the id of a conversation is not 1 to 500 bytes of UTF-8 without control characters.
@@ -306,18 +290,21 @@ def _parent(message: Message) -> str | None:
 
 
 def _record(entry: Entry) -> ConversationRecord:
-    try:
-        (record,) = _RECORDS.validate_json(f"[{entry.stored!s}]")
-    except ValidationError as error:
-        raise InvalidValue(f"key {entry.key!r} is not a record of Pydantic AI: {_shown(error)}") from error
+    (record,) = _validated(_RECORDS, [str(entry.stored)], f"key {entry.key!r} is not a record of Pydantic AI")
     return record
 
 
 def _read(adapter: TypeAdapter[list[Any]], messages: Sequence[Message]) -> list[Any]:
+    texts = [message.stored for message in messages]
+    return _validated(adapter, texts, "the session contains something that is not of Pydantic AI")
+
+
+def _validated(adapter: TypeAdapter[list[Any]], texts: Sequence[str], wrong: str) -> list[Any]:
     try:
-        return adapter.validate_json(f"[{','.join(message.stored for message in messages)}]")
-    except ValidationError as error:
-        raise InvalidValue(f"the session contains something that is not of Pydantic AI: {_shown(error)}") from error
+        return adapter.validate_json(f"[{','.join(texts)}]")
+    except ValidationError as error:  # without the data, which may be secret
+        found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
+        raise InvalidValue(f"{wrong}: {'; '.join(found)}") from error
 
 
 def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
@@ -327,8 +314,3 @@ def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
         raise InvalidValue(f"it cannot be written as JSON: {error}") from error
     items_as_json: list[Any] = decode(check_json(text))
     return items_as_json
-
-
-def _shown(error: ValidationError) -> str:
-    """Return the errors and their locations, without the data."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))

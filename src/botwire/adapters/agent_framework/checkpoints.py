@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
-from ...aio import AsyncMemory
 from ...limits import check_name
 from ...memory import Memory, Options
 from ...operations import Delete, Operation, Put
@@ -24,11 +23,6 @@ _ID, _CHECKPOINT = "id:", "checkpoint:"
 class BotWireCheckpointStorage(OverMemory):
     """Persistent storage for checkpoints of workflows.
 
-    ::
-
-        storage = BotWireCheckpointStorage(allowed_checkpoint_types=["my_app.models:Order"])
-        workflow = WorkflowBuilder(start_executor=first, checkpoint_storage=storage).build()
-
     It implements the framework's `CheckpointStorage`. A checkpoint is on disk when `save` returns, and comes back unchanged. It may
     contain Python values (including tuples, sets, dates, UUIDs, decimals and the classes of `collections`), data of the framework and of
     ``openai.types``, and your own classes that you allow here or with the framework's `register_checkpoint_type`. Saving another
@@ -38,10 +32,8 @@ class BotWireCheckpointStorage(OverMemory):
     imported because the data names it.
 
     Args:
-        namespace: the namespace of the checkpoints.
-        url: the address, as for `botwire.Memory`.
         allowed_checkpoint_types: your own classes, each as ``"module:qualname"``.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
@@ -53,7 +45,6 @@ class BotWireCheckpointStorage(OverMemory):
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._twin = AsyncMemory.of(self._memory)
         self._codec = Codec(allowed_checkpoint_types or ())
 
     async def save(self, checkpoint: WorkflowCheckpoint) -> str:
@@ -65,20 +56,16 @@ class BotWireCheckpointStorage(OverMemory):
         """
         text = self._codec.dumps(checkpoint.to_dict())
         id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint.workflow_name, checkpoint.checkpoint_id)
-        before = await self._twin.get(id_key)
+        before = await self._async_memory.get(id_key)
         moved: list[Operation] = [] if before is None or before["place"] == key else [Delete(before["place"])]
         about = {"place": key, "timestamp": checkpoint.timestamp}
-        await self._twin.bridge.write(*moved, Put(id_key, encode(about)), Put(key, encode(text)))
+        await self._async_memory.bridge.write(*moved, Put(id_key, encode(about)), Put(key, encode(text)))
         return str(checkpoint.checkpoint_id)
 
     async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
-        """Return a checkpoint.
-
-        Raises:
-            WorkflowCheckpointException: there is none with this id, or it contains a type that is not allowed.
-        """
-        about = await self._twin.get(_id_key(checkpoint_id))
-        text = None if about is None else await self._twin.get(about["place"])
+        """Return a checkpoint. `WorkflowCheckpointException`: there is none, or it contains a type that is not allowed."""
+        about = await self._async_memory.get(_id_key(checkpoint_id))
+        text = None if about is None else await self._async_memory.get(about["place"])
         if text is None:
             raise WorkflowCheckpointException(f"No checkpoint found with ID {checkpoint_id}")
         return self._restored(text)
@@ -86,7 +73,7 @@ class BotWireCheckpointStorage(OverMemory):
     async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """Return the checkpoints of a workflow, the oldest first. Those that cannot be read are logged and left out."""
         checkpoints = []
-        for key, text in await self._twin.items(_key(workflow_name)):
+        for key, text in await self._async_memory.items(_key(workflow_name)):
             try:
                 checkpoints.append(self._restored(text))
             except WorkflowCheckpointException as error:
@@ -95,10 +82,10 @@ class BotWireCheckpointStorage(OverMemory):
 
     async def delete(self, checkpoint_id: str) -> bool:
         """Delete a checkpoint; returns whether it existed."""
-        about = await self._twin.get(_id_key(checkpoint_id))
+        about = await self._async_memory.get(_id_key(checkpoint_id))
         if about is None:
             return False
-        return bool(await self._twin.delete_many([about["place"], _id_key(checkpoint_id)]))
+        return bool(await self._async_memory.delete_many([about["place"], _id_key(checkpoint_id)]))
 
     async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
         """Return the checkpoint of a workflow with the latest timestamp, or None. Reads no other checkpoint."""
@@ -107,8 +94,8 @@ class BotWireCheckpointStorage(OverMemory):
 
     async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
         """Return the ids of the checkpoints of a workflow, the oldest first."""
-        keys = await self._twin.list_keys(_key(workflow_name))
-        about = await self._twin.get_many(_ID + key.rpartition("#")[2] for key in keys)
+        keys = await self._async_memory.list_keys(_key(workflow_name))
+        about = await self._async_memory.get_many(_ID + key.rpartition("#")[2] for key in keys)
         found = sorted(about.items(), key=lambda pair: _time(pair[1]["timestamp"]))
         return [unquote(key.removeprefix(_ID)) for key, _ in found]
 

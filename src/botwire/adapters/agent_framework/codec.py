@@ -32,7 +32,7 @@ _CALLED = _by_key(
     *(complex, bytearray, set, frozenset, range, slice, datetime, date, time, timedelta, timezone, Decimal),
     *(OrderedDict, defaultdict, deque, Counter),
 )
-"""Python's types whose values are made by their constructors."""
+"""Python's types whose values are created by their constructors."""
 _PYTHON = (
     _CALLED | _by_key(bool, int, float, str, bytes, list, tuple, dict, object, type(None), UUID) | {"typing:Any": Any}
 )
@@ -41,10 +41,10 @@ _FRAMEWORK = ("agent_framework.", "agent_framework_orchestrations.")
 
 
 class Codec:
-    """Encodes objects as JSON, and makes only allowed objects when it decodes it.
+    """Encodes objects as JSON, and creates only allowed objects when it decodes it.
 
     JSON values are stored unchanged. Any other object is a dict with ``$``, whose kind is ``float`` (not finite), ``dict``, ``tuple``,
-    ``bytes``, ``class``, ``enum``, ``new`` (made without its constructor, then given its state) or ``call`` (made by its constructor).
+    ``bytes``, ``class``, ``enum``, ``new`` (created without its constructor, then given its state) or ``call`` (by its constructor).
     The object itself reports its parts, by Python's protocol for copies
     (https://docs.python.org/3/library/pickle.html#object.__reduce_ex__).
     """

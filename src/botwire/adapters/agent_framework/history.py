@@ -9,35 +9,23 @@ from typing import Any, Unpack
 import agent_framework._sessions as sessions
 from agent_framework import HistoryProvider, Message
 
-from ...aio import AsyncMemory
 from ...errors import InvalidValue
 from ...memory import Memory, Options
+from .._base import OverMemory
 
 
-class BotWireHistoryProvider(HistoryProvider):
+class BotWireHistoryProvider(OverMemory, HistoryProvider):
     """Persistent chat history of agents.
-
-    ::
-
-        agent = Agent(client, context_providers=[BotWireHistoryProvider()])
-        session = agent.create_session(session_id="user-42")
-        await agent.run("My name is Ada.", session=session)
 
     Messages are on disk when a run has ended. Any number of agents, threads, processes and event loops may add to a session
     at once. Messages that an agent passes again are stored once, by the rule of the framework's own providers. Messages are stored as
     JSON, by their `to_dict`. A message of a subclass comes back as a `Message`, with the subclass's own fields as attributes.
 
     Args:
-        namespace: the namespace of the sessions.
-        url: the address, as for `botwire.Memory`.
-        source_id: the name of this provider among those of the agent.
-        load_messages: whether the agent receives the stored messages.
-        store_inputs: whether to store the messages to the agent.
-        store_context_messages: whether to store the messages that other providers add.
-        store_context_from: the providers whose messages to store. None: all.
-        store_outputs: whether to store the agent's answers.
         skip_excluded: leave out messages that a compaction has marked as ``_excluded``.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too.
+        source_id, load_messages, store_inputs, store_context_messages, store_context_from, store_outputs: as for the framework's
+            `HistoryProvider`.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
     DEFAULT_SOURCE_ID = "botwire_history"
@@ -67,16 +55,11 @@ class BotWireHistoryProvider(HistoryProvider):
         )
         self.skip_excluded = skip_excluded
         self._memory = Memory(namespace, url, **options)
-        self._twin = AsyncMemory.of(self._memory)
 
     async def get_messages(
         self, session_id: str | None, *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Message]:
-        """Return the messages of a session in order; None is the session ``default``.
-
-        Raises:
-            InvalidValue: the session contains something that is not a message of the framework.
-        """
+        """Return the messages of a session in order; None is the session ``default``. `InvalidValue`: it contains anything else."""
         del state, kwargs
         messages = await self._stored(session_id)
         if self.skip_excluded:
@@ -90,7 +73,6 @@ class BotWireHistoryProvider(HistoryProvider):
 
         Raises:
             InvalidValue: a message contains data that is not JSON or would not come back unchanged; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         del state, kwargs
         new = list(messages)
@@ -98,13 +80,12 @@ class BotWireHistoryProvider(HistoryProvider):
             # The framework compares for an overlap, which is no longer than the new messages or the session.
             new = sessions.filter_new_messages(await self._stored(session_id, len(new) + 1), new)
         if new:
-            await self._twin.history(session_id or self.DEFAULT_SESSION).append([_message_to_item(one) for one in new])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._memory.namespace!r}, {self._memory.address!r})"
+            await self._async_memory.history(session_id or self.DEFAULT_SESSION).append(
+                [_message_to_item(one) for one in new]
+            )
 
     async def _stored(self, session_id: str | None, last: int | None = None) -> list[Message]:
-        records = await self._twin.history(session_id or self.DEFAULT_SESSION).messages(last)
+        records = await self._async_memory.history(session_id or self.DEFAULT_SESSION).messages(last)
         return [_item_to_message(record.data, record.seq) for record in records]
 
 

@@ -1,9 +1,9 @@
-"""BotWireChatCompletionContext: the messages that a model sees, kept in a session."""
+"""BotWireChatCompletionContext: the messages that a model receives. Also the state of agents and teams."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Protocol, Self, Unpack
 
 from autogen_core import Component, ComponentModel, model_context, models
 from autogen_core.model_context import ChatCompletionContext
@@ -18,7 +18,7 @@ from ...memory import Memory, Options
 from ...operations import Append, Forget, NewMessage
 from ...timestamps import new_id
 from ...values import encode_json
-from .config import PlaceConfig, arguments_of, place_of
+from .memory import PlaceConfig, arguments_of, place_of
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
@@ -35,29 +35,19 @@ class BotWireChatCompletionContextConfig(PlaceConfig):
 class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatCompletionContextConfig]):
     """Persistent messages between an agent and its model.
 
-    ::
-
-        context = BotWireChatCompletionContext("user-42", buffer_size=20)
-        agent = AssistantAgent("assistant", model_client, model_context=context)
-
     A message is on disk when it has been added, and all messages are kept. The arguments choose which of them the model receives, as
-    AutoGen's own contexts do: all (`UnboundedChatCompletionContext`), the last `buffer_size` (`BufferedChatCompletionContext`; no others
-    are read), or those for which `token_limit` or the `model_client` has room (`TokenLimitedChatCompletionContext`).
-
-    Messages are stored as JSON, and come back as AutoGen's own message classes only: no class is looked up by a name in the data. The
-    fields of a subclass come back as extra fields.
+    AutoGen's own contexts do. Messages are stored as JSON, and come back as AutoGen's own message classes only: no class is looked up
+    by a name in the data. The fields of a subclass come back as extra fields.
 
     Args:
         session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the session.
-        url: the address, as for `botwire.Memory`.
-        buffer_size: the model receives this many messages at most. Not together with `model_client`.
+        buffer_size: the model receives this many messages at most; no others are read. Not together with `model_client`.
         model_client: counts the tokens.
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
         initial_messages: the first messages of a session without messages. They are stored with the next one.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
-            the component's config when it is text.
+        namespace, url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key
+            are hidden in the component's config when it is text.
 
     Raises:
         ValueError: `buffer_size` or `token_limit` is not more than 0, as in AutoGen.
@@ -87,9 +77,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._tool_schema = None if tool_schema is None else list(tool_schema)
         self._view([])
         self._memory = Memory(namespace, url, **options)
-        self._twin = AsyncMemory.of(self._memory)
-        self._history = self._twin.history(session_id)
-        self._begun = False
+        self._async_memory = AsyncMemory.of(self._memory)
+        self._history = self._async_memory.history(session_id)
+        self._started = False
         self._place = place_of(self._memory, url, options)
 
     @property
@@ -102,50 +92,39 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
         Raises:
             InvalidValue: the message contains data that would not come back unchanged; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         initial: list[LLMMessage] = []
-        if self._initial_messages and not self._begun and not await self._history.length():
+        if self._initial_messages and not self._started and not await self._history.length():
             initial = self._initial_messages
         # Another client that starts the session now uses the same ids, so each message is stored once.
         ids = [*(f"initial-{number}" for number in range(len(initial))), new_id()]
         await self._history.append([_message_to_item(item) for item in (*initial, message)], ids=ids)
-        self._begun = True
+        self._started = True
 
     async def get_messages(self) -> list[LLMMessage]:
-        """Read the messages that the model receives, in order.
-
-        Raises:
-            InvalidValue: the session contains something that is not a message of AutoGen.
-        """
+        """Return the messages that the model receives, in order, or raise `InvalidValue` if the session contains anything else."""
         messages: list[LLMMessage] = await self._view(await self._stored(self._buffer_size)).get_messages()
         return messages
 
     async def clear(self) -> None:
-        """Delete the messages of the session, including the initial ones."""
         await self._history.clear()
-        self._begun = True
+        self._started = True
 
     async def save_state(self) -> Mapping[str, Any]:
-        """Return all messages of the session as JSON values, as AutoGen's own contexts do."""
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace the messages of the session with those of a saved state, at most 10,000, in one write.
-
-        Raises:
-            InvalidValue: the state contains something that is not a message of AutoGen; nothing was written.
-        """
+        """Replace all messages with those of a saved state, at most 10,000, in one write. `InvalidValue`: they are not AutoGen's."""
         found = [_item_to_message(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
         if len(found) > MAX_OPERATIONS:
             raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
         new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
-        await self._twin.bridge.write(Forget(self.session_id), Append(self.session_id, new))
-        self._begun = True
+        await self._async_memory.bridge.write(Forget(self.session_id), Append(self.session_id, new))
+        self._started = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:
         records = await self._history.messages(last)
-        if not records and not self._begun:
+        if not records and not self._started:
             return list(self._initial_messages or ())
         return [_item_to_message(record.data, record.seq) for record in records]
 
@@ -208,3 +187,43 @@ def _item_to_message(item: Any, seq: int | None = None) -> LLMMessage:
         return (closed if known else _OPEN[item["type"]]).model_validate(item)
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise InvalidValue(f"{where} is not a message of AutoGen: {error}") from error
+
+
+class Stateful(Protocol):
+    """An agent or a team of AutoGen, or another object whose state, as JSON values, can be saved and loaded."""
+
+    async def save_state(self) -> Mapping[str, Any]: ...
+
+    async def load_state(self, state: Mapping[str, Any]) -> None: ...
+
+
+async def save_state(
+    target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
+) -> None:
+    """Store the state of an agent or a team under a name; it is on disk when this returns.
+
+    Args:
+        target: the agent or the team.
+        name: the name of the state: 1 to 512 bytes of UTF-8 without control characters.
+        namespace, url, options: as for `botwire.Memory`, whose errors this may raise too.
+
+    Raises:
+        InvalidValue: the state contains objects that are not JSON, or has more than 16 MiB; nothing was written.
+    """
+    try:
+        state = to_jsonable_python(dict(await target.save_state()))
+    except ValueError as error:
+        raise InvalidValue(f"the state of the {type(target).__name__} cannot be stored: {error}") from error
+    async with AsyncMemory(namespace, url, **options) as memory:
+        await memory.set(name, state)
+
+
+async def load_state(
+    target: Stateful, name: str, namespace: str = "autogen-states", url: str | None = None, **options: Unpack[Options]
+) -> bool:
+    """Load a state into an agent or a team. Returns whether there was one. Arguments as for `save_state`."""
+    async with AsyncMemory(namespace, url, **options) as memory:
+        entry = await memory.entry(name)
+    if entry is not None:
+        await target.load_state(entry.value)
+    return entry is not None

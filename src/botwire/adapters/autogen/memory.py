@@ -1,4 +1,4 @@
-"""BotWireMemory: a memory for AutoGen's agents."""
+"""BotWireMemory: a memory for AutoGen's agents. Also the configuration that all components share."""
 
 from __future__ import annotations
 
@@ -12,15 +12,56 @@ from autogen_core.memory import Memory as AutoGenMemory
 from autogen_core.memory import MemoryContent, MemoryMimeType, MemoryQueryResult, UpdateContextResult
 from autogen_core.model_context import ChatCompletionContext
 from autogen_core.models import SystemMessage
+from pydantic import BaseModel, SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
 from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import check_count
 from ...memory import Memory, Options
-from .config import PlaceConfig, arguments_of, place_of
 
 T = TypeVar("T")
+
+
+class PlaceConfig(BaseModel):
+    """The namespace and address of a component. Its secrets are asterisks when it is printed or written as text."""
+
+    namespace: str
+    url: str | None = None
+    timeout: float | None = None
+    token: SecretStr | None = None
+    encryption_key: list[SecretStr | SecretBytes] | None = None
+
+
+def place_of(memory: Memory, url: str | None, options: Options) -> dict[str, Any]:
+    """Return the fields of a `PlaceConfig`. The address is without its password."""
+    keys = options.get("encryption_key")
+    return {
+        "namespace": memory.namespace,
+        "url": None if url is None else memory.address,
+        "timeout": options.get("timeout"),
+        "token": options.get("token"),
+        "encryption_key": [keys] if isinstance(keys, str | bytes) else keys,
+    }
+
+
+def arguments_of(config: PlaceConfig) -> dict[str, Any]:
+    """Return the arguments that reopen the memory of a config."""
+    place = {name: getattr(config, name) for name in PlaceConfig.model_fields}
+    if config.token is not None:
+        place["token"] = _revealed(config.token)
+    if config.encryption_key is not None:
+        place["encryption_key"] = [_revealed(key) for key in config.encryption_key]
+    return {name: value for name, value in place.items() if value is not None}
+
+
+def _revealed(secret: Any) -> Any:
+    value = secret.get_secret_value()
+    if value in {"*" * 10, b"*" * 10}:
+        raise InvalidArgument(
+            "this config was written as text, which hides tokens and encryption keys: set them again before you load it"
+        )
+    return value
 
 
 class BotWireMemoryConfig(PlaceConfig):
@@ -32,29 +73,20 @@ class BotWireMemoryConfig(PlaceConfig):
 
 
 class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
-    """A persistent memory for AutoGen's agents.
+    """A persistent memory for AutoGen's agents: a `ListMemory` that any number of agents, threads and processes can share.
 
-    ::
-
-        memory = BotWireMemory("user-42")
-        await memory.add(MemoryContent(content="Likes teal.", mime_type=MemoryMimeType.TEXT))
-        agent = AssistantAgent("assistant", model_client, memory=[memory])
-
-    A content is on disk when `add` returns. Contents keep the order in which any number of agents, threads and processes added them. As
-    in `ListMemory`, `query` returns all of them, and `update_context` adds them to the model's context. With `k`, they use only those that
-    match the query, or the last message of the context, as found by `botwire.Memory.search`.
+    A content is on disk when `add` returns. Contents keep the order in which they were added. With `k`, `query` and `update_context`
+    use only those that match the query, or the last message of the context, as found by `botwire.Memory.search`.
 
     Text, JSON, bytes and images come back unchanged, with MIME type and metadata. They are stored as JSON, and come back as
     `MemoryContent` and `Image` only: no class is looked up by a name in the data.
 
     Args:
         name: the name of the memory: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the memory.
-        url: the address, as for `botwire.Memory`.
         limit: use only the last `limit` contents. None: all.
         k: use only the `k` best matches of a query, up to 1,000. Not together with `limit`, nor with an encryption key.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key are hidden in
-            the component's config when it is text. An embedder is not part of it.
+        namespace, url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key
+            are hidden in the component's config when it is text. An embedder is not part of it.
     """
 
     component_type = "memory"
@@ -87,7 +119,6 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
         Raises:
             InvalidValue: JSON content or metadata contains objects that are not JSON; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         await _cancellable(self._history.append([_content_to_item(content)]), cancellation_token)
 
@@ -96,20 +127,15 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
     ) -> MemoryQueryResult:
         """Return all contents, or the last `limit`, or the `k` that match the query best; in the order they were added.
 
-        Without a `k`, or with an empty query, the query has no effect, as in `ListMemory`.
-
-        Raises:
-            InvalidValue: the session of the namespace contains something else.
+        Without a `k`, or with an empty query, the query has no effect, as in `ListMemory`. `InvalidValue` is raised if the session
+        contains anything else.
         """
         del kwargs
         text = query if isinstance(query, str) else _as_text(query)
         return MemoryQueryResult(results=await _cancellable(self._contents(text), cancellation_token))
 
     async def update_context(self, model_context: ChatCompletionContext) -> UpdateContextResult:
-        """Add the result of a query to the context, as one system message with the wording of `ListMemory`.
-
-        The query is the text of the context's last message. Bytes and images are described by their size.
-        """
+        """Query with the text of the last message, and add the result as one system message, worded as in `ListMemory`."""
         contents = await self._contents(await _last_text(model_context) if self._k else "")
         if contents:
             lines = [f"{number}. {_as_text(content)}" for number, content in enumerate(contents, 1)]
@@ -118,7 +144,6 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         return UpdateContextResult(memories=MemoryQueryResult(results=contents))
 
     async def clear(self) -> None:
-        """Delete all contents of this memory."""
         await self._history.clear()
 
     async def close(self) -> None:

@@ -16,19 +16,12 @@ from ...memory import Memory, Options
 class BotWireFlowPersistence(FlowPersistence):
     """Persistent states of CrewAI's flows, and of what they wait for.
 
-    ::
-
-        @persist(BotWireFlowPersistence())
-        class ReviewFlow(Flow[ReviewState]): …
-
     A state is on disk when the method that made it has returned. Only the last state of each flow is kept. Objects that are not JSON
     are stored as text, as in CrewAI's `SQLiteFlowPersistence`.
 
     Args:
-        namespace: the namespace of the states.
-        url: the address, as for `botwire.Memory`.
-        options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. They are not fields of
-            this model, which CrewAI writes into checkpoints; nor is a password in the address.
+        namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method. CrewAI
+            writes the fields of this model into checkpoints: the namespace and the address without its password, but no options.
     """
 
     persistence_type: str = Field(default="BotWireFlowPersistence")
@@ -47,11 +40,13 @@ class BotWireFlowPersistence(FlowPersistence):
         **options: Unpack[Options],
     ) -> None:
         if encrypted and not options.get("encryption_key"):
-            raise InvalidArgument("these states are encrypted: make the BotWireFlowPersistence with its encryption_key")
+            raise InvalidArgument(
+                "these states are encrypted: create the BotWireFlowPersistence with its encryption_key"
+            )
         encrypted = bool(options.get("encryption_key"))
         memory = Memory(namespace, url, **options)
-        place = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
-        super().__init__(persistence_type=persistence_type, **place)
+        fields = {"namespace": namespace, "url": url and memory.address, "encrypted": encrypted}
+        super().__init__(persistence_type=persistence_type, **fields)
         self._memory = memory
 
     def __deepcopy__(self, memo: object = None) -> Self:
@@ -59,18 +54,13 @@ class BotWireFlowPersistence(FlowPersistence):
         return self
 
     def init_db(self) -> None:
-        """Do nothing: there are no tables to make."""
+        """Do nothing: there are no tables to create."""
 
     def save_state(self, flow_uuid: str, method_name: str, state_data: dict[str, Any] | BaseModel) -> None:
-        """Store the state of a flow; it is on disk when this returns.
-
-        Raises:
-            InvalidValue: the state is neither a dict nor a model, or has more than 16 MiB; nothing was written.
-        """
+        """Store the state of a flow: a dict or a model of up to 16 MiB, or else `InvalidValue`. It is on disk when this returns."""
         self._memory.set(f"state:{flow_uuid}", {"method_name": method_name, "state": _state(state_data)})
 
     def load_state(self, flow_uuid: str) -> dict[str, Any] | None:
-        """Return the last state of a flow, or None."""
         stored = self._memory.get(f"state:{flow_uuid}")
         return None if stored is None else dict(stored["state"])
 
@@ -84,14 +74,12 @@ class BotWireFlowPersistence(FlowPersistence):
         self._memory.set_many({f"state:{flow_uuid}": stored, f"pending:{flow_uuid}": waits})
 
     def load_pending_feedback(self, flow_uuid: str) -> tuple[dict[str, Any], PendingFeedbackContext] | None:
-        """Return the state of a flow and what it waits for, or None if it waits for nothing."""
         stored = self._memory.get(f"pending:{flow_uuid}")
         if stored is None:
             return None
         return dict(stored["state"]), PendingFeedbackContext.from_dict(stored["context"])
 
     def clear_pending_feedback(self, flow_uuid: str) -> None:
-        """Delete what a flow waits for. Its state stays."""
         self._memory.delete(f"pending:{flow_uuid}")
 
 

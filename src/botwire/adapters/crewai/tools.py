@@ -9,26 +9,20 @@ from crewai.tools import BaseTool
 from pydantic import BaseModel, Field, PrivateAttr
 
 from ...aio import AsyncMemory
-from ...bridge import awaiting, blocking
+from ...bridge import blocking, result_of
 from ...errors import InvalidArgument, Unavailable
 from ...memory import Memory, Options
-from ...namespace import Namespace
 from ...records import Entry
 
 
 def memory_tools(namespace: str, url: str | None = None, **options: Unpack[Options]) -> list[BaseTool]:
     """Return tools with which an agent of CrewAI remembers facts by name: remember, recall, list and forget.
 
-    ::
-
-        agent = Agent(role=…, goal=…, backstory=…, tools=memory_tools("research-crew"))
-
     They need no embedder and no model. `botwire.Memory` reads the facts under the same keys.
 
     Args:
         namespace: the namespace that the agent may read and write.
-        url: the address, as for `botwire.Memory`.
-        options: as for `botwire.Memory`, whose errors this function and the tools may raise too.
+        url, options: as for `botwire.Memory`, whose errors this function and the tools may raise too.
     """
     memory = Memory(namespace, url, **options)
     return [
@@ -37,12 +31,8 @@ def memory_tools(namespace: str, url: str | None = None, **options: Unpack[Optio
     ]
 
 
-_Call: TypeAlias = Callable[..., Awaitable[Any]]
-_set: _Call = awaiting(Memory.set)
-_entry: _Call = awaiting(Memory.entry)
-_keys: _Call = awaiting(Memory.list_keys)
-_delete: _Call = awaiting(Memory.delete)
-_search: _Call = awaiting(Memory.search)
+_Facts: TypeAlias = Memory | AsyncMemory
+_Call: TypeAlias = Callable[..., Awaitable[str]]
 _MAX_KEYS = 200
 _MAX_FOUND = 5
 
@@ -90,31 +80,31 @@ class Prefix(BaseModel):
     prefix: str = Field(default="", description="What the names begin with, such as user/42/. Empty: all names.")
 
 
-async def _remember(memory: Namespace, *, key: str, value: str) -> str:
-    await _set(memory, key, value)
+async def _remember(memory: _Facts, *, key: str, value: str) -> str:
+    await result_of(memory.set(key, value))
     return f"Remembered {key}."
 
 
-async def _recall(memory: Namespace, *, key: str) -> str:
-    entry = await _entry(memory, key)
+async def _recall(memory: _Facts, *, key: str) -> str:
+    entry = await result_of(memory.entry(key))
     if entry is not None:
         return _text(entry)
     try:
-        found = [hit.entry for hit in await _search(memory, key, limit=_MAX_FOUND, kinds="entries")]
+        found = [hit.entry for hit in await result_of(memory.search(key, limit=_MAX_FOUND, kinds="entries"))]
     except (InvalidArgument, Unavailable):  # the values are encrypted, or the index is off or not complete
         found = []
     lines = [f"{entry.key}: {_text(entry)}" for entry in found]
     return "\n".join([f"Nothing is remembered under {key}.", *(["But there is:"] if lines else []), *lines])
 
 
-async def _list(memory: Namespace, *, prefix: str = "") -> str:
-    keys = await _keys(memory, prefix, limit=_MAX_KEYS + 1)
+async def _list(memory: _Facts, *, prefix: str = "") -> str:
+    keys = await result_of(memory.list_keys(prefix, limit=_MAX_KEYS + 1))
     more = ["… and more: ask for a longer prefix."] if len(keys) > _MAX_KEYS else []
     return "\n".join([*keys[:_MAX_KEYS], *more]) or "Nothing is remembered."
 
 
-async def _forget(memory: Namespace, *, key: str) -> str:
-    return f"Forgot {key}." if await _delete(memory, key) else f"Nothing was remembered under {key}."
+async def _forget(memory: _Facts, *, key: str) -> str:
+    return f"Forgot {key}." if await result_of(memory.delete(key)) else f"Nothing was remembered under {key}."
 
 
 def _text(entry: Entry) -> str:

@@ -46,16 +46,11 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
 
     Args:
         session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
-        namespace: the namespace of the session.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
-        self,
-        session_id: str,
-        namespace: str = "langchain-sessions",
-        url: str | None = None,
-        **options: Unpack[Options],
+        self, session_id: str, namespace: str = "langchain-sessions", url: str | None = None, **options: Unpack[Options]
     ) -> None:
         self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_id)
@@ -74,7 +69,6 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
 
         Raises:
             InvalidValue: a message contains something that would not come back; nothing was written.
-            QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
         self._history.append([to_item(message) for message in messages])
 

@@ -1,20 +1,26 @@
-"""The keys of a store's items: ``item/{label}/{label}//{key}``, and ``vector/…`` beside it.
+"""The items of a store: their keys, stored forms, filters, and ranks for a query by the similarity of vectors or by words.
 
-A label is never empty, so that ``//`` ends a namespace, and all that is within a namespace has its prefix.
+The key is ``item/{label}/{label}//{key}``, and ``vector/…`` beside it. A label is never empty, so that ``//`` ends a namespace,
+and all that is within a namespace has its prefix.
 """
 
 from __future__ import annotations
 
+import math
 import operator
+import re
+from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
+import msgspec
 from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, SearchItem
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Put
 from ...records import Entry
@@ -22,8 +28,14 @@ from ...timestamps import moment
 from ...values import encode_json
 from .keys import MAX_PART_BYTES, escape, part, unescape
 
+try:
+    import numpy as np
+except ImportError:
+    np = None  # type: ignore[assignment]
+
 Test: TypeAlias = Callable[[Any], bool]
 
+_WORDS = re.compile(r"\w+")
 ITEM, VECTOR = "item/", "vector/"
 LAST = "\U0010ffff"
 """Sorts after every key of an item, because `part` leaves no such character in one."""
@@ -213,3 +225,65 @@ def _operator(name: str, operand: Any) -> Test:
         return lambda _: False
     kinds: Any = str if isinstance(operand, str) else (int, float)
     return lambda value: isinstance(value, kinds) and bool(_ORDERS[name](value, operand))
+
+
+def packed_vectors(vectors: Sequence[Sequence[float]], dims: int | None) -> bytes:
+    """Return the stored form of an item's vectors, each of the length `dims`: the length, and the numbers as 32-bit floats."""
+    length = dims or len(vectors[0])
+    wrong = next((len(vector) for vector in vectors if len(vector) != length), None)
+    if wrong is not None:
+        raise InvalidArgument(f"the embeddings have {wrong} dimensions; the index was made for {length} (dims)")
+    numbers = array("f", (number for vector in vectors for number in vector))
+    return msgspec.msgpack.encode((length, numbers.tobytes()))
+
+
+def likeness(query: Sequence[float], stored: Sequence[bytes]) -> list[float]:
+    """Return for each item the cosine similarity of the query to the closest of its vectors."""
+    rows: list[array[float]] = []
+    ends: list[int] = []
+    for item in stored:
+        try:
+            length, data = msgspec.msgpack.decode(item, type=tuple[int, bytes])
+        except msgspec.MsgspecError as error:
+            raise StoreError(f"a stored vector is damaged: {error}. Put the item again") from error
+        if length != len(query):
+            raise InvalidArgument(f"the query's embedding has {len(query)} dimensions, the stored ones have {length}")
+        numbers = array("f", data)
+        rows.extend(numbers[start : start + length] for start in range(0, len(numbers), length))
+        ends.append(len(rows))
+    scores = _cosines(query, rows)
+    starts = [0, *ends[:-1]]
+    return [max(scores[start:end]) for start, end in zip(starts, ends, strict=True)]
+
+
+def _cosines(query: Sequence[float], rows: Sequence[array[float]]) -> list[float]:
+    if np is not None and rows:
+        matrix = np.array([np.frombuffer(row, dtype=np.float32) for row in rows], dtype=np.float64)
+        own = np.asarray(query, dtype=np.float64)
+        norms = np.linalg.norm(matrix, axis=1) * np.linalg.norm(own)
+        products = matrix @ own
+        return [float(score) for score in np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)]
+    length = math.hypot(*query)
+    return [sum(map(operator.mul, row, query)) / norm if (norm := math.hypot(*row) * length) else 0.0 for row in rows]
+
+
+def by_words(query: str, texts: Sequence[str]) -> list[float]:
+    """Return how well each text matches a query, for stores without a word index. Rare words have more weight."""
+    asked = set(_tokens(query))
+    owned = [Counter(word for word in _tokens(text) if word in asked) for text in texts]
+    having = Counter(word for words in owned for word in words)
+    weights = {word: math.log(1 + len(texts) / count) for word, count in having.items()}
+    return [sum(weights[word] * count / (count + 1) for word, count in words.items()) for words in owned]
+
+
+def _tokens(text: str) -> list[str]:
+    return _WORDS.findall(text.casefold())
+
+
+def text_of(value: Any) -> str:
+    """Return all texts in a value, joined."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return " ".join(map(text_of, value.values()))
+    return " ".join(map(text_of, value)) if isinstance(value, list) else ""

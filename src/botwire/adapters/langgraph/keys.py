@@ -46,9 +46,14 @@ def _escaped(found: re.Match[str]) -> str:
     return f"%{code:02X}" if code < 0x100 else f"%{{{code:X}}}"
 
 
-_MIRROR = {code: 0x9F - code for code in range(0x23, 0x7D)}
-_MIRRORED = re.compile("[#-|]*")
-_END = "~"
+class _Mirror(dict[int, int]):
+    """A table for `str.translate` that reverses the order of characters."""
+
+    def __missing__(self, code: int) -> str:
+        return f"}}{0x22 - code:02x}" if code < 0x23 else f"!{0x10FFFF - code:06x}"
+
+
+_MIRROR = _Mirror({code: 0x9F - code for code in range(0x23, 0x7D)})
 
 
 def mirrored(name: str) -> str:
@@ -59,14 +64,7 @@ def mirrored(name: str) -> str:
     Raises:
         InvalidName: the id is longer than 130 bytes in this form; the ids of LangGraph have 36.
     """
-    text = (name.translate(_MIRROR) if _MIRRORED.fullmatch(name) else "".join(map(_mirror, name))) + _END
+    text = f"{name.translate(_MIRROR)}~"
     if len(text) > MAX_ID_BYTES:
         raise InvalidName(f"the checkpoint id {name[:40]!a}… is too long: {len(text):,} bytes of {MAX_ID_BYTES}")
     return text
-
-
-def _mirror(character: str) -> str:
-    code = ord(character)
-    if code in _MIRROR:
-        return chr(_MIRROR[code])
-    return f"}}{0x22 - code:02x}" if code < 0x23 else f"!{0x10FFFF - code:06x}"

@@ -39,20 +39,12 @@ _FORK_BITS = 40
 class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     """A persistent checkpointer for LangGraph.
 
-    ::
-
-        graph = builder.compile(checkpointer=BotWireSaver())
-        graph.invoke({"messages": [("user", "I am Ada.")]}, {"configurable": {"thread_id": "user-42"}})
-
     When `put` returns, the checkpoint and its values are on disk, stored in one write. When `put_writes` returns, the
-    writes of the task are on disk. Threads, processes and event loops may share a saver or a file.
-
-    The value of a channel is stored once, even if many checkpoints have it. Of a list that grows, such as messages, each
-    step stores only the new items. So the space for a conversation is proportional to its length.
+    writes of the task are on disk. Threads, processes and event loops may share a saver or a file. Of a list that grows, such as
+    messages, each step stores only the new items.
 
     Args:
-        namespace: the namespace of the threads.
-        url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         serde: the serializer. None: LangGraph's own msgpack serializer with its strict list of types. Other types
             come back as plain data. ``JsonPlusSerializer(allowed_msgpack_modules=[MyState])`` allows more.
             Lists share their common items with it and with LangGraph's `EncryptedSerializer` around it.
@@ -83,11 +75,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        """Store a checkpoint. It is on disk when this returns.
-
-        Raises:
-            InvalidValue: a channel's value is larger than 16 MiB; nothing was written.
-        """
+        """Store a checkpoint. It is on disk when this returns. `InvalidValue`: the value of a channel is larger than 16 MiB."""
         path, parent = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
         metadata = get_checkpoint_metadata(config, metadata)
         puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, self._cache.get(path))
@@ -179,7 +167,6 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
 
     @blocking_method
     async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
-        """Delete all checkpoints of a thread, with all that was written at them, in one write."""
         await self._delete(memory, [thread_id])
 
     @blocking_method
@@ -199,10 +186,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
 
     @blocking_method
     async def copy_thread(self, memory: Namespace, source_thread_id: str, target_thread_id: str) -> None:
-        """Copy all checkpoints of a thread, with all that was written at them, to another thread.
-
-        This is one write if the thread has at most 10,000 entries and 16 MiB. Of a longer thread the values are copied first.
-        """
+        """Copy a thread, in one write if it has at most 10,000 entries and 16 MiB. Of a longer one the values are copied first."""
         source, target = str(source_thread_id), str(target_thread_id)
         if source != target:
             self._cache.forget(lambda path: path.thread == target)
@@ -210,10 +194,9 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
 
     @blocking_method
     async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
-        """Delete the old checkpoints of threads.
+        """Delete the old checkpoints of threads, or with the strategy ``delete`` all checkpoints.
 
-        The strategy ``keep_latest`` keeps the newest checkpoint of each checkpoint namespace, and those before it that its
-        delta channels are rebuilt from; ``delete`` keeps nothing.
+        ``keep_latest`` keeps the newest of each checkpoint namespace, and those before it that its delta channels are rebuilt from.
         """
         if strategy not in {"keep_latest", "delete"}:
             raise InvalidArgument(f"strategy is 'keep_latest' or 'delete', not {strategy!r}")

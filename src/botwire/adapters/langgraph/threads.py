@@ -8,12 +8,13 @@ from typing import TypeAlias
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
+from ...limits import MAX_WRITE_BYTES
 from ...namespace import Namespace
 from ...operations import Delete, Operation, Put
 from ...queries import GetEntries, ListEntries, ListKeys
 from ...records import Entry
 from ...values import size
+from .._base import batches
 from .channel_values import ChannelHead, Segment, cached_list, is_unique, read_value
 from .checkpoints import Found, HeadCache, ThreadPath, checkpoint_key, grouped, moved, versions_of
 from .keys import part
@@ -210,14 +211,7 @@ async def _all(memory: Namespace, prefix: str) -> list[Entry]:
 
 async def _write_all(memory: Namespace, operations: Iterable[Operation]) -> None:
     """Write operations, in one write if they fit, otherwise in as few as possible."""
-    batch: list[Operation] = []
-    room = MAX_WRITE_BYTES // 2
-    for operation in operations:
-        length = size(operation.stored) if isinstance(operation, Put) else 0
-        if batch and (len(batch) == MAX_OPERATIONS or room < length):
-            await memory.bridge.write(*batch)
-            batch, room = [], MAX_WRITE_BYTES // 2
-        batch.append(operation)
-        room -= length
-    if batch:
+    for batch in batches(
+        operations, size=lambda item: size(item.stored) if isinstance(item, Put) else 0, room=MAX_WRITE_BYTES // 2
+    ):
         await memory.bridge.write(*batch)

@@ -1,11 +1,9 @@
 """Small writes that share a sync to disk with the checkpoint that follows.
 
-LangGraph stores the writes of a task in the background and the next checkpoint a moment later. One sync to disk can serve
-both. So a pending write waits until a checkpoint stores it in its own write. Without this a turn takes 10 to 30 % longer
-(``benchmarks/graphs.py``).
-
-If no checkpoint follows, the pending write is stored alone, and the next ones do not wait for a while. Storing it alone is
-always safe: if a checkpoint has stored it after all, the second write meets a `Conflict` and merges.
+LangGraph stores the writes of a task in the background and the next checkpoint a moment later. So a pending write waits until a
+checkpoint stores it too. Without this a turn takes 10 to 30 % longer (``benchmarks/graphs.py``). If no checkpoint follows, the pending
+write is stored alone, and the next ones do not wait for a while. That is always safe: if a checkpoint has stored it after all, the
+second write meets a `Conflict` and merges.
 """
 
 from __future__ import annotations

@@ -275,7 +275,7 @@ async def test_secrets_are_hidden_in_a_config_that_is_text(tmp_path) -> None:
         text = dumped.model_dump_json()
         assert not any(secret in f"{dumped!r} {text}" for secret in ("hush-hush", key, "k" * 32))
         assert type(component).load_component(dumped)._place == component._place
-        with pytest.raises(InvalidArgument, match="put them in again"):
+        with pytest.raises(InvalidArgument, match="set them again"):
             type(component).load_component(ComponentModel.model_validate_json(text))
     again = BotWireMemory.load_component(memory.dump_component())
     assert [item.content for item in (await again.query()).results] == ["x"]

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 
 from botwire import InvalidName, InvalidValue, Memory, generate_key
 from botwire.adapters.crewai import BotWireFlowPersistence, BotWireStorage, memory_tools
-from botwire.adapters.crewai import records as adapter_records
+from botwire.adapters.crewai import storage as adapter_records
 
 NOON = datetime(2026, 1, 1, 12)
 SCOPES = ["/", "/a", "/a/b", "/a/b/c", "/z", "/ü #%_/x"]

@@ -16,7 +16,8 @@ from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp,
 from langgraph.store.memory import InMemoryStore
 
 from botwire import InvalidArgument, InvalidValue
-from botwire.adapters.langgraph import BotWireStore, ranking
+from botwire.adapters.langgraph import BotWireStore
+from botwire.adapters.langgraph import items as adapter_items
 
 labels = st.sampled_from(["a", "b", "a/b", "%2F", "a%", "_", "*", "ä", " ", "\U0010ffff", "aa"])
 namespaces = st.lists(labels, min_size=1, max_size=3).map(tuple)
@@ -185,7 +186,7 @@ async def aembed(texts: list[str]) -> list[list[float]]:
 @pytest.mark.parametrize("numpy", [True, False])
 async def test_search_by_vectors_as_langgraphs_own(address: str, numpy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not numpy:
-        monkeypatch.setattr(ranking, "np", None)
+        monkeypatch.setattr(adapter_items, "np", None)
     index: Any = {"dims": 5, "embed": embed, "fields": ["text", "more[*]"]}
     ours, theirs = BotWireStore(str(uuid.uuid4()), address, index=index), InMemoryStore(index=index)
     for store in (ours, theirs):
