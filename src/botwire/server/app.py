@@ -23,6 +23,7 @@ from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from ..stores.wrappers.tracing import Tracing
+    from .telemetry.traces import TracedApp
 
 log = logging.getLogger("botwire.server")
 
@@ -36,7 +37,7 @@ def create_app(
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
     tracing: Tracing | None = None,
-) -> Dispatcher:
+) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
     Args:
@@ -66,11 +67,12 @@ def create_app(
     add_routes(app)
     add_error_handlers(app)
     add_console(app)
+    dispatcher = Dispatcher(app)
     if tracing is None:
-        return Dispatcher(app)
-    from .telemetry.traces import TracedDispatcher
+        return dispatcher
+    from .telemetry.traces import TracedApp
 
-    return TracedDispatcher(app, tracing)
+    return TracedApp(dispatcher, tracing, dispatcher.metrics)
 
 
 @asynccontextmanager

@@ -144,9 +144,10 @@ class Dispatcher:
         for route in self.app.router.routes:
             match, child = route.matches(scope)
             if match is Match.FULL:
-                scope[ROUTE] = path = getattr(route, "path", "")
-                namespace = child.get("path_params", {}).get("namespace", "")
+                path = getattr(route, "path", "")
                 rule = rule_of(scope["method"], path)
+                scope[ROUTE] = path
+                namespace = child.get("path_params", {}).get("namespace", "")
                 scope["store"] = await self._authorizer.authorize_request(scope, rule, namespace)
                 return
 

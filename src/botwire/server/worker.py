@@ -12,13 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
 from ..errors import BotWireError
 from ..plans import Plan, Plans
 from ..search.embedding import Embedding, local_embedder
 from ..stores import open_served
 from ..stores.wrappers.traced import TracedGuardedStore
 from .app import create_app
-from .routes import Dispatcher
 from .settings import LiveSettings, Settings, tls_context
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
@@ -53,7 +54,7 @@ class Worker:
         self._certificate = Certificate(self._live)
         return self._certificate.context
 
-    def app(self) -> Dispatcher:
+    def app(self) -> ASGIApp:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         logs.set_level(self._live.log_level)

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ...version import __version__
-from ..access.rules import TABLE
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -69,8 +68,8 @@ class Metrics:
         """Count an answered request.
 
         Args:
-            method: as in `TABLE`, or HEAD; with any other method or route, both count as "other".
-            route: as in `TABLE`.
+            method: one that the route accepts.
+            route: its path; empty: the request has no route. Then it counts as "other", because its method may be any text.
             status: of the answer, such as 200.
             seconds: until the answer began to leave.
         """
@@ -81,7 +80,7 @@ class Metrics:
     def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         """Find a series by its labels once, because that costs more than counting. It appears with its first request."""
         method = "GET" if method == "HEAD" else method
-        if (method, route) not in TABLE:
+        if not route:
             method = route = "other"
         labels, status_class = (method, route.replace(":path", "")), status // 100
         found = self._requests.labels(*labels, f"{status_class}xx"), self._seconds.labels(*labels)
