@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import StoreError
 from ..limits import MAX_WRITE_BYTES
 from ..records import Change, Changes
-from .responses import decode_change, encode_record
+from .responses import encode_record
 
 MEDIA_TYPE = "text/event-stream"
 MAX_EVENT_BYTES = 2 * MAX_WRITE_BYTES
@@ -112,8 +112,3 @@ def version_of(event: Event) -> int:
             f"the id of an event is {event.id!r:.40} and not a version, which no botwire server sends. Check the URL"
         )
     return int(event.id)
-
-
-def change_of(event: Event) -> Change:
-    """Return the change in an event."""
-    return decode_change(event.data)

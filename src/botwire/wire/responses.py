@@ -1,4 +1,4 @@
-"""Response bodies: records and results as JSON. Encoders, decoders and the OpenAPI document use the same types.
+"""Response bodies: records, results and errors as JSON. Encoders, decoders and the OpenAPI document use the same types.
 
 The attributes of a record and of its JSON form have the same names, except that times are microseconds in a record's ``created``
 and a datetime in ``created_at``.
@@ -6,7 +6,7 @@ and a datetime in ``created_at``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
@@ -14,12 +14,15 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import records
-from ..errors import StoreError
+from ..errors import BY_CODE, BotWireError, StoreError
 from ..operations import Result
 from ..timestamps import moment, now
-from .values import B, _json
 
 R = TypeVar("R")
+D = TypeVar("D")
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_TYPE = "urn:botwire:error:"
+"""The ``type`` of a problem document begins with this, and the error's code follows (RFC 9457, section 3.1.1)."""
 Time = Annotated[datetime, Meta(tz=True)]
 _EPOCH = moment(0)
 _MICROSECOND = moment(1) - moment(0)
@@ -298,24 +301,22 @@ class Problem(msgspec.Struct):
     detail: str = ""
 
 
-def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
-    """Return a document as JSON."""
-    return _json(document)
+encode = msgspec.json.encode
 
 
 def encode_record(record: records.Message | records.Hit | records.Change) -> bytes:
     """Return a record as JSON."""
-    return _json(_to_json(record))
+    return encode(_to_json(record))
 
 
 def encode_entry(namespace: str, entry: records.Entry) -> bytes:
     """Return the response to ``GET /memory/{namespace}/{key}``."""
-    return _json(NamedEntry.of(entry, namespace=namespace))
+    return encode(NamedEntry.of(entry, namespace=namespace))
 
 
 def encode_usage(namespace: str, usage: records.Usage) -> bytes:
     """Return the response to ``GET /usage/{namespace}``."""
-    return _json(Usage.of(usage, namespace=namespace))
+    return encode(Usage.of(usage, namespace=namespace))
 
 
 class Answer(msgspec.Struct):
@@ -332,48 +333,47 @@ class Answer(msgspec.Struct):
     next: str | int | None = None
 
 
-_ANSWER = msgspec.json.Decoder(Answer)
-_RESULTS = msgspec.json.Decoder(Results)
-_CHANGE = msgspec.json.Decoder(Change)
-_ENTRY = msgspec.json.Decoder(Entry)
-_USAGE = msgspec.json.Decoder(Usage)
+def _decoder(kind: type[D], convert: Callable[[D], R]) -> Callable[[bytes], R]:
+    """Return a function that decodes a body, or raises `StoreError` for one that no botwire server sends."""
+    decode = msgspec.json.Decoder(kind).decode
 
+    def read(body: bytes) -> R:
+        try:
+            document = decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise _unknown_answer(error) from error
+        return convert(document)
 
-def decode_answer(body: bytes) -> Answer:
-    """Return any page, hits or count.
-
-    Raises:
-        StoreError: no botwire server sends this body; so do the other decoders.
-    """
-    return _read(_ANSWER, body)
-
-
-def decode_results(body: bytes) -> list[Result]:
-    """Return the results of a write."""
-    return _read(_RESULTS, body).as_records()
-
-
-def decode_entry(body: bytes) -> records.Entry:
-    """Return the entry in a body."""
-    return _read(_ENTRY, body).record()
-
-
-def decode_usage(body: bytes) -> records.Usage:
-    """Return the usage in a body."""
-    return _read(_USAGE, body).record()
-
-
-def decode_change(data: bytes) -> records.Change:
-    """Return the change in the data of an event."""
-    return _read(_CHANGE, data).record()
-
-
-def _read(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _unknown_answer(error) from error
+    return read
 
 
 def _unknown_answer(error: Exception) -> StoreError:
     return StoreError(f"the answer is not one of a botwire server: {error}. Check the URL")
+
+
+decode_answer = _decoder(Answer, lambda answer: answer)
+decode_results = _decoder(Results, Results.as_records)
+decode_entry = _decoder(Entry, Entry.record)
+decode_usage = _decoder(Usage, Usage.record)
+decode_change = _decoder(Change, Change.record)
+
+
+def encode_problem(error: BotWireError) -> bytes:
+    """Return an error as a problem document (RFC 9457)."""
+    title = (type(error).__doc__ or "").partition("\n")[0]
+    document = {"type": PROBLEM_TYPE + error.code, "title": title, "status": error.status, "detail": error.message}
+    return encode({**error.details, **document})
+
+
+def decode_problem(status: int, body: bytes) -> BotWireError | None:
+    """Return the error in a problem document, in the class in which the server raised it. None: the body is not one of ours."""
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    kind = str(document.pop("type", ""))
+    cls = BY_CODE.get(kind.removeprefix(PROBLEM_TYPE)) if kind.startswith(PROBLEM_TYPE) else None
+    if cls is None:
+        return None
+    detail = str(document.pop("detail", f"HTTP {status}"))
+    return cls(detail, **{k: v for k, v in document.items() if k not in {"title", "status", "message"}})
