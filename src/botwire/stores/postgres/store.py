@@ -32,8 +32,7 @@ from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
 from .pool import CLOSED, CONNECTIONS, ConnectionPool
-from .schema import create_vectors
-from .statements import Row
+from .statements import Row, create_vectors
 from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit
 

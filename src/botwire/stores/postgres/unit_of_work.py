@@ -8,20 +8,125 @@ of Enterprise Application Architecture). Statements for other rows run in the da
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...operations import Write
+from ...operations import Append, Delete, Increment, Operation, Put, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.account import NOT_BEGUN, SEQ_BITS, Account, NamespaceId, place_of
+from ..engine.journal import BLOCKS
 from ..engine.tables import EntryHead, EntryToIndex, EntryVector, MessageVector, SessionHead, Tables, as_json, end_of
 from .connection import Connection
-from .rows import ChangedRows, NeededRows
 from .statements import Row, Statement
 from .tables import PostgresReads
 
 _MISSING: Any = object()
+_KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
+
+
+def is_known_beforehand(write: Write) -> bool:
+    """Whether the operations of a write name all rows that it needs, so that these can be fetched at once."""
+    return all(type(operation) in _KNOWN_BEFOREHAND for operation in write.operations)
+
+
+class NeededRows:
+    """The rows that some writes need, with the changes so far. None: there is no such row.
+
+    Args:
+        writes: the writes.
+        new_ids: no message of the writes exists yet, so none is fetched.
+    """
+
+    def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:
+        self._new_ids = new_ids
+        self._keys: set[str] = set()
+        self._numbers: set[str] = set()
+        self._names: set[str] = set()
+        self._messages: list[dict[str, str]] = []
+        self._idempotency_keys = {write.idempotency_key for write in writes if write.idempotency_key is not None}
+        for write in writes:
+            for operation in write.operations:
+                self._add(operation)
+        self.entries: dict[str, EntryHead | None] = {}
+        self.values: dict[str, Stored] = {}
+        self.sessions: dict[str, SessionHead | None] = {}
+        self.session_names: dict[int, str] = {}
+        self.seqs: dict[tuple[int, str], int] = {}
+        self.responses: dict[str, str] = {}
+
+    def _add(self, operation: Operation) -> None:
+        match operation:
+            case Put(key=key) | Delete(key=key):
+                self._keys.add(key)
+            case Increment(key=key):
+                self._keys.add(key)
+                self._numbers.add(key)
+            case Append(session=name, messages=messages):
+                self._names.add(name)
+                if not self._new_ids:
+                    self._messages += [{"name": name, "id": message.id} for message in messages]
+            case _:
+                session = getattr(operation, "session", None)
+                if session is not None:
+                    self._names.add(session)
+
+    def statements(self, namespace: str) -> list[Statement]:
+        """Return the statements that fetch the rows."""
+        wanted: list[tuple[str, Iterable[Any]]] = [
+            ("fetch_entries", self._keys),
+            ("fetch_values", self._numbers),
+            ("fetch_sessions", self._names),
+            ("fetch_messages", self._messages),
+            ("fetch_responses", self._idempotency_keys),
+        ]
+        return [(name, (namespace, as_json(list(items)))) for name, items in wanted if items]
+
+    def take_in(self, statements: Sequence[Statement], found: Sequence[Sequence[Row]]) -> None:
+        """Replace all rows by those that the statements returned."""
+        rows = {name: some for (name, _), some in zip(statements, found, strict=True)}
+        sessions = rows.get("fetch_sessions", ())
+        self.entries = dict.fromkeys(self._keys)
+        self.entries.update((key, (*head,)) for key, *head in rows.get("fetch_entries", ()))
+        self.values = {key: text if data is None else data for key, text, data in rows.get("fetch_values", ())}
+        self.sessions = dict.fromkeys(self._names)
+        self.sessions.update((name, (*head,)) for name, *head in sessions)
+        self.session_names = {number: name for name, number, *_ in sessions}
+        self.seqs = {(session, id_): seq for session, id_, seq in rows.get("fetch_messages", ())}
+        self.responses = dict(rows.get("fetch_responses", ()))
+
+
+class ChangedRows:
+    """The rows that are not in the database yet, by their keys. None: the row is to be deleted."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, dict[str, Any] | None] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.messages: dict[int, dict[str, Any]] = {}
+        self.responses: dict[str, dict[str, Any]] = {}
+        self.texts: dict[int, dict[str, Any] | None] = {}
+        self.blocks: list[dict[str, Any]] = []
+        self.purge: tuple[int, int] | None = None
+        """Before when, and how many, old responses are to be deleted."""
+
+    def statements(self, namespace: str, *, has_vectors: bool) -> list[Statement]:
+        """Return the statements that write the rows; `has_vectors`: the namespace has any."""
+        changes: list[tuple[str, list[Any]]] = [
+            ("drop_texts", [text for text, row in self.texts.items() if row is None]),
+            ("add_texts", [row for row in self.texts.values() if row is not None]),
+            ("drop_vectors", list(self.entries) if has_vectors else []),
+            ("put_entries", [row for row in self.entries.values() if row is not None]),
+            ("drop_entries", [key for key, row in self.entries.items() if row is None]),
+            ("put_sessions", list(self.sessions.values())),
+            ("add_messages", list(self.messages.values())),
+            ("add_responses", list(self.responses.values())),
+        ]
+        statements: list[Statement] = [(name, (namespace, as_json(rows))) for name, rows in changes if rows]
+        if self.purge is not None:
+            statements.append(("purge_responses", (namespace, *self.purge)))
+        if self.blocks:
+            statements.append(("add_blocks", (namespace, as_json(self.blocks), BLOCKS)))
+        return statements
 
 
 class NotAlone(Exception):
