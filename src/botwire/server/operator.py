@@ -10,6 +10,7 @@ import msgspec
 from .. import wire
 from ..plans import Plans
 from ..queries import ListNamespaces
+from ..records import Message
 from ..stores import open_to_serve
 from ..stores.http.messages import Request
 from ..stores.http.store import HttpStore
@@ -45,7 +46,7 @@ class OnStore:
 
     def audit(self) -> list[Facts]:
         """Return the audit log."""
-        return [{"at": message.created_at, **message.data} for message in asyncio.run(self._tokens.audit())]
+        return list(map(_shown, asyncio.run(self._tokens.audit())))
 
     def record(self, act: str, **facts: Any) -> None:
         """Record an action in the audit log."""
@@ -80,8 +81,7 @@ class Remote:
         after: int | str | None = 0
         while after is not None:
             page = wire.decode_answer(self._store.ask(Request("GET", "/audit" + wire.query(after=after))))
-            records = [message.record() for message in page.messages]
-            found += [{"at": record.created_at, **record.data} for record in records]
+            found += [_shown(message) for message in page.rows("messages")]
             after = page.next
         return found
 
@@ -89,8 +89,12 @@ class Remote:
         self._store.close()
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Facts:
-        headers = (("Content-Type", wire.MEDIA_TYPE),) if body else ()
-        return msgspec.json.decode(self._store.ask(Request(method, path, body, headers)), type=Facts)
+        return msgspec.json.decode(self._store.ask(Request(method, path, body)), type=Facts)
+
+
+def _shown(record: Message) -> Facts:
+    """Return a record of the audit log."""
+    return {"at": record.created_at, **record.data}
 
 
 Administration: TypeAlias = OnStore | Remote

@@ -17,8 +17,7 @@ from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
-from .problems import failure
-from .routes import header, number
+from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
 

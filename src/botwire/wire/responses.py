@@ -332,6 +332,10 @@ class Answer(msgspec.Struct):
     count: int = 0
     next: str | int | None = None
 
+    def rows(self, field: str) -> list[Any]:
+        """Return the rows in one of the fields, as records if they are documents."""
+        return list(map(_from_json, getattr(self, field)))
+
 
 def _decoder(kind: type[D], convert: Callable[[D], R]) -> Callable[[bytes], R]:
     """Return a function that decodes a body, or raises `StoreError` for one that no botwire server sends."""

@@ -18,9 +18,9 @@ from ...wire import events
 from ...wire.responses import decode_change
 from .connection import Connection, Kind, LoopConnection, ThreadConnection
 from .dial import connect
-from .exchange import Exchange
 from .messages import ConnectionFailed, Request, error_of
 from .origin import Origin
+from .transport import Exchange
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0

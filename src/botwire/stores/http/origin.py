@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ...errors import InvalidArgument
+from ...wire import MEDIA_TYPE
 from .connection import is_deadline
 from .messages import ConnectionFailed, Request
 
@@ -64,10 +65,13 @@ class Origin:
             self.tls = ssl.create_default_context()
 
     def encode(self, request: Request) -> bytes:
-        """Return a request as bytes."""
+        """Return a request as bytes. A body is JSON."""
         fields = "".join(_field(name, value) for name, value in request.headers)
-        length = f"Content-Length: {len(request.body)}\r\n" if request.body or request.method != "GET" else ""
-        head = f"{request.method} {self.base}{request.target} HTTP/1.1\r\n{self.fields}{fields}{length}\r\n"
+        if request.body:
+            fields += f"Content-Type: {MEDIA_TYPE}\r\n"
+        if request.body or request.method != "GET":
+            fields += f"Content-Length: {len(request.body)}\r\n"
+        head = f"{request.method} {self.base}{request.target} HTTP/1.1\r\n{self.fields}{fields}\r\n"
         return head.encode("latin-1") + request.body
 
     def failed(self, what: str, *, was_sent: bool = True, is_final: bool = False) -> ConnectionFailed:

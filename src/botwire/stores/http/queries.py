@@ -25,8 +25,8 @@ from ...queries import (
     Search,
 )
 from ...records import Entry, Hit, Message, Session, Text, Usage
-from .call import Call
 from .messages import Request
+from .transport import Call
 
 T = TypeVar("T")
 
@@ -54,11 +54,8 @@ async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | Non
 
 
 async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[Entry]:
-    entries: list[Entry] = []
-    for keys in _chunks(query.keys):
-        answer = await call.get(wire.namespace_path("memory", namespace, key=keys))
-        entries += [entry.record() for entry in answer.entries]
-    return entries
+    answers = [await call.get(wire.namespace_path("memory", namespace, key=keys)) for keys in _chunks(query.keys)]
+    return [entry for answer in answers for entry in answer.rows("entries")]
 
 
 async def _list_keys(call: Call, namespace: str, query: ListKeys) -> list[str]:
@@ -68,30 +65,26 @@ async def _list_keys(call: Call, namespace: str, query: ListKeys) -> list[str]:
 
 async def _list_entries(call: Call, namespace: str, query: ListEntries) -> list[Entry]:
     path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix, values="true")
-    return [entry.record() for entry in await _pages(call, path, "entries", query.limit, after=query.after)]
+    return await _pages(call, path, "entries", query.limit, after=query.after)
 
 
 async def _list_messages(call: Call, namespace: str, query: ListMessages) -> list[Message]:
     path = partial(_session_path, namespace, query.session)
-    after = query.after
-    if query.last is not None:
-        if query.last <= MAX_PAGE:
-            page = await call.get(path(after=after or None, last=query.last))
-            return [message.record() for message in page.messages]
-        after = max(after, await _count_messages(call, namespace, CountMessages(query.session)) - query.last)
-    return [message.record() for message in await _pages(call, path, "messages", query.limit, after=after)]
+    after, last = query.after, query.last
+    if last is not None and last <= MAX_PAGE:
+        return (await call.get(path(after=after or None, last=last))).rows("messages")
+    if last is not None:
+        after = max(after, await _count_messages(call, namespace, CountMessages(query.session)) - last)
+    return await _pages(call, path, "messages", query.limit, after=after)
 
 
 async def _list_sessions(call: Call, namespace: str, query: ListSessions) -> list[Session]:
     path = partial(wire.namespace_path, "sessions", namespace)
-    return [session.record() for session in await _pages(call, path, "sessions", query.limit, before=query.before)]
+    return await _pages(call, path, "sessions", query.limit, before=query.before)
 
 
 async def _list_namespaces(call: Call, _: str, query: ListNamespaces) -> list[str]:
-    def path(**parameters: Any) -> str:
-        return "/namespaces" + wire.query(**parameters)
-
-    return await _pages(call, path, "namespaces", query.limit, after=query.after)
+    return await _pages(call, _namespaces_path, "namespaces", query.limit, after=query.after)
 
 
 async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | None, **cursor: Any) -> list[Any]:
@@ -101,7 +94,7 @@ async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | 
     while limit is None or len(found) < limit:
         size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
         page = await call.get(path(**{name: start or None, "limit": size}))
-        found += getattr(page, field)
+        found += page.rows(field)
         start = page.next
         if start is None:
             break
@@ -123,16 +116,18 @@ async def _get_usage(call: Call, namespace: str, _: GetUsage) -> Usage:
 
 async def _search(call: Call, namespace: str, query: Search) -> list[Hit]:
     # A POST, because a query text may be longer than a URL.
-    headers = (("Content-Type", wire.MEDIA_TYPE),)
-    request = Request(
-        "POST", wire.namespace_path("search", namespace), wire.encode_search(query), headers, is_read=True
-    )
-    return [hit.record() for hit in wire.decode_answer(await call.ask(request)).hits]
+    path = wire.namespace_path("search", namespace)
+    body = await call.ask(Request("POST", path, wire.encode_search(query), is_read=True))
+    return wire.decode_answer(body).rows("hits")
 
 
 async def _list_texts(call: Call, namespace: str, query: ListTexts) -> list[Text]:
     path = wire.namespace_path("texts", namespace, model=query.model, after=query.after or None, limit=query.limit)
     return (await call.get(path)).texts
+
+
+def _namespaces_path(**parameters: Any) -> str:
+    return "/namespaces" + wire.query(**parameters)
 
 
 def _session_path(namespace: str, session: str, **parameters: Any) -> str:
