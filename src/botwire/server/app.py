@@ -47,14 +47,8 @@ def create_app(
 ) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
-    Args:
-        store: has the namespaces.
-        mode: open, or required: every request needs a token.
-        local_only: refuse requests that name a host other than this machine, see `Authorizer`.
-        max_watchers: the number of watchers at once; further ones get 503.
-        metrics: counts requests.
-        embedding: the model for questions by meaning that come without a vector.
-        tracing: makes a span for each request; None: nothing is traced.
+    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``embedding``: the
+    model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
     """
     app = FastAPI(
         title="botwire",

@@ -33,7 +33,6 @@ class OnStore:
         return {"secret": secret, **shown(token)}
 
     def tokens(self) -> list[Facts]:
-        """Return the tokens and claims."""
         return [shown(token) for token in asyncio.run(self._tokens.listed())]
 
     def revoke(self, identity: str) -> list[str]:
@@ -41,11 +40,9 @@ class OnStore:
         return [token.id for token in asyncio.run(self._tokens.revoke(identity))]
 
     def namespaces(self) -> list[str]:
-        """Return the namespaces."""
         return self._store.read("", ListNamespaces())
 
     def audit(self) -> list[Facts]:
-        """Return the audit log."""
         return list(map(_shown, asyncio.run(self._tokens.audit())))
 
     def record(self, act: str, **facts: Any) -> None:
@@ -53,7 +50,6 @@ class OnStore:
         asyncio.run(self._tokens.record(act, **facts))
 
     def close(self) -> None:
-        """Close the store."""
         self._store.close()
 
 

@@ -91,10 +91,8 @@ HOT_ROUTES = [
 class Dispatcher:
     """The ASGI app: authorizes and counts each request, and passes it to its route.
 
-    It calls the endpoints of the hot routes itself. The app inside has them too, and gives the same answers in twice the time.
-
-    Args:
-        app: has all routes, and does not authorize requests.
+    It calls the endpoints of the hot routes itself. The app inside has all routes, does not authorize requests, and gives the same
+    answers in twice the time.
     """
 
     def __init__(self, app: FastAPI) -> None:

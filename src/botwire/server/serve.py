@@ -165,9 +165,6 @@ class Certificate:
 
     Each certificate gets a TLS context of its own. Loading it into the context in use would keep the old one beside it if
     its key is of another type, and would leave a certificate without its key if the files change in between.
-
-    Args:
-        live: with the files of the first certificate.
     """
 
     def __init__(self, live: LiveSettings) -> None:

@@ -65,11 +65,7 @@ class Parser:
         self._has_id = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes and return the events that they complete.
-
-        Raises:
-            StoreError: an event is longer than `MAX_EVENT_BYTES`.
-        """
+        """Return the events that these bytes complete. Raises `StoreError` if one is longer than `MAX_EVENT_BYTES`."""
         if b"\n" not in data:
             self._rest += data
             self._check(len(self._rest))

@@ -83,17 +83,18 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 
 
 class BodyOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"):
-    """The JSON form of an operation that has the same fields. `_CHECKS` has a check for each of them that needs one."""
+    """The JSON form of an operation that has the same fields, made by `of`. `checked` returns the operation.
+
+    `_CHECKS` has a check for each field that needs one.
+    """
 
     OPERATION: ClassVar[type[Any]]
 
     @classmethod
     def of(cls, op: Any) -> Self:
-        """Return the JSON form."""
         return cls(**{name: getattr(op, name) for name in cls.__struct_fields__})
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         given = {name: getattr(self, name) for name in self.__struct_fields__}
         checked = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items()}
         return cast("Operation", self.OPERATION(**checked))
@@ -110,7 +111,6 @@ class PutBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw
     ] = None
 
     def operation(self, key: str, *, keep_ttl: bool = False) -> operations.Put:
-        """Return the checked operation."""
         stored = _stored(self.value, self.value_base64)
         return operations.Put(
             check_name(key), stored, check_ttl(self.ttl), check_count(self.if_version, "if_version"), keep_ttl
@@ -127,11 +127,9 @@ class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
 
     @classmethod
     def of(cls, op: operations.Put) -> PutOperation:
-        """Return the JSON form."""
         return cls(key=op.key, **_value(op.stored), ttl=op.ttl, if_version=op.if_version, keep_ttl=op.keep_ttl)
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return self.operation(self.key, keep_ttl=self.keep_ttl)
 
 
@@ -159,7 +157,6 @@ class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     id: Annotated[str, _described("", minLength=1)] | UnsetType = UNSET
 
     def checked(self) -> operations.NewMessage:
-        """Return the checked message."""
         name = timestamps.new_id() if isinstance(self.id, UnsetType) else check_name(self.id, "message id")
         return operations.NewMessage(name, check_json(self.data))
 
@@ -170,7 +167,6 @@ class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
     messages: list[NewMessage]
 
     def operation(self, session: str) -> operations.Append:
-        """Return the checked operation."""
         return operations.Append(_check_session(session), tuple(message.checked() for message in self.messages))
 
 
@@ -183,12 +179,10 @@ class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
 
     @classmethod
     def of(cls, op: operations.Append) -> AppendOperation:
-        """Return the JSON form."""
         messages = [NewMessage(Raw(message.stored.encode()), message.id) for message in op.messages]
         return cls(messages, session=op.session)
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return self.operation(self.session)
 
 
@@ -230,7 +224,6 @@ class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     id: str | None = None
 
     def checked(self) -> operations.Vector:
-        """Return the checked vector."""
         if self.key is None:
             names = {"session": _check_session(self.session), "id": check_name(self.id, "message id")}
         else:
@@ -248,11 +241,9 @@ class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field=
 
     @classmethod
     def of(cls, op: operations.SetVectors) -> SetVectorsOperation:
-        """Return the JSON form."""
         return cls(op.model, [TextVector(**msgspec.structs.asdict(vector)) for vector in op.vectors])
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return operations.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
 
 
@@ -274,7 +265,6 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     operations: list[WireOperation]
 
     def checked(self) -> tuple[Operation, ...]:
-        """Return the checked operations."""
         operations = tuple(operation.checked() for operation in self.operations)
         count = sum(map(_count, operations))
         if count > MAX_OPERATIONS:
@@ -316,7 +306,6 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     model: str = ""
 
     def query(self) -> queries.Search:
-        """Return the checked query."""
         given = msgspec.structs.asdict(self)
         kinds, by = given.pop("kinds"), {name: given.pop(name) for name in ("words", "vector", "model")}
         asked = search_query(given.pop("q"), **given, kinds=KINDS if kinds is None else kinds)
@@ -326,6 +315,7 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 def _decoder(kind: type[B]) -> Callable[[bytes], B]:
+    """Return a function that decodes a body, or raises `InvalidArgument` if it is not the JSON of this request."""
     decode = msgspec.json.Decoder(kind).decode
 
     def read(body: bytes) -> B:
@@ -345,11 +335,7 @@ _write_body, _search_body = _decoder(WriteBody), _decoder(SearchBody)
 
 
 def decode_put(key: str, body: bytes) -> operations.Put:
-    """Return the operation in the body of a PUT, checked.
-
-    Raises:
-        InvalidArgument: the body is not the JSON of this request; so do the other decoders of this module.
-    """
+    """Return the operation in the body of a PUT, checked."""
     return _put_body(body).operation(key)
 
 

@@ -40,7 +40,6 @@ class Document(msgspec.Struct, Generic[R]):
         return cls(**more, **{name: _to_json(getattr(record, name)) for name in names})
 
     def record(self) -> R:
-        """Return the record."""
         given = {name: _from_json(getattr(self, _TIMES.get(name, name))) for name in self.RECORD.__struct_fields__}
         return cast("R", self.RECORD(**given))
 
@@ -231,7 +230,6 @@ class Hits(msgspec.Struct):
 
     @classmethod
     def of(cls, hits: Sequence[records.Hit]) -> Self:
-        """Return search results."""
         return cls([Hit.of(hit) for hit in hits])
 
 
@@ -257,7 +255,6 @@ class UsageHistory(msgspec.Struct):
 
     @classmethod
     def of(cls, namespace: str, samples: Sequence[records.Sample], usage: records.Usage) -> Self:
-        """Return recorded samples and the usage now."""
         history = [Sample(moment(item.at), item.writes, item.bytes) for item in samples]
         return cls(namespace, [*history, Sample(moment(now()), usage.writes_today, usage.bytes)])
 
@@ -269,11 +266,9 @@ class Results(msgspec.Struct):
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Self:
-        """Return the results of a write."""
         return cls([list(map(_to_json, item)) if isinstance(item, list) else item for item in results])
 
     def as_records(self) -> list[Result]:
-        """Return the results."""
         found = [list(map(_from_json, item)) if isinstance(item, list) else item for item in self.results]
         return cast("list[Result]", found)
 

@@ -37,11 +37,7 @@ _decode = msgspec.json.Decoder(Token).decode
 
 
 class Tokens:
-    """The tokens of a store.
-
-    Args:
-        store: has the tokens.
-    """
+    """The tokens of a store."""
 
     def __init__(self, store: GuardedStore) -> None:
         self._store = store
@@ -64,11 +60,7 @@ class Tokens:
         await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
     async def claim(self, namespace: str, secret: str) -> None:
-        """Let a namespace belong to a self-generated token, unless another claim was faster.
-
-        Raises:
-            InvalidArgument: the token is too short to be safe.
-        """
+        """Let a namespace belong to a self-generated token, unless another claim was faster or the token is too short."""
         if len(secret) < MIN_CLAIM_CHARS:
             raise InvalidArgument(
                 f"a token that claims a namespace has at least {MIN_CLAIM_CHARS} characters that no one can guess: create "
@@ -93,12 +85,7 @@ class Tokens:
     ) -> tuple[Token, str]:
         """Issue a token; returns it and its secret, which is not stored.
 
-        Args:
-            namespaces: patterns, see `rules.covers`.
-            can: scopes.
-            name: what it is for.
-            expires_in: seconds until it expires; None: never, or with its issuer.
-            issuer: its issuer.
+        ``namespaces``: patterns, see `rules.covers`. ``expires_in``: seconds until it expires; None: never, or with its issuer.
 
         Raises:
             InvalidArgument: such a token is not allowed.
@@ -120,12 +107,8 @@ class Tokens:
     async def listed(self, issuer: TokenIssuer | None = None, namespace: str | None = None) -> list[Token]:
         """Return the tokens and claims of which the issuer administers every namespace, the oldest first.
 
-        Args:
-            issuer: the caller.
-            namespace: only tokens for this namespace, or for the same pattern; a self-generated token must name one.
-
-        Raises:
-            Forbidden: the issuer does not administer the namespace, or nothing at all.
+        ``namespace``: only tokens for this namespace, or for the same pattern; a self-generated token must name one. Raises
+        `Forbidden` if the issuer does not administer it, or nothing at all.
         """
         issuer = issuer or TokenIssuer(self)
         if namespace is not None or not issuer.is_admin:
@@ -142,15 +125,8 @@ class Tokens:
         """Revoke a token or a claim, and all tokens issued with it; returns those that were live.
 
         When this returns, none of them reads or writes any more, at any server on this store. A claimed namespace stays closed,
-        except to operators and the tokens that they issue.
-
-        Args:
-            identity: of the token or the claim.
-            issuer: the caller.
-            namespace: the claimed one, for a caller who revokes their own claim.
-
-        Raises:
-            NotFound: the issuer administers no such token.
+        except to operators and the tokens that they issue. ``namespace``: the claimed one, for a caller who revokes their own
+        claim. Raises `NotFound` if the issuer administers no such token.
         """
         if issuer is not None:  # before a stranger can make the server read all tokens
             await self._check_target(identity, issuer, namespace)
@@ -177,7 +153,9 @@ class Tokens:
         target = next((token for _, token in everything if token.id == identity), None)
         if target is None:
             raise NotFound(_UNKNOWN)
-        ids = _descendants(target, [token for _, token in everything])
+        ids = {target.id}
+        while more := {token.id for _, token in everything if token.by in ids} - ids:
+            ids |= more
         live = [(key, token) for key, token in everything if token.id in ids and token.revoked is None]
         if not live:
             return []
@@ -284,13 +262,6 @@ def _expiry(expires_in: float | None, issuer: TokenIssuer) -> int | None:
         raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
     asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
     return min((moment for moment in (asked, issuer.expires) if moment is not None), default=None)
-
-
-def _descendants(token: Token, tokens: Sequence[Token]) -> set[str]:
-    ids = {token.id}
-    while more := {other.id for other in tokens if other.by in ids} - ids:
-        ids |= more
-    return ids
 
 
 def _text(token: Token) -> str:

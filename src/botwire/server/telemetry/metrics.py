@@ -65,13 +65,9 @@ class Metrics:
         return gauge
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request.
+        """Count an answered request, and the seconds until its answer began to leave.
 
-        Args:
-            method: one that the route accepts.
-            route: its path; empty: the request has no route. Then it counts as "other", because its method may be any text.
-            status: of the answer, such as 200.
-            seconds: until the answer began to leave.
+        An empty route means that the request has none. It counts as "other", because its method may be any text.
         """
         counter, histogram = self._by_labels.get((method, route, status // 100)) or self._series(method, route, status)
         counter.inc()

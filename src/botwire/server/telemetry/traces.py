@@ -24,13 +24,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"
 
 
 class TracedApp:
-    """An app with a span for each request.
-
-    Args:
-        app: answers the requests.
-        tracing: makes the spans.
-        metrics: of the app.
-    """
+    """An app with a span for each request."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing, metrics: Metrics) -> None:
         self._app = app

@@ -120,8 +120,11 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
             continue
         value = os.environ.get(name, "").strip()
         if value:
-            excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-            return None if _is_excluded(host, port, excluded) else _parse(name, value)
+            direct = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").lower().split(",")
+            is_direct = any(
+                _matches(host.lower().rstrip("."), port, entry.strip()) for entry in direct if entry.strip()
+            )
+            return None if is_direct else _parse(name, value)
     return None
 
 
@@ -145,13 +148,8 @@ def _parse(name: str, value: str) -> Proxy:
     return Proxy(parts.hostname, port, authorization)
 
 
-def _is_excluded(host: str, port: int, excluded: str) -> bool:
-    """Whether ``no_proxy`` lists a host: as a name, a domain, ``name:port``, an IP address, a network, or ``*``."""
-    host = host.lower().rstrip(".")
-    return any(_matches(host, port, entry.strip().lower()) for entry in excluded.split(",") if entry.strip())
-
-
 def _matches(host: str, port: int, entry: str) -> bool:
+    """Whether an entry of ``no_proxy`` means a host: by a name, a domain, ``name:port``, an IP address, a network, or ``*``."""
     if entry == "*":
         return True
     try:

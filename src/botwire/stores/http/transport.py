@@ -134,12 +134,9 @@ class Transport(ForkAware):
         self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[LoopPool]] = WeakKeyDictionary()
 
     async def send(self, request: Request, kind: Kind, deadline: Deadline) -> Response:
-        """Return the response. A call that is interrupted or cancelled closes its connection.
+        """Return the response, or raise `ConnectionFailed`, or TimeoutError if it was not complete at the deadline.
 
-        Raises:
-            ConnectionFailed: there was none.
-            TimeoutError: the response was not complete at the deadline.
-            StoreError: the transport is closed.
+        A call that is interrupted or cancelled closes its connection.
         """
         data = self.origin.encode(request)
         pool: Pool = self._threads if kind is ThreadConnection else self._pool_of_loop()

@@ -14,7 +14,7 @@ import psycopg
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import StoreError, Timeout, Unavailable
-from ..engine.group_commit import TOO_LATE
+from ..engine.group_commit import CLOSED, TOO_LATE
 from ..engine.pool import Connections
 from .connection import Connection, connect_by, is_passing, mapped
 from .statements import migrate
@@ -23,7 +23,6 @@ T = TypeVar("T")
 
 CONNECTIONS = 8
 """Connections of one store at once. PostgreSQL allows 100 in all by default, and is not faster with many more than cores."""
-CLOSED = "the store is closed; open a new one"
 _GRACE = 0.25
 """Seconds after the deadline in which the server can report itself that a statement took too long."""
 _FIRST_PAUSE = 0.02
@@ -65,11 +64,7 @@ class ServerClock:
 class ConnectionPool:
     """At most `CONNECTIONS` connections to a database. The first one migrates its schema.
 
-    Args:
-        url: the address of the database.
-        address: the same without its password, for errors.
-        timeout: seconds for the first connection, and after which a dead server is noticed.
-        on_fork: is called in a forked child.
+    ``address`` is the URL without its password, for errors. ``timeout`` is for the first connection; after it a dead server is noticed.
     """
 
     def __init__(self, url: str, address: str, timeout: float, *, on_fork: Callable[[], None]) -> None:
@@ -89,13 +84,7 @@ class ConnectionPool:
 
     @contextmanager
     def lend(self, deadline: float) -> Iterator[Connection]:
-        """Lend a connection until a deadline on `time.monotonic`.
-
-        Raises:
-            Timeout: the others are in use until then.
-            Unavailable: the server cannot be reached until then.
-            StoreError: the store is closed.
-        """
+        """Lend a connection until a deadline on `time.monotonic`; raises `Timeout` if all are in use until then."""
         if self._closed:
             raise StoreError(CLOSED)
         if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):

@@ -22,7 +22,7 @@ from ..engine.answer import answer
 from ..engine.async_store import AwaitedStore
 from ..engine.clock import Clock
 from ..engine.feeds import Feed
-from ..engine.group_commit import CommitQueue, ThreadExecutor
+from ..engine.group_commit import CLOSED, CommitQueue, ThreadExecutor
 from ..engine.index_builder import Indexed
 from ..engine.poller import Poller
 from ..engine.tables import Tables
@@ -31,7 +31,7 @@ from ..engine.vectors import needs_vectors
 from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
-from .pool import CLOSED, CONNECTIONS, ConnectionPool
+from .pool import CONNECTIONS, ConnectionPool
 from .statements import Row, create_vectors
 from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit

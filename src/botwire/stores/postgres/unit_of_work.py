@@ -33,9 +33,7 @@ def is_known_beforehand(write: Write) -> bool:
 class NeededRows:
     """The rows that some writes need, with the changes so far. None: there is no such row.
 
-    Args:
-        writes: the writes.
-        new_ids: no message of the writes exists yet, so none is fetched.
+    ``new_ids``: no message of the writes exists yet, so none is fetched.
     """
 
     def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:
@@ -136,12 +134,8 @@ class NotAlone(Exception):
 class Unit(PostgresReads, Tables):
     """One transaction, as `botwire.stores.engine.tables.Tables`. `begin` it, apply writes, `commit` it.
 
-    Args:
-        connection: no transaction is open on it.
-        namespace: the namespace of all writes.
-        writes: all that will be applied.
-        new_ids: assume that no message of the writes exists yet, as is nearly always so. If one does, the commit fails with a
-            ``UniqueViolation``, and must be repeated without this.
+    ``writes`` are all that will be applied. ``new_ids``: assume that no message of them exists yet, as is nearly always so. If one
+    does, the commit fails with a ``UniqueViolation``, and must be repeated without this.
     """
 
     def __init__(
@@ -165,11 +159,9 @@ class Unit(PostgresReads, Tables):
         """Table, key and old value of each change since `savepoint`; None: there is no savepoint."""
 
     def begin(self, seconds: float, key: str | None = None) -> bool:
-        """Begin the transaction and lock the namespace. Returns whether a transaction with this key was committed.
+        """Begin the transaction and lock the namespace. A statement may take this many seconds.
 
-        Args:
-            seconds: how long a statement may take.
-            key: the key with which an earlier attempt called `save_response`.
+        Returns whether an earlier attempt, which called `save_response` with the key, was committed.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
         # Guards first: a transaction that locks an account must not wait for them.
@@ -274,8 +266,7 @@ class Unit(PostgresReads, Tables):
 
     # The state of the namespace, which `commit` writes
 
-    def get_account(self, namespace: str) -> Account | None:
-        del namespace
+    def get_account(self, _namespace: str) -> Account | None:
         return copy.copy(self._account)
 
     def get_version(self, namespace: str) -> int:
@@ -283,8 +274,7 @@ class Unit(PostgresReads, Tables):
             return 0 if self._account is None else self._account.version
         return self._versions[namespace]
 
-    def new_account(self, namespace: str, day: int) -> NamespaceId:
-        del day
+    def new_account(self, namespace: str, _day: int) -> NamespaceId:
         return namespace
 
     def set_account(self, account: Account) -> None:
@@ -301,17 +291,15 @@ class Unit(PostgresReads, Tables):
             self._run("add_account", *self._account_row(account))
             self._account = account
 
-    def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        del namespace
+    def peek_entry(self, _namespace: NamespaceId, key: str) -> EntryHead | None:
         return self._fetched().entries[key]
 
-    def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
-        del namespace
+    def peek_value(self, _namespace: NamespaceId, key: str) -> Stored:
         return self._fetched().values[key]
 
     def put_entry(
         self,
-        namespace: NamespaceId,
+        _namespace: NamespaceId,
         key: str,
         version: int,
         created: int,
@@ -319,26 +307,22 @@ class Unit(PostgresReads, Tables):
         expires: int | None,
         stored: Stored,
     ) -> None:
-        del namespace
         self._change(self._rows.entries, key, (version, created, expires, size(stored)))
         self._change(self._rows.values, key, stored)
         row = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
         self._change(self._changed.entries, key, {**row, "bytes" if isinstance(stored, bytes) else "text": stored})
 
-    def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        del namespace
+    def delete_entry(self, _namespace: NamespaceId, key: str) -> None:
         self._change(self._rows.entries, key, None)
         self._change(self._changed.entries, key, None)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
         self._change_now("delete_entries", namespace, prefix, end_of(prefix), vectors="drop_vectors_of_entries")
 
-    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        del namespace
+    def peek_session(self, _namespace: NamespaceId, name: str) -> SessionHead | None:
         return self._fetched().sessions[name]
 
-    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        del namespace
+    def new_session(self, _namespace: NamespaceId, name: str, created: int) -> int:
         self._sessions_ever += 1
         session = self._sessions_ever
         self._change(self._rows.session_names, session, name)
@@ -370,12 +354,10 @@ class Unit(PostgresReads, Tables):
         values = self._namespace, start + after, start + last
         self._change_now("delete_messages", *values, vectors="drop_vectors_of_messages")
 
-    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        del namespace
+    def find_response(self, _namespace: NamespaceId, key: str) -> str | None:
         return self._rows.responses.get(key)
 
-    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        del namespace
+    def save_response(self, _namespace: NamespaceId, key: str, created: int, response: str) -> None:
         self._change(self._rows.responses, key, response)
         row = {"idempotency_key": key, "created": created, "results": response}
         self._change(self._changed.responses, key, row)
@@ -385,9 +367,8 @@ class Unit(PostgresReads, Tables):
         earlier = self._changed.purge
         self._changed.purge = before, limit + (0 if earlier is None else earlier[1])
 
-    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
+    def add_journal_block(self, _namespace: NamespaceId, version: int, since: int, records: str, _keep: int) -> None:
         """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""
-        del namespace, keep
         blocks = self._changed.blocks
         blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
 
@@ -398,8 +379,7 @@ class Unit(PostgresReads, Tables):
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
         return self._run("messages_to_index", self._namespace, as_json(places))
 
-    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        del namespace
+    def new_entry_text(self, _namespace: NamespaceId, key: str, version: int) -> int:
         self._entry_texts_ever += 1
         self.renew_entry_text(self._entry_texts_ever, key, version)
         return self._entry_texts_ever
@@ -407,8 +387,8 @@ class Unit(PostgresReads, Tables):
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         self._changed.texts[text] = {"id": text, "key": key, "version": version}
 
-    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
-        del namespace, replace
+    def add_text(self, _namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
+        del replace
         self._changed.texts[text] = {"id": text, **(self._changed.texts.get(text) or {}), "terms": terms}
 
     def delete_entry_text(self, text: int) -> int:

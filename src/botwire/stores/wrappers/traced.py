@@ -30,12 +30,7 @@ def is_disabled() -> bool:
 
 
 class _Traced:
-    """The logic of all traced stores. Watching is not a call, and has no span.
-
-    Args:
-        store: answers the calls.
-        tracing: makes the spans.
-    """
+    """The logic of all traced stores. Watching is not a call, and has no span."""
 
     def __init__(self, store: Any, tracing: Tracing) -> None:
         self.store = store
