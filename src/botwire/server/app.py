@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument
@@ -105,7 +104,9 @@ def _add_error_handlers(app: FastAPI) -> None:
         document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
         headers = dict(error.headers or {})
         if "Allow" in headers:  # Starlette names the methods of the first route with this path only
-            headers["Allow"] = ", ".join(_methods(request.app, request.scope))
+            routes = [route for route in request.app.routes if isinstance(route, Route)]
+            found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+            headers["Allow"] = ", ".join(sorted(set().union(*found)))
         return problem_response(wire.encode(document), error.status_code, headers)
 
     @app.exception_handler(ClientDisconnect)
@@ -115,9 +116,3 @@ def _add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def failed(_: Request, __: Exception) -> Response:
         return problem(failure())  # Starlette logs the traceback
-
-
-def _methods(app: FastAPI, scope: Scope) -> list[str]:
-    """Return the methods that the routes with this path accept."""
-    found = [route for route in app.routes if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE]
-    return sorted({method for route in found for method in route.methods or ()})

@@ -22,9 +22,9 @@ from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
 from ..operations import Delete, Operation, Result
-from ..queries import CountMessages, GetEntry, ListMessages
-from ..store import AsyncStore
-from ..wire.responses import Count, Messages, NamedEntry, Results, Seqs, Written
+from ..queries import CountMessages, GetEntry, ListMessages, Query
+from ..store import AsyncStore, Reader
+from ..wire.responses import Count, Messages, NamedEntry, Page, Results, Seqs, Written
 from .access.authorizer import AuthorizedStore, Authorizer
 from .access.rules import TABLE, Forbidden, Rule, Unauthorized, rule_of
 from .telemetry.metrics import ROUTE, Metrics
@@ -233,6 +233,12 @@ async def read_body(request: Request) -> bytes:
             raise TooLarge(f"a request may have {MAX_WRITE_BYTES:,} bytes: split it")
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+async def list_page(store: Reader, namespace: str, query: Query[Any], kind: type[Page], *more: str) -> Response:
+    """Return the rows that a query with a limit finds, as a page."""
+    rows = await store.read(namespace, query)
+    return JsonResponse(kind.of(rows, *more, full=len(rows) == query.limit))  # type: ignore[attr-defined]
 
 
 def page_size(limit: int | None, last: int | None = None) -> int:

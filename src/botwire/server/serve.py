@@ -90,26 +90,22 @@ class Worker:
 
     def __init__(self, settings: Settings, reread: Callable[[], LiveSettings], metrics: Path | None = None) -> None:
         self._settings = settings
-        self._live = settings.live
+        self.live = settings.live  # copies that are made later start with these
         self._reread = reread
         self._metrics = metrics
         self._plans: ReplaceablePlans | None = None
         self._certificate: Certificate | None = None
 
-    def renew(self, live: LiveSettings) -> None:
-        """Start with other live settings, for copies that are made from now on."""
-        self._live = live
-
     def tls_context(self, *_: Any) -> ssl.SSLContext:
         """Return the TLS context for uvicorn, which passes its configuration and its own way to make one."""
-        self._certificate = Certificate(self._live)
+        self._certificate = Certificate(self.live)
         return self._certificate.context
 
     def app(self) -> ASGIApp:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
-        logs.set_level(self._live.log_level)
-        self._plans = ReplaceablePlans(self._live.plans)
+        logs.set_level(self.live.log_level)
+        self._plans = ReplaceablePlans(self.live.plans)
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
         store = open_served(settings.db, self._plans, metrics.committed)
@@ -140,7 +136,7 @@ class Worker:
         assert self._plans is not None
         self._plans.replace(live.plans)
         logs.set_level(live.log_level)
-        self._live = live
+        self.live = live
 
 
 class ReplaceablePlans(Plans):
@@ -235,7 +231,7 @@ def _publish(reread: Callable[[], LiveSettings], worker: Worker, file: Path) -> 
     unfinished = file.with_suffix(".new")
     unfinished.write_bytes(msgspec.json.encode(live))
     unfinished.replace(file)
-    worker.renew(live)
+    worker.live = live
     logs.set_level(live.log_level)
 
 

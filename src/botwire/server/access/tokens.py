@@ -60,7 +60,7 @@ class Tokens:
         await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
     async def claim(self, namespace: str, secret: str) -> None:
-        """Let a namespace belong to a self-generated token, unless another claim was faster or the token is too short."""
+        """Let a namespace belong to a self-generated token, unless another claim was faster. The token must be long enough."""
         if len(secret) < MIN_CLAIM_CHARS:
             raise InvalidArgument(
                 f"a token that claims a namespace has at least {MIN_CLAIM_CHARS} characters that no one can guess: create "
@@ -197,13 +197,7 @@ _COMMAND_LINE = Caller("", _OPERATOR)
 
 
 class TokenIssuer:
-    """A caller who issues and revokes tokens.
-
-    Args:
-        tokens: of the store.
-        caller: with an issued token that was proven, or with a self-generated one; by default the operator at the command line.
-        guard: of the decision that the caller is authorized.
-    """
+    """A caller who issues and revokes tokens. The guard is that of the decision that the caller is authorized."""
 
     def __init__(self, tokens: Tokens, caller: Caller = _COMMAND_LINE, guard: Guard | None = None) -> None:
         self._tokens = tokens

@@ -25,11 +25,7 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """The metrics of a process, and those of all processes that serve with it.
-
-    Args:
-        directory: where several processes count together, as in the variable `DIRECTORY`; None: this process serves alone.
-    """
+    """The metrics of a process, or of all processes that count together in a directory, as in the variable `DIRECTORY`."""
 
     def __init__(self, directory: Path | None = None) -> None:
         disable_created_metrics()

@@ -71,11 +71,7 @@ def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
 
 
 def create_vectors(connection: psycopg.Connection[Row], address: str, timeout: float) -> None:
-    """Create the tables for vectors and their extension if they are missing. A statement takes at most `timeout` seconds.
-
-    Raises:
-        InvalidArgument: the server has no pgvector, or the role may not create the extension.
-    """
+    """Create the tables for vectors and their extension if they are missing. A statement takes at most `timeout` seconds."""
     if _has(connection, "entry_vectors"):
         return
     with connection.transaction():

@@ -40,10 +40,7 @@ class _Encrypted:
     def __init__(self, store: Any, cipher: Cipher) -> None:
         self.store = store
         self.cipher = cipher
-
-    @property
-    def address(self) -> str:
-        return cast("str", self.store.address)
+        self.address: str = store.address
 
     def close(self) -> Any:
         return self.store.close()
