@@ -15,19 +15,8 @@ from ...queries import GetEntry, ListEntries, ListMessages
 from ...records import Message
 from ...store import GuardedStore, GuardFailed
 from ...timestamps import new_id, now
-from .rules import (
-    EVERYWHERE,
-    MIN_CLAIM_CHARS,
-    SCOPES,
-    Caller,
-    Forbidden,
-    Token,
-    check_grant,
-    forbidden,
-    hash_of,
-    new_secret,
-    proven,
-)
+from . import rules
+from .rules import EVERYWHERE, SCOPES, Caller, Forbidden, Token
 
 _TOKEN, _CLAIM = "token/", "claim/"
 _AUDIT = "audit"
@@ -49,7 +38,7 @@ class Tokens:
         if not caller.issued_id:
             return caller, Guard(ACCESS)
         token, guard = await self._find(_TOKEN + caller.issued_id)
-        return caller._replace(token=proven(caller.secret, token, now())), guard
+        return caller._replace(token=rules.proven(caller.secret, token, now())), guard
 
     async def claim_on(self, namespace: str) -> tuple[Token | None, Guard]:
         """Return the claim on a namespace, and the guard of this fact."""
@@ -61,13 +50,13 @@ class Tokens:
 
     async def claim(self, namespace: str, secret: str) -> None:
         """Let a namespace belong to a self-generated token, unless another claim was faster. The token must be long enough."""
-        if len(secret) < MIN_CLAIM_CHARS:
+        if len(secret) < rules.MIN_CLAIM_CHARS:
             raise InvalidArgument(
-                f"a token that claims a namespace has at least {MIN_CLAIM_CHARS} characters that no one can guess: create "
+                f"a token that claims a namespace has at least {rules.MIN_CLAIM_CHARS} characters that no one can guess: create "
                 'one with python -c "import secrets; print(secrets.token_urlsafe())"'
             )
-        identity, _ = new_secret()
-        claim = Token(identity, "", hash_of(secret), (namespace,), SCOPES, now(), claim=True)
+        identity, _ = rules.new_secret()
+        claim = Token(identity, "", rules.hash_of(secret), (namespace,), SCOPES, now(), claim=True)
         put = Put(_CLAIM + namespace, _text(claim), if_version=0)
         with contextlib.suppress(Conflict):
             await self._store.write(ACCESS, [put, _act("claim", identity, **_grant(claim))])
@@ -85,18 +74,15 @@ class Tokens:
     ) -> tuple[Token, str]:
         """Issue a token; returns it and its secret, which is not stored.
 
-        ``namespaces``: patterns, see `rules.covers`. ``expires_in``: seconds until it expires; None: never, or with its issuer.
-
-        Raises:
-            InvalidArgument: such a token is not allowed.
-            Forbidden: the issuer does not administer all of the namespaces.
+        ``namespaces``: patterns, see `rules.covers`. The issuer must administer all of them. ``expires_in``: seconds until it
+        expires; None: never, or with its issuer.
         """
         issuer = issuer or TokenIssuer(self)
-        name, patterns, scopes = check_grant(name, namespaces, can)
+        name, patterns, scopes = rules.check_grant(name, namespaces, can)
         await issuer.check(patterns)
-        identity, secret = new_secret()
-        expires = _expiry(expires_in, issuer)
-        token = Token(identity, name, hash_of(secret), patterns, scopes, now(), expires, by=issuer.id)
+        identity, secret = rules.new_secret()
+        expires = issuer.expiry(expires_in)
+        token = Token(identity, name, rules.hash_of(secret), patterns, scopes, now(), expires, by=issuer.id)
         put = Put(_TOKEN + identity, _text(token), if_version=0)
         try:
             await self._store.write(ACCESS, [put, _act("token.create", token.by, **_grant(token))], guard=issuer.guard)
@@ -216,16 +202,19 @@ class TokenIssuer:
         """Whether it has an issued token that administers anything."""
         return self._caller.token is not None and "admin" in self._caller.token.can
 
-    @property
-    def expires(self) -> int | None:
-        """When its token expires."""
-        return self._caller.token.expires if self._caller.token else None
+    def expiry(self, expires_in: float | None) -> int | None:
+        """Return when a token that it issues expires: after these seconds, but not after its own token."""
+        if expires_in is not None and not 0 < expires_in <= MAX_TTL_SECONDS:
+            raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
+        asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
+        own = self._caller.token.expires if self._caller.token else None
+        return min((moment for moment in (asked, own) if moment is not None), default=None)
 
     async def check(self, patterns: Sequence[str]) -> None:
         """Raise `Forbidden` unless it administers all of these."""
         for pattern in patterns:
             if not await self.administers([pattern]):
-                raise forbidden(self._caller.token, "admin", pattern)
+                raise rules.forbidden(self._caller.token, "admin", pattern)
 
     async def administers(self, patterns: Sequence[str]) -> bool:
         """Whether it administers all of these."""
@@ -237,7 +226,7 @@ class TokenIssuer:
     async def _claimed(self, namespace: str) -> bool:
         if namespace not in self._claims:
             claim, guard = await self._tokens.claim_on(namespace)
-            self._claims[namespace] = proven(self._caller.secret, claim, now())
+            self._claims[namespace] = rules.proven(self._caller.secret, claim, now())
             if self._claims[namespace] is not None and self.guard is not None:
                 self.guard = Guard(ACCESS, (*self.guard.needs, *guard.needs))
         claim = self._claims[namespace]
@@ -249,13 +238,6 @@ def shown(token: Token) -> dict[str, Any]:
     fields = msgspec.structs.asdict(token)
     del fields["hash"]
     return fields
-
-
-def _expiry(expires_in: float | None, issuer: TokenIssuer) -> int | None:
-    if expires_in is not None and not 0 < expires_in <= MAX_TTL_SECONDS:
-        raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
-    asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
-    return min((moment for moment in (asked, issuer.expires) if moment is not None), default=None)
 
 
 def _text(token: Token) -> str:

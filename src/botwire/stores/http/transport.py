@@ -208,11 +208,8 @@ class Call:
         """Return the body of the answer, or raise the error in it.
 
         A lost connection and a 503 are tried again until the deadline, with growing pauses. A request that is not repeatable
-        is tried again only if it was not sent: otherwise the server may carry it out twice.
-
-        Raises:
-            Timeout: the response was not complete at the deadline.
-            Unavailable: the server cannot be reached, or refused.
+        is tried again only if it was not sent: otherwise the server may carry it out twice. Raises `Timeout` if the response is
+        not complete at the deadline.
         """
         if self._context is not None:
             request = request._replace(headers=(*request.headers, *self._context()))

@@ -40,7 +40,10 @@ class _Encrypted:
     def __init__(self, store: Any, cipher: Cipher) -> None:
         self.store = store
         self.cipher = cipher
-        self.address: str = store.address
+
+    @property
+    def address(self) -> str:
+        return cast("str", self.store.address)
 
     def close(self) -> Any:
         return self.store.close()
