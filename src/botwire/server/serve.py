@@ -30,7 +30,6 @@ from ..errors import BotWireError, InvalidArgument
 from ..plans import Plan, Plans
 from ..search.embedding import Embedding, local_embedder
 from ..stores import open_served
-from ..stores.wrappers.traced import TracedGuardedStore
 from ..version import __version__
 from .app import create_app
 from .settings import LiveSettings, Settings, check_tls, tls_context
@@ -109,8 +108,12 @@ class Worker:
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
         store = open_served(settings.db, self._plans, metrics.committed)
+        if tracing is not None:
+            from ..stores.wrappers.tracing import TracedGuardedStore
+
+            store = TracedGuardedStore(store, tracing)
         app = create_app(
-            store if tracing is None else TracedGuardedStore(store, tracing),
+            store,
             mode=settings.auth,
             local_only=settings.auth == "open" and not settings.open,
             max_watchers=max(1, settings.max_connections // 2),

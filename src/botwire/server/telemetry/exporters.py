@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidArgument
-from ...stores.wrappers.traced import is_disabled, is_wanted
+from ...stores.wrappers import is_disabled, is_wanted
 from ...version import __version__
 
 if TYPE_CHECKING:
