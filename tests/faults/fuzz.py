@@ -15,9 +15,9 @@ import atheris
 with atheris.instrument_imports(include=["botwire"]):
     from botwire import wire
     from botwire.errors import BotWireError
-    from botwire.stores.http.exchange import Exchange
     from botwire.stores.http.messages import ConnectionFailed
     from botwire.stores.http.origin import Origin
+    from botwire.stores.http.transport import Exchange
     from botwire.values import check_json, decode, encode_json
 
 ORIGIN = Origin("http://127.0.0.1:1", {})

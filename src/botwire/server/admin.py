@@ -17,7 +17,7 @@ from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
 from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
 from .access.tokens import shown
-from .routes import JsonResponse, header, page_size, read_body
+from .routes import JsonResponse, header, list_page, page_size, read_body
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
@@ -147,9 +147,7 @@ async def set_plan(request: Request, namespace: str) -> Response:
 
 async def list_namespaces(request: Request, after: str = "", limit: Page = None) -> Response:
     """List the namespaces. For operators."""
-    size = page_size(limit)
-    names = await request.scope["store"].read("", ListNamespaces(after, size))
-    return JsonResponse(Namespaces.of(names, full=len(names) == size))
+    return await list_page(request.scope["store"], "", ListNamespaces(after, page_size(limit)), Namespaces)
 
 
 async def audit(

@@ -1,4 +1,4 @@
-"""The app: its routes, and the life of its store."""
+"""The app: its routes, its error handlers, and the life of its store."""
 
 from __future__ import annotations
 
@@ -8,8 +8,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match, Route
 
+from .. import wire
+from ..errors import BotWireError, InvalidArgument
 from ..search.embedding import Embedding
 from ..store import GuardedStore
 from ..version import __version__
@@ -17,12 +24,12 @@ from .access.authorizer import Authorizer
 from .access.rules import Mode
 from .console import add_console
 from .openapi import add_routes
-from .problems import add_error_handlers
-from .routes import Dispatcher
+from .routes import Dispatcher, failure, problem, problem_response, refusal
 from .telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from ..stores.wrappers.tracing import Tracing
+    from .telemetry.traces import TracedApp
 
 log = logging.getLogger("botwire.server")
 
@@ -36,17 +43,11 @@ def create_app(
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
     tracing: Tracing | None = None,
-) -> Dispatcher:
+) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
-    Args:
-        store: has the namespaces.
-        mode: open, or required: every request needs a token.
-        local_only: refuse requests that name a host other than this machine, see `Authorizer`.
-        max_watchers: the number of watchers at once; further ones get 503.
-        metrics: counts requests.
-        embedding: the model for questions by meaning that come without a vector.
-        tracing: makes a span for each request; None: nothing is traced.
+    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``embedding``: the
+    model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
     """
     app = FastAPI(
         title="botwire",
@@ -64,13 +65,14 @@ def create_app(
     app.state.metrics = metrics or Metrics()
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
-    add_error_handlers(app)
+    _add_error_handlers(app)
     add_console(app)
+    dispatcher = Dispatcher(app)
     if tracing is None:
-        return Dispatcher(app)
-    from .telemetry.traces import TracedDispatcher
+        return dispatcher
+    from .telemetry.traces import TracedApp
 
-    return TracedDispatcher(app, tracing)
+    return TracedApp(dispatcher, tracing, dispatcher.metrics)
 
 
 @asynccontextmanager
@@ -83,3 +85,34 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await asyncio.gather(recording, return_exceptions=True)
     await authorizer.store.close()
     log.info("stopped")
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+
+    @app.exception_handler(BotWireError)
+    async def refused(_: Request, error: BotWireError) -> Response:
+        return refusal(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> Response:
+        where = "; ".join(f"{'.'.join(map(str, item['loc'][1:]))}: {item['msg']}" for item in error.errors())
+        return problem(InvalidArgument(where))
+
+    @app.exception_handler(HTTPException)
+    async def other(request: Request, error: HTTPException) -> Response:
+        document = {"type": "about:blank", "title": error.detail, "status": error.status_code}
+        headers = dict(error.headers or {})
+        if "Allow" in headers:  # Starlette names the methods of the first route with this path only
+            routes = [route for route in request.app.routes if isinstance(route, Route)]
+            found = [route.methods or () for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+            headers["Allow"] = ", ".join(sorted(set().union(*found)))
+        return problem_response(wire.encode(document), error.status_code, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # the client has disconnected and does not receive it
+
+    @app.exception_handler(Exception)
+    async def failed(_: Request, __: Exception) -> Response:
+        return problem(failure())  # Starlette logs the traceback

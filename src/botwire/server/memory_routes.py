@@ -21,7 +21,7 @@ from ..search.arguments import KINDS, search_query
 from ..search.embedding import Embedding
 from ..version import __version__
 from ..wire.responses import Count, Entries, Hits, Keys, Messages, Sessions, Texts, Usage, UsageHistory
-from .routes import CallersStore, JsonResponse, Namespace, apply, messages_of, page_size, read_body
+from .routes import CallersStore, JsonResponse, Namespace, apply, list_page, messages_of, page_size, read_body
 from .telemetry.metrics import MEDIA_TYPE
 from .telemetry.usage_history import KEPT_DAYS
 
@@ -48,11 +48,8 @@ async def list_entries(
     if count:
         return JsonResponse(Count(await store.read(namespace, CountEntries(prefix))))
     if values:
-        size = page_size(limit)
-        entries = await store.read(namespace, ListEntries(prefix, after, size))
-        return JsonResponse(Entries.of(entries, full=len(entries) == size))
-    keys = await store.read(namespace, ListKeys(prefix, after, limit))
-    return JsonResponse(Keys.of(keys, namespace, full=len(keys) == limit))
+        return await list_page(store, namespace, ListEntries(prefix, after, page_size(limit)), Entries)
+    return await list_page(store, namespace, ListKeys(prefix, after, limit), Keys, namespace)
 
 
 async def list_sessions(
@@ -67,9 +64,7 @@ async def list_sessions(
     check_namespace(namespace)
     if session is not None:
         return await messages_of(request, namespace, check_name(session, "session name"))
-    size = page_size(limit)
-    sessions = await store.read(namespace, ListSessions(before, size))
-    return JsonResponse(Sessions.of(sessions, full=len(sessions) == size))
+    return await list_page(store, namespace, ListSessions(before, page_size(limit)), Sessions)
 
 
 async def forget_session(
@@ -159,8 +154,7 @@ async def texts_without_vectors(
 ) -> Response:
     """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` stores vectors."""
     query = ListTexts(check_name(model, "model"), after, limit)
-    texts = await store.read(check_namespace(namespace), query)
-    return JsonResponse(Texts.of(texts, full=len(texts) == limit))
+    return await list_page(store, check_namespace(namespace), query, Texts)
 
 
 async def usage(store: CallersStore, namespace: Namespace) -> Response:

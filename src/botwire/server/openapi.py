@@ -31,7 +31,6 @@ class Operation(NamedTuple):
     ``answer``: the type of its JSON answer; None: it answers with text or events. ``options``: for FastAPI.
     """
 
-    tag: str
     endpoint: Callable[..., Any]
     answer: Any = None
     body: type | None = None
@@ -40,40 +39,39 @@ class Operation(NamedTuple):
 
 _ENTRY, _SESSION = "/memory/{namespace}/{key}", "/sessions/{namespace}/{session}"
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("get", _ENTRY): Operation("memory", routes.get_entry, responses.NamedEntry),
-    ("put", _ENTRY): Operation("memory", routes.put_entry, responses.Written, requests.PutBody),
-    ("delete", _ENTRY): Operation("memory", routes.delete_entry, responses.Results),
-    ("post", "/memory/{namespace}"): Operation("memory", routes.write, responses.Results, requests.WriteBody),
+    ("get", _ENTRY): Operation(routes.get_entry, responses.NamedEntry),
+    ("put", _ENTRY): Operation(routes.put_entry, responses.Written, requests.PutBody),
+    ("delete", _ENTRY): Operation(routes.delete_entry, responses.Results),
+    ("post", "/memory/{namespace}"): Operation(routes.write, responses.Results, requests.WriteBody),
     ("get", "/memory/{namespace}"): Operation(
-        "memory", memory_routes.list_entries, responses.Keys | responses.Entries | responses.Count
+        memory_routes.list_entries, responses.Keys | responses.Entries | responses.Count
     ),
-    ("get", _SESSION): Operation("sessions", routes.get_messages, responses.Messages | responses.Count),
-    ("post", _SESSION): Operation("sessions", routes.append, responses.Seqs, requests.AppendBody),
-    ("delete", _SESSION): Operation("sessions", memory_routes.forget_session, responses.Count | responses.Messages),
+    ("get", _SESSION): Operation(routes.get_messages, responses.Messages | responses.Count),
+    ("post", _SESSION): Operation(routes.append, responses.Seqs, requests.AppendBody),
+    ("delete", _SESSION): Operation(memory_routes.forget_session, responses.Count | responses.Messages),
     ("get", "/sessions/{namespace}"): Operation(
-        "sessions", memory_routes.list_sessions, responses.Sessions | responses.Messages | responses.Count
+        memory_routes.list_sessions, responses.Sessions | responses.Messages | responses.Count
     ),
-    ("get", "/search/{namespace}"): Operation("search", memory_routes.search, responses.Hits),
-    ("post", "/search/{namespace}"): Operation(
-        "search", memory_routes.search_long, responses.Hits, requests.SearchBody
-    ),
-    ("get", "/texts/{namespace}"): Operation("search", memory_routes.texts_without_vectors, responses.Texts),
-    ("get", "/usage/{namespace}"): Operation("usage", memory_routes.usage, responses.Usage),
-    ("get", "/usage/{namespace}/history"): Operation("usage", memory_routes.usage_history, responses.UsageHistory),
+    ("get", "/search/{namespace}"): Operation(memory_routes.search, responses.Hits),
+    ("post", "/search/{namespace}"): Operation(memory_routes.search_long, responses.Hits, requests.SearchBody),
+    ("get", "/texts/{namespace}"): Operation(memory_routes.texts_without_vectors, responses.Texts),
+    ("get", "/usage/{namespace}"): Operation(memory_routes.usage, responses.Usage),
+    ("get", "/usage/{namespace}/history"): Operation(memory_routes.usage_history, responses.UsageHistory),
     ("get", "/watch/{namespace}"): Operation(
-        "watch", watch.watch, options={"response_class": Response, "responses": watch.RESPONSES}
+        watch.watch, options={"response_class": Response, "responses": watch.RESPONSES}
     ),
-    ("get", "/metrics"): Operation("operations", memory_routes.metrics, options={"response_class": PlainTextResponse}),
-    ("get", "/health"): Operation("operations", memory_routes.health, Health),
-    ("post", "/tokens"): Operation("operations", admin.create_token, admin.CreatedToken, admin.NewToken),
-    ("get", "/tokens"): Operation("operations", admin.list_tokens, admin.Tokens),
-    ("delete", "/tokens/{token}"): Operation("operations", admin.revoke_token, admin.Revoked),
-    ("get", "/whoami"): Operation("operations", admin.whoami, admin.WhoAmI),
-    ("get", "/plans"): Operation("operations", admin.list_plans, admin.PlanList),
-    ("put", "/plans/{namespace}"): Operation("operations", admin.set_plan, admin.NamespacePlan, admin.ChosenPlan),
-    ("get", "/namespaces"): Operation("operations", admin.list_namespaces, responses.Namespaces),
-    ("get", "/audit"): Operation("operations", admin.audit, responses.Messages),
+    ("get", "/metrics"): Operation(memory_routes.metrics, options={"response_class": PlainTextResponse}),
+    ("get", "/health"): Operation(memory_routes.health, Health),
+    ("post", "/tokens"): Operation(admin.create_token, admin.CreatedToken, admin.NewToken),
+    ("get", "/tokens"): Operation(admin.list_tokens, admin.Tokens),
+    ("delete", "/tokens/{token}"): Operation(admin.revoke_token, admin.Revoked),
+    ("get", "/whoami"): Operation(admin.whoami, admin.WhoAmI),
+    ("get", "/plans"): Operation(admin.list_plans, admin.PlanList),
+    ("put", "/plans/{namespace}"): Operation(admin.set_plan, admin.NamespacePlan, admin.ChosenPlan),
+    ("get", "/namespaces"): Operation(admin.list_namespaces, responses.Namespaces),
+    ("get", "/audit"): Operation(admin.audit, responses.Messages),
 }
+_TAGS = {name: name for name in ("memory", "sessions", "search", "usage", "watch")} | {"texts": "search"}
 _HOT = {route.endpoint for route in routes.HOT_ROUTES}
 
 
@@ -83,7 +81,11 @@ def add_routes(app: FastAPI) -> None:
     for (method, path), operation in OPERATIONS.items():
         if operation.endpoint not in _HOT:
             path_of_route = path.replace("{session}", "{session:path}")
-            options = {"methods": [method.upper()], "tags": [operation.tag], **operation.options}
+            options = {
+                "methods": [method.upper()],
+                "tags": [_TAGS.get(path.split("/")[1], "operations")],
+                **operation.options,
+            }
             app.add_api_route(path_of_route, operation.endpoint, **options)
     generate = app.openapi
     app.openapi = lambda: _complete(generate())  # type: ignore[method-assign]
@@ -148,7 +150,13 @@ def _hot_operation(method: str, path: str, operation: Operation) -> dict[str, An
     if method != "get":
         parameters.append(_parameter("Idempotency-Key", "header", maxLength=512))
     summary = operation.endpoint.__doc__
-    return {"operationId": name, "summary": summary, "tags": [operation.tag], "parameters": parameters, "responses": {}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "tags": [_TAGS.get(path.split("/")[1], "operations")],
+        "parameters": parameters,
+        "responses": {},
+    }
 
 
 def _parameter(name: str, where: str, **schema: Any) -> dict[str, Any]:

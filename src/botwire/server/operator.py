@@ -10,6 +10,7 @@ import msgspec
 from .. import wire
 from ..plans import Plans
 from ..queries import ListNamespaces
+from ..records import Message
 from ..stores import open_to_serve
 from ..stores.http.messages import Request
 from ..stores.http.store import HttpStore
@@ -32,7 +33,6 @@ class OnStore:
         return {"secret": secret, **shown(token)}
 
     def tokens(self) -> list[Facts]:
-        """Return the tokens and claims."""
         return [shown(token) for token in asyncio.run(self._tokens.listed())]
 
     def revoke(self, identity: str) -> list[str]:
@@ -40,19 +40,16 @@ class OnStore:
         return [token.id for token in asyncio.run(self._tokens.revoke(identity))]
 
     def namespaces(self) -> list[str]:
-        """Return the namespaces."""
         return self._store.read("", ListNamespaces())
 
     def audit(self) -> list[Facts]:
-        """Return the audit log."""
-        return [{"at": message.created_at, **message.data} for message in asyncio.run(self._tokens.audit())]
+        return list(map(_shown, asyncio.run(self._tokens.audit())))
 
     def record(self, act: str, **facts: Any) -> None:
         """Record an action in the audit log."""
         asyncio.run(self._tokens.record(act, **facts))
 
     def close(self) -> None:
-        """Close the store."""
         self._store.close()
 
 
@@ -80,8 +77,7 @@ class Remote:
         after: int | str | None = 0
         while after is not None:
             page = wire.decode_answer(self._store.ask(Request("GET", "/audit" + wire.query(after=after))))
-            records = [message.record() for message in page.messages]
-            found += [{"at": record.created_at, **record.data} for record in records]
+            found += [_shown(message) for message in page.rows("messages")]
             after = page.next
         return found
 
@@ -89,8 +85,12 @@ class Remote:
         self._store.close()
 
     def _ask(self, method: str, path: str, body: bytes = b"") -> Facts:
-        headers = (("Content-Type", wire.MEDIA_TYPE),) if body else ()
-        return msgspec.json.decode(self._store.ask(Request(method, path, body, headers)), type=Facts)
+        return msgspec.json.decode(self._store.ask(Request(method, path, body)), type=Facts)
+
+
+def _shown(record: Message) -> Facts:
+    """Return a record of the audit log."""
+    return {"at": record.created_at, **record.data}
 
 
 Administration: TypeAlias = OnStore | Remote

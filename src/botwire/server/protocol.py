@@ -18,8 +18,7 @@ from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .access.authorizer import is_loopback
-from .problems import HeaderTooLarge, UrlTooLong, problem
-from .routes import Dispatcher
+from .routes import Dispatcher, HeaderTooLarge, UrlTooLong, problem
 from .watch import ENDING
 
 HEADER_SECONDS = 10.0

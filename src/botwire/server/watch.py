@@ -17,8 +17,7 @@ from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
-from .problems import failure
-from .routes import header, number
+from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
 
@@ -64,11 +63,7 @@ async def watch(
 class EventStream(Response):
     """An answer that lasts until the client disconnects, an error ends it, or the server stops.
 
-    An error before its first event is answered as for any other request.
-
-    Args:
-        feed: its changes.
-        app: the state of the app, which limits and counts the streams.
+    An error before its first event is answered as for any other request. The state of the app limits and counts the streams.
     """
 
     def __init__(self, feed: AsyncFeed, app: State) -> None:

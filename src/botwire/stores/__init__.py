@@ -229,14 +229,14 @@ def _traced(store: Store) -> Store:
     """Return a store whose calls are spans, if the program has imported OpenTelemetry; else the store as it is."""
     if "opentelemetry.trace" not in sys.modules:
         return store
-    from .wrappers.traced import TracedStore, is_wanted
+    from .wrappers import is_wanted
 
     if not is_wanted():
         return store
     from .wrappers import tracing
 
     store.propagate(tracing.context_fields)
-    return TracedStore(store, tracing.Tracing())
+    return tracing.TracedStore(store, tracing.Tracing())
 
 
 @dataclass(slots=True)

@@ -1,20 +1,32 @@
 """The HTTP interface as values: paths, request and response bodies, problems and events."""
 
-from .paths import name_path, namespace_path, query
-from .problems import PROBLEM_MEDIA_TYPE, decode_problem, encode_problem
-from .requests import decode_append, decode_put, decode_search, decode_where, decode_write, encode_search, encode_write
+from .requests import (
+    MEDIA_TYPE,
+    decode_append,
+    decode_put,
+    decode_search,
+    decode_where,
+    decode_write,
+    encode_search,
+    encode_write,
+    name_path,
+    namespace_path,
+    query,
+)
 from .responses import (
+    PROBLEM_MEDIA_TYPE,
     Answer,
     decode_answer,
     decode_entry,
+    decode_problem,
     decode_results,
     decode_usage,
     encode,
     encode_entry,
+    encode_problem,
     encode_record,
     encode_usage,
 )
-from .values import MEDIA_TYPE
 
 __all__ = [
     "MEDIA_TYPE",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..errors import StoreError
 from ..limits import MAX_WRITE_BYTES
 from ..records import Change, Changes
-from .responses import decode_change, encode_record
+from .responses import encode_record
 
 MEDIA_TYPE = "text/event-stream"
 MAX_EVENT_BYTES = 2 * MAX_WRITE_BYTES
@@ -65,11 +65,7 @@ class Parser:
         self._has_id = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Take bytes and return the events that they complete.
-
-        Raises:
-            StoreError: an event is longer than `MAX_EVENT_BYTES`.
-        """
+        """Return the events that these bytes complete. Raises `StoreError` if one is longer than `MAX_EVENT_BYTES`."""
         if b"\n" not in data:
             self._rest += data
             self._check(len(self._rest))
@@ -112,8 +108,3 @@ def version_of(event: Event) -> int:
             f"the id of an event is {event.id!r:.40} and not a version, which no botwire server sends. Check the URL"
         )
     return int(event.id)
-
-
-def change_of(event: Event) -> Change:
-    """Return the change in an event."""
-    return decode_change(event.data)

@@ -1,22 +1,63 @@
-"""Request bodies: operations and searches as JSON. The OpenAPI document is generated from these types."""
+"""Requests: paths, and operations and searches as JSON. The OpenAPI document is generated from the types of the bodies.
+
+The stored JSON text of a value becomes part of a body, bytes are base64. A server checks each JSON value that it receives: it decodes
+the value and stores its compact form. What it sends, and what the client receives, is the stored text; neither decodes it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast, get_args
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar, cast, get_args
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import operations, queries, timestamps
-from ..errors import InvalidArgument
-from ..limits import MAX_OPERATIONS, check_bounded, check_count, check_name, check_prefix, check_ttl
+from ..errors import InvalidArgument, InvalidValue
+from ..limits import MAX_DEPTH, MAX_OPERATIONS, check_bounded, check_count, check_name, check_prefix, check_ttl
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
-from ..values import check_json
-from .values import _decoded, _json, _stored, _value
+from ..values import Stored, check_json, encode
+
+B = TypeVar("B")
+MEDIA_TYPE = "application/json"
+
+
+def query(**parameters: Any) -> str:
+    """Return ``?name=value&…`` of those parameters that are not None; nothing when there are none."""
+    given = [(name, value) for name, value in parameters.items() if value is not None]
+    return "?" + urlencode(given, doseq=True, quote_via=quote) if given else ""
+
+
+def namespace_path(root: str, namespace: str, **parameters: Any) -> str:
+    """Return ``/{root}/{namespace}`` and a query."""
+    return f"/{root}/{quote(namespace, safe='')}{query(**parameters)}"
+
+
+def name_path(root: str, namespace: str, name: str) -> str | None:
+    """Return ``/{root}/{namespace}/{name}``, or None for a name that a path cannot carry.
+
+    On their way, clients and proxies remove segments of dots, merge slashes and decode ``%2F`` (RFC 3986, sections
+    5.2.4 and 6.2.2); such a name goes into the query instead.
+    """
+    if name.startswith(".") or "/" in name or "\\" in name or "%" in name:
+        return None
+    return f"/{root}/{quote(namespace, safe='')}/{quote(name, safe='')}"
+
+
+def _value(stored: Stored) -> dict[str, Any]:
+    return {"value_base64": stored} if isinstance(stored, bytes) else {"value": Raw(stored.encode())}
+
+
+def _stored(value: Raw | UnsetType, value_base64: bytes | UnsetType) -> Stored:
+    if isinstance(value, UnsetType) == isinstance(value_base64, UnsetType):
+        raise InvalidValue('give either "value" (JSON) or "value_base64" (bytes)')
+    if isinstance(value_base64, bytes):
+        return encode(value_base64)
+    return check_json(value)  # type: ignore[arg-type]
 
 
 def _described(text: str, **schema: Any) -> Meta:
@@ -42,17 +83,18 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 
 
 class BodyOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"):
-    """The JSON form of an operation that has the same fields. `_CHECKS` has a check for each of them that needs one."""
+    """The JSON form of an operation that has the same fields, made by `of`. `checked` returns the operation.
+
+    `_CHECKS` has a check for each field that needs one.
+    """
 
     OPERATION: ClassVar[type[Any]]
 
     @classmethod
     def of(cls, op: Any) -> Self:
-        """Return the JSON form."""
         return cls(**{name: getattr(op, name) for name in cls.__struct_fields__})
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         given = {name: getattr(self, name) for name in self.__struct_fields__}
         checked = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items()}
         return cast("Operation", self.OPERATION(**checked))
@@ -69,7 +111,6 @@ class PutBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw
     ] = None
 
     def operation(self, key: str, *, keep_ttl: bool = False) -> operations.Put:
-        """Return the checked operation."""
         stored = _stored(self.value, self.value_base64)
         return operations.Put(
             check_name(key), stored, check_ttl(self.ttl), check_count(self.if_version, "if_version"), keep_ttl
@@ -86,11 +127,9 @@ class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
 
     @classmethod
     def of(cls, op: operations.Put) -> PutOperation:
-        """Return the JSON form."""
         return cls(key=op.key, **_value(op.stored), ttl=op.ttl, if_version=op.if_version, keep_ttl=op.keep_ttl)
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return self.operation(self.key, keep_ttl=self.keep_ttl)
 
 
@@ -118,7 +157,6 @@ class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     id: Annotated[str, _described("", minLength=1)] | UnsetType = UNSET
 
     def checked(self) -> operations.NewMessage:
-        """Return the checked message."""
         name = timestamps.new_id() if isinstance(self.id, UnsetType) else check_name(self.id, "message id")
         return operations.NewMessage(name, check_json(self.data))
 
@@ -129,7 +167,6 @@ class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
     messages: list[NewMessage]
 
     def operation(self, session: str) -> operations.Append:
-        """Return the checked operation."""
         return operations.Append(_check_session(session), tuple(message.checked() for message in self.messages))
 
 
@@ -142,12 +179,10 @@ class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
 
     @classmethod
     def of(cls, op: operations.Append) -> AppendOperation:
-        """Return the JSON form."""
         messages = [NewMessage(Raw(message.stored.encode()), message.id) for message in op.messages]
         return cls(messages, session=op.session)
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return self.operation(self.session)
 
 
@@ -189,7 +224,6 @@ class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     id: str | None = None
 
     def checked(self) -> operations.Vector:
-        """Return the checked vector."""
         if self.key is None:
             names = {"session": _check_session(self.session), "id": check_name(self.id, "message id")}
         else:
@@ -207,11 +241,9 @@ class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field=
 
     @classmethod
     def of(cls, op: operations.SetVectors) -> SetVectorsOperation:
-        """Return the JSON form."""
         return cls(op.model, [TextVector(**msgspec.structs.asdict(vector)) for vector in op.vectors])
 
     def checked(self) -> Operation:
-        """Return the checked operation."""
         return operations.SetVectors(check_name(self.model, "model"), tuple(item.checked() for item in self.vectors))
 
 
@@ -233,7 +265,6 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     operations: list[WireOperation]
 
     def checked(self) -> tuple[Operation, ...]:
-        """Return the checked operations."""
         operations = tuple(operation.checked() for operation in self.operations)
         count = sum(map(_count, operations))
         if count > MAX_OPERATIONS:
@@ -248,36 +279,13 @@ def _count(op: Operation) -> int:
     return 1
 
 
-_PUT_BODY = msgspec.json.Decoder(PutBody)
-_APPEND_BODY = msgspec.json.Decoder(AppendBody)
-_WRITE_BODY = msgspec.json.Decoder(WriteBody)
-
 _WIRE: Mapping[type, Any] = {kind.OPERATION: kind.of for kind in get_args(WireOperation)}
 """The JSON form of each operation. `Expire` has none: a server removes expired entries itself."""
 
 
-def decode_put(key: str, body: bytes) -> operations.Put:
-    """Return the operation in the body of a PUT, checked.
-
-    Raises:
-        InvalidArgument: the body is not the JSON of this request; so do the other decoders of this module.
-    """
-    return _decoded(_PUT_BODY, body).operation(key)
-
-
-def decode_append(session: str, body: bytes) -> operations.Append:
-    """Return the operation in the body of a POST to a session, checked."""
-    return _decoded(_APPEND_BODY, body).operation(session)
-
-
-def decode_write(body: bytes) -> tuple[Operation, ...]:
-    """Return the operations in the body of a POST to a namespace, checked."""
-    return _decoded(_WRITE_BODY, body).checked()
-
-
 def encode_write(operations: Sequence[Operation]) -> bytes:
     """Return the body of a POST to a namespace. Our client sends every write so, also a single put."""
-    return _json(WriteBody([_WIRE[type(operation)](operation) for operation in operations]))
+    return msgspec.json.encode(WriteBody([_WIRE[type(operation)](operation) for operation in operations]))
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -298,7 +306,6 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     model: str = ""
 
     def query(self) -> queries.Search:
-        """Return the checked query."""
         given = msgspec.structs.asdict(self)
         kinds, by = given.pop("kinds"), {name: given.pop(name) for name in ("words", "vector", "model")}
         asked = search_query(given.pop("q"), **given, kinds=KINDS if kinds is None else kinds)
@@ -307,12 +314,44 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         return msgspec.structs.replace(asked, **by)
 
 
-_SEARCH_BODY = msgspec.json.Decoder(SearchBody)
+def _decoder(kind: type[B]) -> Callable[[bytes], B]:
+    """Return a function that decodes a body, or raises `InvalidArgument` if it is not the JSON of this request."""
+    decode = msgspec.json.Decoder(kind).decode
+
+    def read(body: bytes) -> B:
+        try:
+            return decode(body)
+        except RecursionError as error:
+            # How deep the parser goes depends on the version of Python; the limit for a value does not.
+            raise InvalidValue(f"a value may be nested {MAX_DEPTH} deep, this one is nested deeper") from error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InvalidArgument(f"invalid request body: {error}") from error
+
+    return read
+
+
+_put_body, _append_body = _decoder(PutBody), _decoder(AppendBody)
+_write_body, _search_body = _decoder(WriteBody), _decoder(SearchBody)
+
+
+def decode_put(key: str, body: bytes) -> operations.Put:
+    """Return the operation in the body of a PUT, checked."""
+    return _put_body(body).operation(key)
+
+
+def decode_append(session: str, body: bytes) -> operations.Append:
+    """Return the operation in the body of a POST to a session, checked."""
+    return _append_body(body).operation(session)
+
+
+def decode_write(body: bytes) -> tuple[Operation, ...]:
+    """Return the operations in the body of a POST to a namespace, checked."""
+    return _write_body(body).checked()
 
 
 def decode_search(body: bytes) -> queries.Search:
     """Return the query in the body of a POST to a namespace's search, checked."""
-    return _decoded(_SEARCH_BODY, body).query()
+    return _search_body(body).query()
 
 
 def decode_where(text: str) -> dict[str, Any]:
@@ -328,4 +367,4 @@ def encode_search(query: queries.Search) -> bytes:
     given = msgspec.structs.asdict(query)
     kinds = [kind for kind in KINDS if given.pop(kind)]
     times = {name: None if given[name] is None else moment(given[name]) for name in ("since", "until")}
-    return _json({"q": given.pop("text"), **given, **times, "kinds": kinds})
+    return msgspec.json.encode({"q": given.pop("text"), **given, **times, "kinds": kinds})

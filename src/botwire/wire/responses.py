@@ -1,4 +1,4 @@
-"""Response bodies: records and results as JSON. Encoders, decoders and the OpenAPI document use the same types.
+"""Response bodies: records, results and errors as JSON. Encoders, decoders and the OpenAPI document use the same types.
 
 The attributes of a record and of its JSON form have the same names, except that times are microseconds in a record's ``created``
 and a datetime in ``created_at``.
@@ -6,7 +6,7 @@ and a datetime in ``created_at``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar, cast
 
@@ -14,12 +14,15 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import records
-from ..errors import StoreError
+from ..errors import BY_CODE, BotWireError, StoreError
 from ..operations import Result
 from ..timestamps import moment, now
-from .values import B, _json
 
 R = TypeVar("R")
+D = TypeVar("D")
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+PROBLEM_TYPE = "urn:botwire:error:"
+"""The ``type`` of a problem document begins with this, and the error's code follows (RFC 9457, section 3.1.1)."""
 Time = Annotated[datetime, Meta(tz=True)]
 _EPOCH = moment(0)
 _MICROSECOND = moment(1) - moment(0)
@@ -37,7 +40,6 @@ class Document(msgspec.Struct, Generic[R]):
         return cls(**more, **{name: _to_json(getattr(record, name)) for name in names})
 
     def record(self) -> R:
-        """Return the record."""
         given = {name: _from_json(getattr(self, _TIMES.get(name, name))) for name in self.RECORD.__struct_fields__}
         return cast("R", self.RECORD(**given))
 
@@ -228,7 +230,6 @@ class Hits(msgspec.Struct):
 
     @classmethod
     def of(cls, hits: Sequence[records.Hit]) -> Self:
-        """Return search results."""
         return cls([Hit.of(hit) for hit in hits])
 
 
@@ -254,7 +255,6 @@ class UsageHistory(msgspec.Struct):
 
     @classmethod
     def of(cls, namespace: str, samples: Sequence[records.Sample], usage: records.Usage) -> Self:
-        """Return recorded samples and the usage now."""
         history = [Sample(moment(item.at), item.writes, item.bytes) for item in samples]
         return cls(namespace, [*history, Sample(moment(now()), usage.writes_today, usage.bytes)])
 
@@ -266,11 +266,9 @@ class Results(msgspec.Struct):
 
     @classmethod
     def of(cls, results: Sequence[Result]) -> Self:
-        """Return the results of a write."""
         return cls([list(map(_to_json, item)) if isinstance(item, list) else item for item in results])
 
     def as_records(self) -> list[Result]:
-        """Return the results."""
         found = [list(map(_from_json, item)) if isinstance(item, list) else item for item in self.results]
         return cast("list[Result]", found)
 
@@ -298,24 +296,22 @@ class Problem(msgspec.Struct):
     detail: str = ""
 
 
-def encode(document: msgspec.Struct | Mapping[str, Any]) -> bytes:
-    """Return a document as JSON."""
-    return _json(document)
+encode = msgspec.json.encode
 
 
 def encode_record(record: records.Message | records.Hit | records.Change) -> bytes:
     """Return a record as JSON."""
-    return _json(_to_json(record))
+    return encode(_to_json(record))
 
 
 def encode_entry(namespace: str, entry: records.Entry) -> bytes:
     """Return the response to ``GET /memory/{namespace}/{key}``."""
-    return _json(NamedEntry.of(entry, namespace=namespace))
+    return encode(NamedEntry.of(entry, namespace=namespace))
 
 
 def encode_usage(namespace: str, usage: records.Usage) -> bytes:
     """Return the response to ``GET /usage/{namespace}``."""
-    return _json(Usage.of(usage, namespace=namespace))
+    return encode(Usage.of(usage, namespace=namespace))
 
 
 class Answer(msgspec.Struct):
@@ -331,49 +327,52 @@ class Answer(msgspec.Struct):
     count: int = 0
     next: str | int | None = None
 
-
-_ANSWER = msgspec.json.Decoder(Answer)
-_RESULTS = msgspec.json.Decoder(Results)
-_CHANGE = msgspec.json.Decoder(Change)
-_ENTRY = msgspec.json.Decoder(Entry)
-_USAGE = msgspec.json.Decoder(Usage)
+    def rows(self, field: str) -> list[Any]:
+        """Return the rows in one of the fields, as records if they are documents."""
+        return list(map(_from_json, getattr(self, field)))
 
 
-def decode_answer(body: bytes) -> Answer:
-    """Return any page, hits or count.
+def _decoder(kind: type[D], convert: Callable[[D], R]) -> Callable[[bytes], R]:
+    """Return a function that decodes a body, or raises `StoreError` for one that no botwire server sends."""
+    decode = msgspec.json.Decoder(kind).decode
 
-    Raises:
-        StoreError: no botwire server sends this body; so do the other decoders.
-    """
-    return _read(_ANSWER, body)
+    def read(body: bytes) -> R:
+        try:
+            document = decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise _unknown_answer(error) from error
+        return convert(document)
 
-
-def decode_results(body: bytes) -> list[Result]:
-    """Return the results of a write."""
-    return _read(_RESULTS, body).as_records()
-
-
-def decode_entry(body: bytes) -> records.Entry:
-    """Return the entry in a body."""
-    return _read(_ENTRY, body).record()
-
-
-def decode_usage(body: bytes) -> records.Usage:
-    """Return the usage in a body."""
-    return _read(_USAGE, body).record()
-
-
-def decode_change(data: bytes) -> records.Change:
-    """Return the change in the data of an event."""
-    return _read(_CHANGE, data).record()
-
-
-def _read(decoder: msgspec.json.Decoder[B], body: bytes) -> B:
-    try:
-        return decoder.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise _unknown_answer(error) from error
+    return read
 
 
 def _unknown_answer(error: Exception) -> StoreError:
     return StoreError(f"the answer is not one of a botwire server: {error}. Check the URL")
+
+
+decode_answer = _decoder(Answer, lambda answer: answer)
+decode_results = _decoder(Results, Results.as_records)
+decode_entry = _decoder(Entry, Entry.record)
+decode_usage = _decoder(Usage, Usage.record)
+decode_change = _decoder(Change, Change.record)
+
+
+def encode_problem(error: BotWireError) -> bytes:
+    """Return an error as a problem document (RFC 9457)."""
+    title = (type(error).__doc__ or "").partition("\n")[0]
+    document = {"type": PROBLEM_TYPE + error.code, "title": title, "status": error.status, "detail": error.message}
+    return encode({**error.details, **document})
+
+
+def decode_problem(status: int, body: bytes) -> BotWireError | None:
+    """Return the error in a problem document, in the class in which the server raised it. None: the body is not one of ours."""
+    try:
+        document = msgspec.json.decode(body, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    kind = str(document.pop("type", ""))
+    cls = BY_CODE.get(kind.removeprefix(PROBLEM_TYPE)) if kind.startswith(PROBLEM_TYPE) else None
+    if cls is None:
+        return None
+    detail = str(document.pop("detail", f"HTTP {status}"))
+    return cls(detail, **{k: v for k, v in document.items() if k not in {"title", "status", "message"}})

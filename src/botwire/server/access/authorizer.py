@@ -40,14 +40,10 @@ _TOO_FAST = "tokens and claims change faster than the server can check them; try
 
 
 class Authorizer:
-    """Authorizes the requests to a store.
+    """Authorizes the requests to a store, which has the namespaces and the tokens.
 
-    Args:
-        store: has the namespaces and the tokens.
-        mode: open, or required: see `rules.Mode`.
-        local_only: refuse requests that name a host other than this machine. A page of another site can let its own name
-            resolve to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the
-            name.
+    ``local_only``: refuse requests that name a host other than this machine. A page of another site can let its own name resolve
+    to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the name.
     """
 
     def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
@@ -62,11 +58,7 @@ class Authorizer:
     async def authorize_request(
         self, request: types.Scope, rule: Rule, namespace: str = ""
     ) -> AuthorizedStore | TokenIssuer | Caller | GuardedStore:
-        """Return what a request may use: a namespace, the tokens that its caller administers, the caller, or the whole store.
-
-        Raises:
-            AuthError: the caller may not do this.
-        """
+        """Return what a request may use: a namespace, the tokens that its caller administers, the caller, or the whole store."""
         credentials, host = [], None
         for name, value in request["headers"]:
             if name == b"authorization":
@@ -105,8 +97,10 @@ class Authorizer:
             except GuardFailed:
                 continue
             claims = bool(known.secret) and not known.issued_id and claim is None and scope == "write"
-            expires = known.token.expires if known.token else None
-            found = AuthorizedStore(self, caller, namespace, scope, guard, _until(expires), claims)
+            until = time.time() + KEPT_SECONDS
+            if known.token is not None and known.token.expires is not None:
+                until = min(until, known.token.expires / 1_000_000)
+            found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims)
             if not claims:
                 if len(self._kept) >= MAX_KEPT:
                     self._kept.clear()
@@ -182,11 +176,6 @@ def _is_valid(namespace: str) -> bool:
     except InvalidName:
         return False
     return True
-
-
-def _until(expires: int | None) -> float:
-    kept = time.time() + KEPT_SECONDS
-    return kept if expires is None else min(kept, expires / 1_000_000)
 
 
 @lru_cache(maxsize=256)

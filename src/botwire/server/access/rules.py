@@ -213,15 +213,7 @@ def proven(secret: str, token: Token | None, now: int) -> Token | None:
 
 
 def authorize(caller: Caller, scope: Scope, namespace: str, claim: Token | None, *, mode: Mode, now: int) -> None:
-    """Return if the caller may do this, else raise the same error whatever the namespace holds.
-
-    Args:
-        caller: the caller, whose issued token has been read.
-        scope: what they want to do.
-        namespace: where.
-        claim: the claim on the namespace; None: there is none.
-        mode: of the server.
-        now: in microseconds.
+    """Return if the caller, whose issued token has been read, may do this; else raise the same error whatever the namespace holds.
 
     Raises:
         Unauthorized: the caller has no token that is valid here.

@@ -15,19 +15,8 @@ from ...queries import GetEntry, ListEntries, ListMessages
 from ...records import Message
 from ...store import GuardedStore, GuardFailed
 from ...timestamps import new_id, now
-from .rules import (
-    EVERYWHERE,
-    MIN_CLAIM_CHARS,
-    SCOPES,
-    Caller,
-    Forbidden,
-    Token,
-    check_grant,
-    forbidden,
-    hash_of,
-    new_secret,
-    proven,
-)
+from . import rules
+from .rules import EVERYWHERE, SCOPES, Caller, Forbidden, Token
 
 _TOKEN, _CLAIM = "token/", "claim/"
 _AUDIT = "audit"
@@ -37,11 +26,7 @@ _decode = msgspec.json.Decoder(Token).decode
 
 
 class Tokens:
-    """The tokens of a store.
-
-    Args:
-        store: has the tokens.
-    """
+    """The tokens of a store."""
 
     def __init__(self, store: GuardedStore) -> None:
         self._store = store
@@ -53,7 +38,7 @@ class Tokens:
         if not caller.issued_id:
             return caller, Guard(ACCESS)
         token, guard = await self._find(_TOKEN + caller.issued_id)
-        return caller._replace(token=proven(caller.secret, token, now())), guard
+        return caller._replace(token=rules.proven(caller.secret, token, now())), guard
 
     async def claim_on(self, namespace: str) -> tuple[Token | None, Guard]:
         """Return the claim on a namespace, and the guard of this fact."""
@@ -64,18 +49,14 @@ class Tokens:
         await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
     async def claim(self, namespace: str, secret: str) -> None:
-        """Let a namespace belong to a self-generated token, unless another claim was faster.
-
-        Raises:
-            InvalidArgument: the token is too short to be safe.
-        """
-        if len(secret) < MIN_CLAIM_CHARS:
+        """Let a namespace belong to a self-generated token, unless another claim was faster. The token must be long enough."""
+        if len(secret) < rules.MIN_CLAIM_CHARS:
             raise InvalidArgument(
-                f"a token that claims a namespace has at least {MIN_CLAIM_CHARS} characters that no one can guess: create "
+                f"a token that claims a namespace has at least {rules.MIN_CLAIM_CHARS} characters that no one can guess: create "
                 'one with python -c "import secrets; print(secrets.token_urlsafe())"'
             )
-        identity, _ = new_secret()
-        claim = Token(identity, "", hash_of(secret), (namespace,), SCOPES, now(), claim=True)
+        identity, _ = rules.new_secret()
+        claim = Token(identity, "", rules.hash_of(secret), (namespace,), SCOPES, now(), claim=True)
         put = Put(_CLAIM + namespace, _text(claim), if_version=0)
         with contextlib.suppress(Conflict):
             await self._store.write(ACCESS, [put, _act("claim", identity, **_grant(claim))])
@@ -93,23 +74,15 @@ class Tokens:
     ) -> tuple[Token, str]:
         """Issue a token; returns it and its secret, which is not stored.
 
-        Args:
-            namespaces: patterns, see `rules.covers`.
-            can: scopes.
-            name: what it is for.
-            expires_in: seconds until it expires; None: never, or with its issuer.
-            issuer: its issuer.
-
-        Raises:
-            InvalidArgument: such a token is not allowed.
-            Forbidden: the issuer does not administer all of the namespaces.
+        ``namespaces``: patterns, see `rules.covers`. The issuer must administer all of them. ``expires_in``: seconds until it
+        expires; None: never, or with its issuer.
         """
         issuer = issuer or TokenIssuer(self)
-        name, patterns, scopes = check_grant(name, namespaces, can)
+        name, patterns, scopes = rules.check_grant(name, namespaces, can)
         await issuer.check(patterns)
-        identity, secret = new_secret()
-        expires = _expiry(expires_in, issuer)
-        token = Token(identity, name, hash_of(secret), patterns, scopes, now(), expires, by=issuer.id)
+        identity, secret = rules.new_secret()
+        expires = issuer.expiry(expires_in)
+        token = Token(identity, name, rules.hash_of(secret), patterns, scopes, now(), expires, by=issuer.id)
         put = Put(_TOKEN + identity, _text(token), if_version=0)
         try:
             await self._store.write(ACCESS, [put, _act("token.create", token.by, **_grant(token))], guard=issuer.guard)
@@ -120,12 +93,8 @@ class Tokens:
     async def listed(self, issuer: TokenIssuer | None = None, namespace: str | None = None) -> list[Token]:
         """Return the tokens and claims of which the issuer administers every namespace, the oldest first.
 
-        Args:
-            issuer: the caller.
-            namespace: only tokens for this namespace, or for the same pattern; a self-generated token must name one.
-
-        Raises:
-            Forbidden: the issuer does not administer the namespace, or nothing at all.
+        ``namespace``: only tokens for this namespace, or for the same pattern; a self-generated token must name one. Raises
+        `Forbidden` if the issuer does not administer it, or nothing at all.
         """
         issuer = issuer or TokenIssuer(self)
         if namespace is not None or not issuer.is_admin:
@@ -142,15 +111,8 @@ class Tokens:
         """Revoke a token or a claim, and all tokens issued with it; returns those that were live.
 
         When this returns, none of them reads or writes any more, at any server on this store. A claimed namespace stays closed,
-        except to operators and the tokens that they issue.
-
-        Args:
-            identity: of the token or the claim.
-            issuer: the caller.
-            namespace: the claimed one, for a caller who revokes their own claim.
-
-        Raises:
-            NotFound: the issuer administers no such token.
+        except to operators and the tokens that they issue. ``namespace``: the claimed one, for a caller who revokes their own
+        claim. Raises `NotFound` if the issuer administers no such token.
         """
         if issuer is not None:  # before a stranger can make the server read all tokens
             await self._check_target(identity, issuer, namespace)
@@ -177,7 +139,9 @@ class Tokens:
         target = next((token for _, token in everything if token.id == identity), None)
         if target is None:
             raise NotFound(_UNKNOWN)
-        ids = _descendants(target, [token for _, token in everything])
+        ids = {target.id}
+        while more := {token.id for _, token in everything if token.by in ids} - ids:
+            ids |= more
         live = [(key, token) for key, token in everything if token.id in ids and token.revoked is None]
         if not live:
             return []
@@ -219,13 +183,7 @@ _COMMAND_LINE = Caller("", _OPERATOR)
 
 
 class TokenIssuer:
-    """A caller who issues and revokes tokens.
-
-    Args:
-        tokens: of the store.
-        caller: with an issued token that was proven, or with a self-generated one; by default the operator at the command line.
-        guard: of the decision that the caller is authorized.
-    """
+    """A caller who issues and revokes tokens. The guard is that of the decision that the caller is authorized."""
 
     def __init__(self, tokens: Tokens, caller: Caller = _COMMAND_LINE, guard: Guard | None = None) -> None:
         self._tokens = tokens
@@ -244,16 +202,19 @@ class TokenIssuer:
         """Whether it has an issued token that administers anything."""
         return self._caller.token is not None and "admin" in self._caller.token.can
 
-    @property
-    def expires(self) -> int | None:
-        """When its token expires."""
-        return self._caller.token.expires if self._caller.token else None
+    def expiry(self, expires_in: float | None) -> int | None:
+        """Return when a token that it issues expires: after these seconds, but not after its own token."""
+        if expires_in is not None and not 0 < expires_in <= MAX_TTL_SECONDS:
+            raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
+        asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
+        own = self._caller.token.expires if self._caller.token else None
+        return min((moment for moment in (asked, own) if moment is not None), default=None)
 
     async def check(self, patterns: Sequence[str]) -> None:
         """Raise `Forbidden` unless it administers all of these."""
         for pattern in patterns:
             if not await self.administers([pattern]):
-                raise forbidden(self._caller.token, "admin", pattern)
+                raise rules.forbidden(self._caller.token, "admin", pattern)
 
     async def administers(self, patterns: Sequence[str]) -> bool:
         """Whether it administers all of these."""
@@ -265,7 +226,7 @@ class TokenIssuer:
     async def _claimed(self, namespace: str) -> bool:
         if namespace not in self._claims:
             claim, guard = await self._tokens.claim_on(namespace)
-            self._claims[namespace] = proven(self._caller.secret, claim, now())
+            self._claims[namespace] = rules.proven(self._caller.secret, claim, now())
             if self._claims[namespace] is not None and self.guard is not None:
                 self.guard = Guard(ACCESS, (*self.guard.needs, *guard.needs))
         claim = self._claims[namespace]
@@ -277,20 +238,6 @@ def shown(token: Token) -> dict[str, Any]:
     fields = msgspec.structs.asdict(token)
     del fields["hash"]
     return fields
-
-
-def _expiry(expires_in: float | None, issuer: TokenIssuer) -> int | None:
-    if expires_in is not None and not 0 < expires_in <= MAX_TTL_SECONDS:
-        raise InvalidArgument(f"a token expires in more than 0 seconds and at most 100 years, not {expires_in!r}")
-    asked = None if expires_in is None else now() + int(expires_in * 1_000_000)
-    return min((moment for moment in (asked, issuer.expires) if moment is not None), default=None)
-
-
-def _descendants(token: Token, tokens: Sequence[Token]) -> set[str]:
-    ids = {token.id}
-    while more := {other.id for other in tokens if other.by in ids} - ids:
-        ids |= more
-    return ids
 
 
 def _text(token: Token) -> str:

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidArgument
-from ...stores.wrappers.traced import is_disabled, is_wanted
+from ...stores.wrappers import is_disabled, is_wanted
 from ...version import __version__
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ _PROTOCOLS = {"": "otlp_proto_http", "http/protobuf": "otlp_proto_http", "grpc":
 def exporters_of(option: str | None) -> list[str] | None:
     """Return the installed names of the exporters that an operator asks for; None: the operator asks for none.
 
-    Args:
-        option: of this server, with the values of ``OTEL_TRACES_EXPORTER``; None: not given.
-
-    Raises:
-        InvalidArgument: the option names an exporter that is not installed.
+    The option has the values of ``OTEL_TRACES_EXPORTER``. It must not name an exporter that is not installed.
     """
     if is_disabled():
         return []

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from ...version import __version__
-from ..access.rules import TABLE
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -26,11 +25,7 @@ BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class Metrics:
-    """The metrics of a process, and those of all processes that serve with it.
-
-    Args:
-        directory: where several processes count together, as in the variable `DIRECTORY`; None: this process serves alone.
-    """
+    """The metrics of a process, or of all processes that count together in a directory, as in the variable `DIRECTORY`."""
 
     def __init__(self, directory: Path | None = None) -> None:
         disable_created_metrics()
@@ -66,13 +61,9 @@ class Metrics:
         return gauge
 
     def count(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count an answered request.
+        """Count an answered request, and the seconds until its answer began to leave.
 
-        Args:
-            method: as in `TABLE`, or HEAD; with any other method or route, both count as "other".
-            route: as in `TABLE`.
-            status: of the answer, such as 200.
-            seconds: until the answer began to leave.
+        An empty route means that the request has none. It counts as "other", because its method may be any text.
         """
         counter, histogram = self._by_labels.get((method, route, status // 100)) or self._series(method, route, status)
         counter.inc()
@@ -81,7 +72,7 @@ class Metrics:
     def _series(self, method: str, route: str, status: int) -> tuple[Counter, Histogram]:
         """Find a series by its labels once, because that costs more than counting. It appears with its first request."""
         method = "GET" if method == "HEAD" else method
-        if (method, route) not in TABLE:
+        if not route:
             method = route = "other"
         labels, status_class = (method, route.replace(":path", "")), status // 100
         found = self._requests.labels(*labels, f"{status_class}xx"), self._seconds.labels(*labels)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import threading
 
-from fastapi import FastAPI
 from opentelemetry import propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...stores.wrappers.tracing import Tracing
-from ..routes import Dispatcher
-from .metrics import ROUTE
+from .metrics import ROUTE, Metrics
 
 PROBES = frozenset({"/health", "/metrics"})
 """Paths that monitoring requests every few seconds; they are not traced."""
@@ -25,17 +23,13 @@ FLUSH_SECONDS = 3.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"})
 
 
-class TracedDispatcher(Dispatcher):
-    """`Dispatcher`, with a span for each request.
+class TracedApp:
+    """An app with a span for each request."""
 
-    Args:
-        app: the app.
-        tracing: makes the spans.
-    """
-
-    def __init__(self, app: FastAPI, tracing: Tracing) -> None:
-        super().__init__(app)
+    def __init__(self, app: ASGIApp, tracing: Tracing, metrics: Metrics) -> None:
+        self._app = app
         self._tracing = tracing
+        self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -45,10 +39,10 @@ class TracedDispatcher(Dispatcher):
                     _flush()  # after this message a signal ends the process
                 await send(message)
 
-            await super().__call__(scope, receive, flushed)
+            await self._app(scope, receive, flushed)
             return
         if scope["type"] != "http" or scope["path"] in PROBES or self._tracing.tracer is None:
-            await super().__call__(scope, receive, send)
+            await self._app(scope, receive, send)
             return
         method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         attributes = {
@@ -65,7 +59,7 @@ class TracedDispatcher(Dispatcher):
                     _describe(span, name, scope.get(ROUTE), message["status"])
                 await send(message)
 
-            await super().__call__(scope, receive, answer)
+            await self._app(scope, receive, answer)
 
 
 def _carried(scope: Scope) -> dict[str, str]:

@@ -32,11 +32,7 @@ _decode = msgspec.json.Decoder(Sample).decode
 
 
 class Recorder:
-    """Records the usage of namespaces.
-
-    Args:
-        store: where the namespaces are.
-    """
+    """Records the usage of the namespaces of a store."""
 
     def __init__(self, store: GuardedStore) -> None:
         self._store = store

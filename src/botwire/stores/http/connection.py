@@ -114,8 +114,7 @@ class LoopConnection(asyncio.Protocol):
             secure = await self._loop.start_tls(self._transport, self, context, server_hostname=host)
         self.connection_made(cast("asyncio.Transport", secure))
 
-    async def send(self, data: bytes, deadline: Deadline) -> None:
-        del deadline
+    async def send(self, data: bytes, _deadline: Deadline) -> None:
         if not self._is_ended:  # uvloop refuses to write to a connection that has ended
             self._transport.write(data)
 

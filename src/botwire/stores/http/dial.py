@@ -26,12 +26,7 @@ _MAX_HEADER = 16 * 1024
 
 
 async def connect(origin: Origin, kind: Kind, deadline: Deadline) -> Connection:
-    """Return a connection that is ready for a request.
-
-    Raises:
-        ConnectionFailed: there is none.
-        TimeoutError: the deadline has passed.
-    """
+    """Return a connection that is ready for a request, or raise `ConnectionFailed`, or TimeoutError at the deadline."""
     try:
         connected = await _Race(await _addresses_of(origin, kind, deadline)).run(kind, deadline)
     except OSError as error:
@@ -111,12 +106,7 @@ class _Race:
         self._failures: list[tuple[str, int]] = []
 
     async def run(self, kind: Kind, deadline: Deadline) -> socket.socket:
-        """Return a connected socket.
-
-        Raises:
-            OSError: no address answers; the message names the reason for each.
-            TimeoutError: the deadline has passed.
-        """
+        """Return a connected socket, or raise OSError, whose message says for each address why it does not answer."""
         try:
             while True:
                 self._begin_next()

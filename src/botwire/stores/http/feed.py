@@ -15,11 +15,12 @@ from ...errors import StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...wire import events
+from ...wire.responses import decode_change
 from .connection import Connection, Kind, LoopConnection, ThreadConnection
 from .dial import connect
-from .exchange import Exchange
 from .messages import ConnectionFailed, Request, error_of
 from .origin import Origin
+from .transport import Exchange
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0
@@ -137,7 +138,7 @@ class _FeedLogic:
             if event.name == events.PROBLEM:
                 raise wire.decode_problem(0, event.data) or StoreError("the server ended the stream without a reason")
             if event.data:
-                changes.append(events.change_of(event))
+                changes.append(decode_change(event.data))
             self._is_current = not event.data
             self._query = msgspec.structs.replace(self._query, after=events.version_of(event))
         return changes

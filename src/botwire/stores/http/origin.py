@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ...errors import InvalidArgument
+from ...wire import MEDIA_TYPE
 from .connection import is_deadline
 from .messages import ConnectionFailed, Request
 
@@ -64,10 +65,13 @@ class Origin:
             self.tls = ssl.create_default_context()
 
     def encode(self, request: Request) -> bytes:
-        """Return a request as bytes."""
+        """Return a request as bytes. A body is JSON."""
         fields = "".join(_field(name, value) for name, value in request.headers)
-        length = f"Content-Length: {len(request.body)}\r\n" if request.body or request.method != "GET" else ""
-        head = f"{request.method} {self.base}{request.target} HTTP/1.1\r\n{self.fields}{fields}{length}\r\n"
+        if request.body:
+            fields += f"Content-Type: {MEDIA_TYPE}\r\n"
+        if request.body or request.method != "GET":
+            fields += f"Content-Length: {len(request.body)}\r\n"
+        head = f"{request.method} {self.base}{request.target} HTTP/1.1\r\n{self.fields}{fields}\r\n"
         return head.encode("latin-1") + request.body
 
     def failed(self, what: str, *, was_sent: bool = True, is_final: bool = False) -> ConnectionFailed:
@@ -116,8 +120,11 @@ def proxy_for(scheme: str, host: str, port: int) -> Proxy | None:
             continue
         value = os.environ.get(name, "").strip()
         if value:
-            excluded = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-            return None if _is_excluded(host, port, excluded) else _parse(name, value)
+            direct = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").lower().split(",")
+            is_direct = any(
+                _matches(host.lower().rstrip("."), port, entry.strip()) for entry in direct if entry.strip()
+            )
+            return None if is_direct else _parse(name, value)
     return None
 
 
@@ -141,13 +148,8 @@ def _parse(name: str, value: str) -> Proxy:
     return Proxy(parts.hostname, port, authorization)
 
 
-def _is_excluded(host: str, port: int, excluded: str) -> bool:
-    """Whether ``no_proxy`` lists a host: as a name, a domain, ``name:port``, an IP address, a network, or ``*``."""
-    host = host.lower().rstrip(".")
-    return any(_matches(host, port, entry.strip().lower()) for entry in excluded.split(",") if entry.strip())
-
-
 def _matches(host: str, port: int, entry: str) -> bool:
+    """Whether an entry of ``no_proxy`` means a host: by a name, a domain, ``name:port``, an IP address, a network, or ``*``."""
     if entry == "*":
         return True
     try:

@@ -6,27 +6,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from ... import wire
+from ... import queries, wire
 from ...errors import BotWireError
 from ...limits import MAX_OPERATIONS, MAX_PAGE
-from ...queries import (
-    CountEntries,
-    CountMessages,
-    GetEntries,
-    GetEntry,
-    GetUsage,
-    ListEntries,
-    ListKeys,
-    ListMessages,
-    ListNamespaces,
-    ListSessions,
-    ListTexts,
-    Query,
-    Search,
-)
 from ...records import Entry, Hit, Message, Session, Text, Usage
-from .call import Call
 from .messages import Request
+from .transport import Call
 
 T = TypeVar("T")
 
@@ -34,15 +19,15 @@ _URL_BYTES = 4096
 """Keys of one request, by the length of their URL; servers and proxies refuse URLs from 8,000 bytes on."""
 
 
-async def answer(call: Call, namespace: str, query: Query[T]) -> T:
+async def answer(call: Call, namespace: str, query: queries.Query[T]) -> T:
     """Answer a query, by as many requests as it takes."""
     return cast("T", await _ANSWERS[type(query)](call, namespace, query))
 
 
-async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | None:
+async def _get_entry(call: Call, namespace: str, query: queries.GetEntry) -> Entry | None:
     path = wire.name_path("memory", namespace, query.key)
     if path is None:
-        entries = await _get_entries(call, namespace, GetEntries((query.key,)))
+        entries = await _get_entries(call, namespace, queries.GetEntries((query.key,)))
         return entries[0] if entries else None
     try:
         body = await call.ask(Request("GET", path))
@@ -53,45 +38,38 @@ async def _get_entry(call: Call, namespace: str, query: GetEntry) -> Entry | Non
     return wire.decode_entry(body)
 
 
-async def _get_entries(call: Call, namespace: str, query: GetEntries) -> list[Entry]:
-    entries: list[Entry] = []
-    for keys in _chunks(query.keys):
-        answer = await call.get(wire.namespace_path("memory", namespace, key=keys))
-        entries += [entry.record() for entry in answer.entries]
-    return entries
+async def _get_entries(call: Call, namespace: str, query: queries.GetEntries) -> list[Entry]:
+    answers = [await call.get(wire.namespace_path("memory", namespace, key=keys)) for keys in _chunks(query.keys)]
+    return [entry for answer in answers for entry in answer.rows("entries")]
 
 
-async def _list_keys(call: Call, namespace: str, query: ListKeys) -> list[str]:
+async def _list_keys(call: Call, namespace: str, query: queries.ListKeys) -> list[str]:
     path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix)
     return await _pages(call, path, "keys", query.limit, after=query.after)
 
 
-async def _list_entries(call: Call, namespace: str, query: ListEntries) -> list[Entry]:
+async def _list_entries(call: Call, namespace: str, query: queries.ListEntries) -> list[Entry]:
     path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix, values="true")
-    return [entry.record() for entry in await _pages(call, path, "entries", query.limit, after=query.after)]
+    return await _pages(call, path, "entries", query.limit, after=query.after)
 
 
-async def _list_messages(call: Call, namespace: str, query: ListMessages) -> list[Message]:
+async def _list_messages(call: Call, namespace: str, query: queries.ListMessages) -> list[Message]:
     path = partial(_session_path, namespace, query.session)
-    after = query.after
-    if query.last is not None:
-        if query.last <= MAX_PAGE:
-            page = await call.get(path(after=after or None, last=query.last))
-            return [message.record() for message in page.messages]
-        after = max(after, await _count_messages(call, namespace, CountMessages(query.session)) - query.last)
-    return [message.record() for message in await _pages(call, path, "messages", query.limit, after=after)]
+    after, last = query.after, query.last
+    if last is not None and last <= MAX_PAGE:
+        return (await call.get(path(after=after or None, last=last))).rows("messages")
+    if last is not None:
+        after = max(after, await _count_messages(call, namespace, queries.CountMessages(query.session)) - last)
+    return await _pages(call, path, "messages", query.limit, after=after)
 
 
-async def _list_sessions(call: Call, namespace: str, query: ListSessions) -> list[Session]:
+async def _list_sessions(call: Call, namespace: str, query: queries.ListSessions) -> list[Session]:
     path = partial(wire.namespace_path, "sessions", namespace)
-    return [session.record() for session in await _pages(call, path, "sessions", query.limit, before=query.before)]
+    return await _pages(call, path, "sessions", query.limit, before=query.before)
 
 
-async def _list_namespaces(call: Call, _: str, query: ListNamespaces) -> list[str]:
-    def path(**parameters: Any) -> str:
-        return "/namespaces" + wire.query(**parameters)
-
-    return await _pages(call, path, "namespaces", query.limit, after=query.after)
+async def _list_namespaces(call: Call, _: str, query: queries.ListNamespaces) -> list[str]:
+    return await _pages(call, _namespaces_path, "namespaces", query.limit, after=query.after)
 
 
 async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | None, **cursor: Any) -> list[Any]:
@@ -101,38 +79,40 @@ async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | 
     while limit is None or len(found) < limit:
         size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
         page = await call.get(path(**{name: start or None, "limit": size}))
-        found += getattr(page, field)
+        found += page.rows(field)
         start = page.next
         if start is None:
             break
     return found
 
 
-async def _count_entries(call: Call, namespace: str, query: CountEntries) -> int:
+async def _count_entries(call: Call, namespace: str, query: queries.CountEntries) -> int:
     path = wire.namespace_path("memory", namespace, prefix=query.prefix or None, count="true")
     return (await call.get(path)).count
 
 
-async def _count_messages(call: Call, namespace: str, query: CountMessages) -> int:
+async def _count_messages(call: Call, namespace: str, query: queries.CountMessages) -> int:
     return (await call.get(_session_path(namespace, query.session, count="true"))).count
 
 
-async def _get_usage(call: Call, namespace: str, _: GetUsage) -> Usage:
+async def _get_usage(call: Call, namespace: str, _: queries.GetUsage) -> Usage:
     return wire.decode_usage(await call.ask(Request("GET", wire.namespace_path("usage", namespace))))
 
 
-async def _search(call: Call, namespace: str, query: Search) -> list[Hit]:
+async def _search(call: Call, namespace: str, query: queries.Search) -> list[Hit]:
     # A POST, because a query text may be longer than a URL.
-    headers = (("Content-Type", wire.MEDIA_TYPE),)
-    request = Request(
-        "POST", wire.namespace_path("search", namespace), wire.encode_search(query), headers, is_read=True
-    )
-    return [hit.record() for hit in wire.decode_answer(await call.ask(request)).hits]
+    path = wire.namespace_path("search", namespace)
+    body = await call.ask(Request("POST", path, wire.encode_search(query), is_read=True))
+    return wire.decode_answer(body).rows("hits")
 
 
-async def _list_texts(call: Call, namespace: str, query: ListTexts) -> list[Text]:
+async def _list_texts(call: Call, namespace: str, query: queries.ListTexts) -> list[Text]:
     path = wire.namespace_path("texts", namespace, model=query.model, after=query.after or None, limit=query.limit)
     return (await call.get(path)).texts
+
+
+def _namespaces_path(**parameters: Any) -> str:
+    return "/namespaces" + wire.query(**parameters)
 
 
 def _session_path(namespace: str, session: str, **parameters: Any) -> str:
@@ -156,16 +136,16 @@ def _chunks(keys: tuple[str, ...]) -> list[list[str]]:
 
 
 _ANSWERS: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
-    GetEntry: _get_entry,
-    GetEntries: _get_entries,
-    ListKeys: _list_keys,
-    ListEntries: _list_entries,
-    CountEntries: _count_entries,
-    ListMessages: _list_messages,
-    CountMessages: _count_messages,
-    ListSessions: _list_sessions,
-    ListNamespaces: _list_namespaces,
-    GetUsage: _get_usage,
-    Search: _search,
-    ListTexts: _list_texts,
+    queries.GetEntry: _get_entry,
+    queries.GetEntries: _get_entries,
+    queries.ListKeys: _list_keys,
+    queries.ListEntries: _list_entries,
+    queries.CountEntries: _count_entries,
+    queries.ListMessages: _list_messages,
+    queries.CountMessages: _count_messages,
+    queries.ListSessions: _list_sessions,
+    queries.ListNamespaces: _list_namespaces,
+    queries.GetUsage: _get_usage,
+    queries.Search: _search,
+    queries.ListTexts: _list_texts,
 }

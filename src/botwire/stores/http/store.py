@@ -12,13 +12,12 @@ from ...limits import check_timeout
 from ...operations import Operation, Result
 from ...queries import ListChanges, Query
 from ...timestamps import new_id
-from .call import Call, Context
 from .connection import Kind, LoopConnection, ThreadConnection
 from .feed import AsyncHttpFeed, HttpFeed
 from .messages import Request
 from .origin import Origin
 from .queries import answer
-from .transport import Transport
+from .transport import Call, Context, Transport
 
 T = TypeVar("T")
 
@@ -43,10 +42,9 @@ class _HttpLogic:
     ) -> list[Result]:
         # Every write that may be sent twice needs a key: a repeated set could undo what another client wrote in between, and
         # a repeated append could restore a message that was deleted.
-        headers = (("Content-Type", wire.MEDIA_TYPE), ("Idempotency-Key", idempotency_key or new_id()))
+        headers = (("Idempotency-Key", idempotency_key or new_id()),)
         path = wire.namespace_path("memory", namespace)
-        request = Request("POST", path, wire.encode_write(operations), headers)
-        return wire.decode_results(await self._call().ask(request))
+        return wire.decode_results(await self._ask(Request("POST", path, wire.encode_write(operations), headers)))
 
     async def _ask(self, request: Request) -> bytes:
         """Return the body of the answer to a request, or raise the error in it."""

@@ -16,11 +16,9 @@ from ...timestamps import new_id
 from ..engine.clock import Clock
 from ..engine.group_commit import Outcome
 from ..engine.transaction import Transaction
-from .connection import Connection
-from .errors import is_lost, mapped
+from .connection import Connection, is_lost, mapped
 from .pool import ConnectionPool
-from .rows import is_known_beforehand
-from .unit_of_work import NotAlone, Unit
+from .unit_of_work import NotAlone, Unit, is_known_beforehand
 
 
 class _ClockTurned(Exception):

@@ -51,9 +51,7 @@ class Notifier:
 
     def __init__(self, send: Callable[[str], None]) -> None:
         self._send = send
-        self._mutex = (
-            threading.RLock()
-        )  # reentrant: a finalizer or a signal handler of the program may use the store too
+        self._mutex = threading.RLock()  # reentrant: a finalizer or a signal handler may use the store too
         self._pending: set[str] = set()
         self._is_running = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-notify")
@@ -209,11 +207,8 @@ class Listener(ChangeSignal):
     def _wake(self, channels: Sequence[str] | None = None) -> None:
         """Wake the watchers of some namespaces; None: of all."""
         with self._mutex:
-            wakes = [
-                wake
-                for channel in (self._waiting if channels is None else channels)
-                for wake in self._waiting.get(channel, ())
-            ]
+            chosen = self._waiting if channels is None else channels
+            wakes = [wake for channel in chosen for wake in self._waiting.get(channel, ())]
         for wake in wakes:
             wake()
 

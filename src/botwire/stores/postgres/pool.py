@@ -1,7 +1,8 @@
-"""The connections of a store to PostgreSQL: lent until a deadline, with retries after a lost connection or a conflict."""
+"""The connections of a store to PostgreSQL: lent until a deadline, with retries after a failure. And the server's time."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,32 +14,57 @@ import psycopg
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import StoreError, Timeout, Unavailable
-from ..engine.group_commit import TOO_LATE
+from ..engine.group_commit import CLOSED, TOO_LATE
 from ..engine.pool import Connections
-from .connection import Connection, connect_by
-from .errors import is_passing, mapped
-from .schema import migrate
-from .server_clock import ServerClock
+from .connection import Connection, connect_by, is_passing, mapped
+from .statements import migrate
 
 T = TypeVar("T")
 
 CONNECTIONS = 8
 """Connections of one store at once. PostgreSQL allows 100 in all by default, and is not faster with many more than cores."""
-CLOSED = "the store is closed; open a new one"
 _GRACE = 0.25
 """Seconds after the deadline in which the server can report itself that a statement took too long."""
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
+_FRESH_FOR = 10.0
+"""Seconds for which a quick report is preferred to a later, slow one."""
+_DRIFT = 0.01
+"""Seconds by which two correct clocks may differ after that time."""
+
+
+class ServerClock:
+    """The server's time in microseconds since 1970: one clock for all clients of the database.
+
+    Between two reports it advances with the monotonic clock of this machine, from the moment in which the server was asked. So
+    it may be ahead of the server by the duration of the request, but is never late.
+    """
+
+    def __init__(self) -> None:
+        self._reported = 0
+        self._asked = -_FRESH_FOR
+        self._took = math.inf
+
+    def __call__(self) -> int:
+        return self._reported + int((time.monotonic() - self._asked) * 1_000_000)
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() - self._asked > _FRESH_FOR
+
+    def update(self, reported: int, asked: float) -> None:
+        """Use a report if it is more exact than the last one, or contradicts it. `asked`: when, on `time.monotonic`."""
+        took = time.monotonic() - asked
+        off = (self() - reported) / 1_000_000
+        # A report is as inexact as its request was slow: one that waited for a lock is worth less than an earlier, quick one.
+        if took <= self._took or self.is_old or not -_DRIFT <= off <= took + self._took + _DRIFT:
+            self._reported, self._asked, self._took = reported, asked, took
 
 
 class ConnectionPool:
     """At most `CONNECTIONS` connections to a database. The first one migrates its schema.
 
-    Args:
-        url: the address of the database.
-        address: the same without its password, for errors.
-        timeout: seconds for the first connection, and after which a dead server is noticed.
-        on_fork: is called in a forked child.
+    ``address`` is the URL without its password, for errors. ``timeout`` is for the first connection; after it a dead server is noticed.
     """
 
     def __init__(self, url: str, address: str, timeout: float, *, on_fork: Callable[[], None]) -> None:
@@ -58,13 +84,7 @@ class ConnectionPool:
 
     @contextmanager
     def lend(self, deadline: float) -> Iterator[Connection]:
-        """Lend a connection until a deadline on `time.monotonic`.
-
-        Raises:
-            Timeout: the others are in use until then.
-            Unavailable: the server cannot be reached until then.
-            StoreError: the store is closed.
-        """
+        """Lend a connection until a deadline on `time.monotonic`; raises `Timeout` if all are in use until then."""
         if self._closed:
             raise StoreError(CLOSED)
         if not self._slots.acquire(timeout=max(deadline - time.monotonic(), 0)):

@@ -20,16 +20,15 @@ from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer
 from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
-from ..engine.group_commit import CommitQueue, ThreadExecutor
+from ..engine.group_commit import CLOSED, CommitQueue, ThreadExecutor
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import Account, Tables
 from ..engine.transaction import PURGE, Transaction
 from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
-from .pool import CLOSED, CONNECTIONS, ConnectionPool
-from .schema import create_vectors
-from .statements import Row
+from .pool import CONNECTIONS, ConnectionPool
+from .statements import Row, create_vectors
 from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit
 

@@ -14,13 +14,7 @@ from .statements import Row, Statement, plan_of
 
 
 class PostgresReads(ReadTables):
-    """The reads of a namespace.
-
-    Args:
-        connection: where statements run.
-        namespace: the name of the namespace.
-        in_transaction: a transaction on one snapshot is open on the connection, and decides how statements are planned.
-    """
+    """The reads of a namespace. ``in_transaction``: a transaction on one snapshot decides how statements are planned."""
 
     def __init__(self, connection: Connection, namespace: str, *, in_transaction: bool = False) -> None:
         self._connection = connection

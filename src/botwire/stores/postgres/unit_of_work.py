@@ -8,12 +8,13 @@ of Enterprise Application Architecture). Statements for other rows run in the da
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...operations import Vector, Write
+from ...operations import Append, Delete, Increment, Operation, Put, Vector, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
+from ..engine.journal import BLOCKS
 from ..engine.tables import (
     NOT_BEGUN,
     SEQ_BITS,
@@ -29,11 +30,113 @@ from ..engine.tables import (
     place_of,
 )
 from .connection import Connection
-from .rows import ChangedRows, NeededRows
 from .statements import Row, Statement
 from .tables import PostgresReads
 
 _MISSING: Any = object()
+_KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
+
+
+def is_known_beforehand(write: Write) -> bool:
+    """Whether the operations of a write name all rows that it needs, so that these can be fetched at once."""
+    return all(type(operation) in _KNOWN_BEFOREHAND for operation in write.operations)
+
+
+class NeededRows:
+    """The rows that some writes need, with the changes so far. None: there is no such row.
+
+    ``new_ids``: no message of the writes exists yet, so none is fetched.
+    """
+
+    def __init__(self, writes: Sequence[Write], *, new_ids: bool) -> None:
+        self._new_ids = new_ids
+        self._keys: set[str] = set()
+        self._numbers: set[str] = set()
+        self._names: set[str] = set()
+        self._messages: list[dict[str, str]] = []
+        self._idempotency_keys = {write.idempotency_key for write in writes if write.idempotency_key is not None}
+        for write in writes:
+            for operation in write.operations:
+                self._add(operation)
+        self.entries: dict[str, EntryHead | None] = {}
+        self.values: dict[str, Stored] = {}
+        self.sessions: dict[str, SessionHead | None] = {}
+        self.session_names: dict[int, str] = {}
+        self.seqs: dict[tuple[int, str], int] = {}
+        self.responses: dict[str, str] = {}
+
+    def _add(self, operation: Operation) -> None:
+        match operation:
+            case Put(key=key) | Delete(key=key):
+                self._keys.add(key)
+            case Increment(key=key):
+                self._keys.add(key)
+                self._numbers.add(key)
+            case Append(session=name, messages=messages):
+                self._names.add(name)
+                if not self._new_ids:
+                    self._messages += [{"name": name, "id": message.id} for message in messages]
+            case _:
+                session = getattr(operation, "session", None)
+                if session is not None:
+                    self._names.add(session)
+
+    def statements(self, namespace: str) -> list[Statement]:
+        """Return the statements that fetch the rows."""
+        wanted: list[tuple[str, Iterable[Any]]] = [
+            ("fetch_entries", self._keys),
+            ("fetch_values", self._numbers),
+            ("fetch_sessions", self._names),
+            ("fetch_messages", self._messages),
+            ("fetch_responses", self._idempotency_keys),
+        ]
+        return [(name, (namespace, as_json(list(items)))) for name, items in wanted if items]
+
+    def take_in(self, statements: Sequence[Statement], found: Sequence[Sequence[Row]]) -> None:
+        """Replace all rows by those that the statements returned."""
+        rows = {name: some for (name, _), some in zip(statements, found, strict=True)}
+        sessions = rows.get("fetch_sessions", ())
+        self.entries = dict.fromkeys(self._keys)
+        self.entries.update((key, (*head,)) for key, *head in rows.get("fetch_entries", ()))
+        self.values = {key: text if data is None else data for key, text, data in rows.get("fetch_values", ())}
+        self.sessions = dict.fromkeys(self._names)
+        self.sessions.update((name, (*head,)) for name, *head in sessions)
+        self.session_names = {number: name for name, number, *_ in sessions}
+        self.seqs = {(session, id_): seq for session, id_, seq in rows.get("fetch_messages", ())}
+        self.responses = dict(rows.get("fetch_responses", ()))
+
+
+class ChangedRows:
+    """The rows that are not in the database yet, by their keys. None: the row is to be deleted."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, dict[str, Any] | None] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.messages: dict[int, dict[str, Any]] = {}
+        self.responses: dict[str, dict[str, Any]] = {}
+        self.texts: dict[int, dict[str, Any] | None] = {}
+        self.blocks: list[dict[str, Any]] = []
+        self.purge: tuple[int, int] | None = None
+        """Before when, and how many, old responses are to be deleted."""
+
+    def statements(self, namespace: str, *, has_vectors: bool) -> list[Statement]:
+        """Return the statements that write the rows; `has_vectors`: the namespace has any."""
+        changes: list[tuple[str, list[Any]]] = [
+            ("drop_texts", [text for text, row in self.texts.items() if row is None]),
+            ("add_texts", [row for row in self.texts.values() if row is not None]),
+            ("drop_vectors", list(self.entries) if has_vectors else []),
+            ("put_entries", [row for row in self.entries.values() if row is not None]),
+            ("drop_entries", [key for key, row in self.entries.items() if row is None]),
+            ("put_sessions", list(self.sessions.values())),
+            ("add_messages", list(self.messages.values())),
+            ("add_responses", list(self.responses.values())),
+        ]
+        statements: list[Statement] = [(name, (namespace, as_json(rows))) for name, rows in changes if rows]
+        if self.purge is not None:
+            statements.append(("purge_responses", (namespace, *self.purge)))
+        if self.blocks:
+            statements.append(("add_blocks", (namespace, as_json(self.blocks), BLOCKS)))
+        return statements
 
 
 class NotAlone(Exception):
@@ -43,12 +146,8 @@ class NotAlone(Exception):
 class Unit(PostgresReads, Tables):
     """One transaction, as `botwire.stores.engine.tables.Tables`. `begin` it, apply writes, `commit` it.
 
-    Args:
-        connection: no transaction is open on it.
-        namespace: the namespace of all writes.
-        writes: all that will be applied.
-        new_ids: assume that no message of the writes exists yet, as is nearly always so. If one does, the commit fails with a
-            ``UniqueViolation``, and must be repeated without this.
+    ``writes`` are all that will be applied. ``new_ids``: assume that no message of them exists yet, as is nearly always so. If one
+    does, the commit fails with a ``UniqueViolation``, and must be repeated without this.
     """
 
     def __init__(
@@ -72,11 +171,9 @@ class Unit(PostgresReads, Tables):
         """Table, key and old value of each change since `savepoint`; None: there is no savepoint."""
 
     def begin(self, seconds: float, key: str | None = None) -> bool:
-        """Begin the transaction and lock the namespace. Returns whether a transaction with this key was committed.
+        """Begin the transaction and lock the namespace. A statement may take this many seconds.
 
-        Args:
-            seconds: how long a statement may take.
-            key: the key with which an earlier attempt called `save_response`.
+        Returns whether an earlier attempt, which called `save_response` with the key, was committed.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
         # Guards first: a transaction that locks an account must not wait for them.
@@ -181,8 +278,7 @@ class Unit(PostgresReads, Tables):
 
     # The state of the namespace, which `commit` writes
 
-    def get_account(self, namespace: str) -> Account | None:
-        del namespace
+    def get_account(self, _namespace: str) -> Account | None:
         return copy.copy(self._account)
 
     def get_version(self, namespace: str) -> int:
@@ -190,8 +286,7 @@ class Unit(PostgresReads, Tables):
             return 0 if self._account is None else self._account.version
         return self._versions[namespace]
 
-    def new_account(self, namespace: str, day: int) -> NamespaceId:
-        del day
+    def new_account(self, namespace: str, _day: int) -> NamespaceId:
         return namespace
 
     def set_account(self, account: Account) -> None:
@@ -208,12 +303,10 @@ class Unit(PostgresReads, Tables):
             self._run("add_account", *self._account_row(account))
             self._account = account
 
-    def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
-        del namespace
+    def peek_entry(self, _namespace: NamespaceId, key: str) -> EntryHead | None:
         return self._fetched().entries[key]
 
-    def peek_value(self, namespace: NamespaceId, key: str) -> Stored:
-        del namespace
+    def peek_value(self, _namespace: NamespaceId, key: str) -> Stored:
         return self._fetched().values[key]
 
     def put_entry(self, row: EntryRow) -> None:
@@ -223,20 +316,17 @@ class Unit(PostgresReads, Tables):
         changed = {"key": key, "version": version, "created": created, "updated": updated, "expires": expires}
         self._change(self._changed.entries, key, {**changed, "bytes" if isinstance(stored, bytes) else "text": stored})
 
-    def delete_entry(self, namespace: NamespaceId, key: str) -> None:
-        del namespace
+    def delete_entry(self, _namespace: NamespaceId, key: str) -> None:
         self._change(self._rows.entries, key, None)
         self._change(self._changed.entries, key, None)
 
     def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
         self._change_now("delete_entries", namespace, prefix, end_of(prefix), vectors="drop_vectors_of_entries")
 
-    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        del namespace
+    def peek_session(self, _namespace: NamespaceId, name: str) -> SessionHead | None:
         return self._fetched().sessions[name]
 
-    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        del namespace
+    def new_session(self, _namespace: NamespaceId, name: str, created: int) -> int:
         self._sessions_ever += 1
         session = self._sessions_ever
         self._change(self._rows.session_names, session, name)
@@ -268,12 +358,10 @@ class Unit(PostgresReads, Tables):
         values = self._namespace, start + after, start + last
         self._change_now("delete_messages", *values, vectors="drop_vectors_of_messages")
 
-    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        del namespace
+    def find_response(self, _namespace: NamespaceId, key: str) -> str | None:
         return self._rows.responses.get(key)
 
-    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        del namespace
+    def save_response(self, _namespace: NamespaceId, key: str, created: int, response: str) -> None:
         self._change(self._rows.responses, key, response)
         row = {"idempotency_key": key, "created": created, "results": response}
         self._change(self._changed.responses, key, row)
@@ -283,9 +371,8 @@ class Unit(PostgresReads, Tables):
         earlier = self._changed.purge
         self._changed.purge = before, limit + (0 if earlier is None else earlier[1])
 
-    def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
+    def add_journal_block(self, _namespace: NamespaceId, version: int, since: int, records: str, _keep: int) -> None:
         """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""
-        del namespace, keep
         blocks = self._changed.blocks
         blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
 
@@ -296,8 +383,7 @@ class Unit(PostgresReads, Tables):
     def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
         return self._run("messages_to_index", self._namespace, as_json(places))
 
-    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        del namespace
+    def new_entry_text(self, _namespace: NamespaceId, key: str, version: int) -> int:
         self._entry_texts_ever += 1
         self.renew_entry_text(self._entry_texts_ever, key, version)
         return self._entry_texts_ever
@@ -305,8 +391,8 @@ class Unit(PostgresReads, Tables):
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         self._changed.texts[text] = {"id": text, "key": key, "version": version}
 
-    def add_text(self, namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
-        del namespace, replace
+    def add_text(self, _namespace: NamespaceId, text: int, terms: str, *, replace: bool = False) -> None:
+        del replace
         self._changed.texts[text] = {"id": text, **(self._changed.texts.get(text) or {}), "terms": terms}
 
     def delete_entry_text(self, text: int) -> int:

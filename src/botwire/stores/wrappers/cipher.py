@@ -46,14 +46,7 @@ def generate_key() -> str:
 
 
 class Cipher:
-    """Encrypts with the first of its keys, and decrypts with any.
-
-    Args:
-        keys: one key or several: text from `generate_key`, or 32 bytes.
-
-    Raises:
-        InvalidArgument: one is not a key.
-    """
+    """Encrypts with the first of its keys, and decrypts with any. A key is text from `generate_key`, or 32 bytes."""
 
     def __init__(self, keys: Key | Sequence[Key]) -> None:
         listed = [keys] if isinstance(keys, str | bytes) else list(keys)

@@ -33,12 +33,7 @@ _PAGE = 100
 
 
 class _Encrypted:
-    """The logic of both encrypted stores.
-
-    Args:
-        store: where the encrypted values go.
-        cipher: the keys.
-    """
+    """The logic of both encrypted stores."""
 
     _sleep: Callable[[float], Any]
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry: the spans of calls, and the context that requests carry to a server.
+"""OpenTelemetry: stores whose calls are spans, and the context that requests carry to a server.
 
 A span has the kind of a call, its host, duration and outcome, but never a namespace, key, value or token. Spans need
 ``pip install 'botwire[otel]'``, or `opentelemetry-api` and a tracer provider of the program.
@@ -7,20 +7,25 @@ A span has the kind of a call, its host, duration and outcome, but never a names
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from ...bridge import blocking, result_of
 from ...errors import BotWireError
-from ...operations import Operation
+from ...operations import Operation, Result
+from ...plans import Plans
 from ...queries import ListChanges, Query
+from ...store import AsyncFeed, AsyncStore, GuardedStore, Reader, Store
 from ...version import __version__
+
+T = TypeVar("T")
 
 _NO_SPAN: AbstractContextManager[None] = nullcontext()
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
@@ -60,27 +65,39 @@ class Tracing:
                 span.set_status(StatusCode.ERROR)
                 raise
 
-    def of_store(self, address: str) -> StoreSpans:
-        """Return the spans for calls of the store at an address."""
-        return StoreSpans(self, address)
 
+class _Traced:
+    """The logic of all traced stores. Watching is not a call, and has no span."""
 
-class StoreSpans:
-    """The spans for calls of one store."""
-
-    def __init__(self, tracing: Tracing, address: str) -> None:
+    def __init__(self, store: Any, tracing: Tracing) -> None:
+        self.store = store
+        self.address: str = store.address
         self._tracing = tracing
-        self._place = place_attributes(address)
+        self._place = place_attributes(self.address)
         host, port = self._place.get("server.address", ""), self._place.get("server.port")
         self._target = f" {host}:{port}" if port else f" {host}".rstrip()
 
-    def read(self, query: Query[Any]) -> AbstractContextManager[Any]:
+    async def _read(self, /, namespace: str, query: Query[T], **options: Any) -> T:
+        with self._span_of_read(query):
+            return cast("T", await result_of(self.store.read(namespace, query, **options)))
+
+    async def _write(self, /, namespace: str, operations: Sequence[Operation], **options: Any) -> list[Result]:
+        with self._span_of_write(operations):
+            return cast("list[Result]", await result_of(self.store.write(namespace, operations, **options)))
+
+    def changes(self, namespace: str, query: ListChanges) -> Any:
+        return self.store.changes(namespace, query)
+
+    def close(self) -> Any:
+        return self.store.close()
+
+    def _span_of_read(self, query: Query[Any]) -> AbstractContextManager[Any]:
         """Return the span of a read; none for one that a watcher repeats."""
         if self._tracing.tracer is None or type(query) is ListChanges:
             return _NO_SPAN
         return self._span({"db.operation.name": operation_name(type(query))})
 
-    def write(self, operations: Sequence[Operation]) -> AbstractContextManager[Any]:
+    def _span_of_write(self, operations: Sequence[Operation]) -> AbstractContextManager[Any]:
         """Return the span of a write."""
         if self._tracing.tracer is None:
             return _NO_SPAN
@@ -92,6 +109,46 @@ class StoreSpans:
 
     def _span(self, attributes: dict[str, str | int]) -> AbstractContextManager[Any]:
         return self._tracing.call(f"{attributes['db.operation.name']}{self._target}", {**self._place, **attributes})
+
+
+class TracedStore(_Traced):
+    """A traced `Store`."""
+
+    store: Store
+
+    read = blocking(_Traced._read)
+    write = blocking(_Traced._write)
+
+    def to_async(self) -> AsyncTracedStore:
+        return AsyncTracedStore(self.store.to_async(), self._tracing)
+
+    def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
+        self.store.propagate(fields)
+
+
+class AsyncTracedStore(_Traced):
+    """A traced `AsyncStore`."""
+
+    store: AsyncStore
+
+    read = _Traced._read
+    write = _Traced._write
+
+
+class TracedGuardedStore(AsyncTracedStore):
+    """A traced `GuardedStore`."""
+
+    store: GuardedStore
+
+    @property
+    def plans(self) -> Plans:
+        return self.store.plans
+
+    async def set_plan(self, namespace: str, plan: str | None) -> None:
+        await self.store.set_plan(namespace, plan)
+
+    def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
+        return self.store.changes_for(reader, namespace, query)
 
 
 def error_type(error: BaseException) -> str:

@@ -20,6 +20,7 @@ def test_a_request(exchange):
         b"Host: localhost:%d" % peer.port,
         b"A: b",
         b"C: d",
+        b"Content-Type: application/json",
         b"Content-Length: 2",
     ]
     assert body == b"{}"

@@ -15,8 +15,7 @@ from botwire import InvalidArgument, Timeout, Unavailable
 from botwire.operations import Increment, Put, SetVectors
 from botwire.queries import GetEntry, Search
 from botwire.stores import async_store
-from botwire.stores.postgres.connection import connect_by
-from botwire.stores.postgres.errors import mapped
+from botwire.stores.postgres.connection import connect_by, mapped
 from botwire.stores.postgres.notify import Listener
 from botwire.stores.postgres.store import PostgresStore
 from tests.cutter import Cutter

@@ -12,8 +12,7 @@ from botwire import Conflict
 from botwire.operations import Operation, Put
 from botwire.queries import GetEntry, ListChanges, Query
 from botwire.stores.sqlite.store import SqliteStore
-from botwire.stores.wrappers.traced import TracedGuardedStore, TracedStore
-from botwire.stores.wrappers.tracing import Tracing, operation_name
+from botwire.stores.wrappers.tracing import TracedGuardedStore, TracedStore, Tracing, operation_name
 from tests.unit.stores.wrappers.samples import OPERATIONS, QUERIES
 
 
