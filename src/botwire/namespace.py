@@ -107,7 +107,6 @@ class Namespace(ABC):
     ) -> Any: ...
 
     async def _search(self, query: Search, by: Iterable[str] | None) -> list[Hit]:
-        """Search by words, by meaning, or by both."""
         chosen = check_by(by, embedded=self._embedding is not None)
         if "meaning" in chosen and query.text.strip():
             assert self._embedding is not None
@@ -126,7 +125,6 @@ class Namespace(ABC):
                 self._catch_up_from = time.monotonic() + REFUSED_SECONDS
 
     async def _embed(self, limit: int | None, batch: int) -> int:
-        """Make and store vectors for texts that have none."""
         if self._embedding is None:
             raise InvalidArgument("this memory has no embedder: Memory(…, embedder=…)")
         left = check_count(limit, "limit")

@@ -13,8 +13,6 @@ from .records import Changes, Entry, Hit, Message, Progress, Session, T, Text, U
 class Query(msgspec.Struct, Generic[T], frozen=True):
     """A read of one namespace. Its ``values`` says what an encrypted store does with the answer, as `Values` for operations."""
 
-    values: ClassVar[Values] = "none"
-
 
 class GetEntry(Query[Entry | None], frozen=True):
     """One entry, or None."""
@@ -33,6 +31,7 @@ class GetEntries(Query[list[Entry]], frozen=True):
 class ListKeys(Query[list[str]], frozen=True):
     """The keys that begin with a prefix and come after `after`, in the order of their UTF-8 bytes, at most `limit`."""
 
+    values: ClassVar[Values] = "none"
     prefix: str = ""
     after: str = ""
     limit: int | None = None
@@ -50,6 +49,7 @@ class ListEntries(Query[list[Entry]], frozen=True):
 class CountEntries(Query[int], frozen=True):
     """The number of keys that begin with a prefix."""
 
+    values: ClassVar[Values] = "none"
     prefix: str = ""
 
 
@@ -66,12 +66,14 @@ class ListMessages(Query[list[Message]], frozen=True):
 class CountMessages(Query[int], frozen=True):
     """The number of messages of a session."""
 
+    values: ClassVar[Values] = "none"
     session: str
 
 
 class ListSessions(Query[list[Session]], frozen=True):
     """Sessions older than `before` (a `Session.place`), the newest first, at most `limit`."""
 
+    values: ClassVar[Values] = "none"
     before: int | None = None
     limit: int | None = None
 
@@ -136,6 +138,8 @@ class ListChanges(Query[Changes], frozen=True):
 class GetProgress(Query[Progress], frozen=True):
     """The version of the namespace, and when the next entry expires."""
 
+    values: ClassVar[Values] = "none"
+
 
 class ListNamespaces(Query[list[str]], frozen=True):
     """The namespaces of the store after `after`, in the order of their UTF-8 bytes, at most `limit`.
@@ -143,9 +147,12 @@ class ListNamespaces(Query[list[str]], frozen=True):
     The namespace of the read does not matter. A namespace exists from its first write on.
     """
 
+    values: ClassVar[Values] = "none"
     after: str = ""
     limit: int | None = None
 
 
 class GetUsage(Query[Usage], frozen=True):
     """The usage of the namespace and the limits of its plan."""
+
+    values: ClassVar[Values] = "none"

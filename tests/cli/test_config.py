@@ -39,9 +39,9 @@ def test_what_comes_first(config, monkeypatch):
 def test_a_file_that_is_wrong(config, tmp_path):
     for text, said in [
         ("[serv]\n", "[serv] is not one of the commands audit"),
-        ("serve = 1\n", "[serve] is not a command"),
+        ("serve = 1\n", "[serve] is not one of the commands"),
         ("[serve]\nprot = 1\n", "[serve] has no option 'prot', only auth, db"),
-        ("[token.mint]\n", "[mint] is not a command"),
+        ("[token.mint]\n", "[mint] is not one of the commands"),
         ("x", "is not TOML"),
     ]:
         config.write_text(text)

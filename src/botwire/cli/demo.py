@@ -54,7 +54,6 @@ def memory_module() -> str | None:
 
 
 def _failure(folder: str, report: Say) -> str | None:
-    """Run both processes, and return what failed."""
     about = "An agent that remembers: LangChain, a scripted model, no API key, no network"
     report(f"{about}\nIts memory is in {folder}, which is deleted at the end", {"folder": folder})
     first = _start("talk", folder)

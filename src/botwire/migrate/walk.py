@@ -103,7 +103,6 @@ class Batch:
 
 
 def _length(operation: Operation) -> int:
-    """Return the bytes that an operation stores."""
     if isinstance(operation, Put):
         return size(operation.key) + size(operation.stored)
     if isinstance(operation, Append):
