@@ -103,6 +103,7 @@ class AsyncMemory(Namespace):
         """As `Memory.close`. A memory from `of` closes nothing."""
         if self._release is not None:
             self._release.detach()
+            self.bridge.forget_store()
             await asyncio.to_thread(self._lease.release)
 
     async def __aenter__(self) -> Self:
@@ -126,6 +127,10 @@ class _Awaiting(Bridge):
             store = self._lease.store() if self._lease.is_open else await asyncio.to_thread(self._lease.store)
             self._store = self._store or store.to_async()
         return self._store
+
+    def forget_store(self) -> None:
+        """Let the next call ask the lease, which raises if it was released."""
+        self._store = None
 
     async def changes(self, query: ListChanges) -> AsyncFeed:
         """Return a feed of the namespace."""

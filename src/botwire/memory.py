@@ -197,6 +197,8 @@ class Memory(Namespace):
             The new version of each.
         """
         seconds = check_ttl(ttl)
+        if not isinstance(values, Mapping):
+            raise InvalidArgument(f"values is a dict of keys and values, not {type(values).__name__}")
         puts = [Put(check_name(key), encode(value), seconds) for key, value in values.items()]
         versions = await self.bridge.write(*limited(puts)) if puts else []
         return {put.key: int(version) for put, version in zip(puts, versions, strict=True)}  # type: ignore[arg-type]
@@ -410,6 +412,7 @@ class Memory(Namespace):
         """
         if self._release is not None:
             self._release.detach()
+        vars(self.bridge).pop("store", None)
         self._lease.release()
 
     def __enter__(self) -> Self:
@@ -455,8 +458,8 @@ def _after(key: str | None) -> str:
 
 
 def _names(keys: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(keys, str):
-        raise InvalidArgument("keys is a list of keys, not one str")
+    if isinstance(keys, str) or not isinstance(keys, Iterable):
+        raise InvalidArgument(f"keys is a list of keys, not {type(keys).__name__}")
     return tuple(limited([check_name(key) for key in keys]))
 
 

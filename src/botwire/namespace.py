@@ -8,7 +8,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, Self, TypeVar
 
 import msgspec
 
@@ -81,6 +81,17 @@ class Namespace(ABC):
         self._lease = Lease(url, token=token, timeout=timeout, ca=ca, encryption_key=encryption_key, store=store)
         self._release: weakref.finalize[..., Any] | None = weakref.finalize(self, self._lease.drop)
         self._begin()
+
+    def __copy__(self) -> Self:
+        """Return this memory: a copy of an object that contains one shares it."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Return this memory, as `__copy__`."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"a {type(self).__name__} cannot be pickled: it has an open store. Create one in each process")
 
     @abstractmethod
     def _begin(self) -> None:

@@ -5,6 +5,7 @@ A store handles stored forms only (see `botwire.values`) and has two methods for
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -50,10 +51,12 @@ class Store(Protocol):
     """
 
     @property
+    @abstractmethod
     def address(self) -> str:
         """The address for `open_store`, without secrets."""
         ...
 
+    @abstractmethod
     def read(self, namespace: str, query: Query[T]) -> T:
         """Answer a query from the data committed when it began. Expired entries are missing.
 
@@ -62,6 +65,7 @@ class Store(Protocol):
         """
         ...
 
+    @abstractmethod
     def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
@@ -88,6 +92,7 @@ class Store(Protocol):
         """
         ...
 
+    @abstractmethod
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         """Return a feed of the changes that any client makes. It reads nothing before its first call."""
         ...
@@ -100,6 +105,7 @@ class Store(Protocol):
         """Send these header fields (the trace context) with each request. By default a store sends no requests."""
         del fields
 
+    @abstractmethod
     def close(self) -> None:
         """Release everything. Closing twice is fine; using a closed store raises `StoreError`."""
         ...

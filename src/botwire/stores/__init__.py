@@ -148,6 +148,8 @@ class Lease(ForkAware):
         self._ca = ca
         if store is None:
             _check_ca(self._url, ca)
+        else:
+            _check_store(store)
         self._given = store
         self._wrap: Callable[[Store], Store] = _traced if encryption_key is None else _encrypting(encryption_key)
         self.is_encrypted = encryption_key is not None
@@ -187,7 +189,7 @@ class Lease(ForkAware):
             with self._mutex:
                 if self._store is None:
                     if self._released:
-                        raise StoreError("the store is closed; open a new one")
+                        raise StoreError("this memory is closed; create a new one")
                     if self._given is None:
                         self._share = _SHARED.take(self._url, self._token, self._timeout, self._ca)
                         self._given = self._share.store
@@ -208,13 +210,22 @@ class Lease(ForkAware):
     def release(self) -> None:
         """Give the share back. The last one closes the store, which waits for its threads. A second time does nothing."""
         with self._mutex:
-            share, self._share, self._released = self._share, None, True
+            share, self._share, self._store, self._released = self._share, None, None, True
         if share is not None:
             _SHARED.give_back(share)
 
     def drop(self) -> None:
         """Give the share back later, in another thread: for a finalizer, which may run anywhere and must not wait."""
         _SHARED.dropped.put(self)
+
+
+def _check_store(store: object) -> None:
+    members = ("address", "read", "write", "changes", "to_async", "propagate", "close")
+    missing = [name for name in members if not hasattr(store, name)]
+    if isinstance(store, type) or missing:
+        what = f"the class {store.__name__}" if isinstance(store, type) else f"a {type(store).__name__}"
+        without = f" without {', '.join(missing)}" if missing else ""
+        raise InvalidArgument(f"store= takes an object that implements botwire.store.Store, not {what}{without}")
 
 
 def _encrypting(key: EncryptionKey) -> Callable[[Store], Store]:

@@ -21,11 +21,11 @@ class Origin:
     """A parsed address, and the header fields that every request carries. The rest as for `HttpStore`; it connects to nothing."""
 
     def __init__(self, url: str, headers: Mapping[str, str], ca: str | os.PathLike[str] | None = None) -> None:
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             port = parts.port
         except ValueError as error:
-            raise InvalidArgument(f"the port in the address is wrong: {error}") from error
+            raise InvalidArgument(f"the host or port in the address is wrong: {error}") from error
         if parts.username is not None or parts.password is not None:
             raise InvalidArgument("an address holds no user and password: pass token=… instead")
         if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import NoReturn
 
 from ...errors import StoreError, Timeout
 
@@ -59,6 +60,10 @@ class FileLock:
             os.close(file)
 
     __del__ = close
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would have the same descriptor, and close it while this object still uses it.
+        raise TypeError("a lock of a file cannot be copied")
 
     def _open_and_take(self) -> None:
         assert self._path is not None
