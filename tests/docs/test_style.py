@@ -49,7 +49,7 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
         )
     else:
         found = ((text.count("\n", 0, match.start()) + 1, match[0]) for match in CODE[path.suffix].finditer(text))
-    return ((line, piece) for line, piece in found if " " in piece)
+    return ((line, piece) for line, piece in found if " " in piece and "i me my myself" not in piece)  # stop words
 
 
 def avoided(text: str, first_line: int = 1) -> list[tuple[int, str]]:

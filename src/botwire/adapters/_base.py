@@ -89,7 +89,7 @@ def blocking_method(
     def run(self: Any, *args: Any, **kwargs: Any) -> T:
         return run_at_once(self, self._memory, *args, **kwargs)
 
-    signature = inspect.signature(logic)  # LangGraph looks at the arguments of its savers
+    signature = inspect.signature(logic)  # LangGraph inspects the arguments of its savers
     shown = [parameter for name, parameter in signature.parameters.items() if name != "memory"]
     run.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
     return cast("Callable[Concatenate[S, P], T]", run)

@@ -365,7 +365,7 @@ def encode_problem(error: BotWireError) -> bytes:
 
 
 def decode_problem(status: int, body: bytes) -> BotWireError | None:
-    """Return the error in a problem document, in the class in which the server raised it. None: the body is not one of ours."""
+    """Return the error in a problem document, in the class in which the server raised it. None: it is not a problem document of botwire."""
     try:
         document = msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError):

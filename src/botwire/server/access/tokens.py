@@ -114,7 +114,7 @@ class Tokens:
         except to operators and the tokens that they issue. ``namespace``: the claimed one, for a caller who revokes their own
         claim. Raises `NotFound` if the issuer administers no such token.
         """
-        if issuer is not None:  # before a stranger can make the server read all tokens
+        if issuer is not None:  # first: a caller without permission must not make the server read all tokens
             await self._check_target(identity, issuer, namespace)
         issuer = issuer or TokenIssuer(self)
         for _ in range(_ATTEMPTS):

@@ -13,7 +13,7 @@ from ...records import Message, Text, Usage
 from ...search.terms import text_of_entry, text_of_message
 from .journal import changes_after, progress
 from .search import search
-from .tables import FIRST_MESSAGE, Account, NamespaceId, ReadTables, day_of
+from .tables import FIRST_MESSAGE, NamespaceId, NamespaceState, ReadTables, day_of
 
 FEW = 50
 """Rows that are read in less time than a change of threads takes."""
@@ -62,14 +62,14 @@ def _list_messages(tables: ReadTables, _: Plans, namespace: str, query: queries.
 
 def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: queries.GetUsage, now: int) -> Usage:
     today = now // DAY
-    account = tables.get_account(namespace) or Account(None, None, today, 0, 0, 0, None)
-    name, plan = plans.of(account.plan)
-    day = day_of(account.day, today)
+    state = tables.get_state(namespace) or NamespaceState(None, None, today, 0, 0, 0, None)
+    name, plan = plans.of(state.plan)
+    day = day_of(state.day, today)
     return Usage(
         plan=name,
-        writes_today=account.writes if day >= today else 0,
+        writes_today=state.writes if day >= today else 0,
         writes_per_day=plan.writes_per_day,
-        bytes=account.held,
+        bytes=state.held,
         max_bytes=plan.max_bytes,
         resets=(max(day, today) + 1) * DAY,
     )
@@ -77,11 +77,11 @@ def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: queries.Get
 
 def _list_texts(tables: ReadTables, _: Plans, namespace: str, query: queries.ListTexts, now: int) -> list[Text]:
     """Return texts that have no vector of a model."""
-    account = tables.get_account(namespace)
-    if account is None or account.id is None:
+    state = tables.get_state(namespace)
+    if state is None or state.id is None:
         return []
-    account.refuse_if_off(namespace)
-    return list(islice(_texts(tables, account.id, query.model, query.after, now), query.limit))
+    state.refuse_if_off(namespace)
+    return list(islice(_texts(tables, state.id, query.model, query.after, now), query.limit))
 
 
 def _texts(tables: ReadTables, namespace: NamespaceId, model: str, after: str, now: int) -> Iterator[Text]:

@@ -1,8 +1,8 @@
 """The time of a store: the wall clock's, as long as that moves forwards.
 
 What has expired must not come back when the wall clock is set back, and no new entry may be lost because the clock was once
-too far ahead. So a store knows the latest time that it has used. While the wall clock is a little behind that time, the
-store's time stops until the wall clock has caught up. If it is far behind, the store first removes what had expired by then
+too far ahead. So a store knows the latest time that it has used. While the wall clock is a little earlier than that, the
+store's time stops until the wall clock reaches it. If it is much earlier, the store first removes what had expired by then
 (`Clock.is_behind`), and continues from the new time.
 """
 
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 TOLERANCE = 10_000_000
-"""How far the wall clock may be behind before the store follows it, in microseconds."""
+"""How much earlier the wall clock may be before the store follows it, in microseconds."""
 SAVE_INTERVAL = 10_000_000
 """How often a store that writes saves the latest time, in microseconds."""
 _RESPONSES_KEPT = 600.0
@@ -30,7 +30,7 @@ class Clock:
         self.turns = 0
         """How often the file's time has been set back. Another process may have done it already."""
         self.is_behind = False
-        """Whether the wall clock is so far behind that what had expired must be removed now."""
+        """Whether the wall clock is so much earlier that what had expired must be removed now."""
         self._seen = self.wall(), time.monotonic()
         self._jumped = -_RESPONSES_KEPT
 

@@ -1,7 +1,7 @@
 """The journal: the last changes of each namespace, for watchers.
 
 A change is a record on one line: the version, and what changed. Values are not in it. The newest records are in the
-namespace's account, which every write updates anyway. When they exceed a limit, they move to a block of their own, and the
+namespace's state, which every write updates anyway. When they exceed a limit, they move to a block of their own, and the
 oldest block is dropped. So a write costs almost nothing more, and a namespace keeps some 40,000 changes with short keys.
 
 Every version has a record, and the last record has the namespace's version. If one is missing, an older botwire that has
@@ -21,10 +21,10 @@ from ...errors import ChangesLost
 from ...queries import ListChanges
 from ...records import Change, Changes, Progress
 from ...values import Stored, size
-from .tables import Account, NamespaceId, ReadTables, Tables
+from .tables import NamespaceId, NamespaceState, ReadTables, Tables
 
 BLOCK_CHARS = 900
-"""The most characters of the records in an account, and of a block. A row of a quarter page needs no overflow page."""
+"""The most characters of the records in a state, and of a block. A row of a quarter page needs no overflow page."""
 BLOCKS = 1_000
 """Blocks that are kept for each namespace."""
 BLOCKS_AT_ONCE = 16
@@ -35,30 +35,30 @@ BYTES_AT_ONCE = 1 << 20
 SET, DELETED, EXPIRED, CLEARED, POPPED = "s", "d", "x", "c", "p"
 
 
-def record_append(account: Account, session: int, first: int, last: int) -> None:
+def record_append(state: NamespaceState, session: int, first: int, last: int) -> None:
     """Record that messages were appended. Each of them is a change; records that follow each other become one line."""
-    account.version += last - first + 1
-    start = account.recent.rfind("\n", 0, -1) + 1
-    _, _, previous = account.recent[start:-1].partition(" ")
+    state.version += last - first + 1
+    start = state.recent.rfind("\n", 0, -1) + 1
+    _, _, previous = state.recent[start:-1].partition(" ")
     if previous.startswith(f"a{session} "):
         _, earliest, latest = previous.split(" ")
         if int(latest) + 1 == first:
-            account.recent = f"{account.recent[:start]}{account.version} a{session} {earliest} {last}\n"
+            state.recent = f"{state.recent[:start]}{state.version} a{session} {earliest} {last}\n"
             return
-    account.recent += f"{account.version} a{session} {first} {last}\n"
+    state.recent += f"{state.version} a{session} {first} {last}\n"
 
 
-def move_to_blocks(tables: Tables, account: Account) -> None:
-    """Move the records in an account into blocks, apart from the last ones."""
-    assert account.id is not None
-    recent, start = account.recent, 0
+def move_to_blocks(tables: Tables, state: NamespaceState) -> None:
+    """Move the records in a state into blocks, apart from the last ones."""
+    assert state.id is not None
+    recent, start = state.recent, 0
     while len(recent) - start > BLOCK_CHARS:
         end = recent.rindex("\n", start, start + BLOCK_CHARS) + 1  # a record is shorter than a block
         block = recent[start:end]
         since = Record.of(block[: block.index("\n")]).since
-        tables.add_journal_block(account.id, last_version(block), since, block, BLOCKS)
+        tables.add_journal_block(state.id, last_version(block), since, block, BLOCKS)
         start = end
-    account.recent = recent[start:]
+    state.recent = recent[start:]
 
 
 class Record(NamedTuple):
@@ -114,7 +114,7 @@ def progress(tables: ReadTables, namespace: str, now: int) -> Progress:
 def changes_after(tables: ReadTables, namespace: str, query: ListChanges, now: int) -> Changes:
     """Answer a query for changes. The reads need not see one snapshot.
 
-    The account is read first. A later change is not in its records. If an entry has another version by now, or a message was
+    The state is read first. A later change is not in its records. If an entry has another version by now, or a message was
     removed, a later record says so.
     """
     id_, version, recent = tables.get_journal(namespace) or (0, 0, "")
@@ -141,7 +141,7 @@ def changes_after(tables: ReadTables, namespace: str, query: ListChanges, now: i
 
 def _earlier(tables: ReadTables, namespace: str, id_: NamespaceId, after: int, version: int) -> list[Record]:
     blocks = tables.journal_blocks(id_, after, BLOCKS_AT_ONCE)
-    if not blocks or blocks[0][0] > after:  # dropped since the account was read
+    if not blocks or blocks[0][0] > after:  # dropped since the state was read
         raise _lost(namespace, after, version)
     return [record for _, block in blocks for record in records_in(block)]
 

@@ -21,7 +21,7 @@ from ...records import Entry, Hit
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import decode
-from .tables import FIRST_MESSAGE, SEQ_BITS, Account, NamespaceId, ReadTables, place_of
+from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, NamespaceState, ReadTables, place_of
 from .word_index import pending_of
 
 BUDGET = 10_000
@@ -67,7 +67,7 @@ class _Searching:
     tables: ReadTables
     query: Search
     now: int
-    account: Account
+    state: NamespaceState
     namespace: NamespaceId
     weights: dict[str, float] = field(default_factory=dict)
     read: dict[_Id, _Text] = field(default_factory=dict)
@@ -78,8 +78,8 @@ class _Searching:
     @property
     def average(self) -> float:
         """The average number of terms of a text."""
-        if self.account.texts:
-            return self.account.words / self.account.texts
+        if self.state.texts:
+            return self.state.words / self.state.texts
         return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
 
     def hits(self) -> list[Hit]:
@@ -172,7 +172,7 @@ class _Searching:
         terms = question_of(self.query.text)[:MAX_ASKED]
         indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
         pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
-        texts = self.account.texts + len(self.read)
+        texts = self.state.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
         self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
         return sorted(indexed.items(), key=lambda item: item[1])[:MAX_TERMS]
@@ -203,7 +203,7 @@ class _Searching:
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
         """Read what is not indexed yet."""
-        keys, places = pending_of(self.account.pending)
+        keys, places = pending_of(self.state.pending)
         self.pending_keys.update(keys)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
@@ -286,11 +286,11 @@ class _Searching:
 
 def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[Hit]:
     """Answer a question from the index. All reads must see one snapshot."""
-    account = tables.get_account(namespace)
-    if account is None or account.id is None:
+    state = tables.get_state(namespace)
+    if state is None or state.id is None:
         return []
-    account.refuse_if_off(namespace)
-    return _Searching(tables, query, now, account, account.id).hits()
+    state.refuse_if_off(namespace)
+    return _Searching(tables, query, now, state, state.id).hits()
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:

@@ -37,7 +37,7 @@ class DatabaseStore(ABC):
 
     @abstractmethod
     def _index_cursor(self, namespace: str) -> str | None:
-        """Return `Account.index_cursor`; None: everything is indexed."""
+        """Return `NamespaceState.index_cursor`; None: everything is indexed."""
 
     def write(
         self,
@@ -61,18 +61,20 @@ class DatabaseStore(ABC):
         # What exists already is indexed by the first search, or by `index`.
         if on and self._index_cursor(namespace) != OFF:
             return
-        self._change_now(namespace, lambda transaction, _: word_index.turn_off(transaction.open_account(namespace)[0]))
+        self._change_now(
+            namespace, lambda transaction, _: word_index.turn_off(transaction.open_namespace(namespace)[0])
+        )
         session: int | None = 0
         while session is not None:
             session = self._empty_index(namespace, session)
         if on:
             self._change_now(
-                namespace, lambda transaction, _: word_index.turn_on(transaction.open_account(namespace)[0])
+                namespace, lambda transaction, _: word_index.turn_on(transaction.open_namespace(namespace)[0])
             )
 
     def _empty_index(self, namespace: str, session: int) -> int | None:
         def change(transaction: Transaction, tables: Tables) -> int | None:
-            return word_index.empty(tables, transaction.account(namespace), session)
+            return word_index.empty(tables, transaction.state(namespace), session)
 
         return self._change_now(namespace, change)
 
@@ -88,7 +90,7 @@ class DatabaseStore(ABC):
             # The last step gets a little time of its own: what it has done would be lost otherwise.
             until = min(max(deadline, now + self.timeout / 4), now + self.timeout)
             self._change(
-                namespace, lambda transaction, tables: word_index.step(tables, transaction.account(namespace)), until
+                namespace, lambda transaction, tables: word_index.step(tables, transaction.state(namespace)), until
             )
         return True
 

@@ -29,9 +29,9 @@ SEQ_BITS = 32
 FIRST_MESSAGE = 1 << SEQ_BITS
 """Text ids from here on are places of messages. Smaller ones belong to entries."""
 OFF = "off"
-"""`Account.index_cursor` when nothing is indexed and searches are refused."""
+"""`NamespaceState.index_cursor` when nothing is indexed and searches are refused."""
 NOT_BEGUN = "entries "
-"""`Account.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
+"""`NamespaceState.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
 EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
@@ -73,7 +73,7 @@ def as_json(items: Sequence[object]) -> str:
 
 
 @dataclass(slots=True)
-class Account:
+class NamespaceState:
     """The usage and state of a namespace: one row, which each transaction reads and writes.
 
     ``id`` is None until something is stored in the namespace. ``recent`` holds the newest records of the journal
@@ -130,7 +130,7 @@ class Account:
 
 
 def day_of(day: int, today: int) -> int:
-    """Return the day that an account's writes count for when the clock may have been set back since.
+    """Return the day that a namespace's writes count for when the clock may have been set back since.
 
     The count continues, so no day's writes are granted twice. It never counts for a day after tomorrow, or a clock that was
     once a year ahead would block the namespace for a year.
@@ -213,9 +213,9 @@ class ReadTables(Protocol):
     def list_namespaces(self, after: str, limit: int | None) -> list[str]:
         return self._column("list_namespaces", after, limit_of(limit))
 
-    def get_account(self, namespace: str) -> Account | None:
-        row = self._first("get_account", namespace)
-        return None if row is None else Account(*row)
+    def get_state(self, namespace: str) -> NamespaceState | None:
+        row = self._first("get_state", namespace)
+        return None if row is None else NamespaceState(*row)
 
     def get_version(self, namespace: str) -> int:
         """Return the version of a namespace, 0 if it does not exist."""
@@ -321,14 +321,14 @@ class Tables(ReadTables, Protocol):
     def undo(self) -> None:
         """Undo the changes since `savepoint`."""
 
-    # The account, idempotency keys and the journal
+    # The state, idempotency keys and the journal
 
-    def new_account(self, namespace: str, day: int) -> NamespaceId:
+    def new_state(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
-        return int(self._one("new_account", namespace, day))
+        return int(self._one("new_state", namespace, day))
 
-    def set_account(self, account: Account) -> None:
-        """Write an account back, without its plan and without the bytes of vectors."""
+    def set_state(self, state: NamespaceState) -> None:
+        """Write a state back, without its plan and without the bytes of vectors."""
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
         self._run("set_plan", namespace, plan)

@@ -20,7 +20,7 @@ from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
 from . import journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
-from .tables import NOT_BEGUN, OFF, Account, EntryHead, NamespaceId, Tables, day_of, place_of
+from .tables import NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
 RESPONSES_KEPT = 600_000_000
 """How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
@@ -34,7 +34,7 @@ _RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int |
 
 
 class Transaction:
-    """Applies writes one after the other; `finish` writes the accounts back.
+    """Applies writes one after the other; `finish` writes the states back.
 
     `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
     is removed.
@@ -47,7 +47,7 @@ class Transaction:
         self._plans = plans
         self._now = now
         self._ages_are_known = ages_are_known
-        self._accounts: dict[str, Account] = {}
+        self._states: dict[str, NamespaceState] = {}
         self._guarded: dict[str, int] = {}
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
@@ -72,50 +72,50 @@ class Transaction:
         return self._apply_or_undo(write)
 
     def finish(self) -> None:
-        """Remove some expired entries, and write back the index, the journal and the accounts of all namespaces touched."""
-        for account in self._accounts.values():
-            if account.id is None:
+        """Remove some expired entries, and write back the index, the journal and the states of all namespaces touched."""
+        for state in self._states.values():
+            if state.id is None:
                 continue
-            if account.expires is not None:
-                self._purge(account, PURGE)
-            if account.pending:
-                word_index.index_pending(self._tables, account)
-            if len(account.recent) > BLOCK_CHARS:
-                journal.move_to_blocks(self._tables, account)
-            self._tables.set_account(account)
+            if state.expires is not None:
+                self._purge(state, PURGE)
+            if state.pending:
+                word_index.index_pending(self._tables, state)
+            if len(state.recent) > BLOCK_CHARS:
+                journal.move_to_blocks(self._tables, state)
+            self._tables.set_state(state)
 
     def purge(self, namespace: str) -> None:
         """Remove all expired entries of a namespace."""
-        self._purge(self.account(namespace), None)
+        self._purge(self.state(namespace), None)
 
     def set_plan(self, namespace: str, plan: str | None) -> None:
         """Set the plan of a namespace; None: the default plan of the writer."""
-        account, id_ = self.open_account(namespace)
-        account.plan = plan
+        state, id_ = self.open_namespace(namespace)
+        state.plan = plan
         self._tables.set_plan(id_, plan)
 
-    def account(self, namespace: str) -> Account:
-        """Return the account of a namespace, an empty one if it does not exist."""
-        account = self._accounts.get(namespace)
-        if account is None:
+    def state(self, namespace: str) -> NamespaceState:
+        """Return the state of a namespace, an empty one if it does not exist."""
+        state = self._states.get(namespace)
+        if state is None:
             today = self._now // DAY
-            account = self._tables.get_account(namespace) or Account(None, None, today, 0, 0, 0, None)
-            if account.day < today:
-                account.day, account.writes = today, 0
-            elif account.day > today:
-                account.day = day_of(account.day, today)
-            account.is_system = is_system(namespace)
-            self._accounts[namespace] = account
-        return account
+            state = self._tables.get_state(namespace) or NamespaceState(None, None, today, 0, 0, 0, None)
+            if state.day < today:
+                state.day, state.writes = today, 0
+            elif state.day > today:
+                state.day = day_of(state.day, today)
+            state.is_system = is_system(namespace)
+            self._states[namespace] = state
+        return state
 
-    def open_account(self, namespace: str) -> tuple[Account, NamespaceId]:
-        """Return the account of a namespace and its id. Creates the namespace if it does not exist."""
-        account = self.account(namespace)
-        if account.id is None:
-            account.id = self._tables.new_account(namespace, account.day)
+    def open_namespace(self, namespace: str) -> tuple[NamespaceState, NamespaceId]:
+        """Return the state of a namespace and its id. Creates the namespace if it does not exist."""
+        state = self.state(namespace)
+        if state.id is None:
+            state.id = self._tables.new_state(namespace, state.day)
             # A system namespace is never searched, and no plan limits it.
-            account.index_cursor = OFF if account.is_system else NOT_BEGUN
-        return account, account.id
+            state.index_cursor = OFF if state.is_system else NOT_BEGUN
+        return state, state.id
 
     def save_response(self, id_: NamespaceId, key: str, response: str) -> None:
         """Save a response under an idempotency key, and remove a few old ones."""
@@ -127,27 +127,27 @@ class Transaction:
 
     def _holds(self, guard: Guard) -> bool:
         """Whether a guard holds, after the earlier writes of this transaction."""
-        account = self._accounts.get(guard.namespace)
-        if account is None and guard.namespace not in self._guarded:
+        state = self._states.get(guard.namespace)
+        if state is None and guard.namespace not in self._guarded:
             self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
-        version = self._guarded[guard.namespace] if account is None else account.version
+        version = self._guarded[guard.namespace] if state is None else state.version
         return self._tables.holds(guard, version, self._now)
 
     def _changes_nothing_if_refused(self, write: Write) -> bool:
         """Whether a write that is refused is refused before it changes anything, so that nothing needs to be undone."""
-        return type(write.operations[0]) in _REFUSED_FIRST and self.account(write.namespace).id is not None
+        return type(write.operations[0]) in _REFUSED_FIRST and self.state(write.namespace).id is not None
 
     def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
-        saved = copy.copy(self._accounts.get(write.namespace))
+        saved = copy.copy(self._states.get(write.namespace))
         self._tables.savepoint()
         try:
             results = self._apply(write)
         except BotWireError as error:
             self._tables.undo()
             if saved is None:
-                self._accounts.pop(write.namespace, None)
+                self._states.pop(write.namespace, None)
             else:
-                self._accounts[write.namespace] = saved
+                self._states[write.namespace] = saved
             return error
         self._tables.release()
         return results
@@ -155,7 +155,7 @@ class Transaction:
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        _, id_ = self.open_account(write.namespace)
+        _, id_ = self.open_namespace(write.namespace)
         fingerprint = _fingerprint(write)
         response = self._tables.find_response(id_, write.idempotency_key)
         if response is not None:
@@ -173,29 +173,29 @@ class Transaction:
     # Entries
 
     def _put(self, namespace: str, op: operations.Put) -> int:
-        account, id_ = self.open_account(namespace)
-        head = self._live_head(account, id_, op.key)
+        state, id_ = self.open_namespace(namespace)
+        head = self._live_head(state, id_, op.key)
         version = 0 if head is None else head[0]
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if op.times is not None:
-            return self._store(account, op.key, op.stored, head, op.times, writes=0)
+            return self._store(state, op.key, op.stored, head, op.times, writes=0)
         created = self._now if head is None else head[1]
         if op.keep_ttl:
             expires = None if head is None else head[2]
         else:
             expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
-        return self._store(account, op.key, op.stored, head, (created, self._now, expires))
+        return self._store(state, op.key, op.stored, head, (created, self._now, expires))
 
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
-        account, id_ = self.open_account(namespace)
-        head = self._live_head(account, id_, op.key)
+        state, id_ = self.open_namespace(namespace)
+        head = self._live_head(state, id_, op.key)
         total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
         created, expires = (self._now, None) if head is None else head[1:3]
-        self._store(account, op.key, encode_json(total), head, (created, self._now, expires))
+        self._store(state, op.key, encode_json(total), head, (created, self._now, expires))
         return total
 
-    def _live_head(self, account: Account, id_: NamespaceId, key: str) -> EntryHead | None:
+    def _live_head(self, state: NamespaceState, id_: NamespaceId, key: str) -> EntryHead | None:
         """Return the head of a live entry. An expired one is removed at once.
 
         What follows may have to make room by removing everything that has expired. If this entry were still there, it would be
@@ -203,50 +203,50 @@ class Transaction:
         """
         head = self._tables.peek_entry(id_, key)
         if head is not None and head[2] is not None and head[2] <= self._now:
-            self._delete_entry(account, key, head[3], EXPIRED)
+            self._delete_entry(state, key, head[3], EXPIRED)
             return None
         return head
 
     def _store(
-        self, account: Account, key: str, stored: Stored, head: EntryHead | None, times: _Times, *, writes: int = 1
+        self, state: NamespaceState, key: str, stored: Stored, head: EntryHead | None, times: _Times, *, writes: int = 1
     ) -> int:
         created, updated, expires = times
         length = size(stored) + size(key) if head is None else size(stored) - head[3]
-        self._charge(account, writes, length)
-        account.record_entry(SET, key)
-        if expires is not None and (account.expires is None or expires < account.expires):
-            account.expires = expires
-        assert account.id is not None
-        self._tables.put_entry((account.id, key, account.version, created, updated, expires, stored))
-        return account.version
+        self._charge(state, writes, length)
+        state.record_entry(SET, key)
+        if expires is not None and (state.expires is None or expires < state.expires):
+            state.expires = expires
+        assert state.id is not None
+        self._tables.put_entry((state.id, key, state.version, created, updated, expires, stored))
+        return state.version
 
     def _delete(self, namespace: str, op: operations.Delete) -> bool:
-        account = self.account(namespace)
-        if account.id is None:
+        state = self.state(namespace)
+        if state.id is None:
             return False
-        head = self._live_head(account, account.id, op.key)
+        head = self._live_head(state, state.id, op.key)
         if head is None:
             return False
-        self._delete_entry(account, op.key, head[3], DELETED)
+        self._delete_entry(state, op.key, head[3], DELETED)
         return True
 
-    def _delete_entry(self, account: Account, key: str, length: int, kind: str) -> None:
+    def _delete_entry(self, state: NamespaceState, key: str, length: int, kind: str) -> None:
         """Remove an entry whose value has `length` bytes."""
-        assert account.id is not None
-        self._tables.delete_entry(account.id, key)
-        account.bytes -= length + size(key)
-        account.record_entry(kind, key)
+        assert state.id is not None
+        self._tables.delete_entry(state.id, key)
+        state.bytes -= length + size(key)
+        state.record_entry(kind, key)
 
     def _clear(self, namespace: str, op: operations.Clear) -> int:
-        account = self.account(namespace)
-        if account.id is None:
+        state = self.state(namespace)
+        if state.id is None:
             return 0
-        count, length = self._tables.measure_entries(account.id, op.prefix, self._now)
-        self._tables.delete_entries(account.id, op.prefix)
-        if account.is_indexed:
-            word_index.subtract(account, self._tables.delete_texts_of_entries(account.id, op.prefix))
-        account.bytes -= length
-        account.record(CLEARED + op.prefix)
+        count, length = self._tables.measure_entries(state.id, op.prefix, self._now)
+        self._tables.delete_entries(state.id, op.prefix)
+        if state.is_indexed:
+            word_index.subtract(state, self._tables.delete_texts_of_entries(state.id, op.prefix))
+        state.bytes -= length
+        state.record(CLEARED + op.prefix)
         return count
 
     # Sessions
@@ -254,7 +254,7 @@ class Transaction:
     def _append(self, namespace: str, op: operations.Append) -> list[int]:
         if not op.messages:
             return []
-        account, id_ = self.open_account(namespace)
+        state, id_ = self.open_namespace(namespace)
         head = self._tables.peek_session(id_, op.session)
         if head is None:
             created = op.messages[0].created or self._now
@@ -269,28 +269,28 @@ class Transaction:
                 writes += message.created is None
                 added += size(message.id) + size(message.stored)
                 seqs.append(last)
-                if account.is_indexed:
-                    account.mark_unindexed(f"m{place_of(session, last)}\n")
+                if state.is_indexed:
+                    state.mark_unindexed(f"m{place_of(session, last)}\n")
             else:  # the session has a message of this id: the append is repeated
                 seqs.append(self._tables.seq_of_message(session, message.id))
         if added:
-            self._charge(account, writes, added)
+            self._charge(state, writes, added)
             self._tables.set_session(session, last, held + added, updated)
-            journal.record_append(account, session, before + 1, last)
+            journal.record_append(state, session, before + 1, last)
         return seqs
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:
-        account = self.account(namespace)
-        head = None if account.id is None else self._tables.peek_session(account.id, op.session)
+        state = self.state(namespace)
+        head = None if state.id is None else self._tables.peek_session(state.id, op.session)
         if head is None:
             return 0
         session, last, held = head
-        self._shorten(account, op.session, session, last, 0, held, held)
+        self._shorten(state, op.session, session, last, 0, held, held)
         return last
 
     def _pop(self, namespace: str, op: operations.Pop) -> list[Message]:
-        account = self.account(namespace)
-        head = None if account.id is None else self._tables.peek_session(account.id, op.session)
+        state = self.state(namespace)
+        head = None if state.id is None else self._tables.peek_session(state.id, op.session)
         session, last, held = head or (0, 0, 0)
         left = max(last - op.count, 0)
         popped = self._tables.list_messages(session, left, last, None) if left < last else []
@@ -298,84 +298,86 @@ class Transaction:
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
             length = sum(size(message.id) + size(message.stored) for message in popped)
-            self._shorten(account, op.session, session, last, left, held, length)
+            self._shorten(state, op.session, session, last, left, held, length)
         return popped
 
-    def _shorten(self, account: Account, name: str, session: int, last: int, left: int, held: int, length: int) -> None:
+    def _shorten(
+        self, state: NamespaceState, name: str, session: int, last: int, left: int, held: int, length: int
+    ) -> None:
         """Remove the messages after `left`, which take `length` of the session's `held` bytes, and a session without any."""
         self._tables.delete_messages(session, left, last)
-        if account.is_indexed:
-            word_index.subtract(account, self._tables.delete_texts_of_messages(session, left, last))
+        if state.is_indexed:
+            word_index.subtract(state, self._tables.delete_texts_of_messages(session, left, last))
         if left:
             self._tables.set_session(session, left, held - length, self._now)
         else:
             self._tables.delete_session(session)
-        account.bytes -= length
-        account.record(f"{POPPED}{left} {name}")
+        state.bytes -= length
+        state.record(f"{POPPED}{left} {name}")
 
     # Others
 
     def _expire(self, namespace: str, _: operations.Expire) -> bool:
-        account = self.account(namespace)
-        self._purge(account, PURGE)
-        return account.expires is not None and account.expires <= self._now
+        state = self.state(namespace)
+        self._purge(state, PURGE)
+        return state.expires is not None and state.expires <= self._now
 
     def _set_vectors(self, namespace: str, op: operations.SetVectors) -> int:
-        account = self.account(namespace)
-        if account.id is None:
+        state = self.state(namespace)
+        if state.id is None:
             return 0
-        account.refuse_if_off(namespace)
+        state.refuse_if_off(namespace)
         length = sum(len(item.vector) for item in op.vectors)
-        self._make_room(account, length, *self._plan_of(account))
-        kept = _keep_vectors(self._tables, account.id, op)
-        account.vectors = self._tables.vector_bytes(account.id)  # some replaced others, some were not kept
+        self._make_room(state, length, *self._plan_of(state))
+        kept = _keep_vectors(self._tables, state.id, op)
+        state.vectors = self._tables.vector_bytes(state.id)  # some replaced others, some were not kept
         return kept
 
-    # The account
+    # The state
 
-    def _plan_of(self, account: Account) -> tuple[str, Plan]:
-        return ("", _UNLIMITED) if account.is_system else self._plans.of(account.plan)
+    def _plan_of(self, state: NamespaceState) -> tuple[str, Plan]:
+        return ("", _UNLIMITED) if state.is_system else self._plans.of(state.plan)
 
-    def _charge(self, account: Account, writes: int, length: int) -> None:
+    def _charge(self, state: NamespaceState, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
-        name, plan = self._plan_of(account)
-        if plan.writes_per_day is not None and account.writes + writes > plan.writes_per_day:
-            seconds = math.ceil(((account.day + 1) * DAY - self._now) / 1_000_000)
+        name, plan = self._plan_of(state)
+        if plan.writes_per_day is not None and state.writes + writes > plan.writes_per_day:
+            seconds = math.ceil(((state.day + 1) * DAY - self._now) / 1_000_000)
             raise QuotaExceeded(
-                f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {account.writes:,} are used. "
+                f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {state.writes:,} are used. "
                 f"It starts again in {seconds:,} s; reads and deletes still work",
                 plan=name,
                 limit=plan.writes_per_day,
                 retry_after=seconds,
             )
         if plan.max_bytes is not None:
-            self._make_room(account, length, name, plan)
-        account.writes += writes
-        account.bytes += length
+            self._make_room(state, length, name, plan)
+        state.writes += writes
+        state.bytes += length
 
-    def _make_room(self, account: Account, length: int, name: str, plan: Plan) -> None:
+    def _make_room(self, state: NamespaceState, length: int, name: str, plan: Plan) -> None:
         """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, all expired entries are removed first."""
-        if plan.max_bytes is None or length <= 0 or account.held + length <= plan.max_bytes:
+        if plan.max_bytes is None or length <= 0 or state.held + length <= plan.max_bytes:
             return
-        assert account.id is not None
-        self._purge(account, None)
-        if account.vectors:
-            account.vectors = self._tables.vector_bytes(account.id)
-        if account.held + length > plan.max_bytes:
+        assert state.id is not None
+        self._purge(state, None)
+        if state.vectors:
+            state.vectors = self._tables.vector_bytes(state.id)
+        if state.held + length > plan.max_bytes:
             raise StorageExceeded(
-                f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {account.held:,} are in use and this "
+                f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {state.held:,} are in use and this "
                 f"needs {length:,} more. operations.Delete something, or ask the operator for another plan",
                 plan=name,
                 limit=plan.max_bytes,
             )
 
-    def _purge(self, account: Account, limit: int | None) -> None:
+    def _purge(self, state: NamespaceState, limit: int | None) -> None:
         """Remove expired entries, at most `limit`."""
-        if account.id is None or account.expires is None or account.expires > self._now:
+        if state.id is None or state.expires is None or state.expires > self._now:
             return
-        for key, length in self._tables.find_expired(account.id, self._now, limit):
-            self._delete_entry(account, key, length - size(key), EXPIRED)
-        account.expires = self._tables.first_expiry(account.id)
+        for key, length in self._tables.find_expired(state.id, self._now, limit):
+            self._delete_entry(state, key, length - size(key), EXPIRED)
+        state.expires = self._tables.first_expiry(state.id)
 
 
 def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVectors) -> int:

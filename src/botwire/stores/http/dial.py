@@ -167,7 +167,7 @@ async def _open_tunnel(origin: Origin, connection: Connection, deadline: Deadlin
 
 
 def _is_tunnel_open(origin: Origin, answer: bytes) -> bool:
-    """Whether the proxy has agreed; the server behind it sends nothing before we do."""
+    """Whether the proxy has agreed. The server sends nothing before the client does."""
     head, end, rest = answer.partition(b"\r\n\r\n")
     if not end and len(answer) < _MAX_HEADER:
         return False

@@ -22,7 +22,7 @@ from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CLOSED, CommitQueue, ThreadExecutor
 from ..engine.store import AwaitedStore, DatabaseStore
-from ..engine.tables import Account, Tables
+from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import PURGE, Transaction
 from .commit import Committer
 from .connection import Connection, connect_by, without_password
@@ -123,11 +123,11 @@ class PostgresStore(DatabaseStore):
         return AsyncPostgresStore(self)
 
     def _index_cursor(self, namespace: str) -> str | None:
-        def attempt(connection: Connection) -> Account | None:
-            return PostgresReads(connection, namespace).get_account(namespace)
+        def attempt(connection: Connection) -> NamespaceState | None:
+            return PostgresReads(connection, namespace).get_state(namespace)
 
-        account = self._pool.run(attempt, time.monotonic() + self.timeout)
-        return None if account is None else account.index_cursor
+        state = self._pool.run(attempt, time.monotonic() + self.timeout)
+        return None if state is None else state.index_cursor
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         return self.queue(namespace).run(lambda until: self._change_here(namespace, change, until), deadline)

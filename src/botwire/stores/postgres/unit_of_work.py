@@ -18,11 +18,11 @@ from ..engine.journal import BLOCKS
 from ..engine.tables import (
     NOT_BEGUN,
     SEQ_BITS,
-    Account,
     EntryHead,
     EntryRow,
     EntryToIndex,
     NamespaceId,
+    NamespaceState,
     SessionHead,
     Tables,
     as_json,
@@ -160,8 +160,8 @@ class Unit(PostgresReads, Tables):
         """When the server was asked for it, on `time.monotonic`."""
         self._guarded = {write.guard.namespace for write in writes if write.guard is not None} - {namespace}
         self._versions: dict[str, int] = {}
-        self._account: Account | None = None
-        self._changed_account: Account | None = None
+        self._state: NamespaceState | None = None
+        self._changed_state: NamespaceState | None = None
         self._sessions_ever = self._entry_texts_ever = 0
         self._has_vectors = False
         self._rows = NeededRows(writes, new_ids=new_ids)
@@ -176,12 +176,12 @@ class Unit(PostgresReads, Tables):
         Returns whether an earlier attempt, which called `save_response` with the key, was committed.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
-        # Guards first: a transaction that locks an account must not wait for them.
+        # Guards first: a transaction that locks an state must not wait for them.
         if self._namespace < " ":  # a system namespace, on which guards rely
             begin.append(("change_guarded", ()))
         elif self._guarded:
             begin += [("rely_on_guards", ()), *(("get_version", (namespace,)) for namespace in self._guarded)]
-        begin.append(("lock_account", (self._namespace,)))
+        begin.append(("lock_state", (self._namespace,)))
         if key is not None:
             begin.append(("fetch_responses", (self._namespace, as_json([key]))))
         fetches = self._rows.statements(self._namespace)
@@ -193,10 +193,10 @@ class Unit(PostgresReads, Tables):
                 self.time = rows[0][-1]
             elif name == "get_version":
                 self._versions[str(values[0])] = rows[0][0] if rows else 0
-            elif name == "lock_account" and rows:
-                *account, self._sessions_ever, self._entry_texts_ever = rows[0]
-                self._account = Account(*account)
-                self._has_vectors = self._account.vectors > 0
+            elif name == "lock_state" and rows:
+                *state, self._sessions_ever, self._entry_texts_ever = rows[0]
+                self._state = NamespaceState(*state)
+                self._has_vectors = self._state.vectors > 0
             elif name == "fetch_responses":
                 is_committed = bool(rows)
         self._rows.take_in(fetches, found[len(begin) :])
@@ -206,21 +206,21 @@ class Unit(PostgresReads, Tables):
     def commit(self) -> bool:
         """Write everything; it is on disk when this returns. Returns whether any process listens for changes."""
         statements = self._take_changes()
-        account = self._changed_account
-        if account is not None:
-            name = "add_account" if self._account is None else "set_account"
+        state = self._changed_state
+        if state is not None:
+            name = "add_state" if self._state is None else "set_state"
             # First: if two clients create a namespace, the second fails before it waits for anything else.
-            statements.insert(0, (name, self._account_row(account)))
+            statements.insert(0, (name, self._state_row(state)))
         self._connection.committing = True
         *_, ready, _ = self._connection.run_all([*statements, ("get_ready_to_commit", ()), ("commit", ())])
         self._connection.committing = False
         ((_, is_listened_to),) = ready
         return bool(is_listened_to)
 
-    def _account_row(self, account: Account) -> Row:
+    def _state_row(self, state: NamespaceState) -> Row:
         return (
-            self._namespace, account.day, account.writes, account.bytes, account.version, account.expires, account.recent,
-            account.pending, account.index_cursor, account.texts, account.words, self._sessions_ever,
+            self._namespace, state.day, state.writes, state.bytes, state.version, state.expires, state.recent,
+            state.pending, state.index_cursor, state.texts, state.words, self._sessions_ever,
             self._entry_texts_ever,
         )  # fmt: skip
 
@@ -278,30 +278,30 @@ class Unit(PostgresReads, Tables):
 
     # The state of the namespace, which `commit` writes
 
-    def get_account(self, _namespace: str) -> Account | None:
-        return copy.copy(self._account)
+    def get_state(self, _namespace: str) -> NamespaceState | None:
+        return copy.copy(self._state)
 
     def get_version(self, namespace: str) -> int:
         if namespace == self._namespace:
-            return 0 if self._account is None else self._account.version
+            return 0 if self._state is None else self._state.version
         return self._versions[namespace]
 
-    def new_account(self, namespace: str, _day: int) -> NamespaceId:
+    def new_state(self, namespace: str, _day: int) -> NamespaceId:
         return namespace
 
-    def set_account(self, account: Account) -> None:
-        self._changed_account = account
+    def set_state(self, state: NamespaceState) -> None:
+        self._changed_state = state
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
-        self._create_account()
+        self._create_state()
         self._change_now("set_plan", namespace, plan)
 
-    def _create_account(self) -> None:
+    def _create_state(self) -> None:
         """Write a new namespace at once, for statements that change its row in the database."""
-        if self._account is None:
-            account = Account(self._namespace, None, 0, 0, 0, 0, None, index_cursor=NOT_BEGUN)
-            self._run("add_account", *self._account_row(account))
-            self._account = account
+        if self._state is None:
+            state = NamespaceState(self._namespace, None, 0, 0, 0, 0, None, index_cursor=NOT_BEGUN)
+            self._run("add_state", *self._state_row(state))
+            self._state = state
 
     def peek_entry(self, _namespace: NamespaceId, key: str) -> EntryHead | None:
         return self._fetched().entries[key]
@@ -424,7 +424,7 @@ class Unit(PostgresReads, Tables):
 
     def _keep_vectors(self, name: str, *values: object) -> int:
         # The statement counts the bytes in the row of the namespace, so that must exist.
-        self._create_account()
+        self._create_state()
         self._has_vectors = True
         return self._change_now(name, *values)
 

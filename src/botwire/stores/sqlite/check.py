@@ -31,7 +31,7 @@ class Report(msgspec.Struct, frozen=True):
 def check(path: str | os.PathLike[str]) -> Report:
     """Check a file, also while it is in use: SQLite's ``integrity_check``, then whether the tables agree.
 
-    For each namespace and session: the account has as many bytes as the rows; messages are numbered 1, 2, 3, … up to the
+    For each namespace and session: the state has as many bytes as the rows; messages are numbered 1, 2, 3, … up to the
     session's last; each row belongs to an existing namespace or session; every value is JSON or bytes.
 
     Raises:

@@ -137,8 +137,8 @@ class SqliteStore(DatabaseStore):
 
     def _index_cursor(self, namespace: str) -> str | None:
         with self._reading() as connection:
-            account = connection.tables.get_account(namespace)
-        return None if account is None else account.index_cursor
+            state = connection.tables.get_state(namespace)
+        return None if state is None else state.index_cursor
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         def in_transaction(tables: SqliteTables) -> T:

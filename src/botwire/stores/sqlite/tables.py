@@ -9,12 +9,22 @@ from typing import Any
 from ...operations import Vector
 from ...records import Entry
 from ..engine.statements import load_queries
-from ..engine.tables import SEQ_BITS, Account, EntryHead, EntryRow, NamespaceId, Tables, as_json, end_of, place_of
+from ..engine.tables import (
+    SEQ_BITS,
+    EntryHead,
+    EntryRow,
+    NamespaceId,
+    NamespaceState,
+    Tables,
+    as_json,
+    end_of,
+    place_of,
+)
 
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
 _GET_ENTRY, _PEEK_ENTRY = _SQL["get_entry"], _SQL["peek_entry"]
-_PUT_ENTRY, _SET_ACCOUNT = _SQL["put_entry"], _SQL["set_account"]
+_PUT_ENTRY, _SET_STATE = _SQL["put_entry"], _SQL["set_state"]
 """Statements of hot paths, which run without the helpers below: each call of Python counts."""
 
 
@@ -53,12 +63,12 @@ class SqliteTables(Tables):
     def undo(self) -> None:
         self._execute("ROLLBACK TO write; RELEASE write").fetchall()
 
-    def set_account(self, account: Account) -> None:
+    def set_state(self, state: NamespaceState) -> None:
         values = (
-            account.id, account.day, account.writes, account.bytes, account.version, account.expires, account.recent,
-            account.pending, account.index_cursor, account.texts, account.words,
+            state.id, state.day, state.writes, state.bytes, state.version, state.expires, state.recent,
+            state.pending, state.index_cursor, state.texts, state.words,
         )  # fmt: skip
-        self._execute(_SET_ACCOUNT, values)
+        self._execute(_SET_STATE, values)
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         for (number,) in self._run("add_journal_block", namespace, version, since, records):

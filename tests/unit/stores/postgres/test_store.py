@@ -53,17 +53,17 @@ EXAMPLES = {
     "find_session": ("n", "s"),
     "messages_between": ("n", 1 << 32, 2 << 32, 10),
     "list_sessions": ("n", 9, 10),
-    "get_account": ("n",),
+    "get_state": ("n",),
     "get_version": ("n",),
     "entry_version": ("n", "k", 0),
-    "lock_account": ("n",),
+    "lock_state": ("n",),
     "get_progress": ("n",),
     "get_journal": ("n",),
     "journal_blocks": ("n", 0, 10),
     "add_blocks": ("n", '[{"place": 1, "version": 9, "since": 8, "records": "9 sk\\n"}]', 1),
     "session_name": ("n", 1),
-    "add_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
-    "set_account": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
+    "add_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
+    "set_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
     "set_plan": ("n", "free"),
     "fetch_entries": ("n", '["k"]'),
     "fetch_values": ("n", '["k"]'),
@@ -161,7 +161,7 @@ def test_a_statement_keeps_to_the_partition_of_its_namespace(planned, name, how)
     values = EXAMPLES[name]
     if name == "keep_message_vectors":
         values = values[0], values[1].format(created=created), values[2]
-    if name == "add_account":
+    if name == "add_state":
         raw.execute("DELETE FROM botwire.namespaces WHERE name = 'n'")
     before = raw.execute(PLANS, (prepared,)).fetchone()
     explain = sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE {} ({})").format(

@@ -112,13 +112,13 @@ WHERE namespace = $1
 -- The name of a session.
 SELECT name FROM botwire.sessions WHERE namespace = $1 AND id = $2;
 
--- get_account
+-- get_state
 -- The namespace state.
 SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM botwire.namespaces
 WHERE name = $1;
 
--- lock_account
+-- lock_state
 -- Lock and read the namespace state. A database that was restored without pgvector has no vectors.
 SELECT
     name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words,
@@ -128,14 +128,14 @@ FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;
 
--- add_account
+-- add_state
 -- Create a namespace. Fails if another client has created it since this transaction read that it does not exist.
 INSERT INTO botwire.namespaces (
     name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
 )
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
 
--- set_account
+-- set_state
 -- Write the namespace state.
 UPDATE botwire.namespaces
 SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, recent = $7, pending = $8, behind = $9, texts = $10,

@@ -107,17 +107,17 @@ DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
 -- The name of a session.
 SELECT name FROM sessions WHERE id = ?1;
 
--- get_account
+-- get_state
 -- The namespace state.
 SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
 FROM namespaces
 WHERE name = ?1;
 
--- new_account
+-- new_state
 -- Create a namespace without an index.
 INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING id;
 
--- set_account
+-- set_state
 -- Write the namespace state.
 UPDATE namespaces
 SET
