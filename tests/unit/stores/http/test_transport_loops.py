@@ -62,7 +62,7 @@ def test_a_watch_that_is_used_on_a_second_loop(shared_server):
     assert asyncio.run(use(watch, 1)) == 1
     assert asyncio.run(use(watch, 2)) == 2
     asyncio.run(watch.close())
-    assert watch._feed._feed._connection is None
+    assert watch._feed._connection is None
     del watch
     gc.collect()
 
