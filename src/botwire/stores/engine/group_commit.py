@@ -139,19 +139,20 @@ class CommitQueue:
         Ctrl-C may come between any two calls, because CPython checks for signals after each. A leader that it interrupts still
         hands the lead on, and does so again if it was interrupted doing that.
         """
+        lead = object()  # not the write itself: two threads may pass the same one
         try:
             with self._mutex:
                 if self._leader is None:  # as nearly always
-                    self._leader = write
-            if self._leader is not write:
+                    self._leader = lead
+            if self._leader is not lead:
                 return cast("list[Result]", self._take_turn(_ThreadTurn(write, None, deadline)))
             (outcome,) = self._commit((write,), deadline)
         finally:
-            if self._leader is write:
+            if self._leader is lead:
                 try:
-                    self._resign(write)
+                    self._resign(lead)
                 except KeyboardInterrupt:
-                    self._resign(write)
+                    self._resign(lead)
                     raise
         if isinstance(outcome, BaseException):
             raise outcome

@@ -309,3 +309,24 @@ def test_ctrl_c_leaves_no_lock_held(tmp_path):
     assert process.wait(30) == 0
     process.stdout.close()
     process.stderr.close()
+
+
+def test_two_threads_that_pass_the_same_write_commit_one_after_the_other():
+    """Both once led, because the write was the sign of the leader."""
+    inside, together = [], []
+
+    def commit(writes, _):
+        inside.append(1)
+        together.append(len(inside))
+        time.sleep(0.02)
+        inside.pop()
+        return [[1]] * len(writes)
+
+    queue = CommitQueue(commit)
+    write = Write("n", ())
+    threads = [threading.Thread(target=queue.write, args=(write, time.monotonic() + 5)) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(together) == {1}
