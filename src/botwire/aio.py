@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from .bridge import awaiting
+from .bridge import Bridge, awaiting
 from .history import History, SessionHistory
 from .limits import check_name
 from .memory import Memory
-from .namespace import Bridge, Namespace
+from .namespace import Namespace
 from .operations import Operation, Result
 from .queries import ListChanges, Query
 from .records import Message

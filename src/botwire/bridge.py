@@ -7,9 +7,14 @@ awaited.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Coroutine
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from functools import cached_property, wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
+
+from .operations import Operation, Result
+from .queries import Query
+from .store import Store
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -53,3 +58,46 @@ def is_on_event_loop() -> bool:
 async def result_of(call: Any) -> Any:
     """Return what a method of a store returned, and await it if the store is for event loops."""
     return await call if hasattr(call, "__await__") else call
+
+
+class Bridge(Protocol):
+    """How logic that is written once, as coroutines, reaches the store.
+
+    `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into a blocking
+    method. `AsyncMemory.bridge` waits on the event loop: `call` then accepts coroutine functions too, and `compute`, for slow
+    functions, uses a thread.
+    """
+
+    async def read(self, query: Query[T]) -> T: ...
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]: ...
+    async def sleep(self, seconds: float) -> None: ...
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any: ...
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
+
+
+class BlockingBridge(Bridge):
+    """The bridge of a `Memory`: its coroutines never suspend."""
+
+    def __init__(self, open_store: Callable[[], Store], namespace: str) -> None:
+        self._open_store = open_store
+        self._namespace = namespace
+
+    @cached_property
+    def store(self) -> Store:
+        """The store, opened if it is not open yet."""
+        return self._open_store()
+
+    async def read(self, query: Query[T]) -> T:
+        return self.store.read(self._namespace, query)
+
+    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
+        return self.store.write(self._namespace, operations, idempotency_key=idempotency_key)
+
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
+        return fn(value)
+
+    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
+        return fn(value)

@@ -34,11 +34,8 @@ ACCESS = "\x01access"
 control characters. It is on no plan."""
 
 
-def is_system(namespace: str) -> bool:
-    """Whether a namespace is one of the store's own. Such a name begins with a control character, which no caller may use."""
-    return namespace < " "
-
-
+FIRST_NAME = " "
+"""A namespace that sorts before this is one of the store's own. It begins with a control character, which no caller may use."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

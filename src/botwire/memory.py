@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
 
 from .backoff import MAX_ATTEMPTS, pause_after
-from .bridge import blocking, is_on_event_loop
+from .bridge import BlockingBridge, blocking, is_on_event_loop
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
-from .namespace import BlockingBridge, Namespace
+from .namespace import Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
 from .queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys, ListSessions, Query
 from .records import Entry, Hit, Session, Usage
@@ -81,7 +81,7 @@ class Memory(Namespace):
     """
 
     def _begin(self) -> None:
-        self.bridge: BlockingBridge = BlockingBridge(self._lease, self._namespace)
+        self.bridge: BlockingBridge = BlockingBridge(self._lease.store, self._namespace)
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
         else:

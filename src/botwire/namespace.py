@@ -1,4 +1,4 @@
-"""Namespace: what `Memory` and `AsyncMemory` share, and the bridge over which shared logic reads and writes."""
+"""Namespace: what `Memory` and `AsyncMemory` share."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from functools import cached_property
-from typing import Any, NoReturn, Protocol, Self, TypeVar
+from collections.abc import Iterable
+from typing import Any, NoReturn, Self, TypeVar
 
 import msgspec
 
+from .bridge import Bridge
 from .errors import AuthError, InvalidArgument, StorageExceeded
 from .limits import check_count, check_namespace
-from .operations import Operation, Result, SetVectors, Vector
-from .queries import ListTexts, Query, Search
+from .operations import SetVectors, Vector
+from .queries import ListTexts, Search
 from .records import Hit
 from .search.arguments import check_by
 from .search.embedding import Embedder, Embedding
@@ -30,21 +30,6 @@ CATCH_UP = 32
 """The most texts that a search by meaning embeds first: more than a conversation adds between two searches."""
 REFUSED_SECONDS = 60.0
 """How long searches do not try to store vectors after the store refused them."""
-
-
-class Bridge(Protocol):
-    """How logic that is written once, as coroutines, reaches the store.
-
-    `Memory.bridge` never suspends, so `botwire.bridge.blocking` turns a coroutine that awaits only its methods into a blocking
-    method. `AsyncMemory.bridge` waits on the event loop: `call` then accepts coroutine functions too, and `compute`, for slow
-    functions, uses a thread.
-    """
-
-    async def read(self, query: Query[T]) -> T: ...
-    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]: ...
-    async def sleep(self, seconds: float) -> None: ...
-    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any: ...
-    async def compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
 
 
 class Namespace(ABC):
@@ -155,31 +140,3 @@ class Namespace(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._namespace!r}, {self.address!r})"
-
-
-class BlockingBridge(Bridge):
-    """The bridge of a `Memory`: its coroutines never suspend."""
-
-    def __init__(self, lease: Lease, namespace: str) -> None:
-        self._lease = lease
-        self._namespace = namespace
-
-    @cached_property
-    def store(self) -> Store:
-        """The store, opened if it is not open yet."""
-        return self._lease.store()
-
-    async def read(self, query: Query[T]) -> T:
-        return self.store.read(self._namespace, query)
-
-    async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        return self.store.write(self._namespace, operations, idempotency_key=idempotency_key)
-
-    async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-    async def call(self, fn: Callable[[Any], Any], value: Any) -> Any:
-        return fn(value)
-
-    async def compute(self, fn: Callable[[Any], T], value: Any) -> T:
-        return fn(value)

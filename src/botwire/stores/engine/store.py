@@ -29,25 +29,12 @@ class DatabaseStore(ABC):
     timeout: float
 
     @abstractmethod
-    def _write(self, write: Write) -> list[Result]: ...
-
-    @abstractmethod
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         """Run a change in a transaction of its own. It may run again if that fails."""
 
     @abstractmethod
     def _index_cursor(self, namespace: str) -> str | None:
         """Return `NamespaceState.index_cursor`; None: everything is indexed."""
-
-    def write(
-        self,
-        namespace: str,
-        operations: Sequence[Operation],
-        *,
-        idempotency_key: str | None = None,
-        guard: Guard | None = None,
-    ) -> list[Result]:
-        return self._write(Write(namespace, tuple(operations), idempotency_key, guard))
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
         del fields  # a database gets no header fields

@@ -12,7 +12,7 @@ import msgspec
 
 from ... import operations
 from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ...limits import is_system
+from ...limits import FIRST_NAME
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
@@ -104,7 +104,7 @@ class Transaction:
                 state.day, state.writes = today, 0
             elif state.day > today:
                 state.day = day_of(state.day, today)
-            state.is_system = is_system(namespace)
+            state.is_system = namespace < FIRST_NAME
             self._states[namespace] = state
         return state
 
@@ -336,7 +336,12 @@ class Transaction:
     # The state
 
     def _plan_of(self, state: NamespaceState) -> tuple[str, Plan]:
-        return ("", _UNLIMITED) if state.is_system else self._plans.of(state.plan)
+        if state.is_system:
+            return "", _UNLIMITED
+        named, name = self._plans.named, state.plan
+        if name is None or name not in named:  # `Plans.of`, without its call: this runs with each write
+            name = self._plans.default
+        return name, named[name]
 
     def _charge(self, state: NamespaceState, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
@@ -366,7 +371,7 @@ class Transaction:
         if state.held + length > plan.max_bytes:
             raise StorageExceeded(
                 f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {state.held:,} are in use and this "
-                f"needs {length:,} more. operations.Delete something, or ask the operator for another plan",
+                f"needs {length:,} more. Delete something, or ask the operator for another plan",
                 plan=name,
                 limit=plan.max_bytes,
             )

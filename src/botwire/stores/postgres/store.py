@@ -6,14 +6,14 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Guard, Result, SetVectors, Write
+from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
 from ...queries import ListChanges, ListTexts, Query, Search
 from ...store import GUARD_FAILED, GuardFailed
@@ -110,7 +110,15 @@ class PostgresStore(DatabaseStore):
         connection.run("commit")
         return found
 
-    def _write(self, write: Write) -> list[Result]:
+    def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
         deadline = time.monotonic() + self.timeout
         if _stores_vectors(write):
             self.create_vectors(deadline)

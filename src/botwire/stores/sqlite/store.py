@@ -14,7 +14,7 @@ import apsw
 
 from ...errors import BotWireError, StoreError
 from ...limits import check_timeout
-from ...operations import Guard, Result, Write
+from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
@@ -109,7 +109,15 @@ class SqliteStore(DatabaseStore):
         connection.execute("COMMIT")
         return cast("T", found)
 
-    def _write(self, write: Write) -> list[Result]:
+    def write(
+        self,
+        namespace: str,
+        operations: Sequence[Operation],
+        *,
+        idempotency_key: str | None = None,
+        guard: Guard | None = None,
+    ) -> list[Result]:
+        write = Write(namespace, tuple(operations), idempotency_key, guard)
         return self.commits.write(write, time.monotonic() + self.timeout)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
