@@ -79,12 +79,20 @@ class SqliteStore(DatabaseStore):
         """The time of the transaction that runs now, and how often the file's time was set back, if it is now."""
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        if isinstance(query, Search):
+        is_search = isinstance(query, Search)
+        if is_search:
             self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
-        moment = self._now()
+        moment, clock = self._wall_ns() // 1000, self._clock
+        if moment >= clock.latest:  # as nearly always; this runs with each read
+            clock.latest = moment
+        else:
+            moment = self._follow_clock()
         connection = self._borrow()
         try:
-            result = self._answer(connection, namespace, query, moment)
+            if is_search:
+                result = self._search(connection, namespace, query, moment)
+            else:
+                result = answer(connection.tables, self.plans, namespace, query, moment)
             if guard is not None and not connection.holds(guard, moment):
                 raise GuardFailed(GUARD_FAILED)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -99,9 +107,8 @@ class SqliteStore(DatabaseStore):
                 connection.roll_back()
             self._return(connection)
 
-    def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
-        if not isinstance(query, Search):
-            return cast("T", answer(connection.tables, self.plans, namespace, query, moment))
+    def _search(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
+        assert isinstance(query, Search)
         if query.vector is not None:
             connection.load_vectors()
         connection.execute("BEGIN")  # so that all of its statements see the same
@@ -131,7 +138,7 @@ class SqliteStore(DatabaseStore):
 
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
         """
-        moment = self._now()
+        moment = self._follow_clock()
         with self._reading() as connection:
             return progress(connection.tables, namespace, moment), (id(connection), connection.data_version())
 
@@ -215,7 +222,7 @@ class SqliteStore(DatabaseStore):
             self._connections.close()
             raise
 
-    def _now(self) -> int:
+    def _follow_clock(self) -> int:
         """Return the time for a read. If the wall clock was set back far, the store follows it first."""
         moment = self._clock.now()
         if not self._clock.is_behind:
