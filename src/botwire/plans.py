@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -37,6 +38,11 @@ class Plans:
     def __post_init__(self) -> None:
         self.check(self.default)
 
+    @cached_property
+    def current(self) -> Plans:
+        """These plans, as one version of them. Plans that can be replaced have another one after that."""
+        return self
+
     def check(self, name: str) -> str:
         """Return the name of a plan, or raise `InvalidArgument` with the names of all plans."""
         if name not in self.named:
@@ -45,9 +51,10 @@ class Plans:
 
     def of(self, name: str | None) -> tuple[str, Plan]:
         """Return the name and the plan for the name stored with a namespace: the default plan if it is None or unknown."""
-        if name is None or name not in self.named:
-            name = self.default
-        return name, self.named[name]
+        plans = self.current
+        if name is None or name not in plans.named:
+            name = plans.default
+        return name, plans.named[name]
 
 
 def load_plans(path: str | Path, default: str = "unlimited") -> Plans:

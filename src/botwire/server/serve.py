@@ -27,7 +27,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from ..errors import BotWireError, InvalidArgument
-from ..plans import Plan, Plans
+from ..plans import Plans
 from ..search.embedding import Embedding, local_embedder
 from ..stores import open_served
 from ..version import __version__
@@ -145,18 +145,12 @@ class Worker:
 class ReplaceablePlans(Plans):
     """Plans that a store keeps, and that change for all its following writes when they are replaced."""
 
-    current: Plans
-
     def __init__(self, plans: Plans) -> None:
         self.replace(plans)
 
     def replace(self, plans: Plans) -> None:
         """Use these plans from now on."""
         vars(self).update(current=plans, default=plans.default, named=plans.named)
-
-    def of(self, name: str | None) -> tuple[str, Plan]:
-        """As `Plans.of`, from one version of the plans even while another thread replaces them."""
-        return self.current.of(name)
 
 
 class Certificate:

@@ -44,7 +44,7 @@ class Transaction:
         self, tables: Tables, plans: Plans, now: int, *, ages_are_known: Callable[[], bool] = lambda: True
     ) -> None:
         self._tables = tables
-        self._plans = plans
+        self._plans = plans.current  # all writes see one version, although a server may replace its plans
         self._now = now
         self._ages_are_known = ages_are_known
         self._states: dict[str, NamespaceState] = {}
