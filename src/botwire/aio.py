@@ -103,7 +103,6 @@ class AsyncMemory(Namespace):
         """As `Memory.close`. A memory from `of` closes nothing."""
         if self._release is not None:
             self._release.detach()
-            self.bridge.forget_store()
             await asyncio.to_thread(self._lease.release)
 
     async def __aenter__(self) -> Self:
@@ -123,25 +122,22 @@ class _Awaiting(Bridge):
 
     async def store(self) -> AsyncStore:
         """Return the async store, opened in a thread if it is not open yet."""
+        opened = self._lease.opened
+        if opened is None:
+            opened = await asyncio.to_thread(self._lease.store)
         if self._store is None:
-            store = self._lease.store() if self._lease.is_open else await asyncio.to_thread(self._lease.store)
-            self._store = self._store or store.to_async()
+            self._store = opened.to_async()
         return self._store
-
-    def forget_store(self) -> None:
-        """Let the next call ask the lease, which raises if it was released."""
-        self._store = None
 
     async def changes(self, query: ListChanges) -> AsyncFeed:
         """Return a feed of the namespace."""
         return (await self.store()).changes(self._namespace, query)
 
     async def read(self, query: Query[T]) -> T:
-        return await (self._store or await self.store()).read(self._namespace, query)
+        return await (await self.store()).read(self._namespace, query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
-        store = self._store or await self.store()
-        return await store.write(self._namespace, operations, idempotency_key=idempotency_key)
+        return await (await self.store()).write(self._namespace, operations, idempotency_key=idempotency_key)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

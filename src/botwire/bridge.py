@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from functools import cached_property, wraps
+from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 from .operations import Operation, Result
@@ -75,17 +75,29 @@ class Bridge(Protocol):
     async def compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
 
 
+class Opener(Protocol):
+    """Opens a store when it is first used."""
+
+    opened: Store | None
+    """The store while it is open."""
+
+    def store(self) -> Store:
+        """Return the store, and open it if it is not open yet."""
+        ...
+
+
 class BlockingBridge(Bridge):
     """The bridge of a `Memory`: its coroutines never suspend."""
 
-    def __init__(self, open_store: Callable[[], Store], namespace: str) -> None:
-        self._open_store = open_store
+    def __init__(self, opener: Opener, namespace: str) -> None:
+        self._opener = opener
         self._namespace = namespace
 
-    @cached_property
+    @property
     def store(self) -> Store:
         """The store, opened if it is not open yet."""
-        return self._open_store()
+        opened = self._opener.opened
+        return self._opener.store() if opened is None else opened
 
     async def read(self, query: Query[T]) -> T:
         return self.store.read(self._namespace, query)

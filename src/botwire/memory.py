@@ -81,7 +81,7 @@ class Memory(Namespace):
     """
 
     def _begin(self) -> None:
-        self.bridge: BlockingBridge = BlockingBridge(self._lease.store, self._namespace)
+        self.bridge: BlockingBridge = BlockingBridge(self._lease, self._namespace)
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
         else:
@@ -412,7 +412,6 @@ class Memory(Namespace):
         """
         if self._release is not None:
             self._release.detach()
-        vars(self.bridge).pop("store", None)
         self._lease.release()
 
     def __enter__(self) -> Self:

@@ -75,6 +75,12 @@ def test_a_closed_async_memory_is_closed_although_another_uses_the_store(memory)
             await other.set("k", 1)
         with pytest.raises(StoreError, match="this memory is closed"):
             await other.get("k")
+        blocking = Memory("m", memory.address)
+        twin = AsyncMemory.of(blocking)
+        assert await twin.get("k") == 1
+        blocking.close()
+        with pytest.raises(StoreError, match="this memory is closed"):
+            await twin.get("k")
 
     asyncio.run(use())
 

@@ -155,18 +155,14 @@ class Lease(ForkAware):
         self.is_encrypted = encryption_key is not None
         self._mutex = threading.Lock()
         self._share: _Share | None = None
-        self._store: Store | None = None
+        self.opened: Store | None = None
+        """The store while it is open: `store` then returns at once."""
         self._released = False
         register(self)
 
     def after_fork_in_child(self) -> None:
         # Another thread may have been opening the store.
         self._mutex = threading.Lock()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether `store` returns at once."""
-        return self._store is not None
 
     @property
     def address(self) -> str:
@@ -185,17 +181,19 @@ class Lease(ForkAware):
         Raises:
             StoreError, Unavailable: it cannot be opened, or the lease was released before it was.
         """
-        if self._store is None:
+        opened = self.opened
+        if opened is None:
             with self._mutex:
-                if self._store is None:
+                opened = self.opened
+                if opened is None:
                     if self._released:
                         raise StoreError("this memory is closed; create a new one")
                     if self._given is None:
                         self._share = _SHARED.take(self._url, self._token, self._timeout, self._ca)
                         self._given = self._share.store
                     assert self._given is not None
-                    self._store = self._wrap(self._given)
-        return self._store
+                    opened = self.opened = self._wrap(self._given)
+        return opened
 
     def encrypted_or_raise(self) -> None:
         """Raise `InvalidArgument` unless the store encrypts values."""
@@ -210,7 +208,7 @@ class Lease(ForkAware):
     def release(self) -> None:
         """Give the share back. The last one closes the store, which waits for its threads. A second time does nothing."""
         with self._mutex:
-            share, self._share, self._store, self._released = self._share, None, None, True
+            share, self._share, self.opened, self._released = self._share, None, None, True
         if share is not None:
             _SHARED.give_back(share)
 
