@@ -233,6 +233,7 @@ async def _to_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
     return await asyncio.to_thread(fn, *args, **kwargs)
 
 
+CLOSED = "the store is closed; open a new one"
 GUARD_FAILED = "a precondition no longer holds; try again"
 
 

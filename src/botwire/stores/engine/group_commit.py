@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import StoreError, Timeout, Unavailable
 from ...operations import Result, Write
+from ...store import CLOSED
 
 T = TypeVar("T")
 Outcome: TypeAlias = list[Result] | BaseException
@@ -33,7 +34,6 @@ GRACE = 0.25
 """Seconds after its deadline for which a write in a commit waits to learn whether it happened."""
 _CLOSE = 0.01
 """Seconds before its deadline at which a write counts as late: timeouts are rounded to milliseconds."""
-CLOSED = "the store is closed; open a new one"
 TOO_LATE = "no turn to write before the timeout, because other writers hold the store; nothing was written. Try again"
 _NO_DISK = "the disk did not answer before the timeout; the write may still happen"
 _INTERRUPTED = "the commit was interrupted; the write may or may not have happened"

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 from ...errors import StoreError, Unavailable
 from ...forks import FORK_WAIT, ForkAware, register
-from .group_commit import CLOSED
+from ...store import CLOSED
 
 _REENTRY_WAIT = 0.5
 """Seconds that a thread waits for a connection that it has borrowed itself.

@@ -20,6 +20,7 @@ from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import BotWireError, StoreError, Timeout, Unavailable
 from ...forks import ForkAware, register
+from ...store import CLOSED
 from .connection import Kind, ThreadConnection
 from .dial import connect
 from .messages import ConnectionFailed, Request, Response, error_of
@@ -143,7 +144,7 @@ class Transport(ForkAware):
         release = await pool.acquire(deadline)
         try:
             if self._closed:
-                raise StoreError("the store is closed; open a new one")
+                raise StoreError(CLOSED)
             # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
             connection = pool.take() if request.may_repeat else None
             if connection is None:

@@ -14,7 +14,8 @@ import psycopg
 from ...backoff import Backoff
 from ...deadline import Deadline
 from ...errors import StoreError, Timeout, Unavailable
-from ..engine.group_commit import CLOSED, TOO_LATE
+from ...store import CLOSED
+from ..engine.group_commit import TOO_LATE
 from ..engine.pool import Connections
 from .connection import Connection, connect_by, is_passing, mapped
 from .statements import migrate

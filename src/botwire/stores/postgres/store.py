@@ -16,11 +16,11 @@ from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
 from ...queries import ListChanges, ListTexts, Query, Search
-from ...store import GUARD_FAILED, GuardFailed
+from ...store import CLOSED, GUARD_FAILED, GuardFailed
 from ..engine.answer import answer
 from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
-from ..engine.group_commit import CLOSED, CommitQueue, ThreadExecutor
+from ..engine.group_commit import CommitQueue, ThreadExecutor
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import PURGE, Transaction

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...limits import FIRST_NAME
 from ...operations import Append, Delete, Increment, Operation, Put, Vector, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
@@ -176,8 +177,8 @@ class Unit(PostgresReads, Tables):
         Returns whether an earlier attempt, which called `save_response` with the key, was committed.
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
-        # Guards first: a transaction that locks an state must not wait for them.
-        if self._namespace < " ":  # a system namespace, on which guards rely
+        # Guards first: a transaction that locks a namespace must not wait for them.
+        if self._namespace < FIRST_NAME:  # a system namespace, on which guards rely
             begin.append(("change_guarded", ()))
         elif self._guarded:
             begin += [("rely_on_guards", ()), *(("get_version", (namespace,)) for namespace in self._guarded)]
