@@ -31,6 +31,13 @@ def shared():
     pool.close()  # or each fork in a later test would wait for the connection that a test has kept
 
 
+@pytest.fixture
+def own_stores(monkeypatch):
+    """A fork waits for the stores of this test only. Ctrl-C in an earlier test may have left a connection of its store in use."""
+    others = {number: ref for number, ref in forks._registered.items() if not isinstance(ref(), Connections)}
+    monkeypatch.setattr(forks, "_registered", others)
+
+
 def in_thread(act):
     """Start a thread; return what waits for its result."""
     found = []
@@ -162,7 +169,7 @@ def test_the_turns_are_first_come_first_served(shared):
     assert order == list(range(5))
 
 
-def test_a_fork_of_a_store_in_memory_waits_for_the_thread_that_uses_it():
+def test_a_fork_of_a_store_in_memory_waits_for_the_thread_that_uses_it(own_stores):
     """Otherwise every call in the child would wait for a thread that does not exist there."""
     with Memory("n", "sqlite:///:memory:") as memory:
         memory.set("k", 1)
@@ -189,9 +196,8 @@ def test_a_fork_of_a_store_in_memory_waits_for_the_thread_that_uses_it():
                 child.kill()
 
 
-def test_a_fork_waits_once_for_all_stores(monkeypatch, caplog):
+def test_a_fork_waits_once_for_all_stores(own_stores, monkeypatch, caplog):
     monkeypatch.setattr(forks, "FORK_WAIT", 0.2)
-    monkeypatch.setattr(forks, "_registered", {})  # a store of an earlier test may be in use still
     pools = [SharedConnection(Connection, on_fork=lambda: None) for _ in range(5)]
     for pool in pools:
         in_thread(pool.take)()
