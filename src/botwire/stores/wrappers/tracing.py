@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -27,7 +27,6 @@ from ...version import __version__
 
 T = TypeVar("T")
 
-_NO_SPAN: AbstractContextManager[None] = nullcontext()
 SCHEMA = "https://opentelemetry.io/schemas/1.37.0"
 
 
@@ -36,11 +35,12 @@ class Tracing:
 
     def __init__(self) -> None:
         self._tracer: trace.Tracer | None = None
+        trace.get_tracer_provider()  # loads the one that $OTEL_PYTHON_TRACER_PROVIDER names
 
     @property
     def tracer(self) -> trace.Tracer | None:
         """The tracer; None while there is no provider."""
-        if self._tracer is None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        if self._tracer is None and _has_provider():
             self._tracer = trace.get_tracer("botwire", __version__, schema_url=SCHEMA)
         return self._tracer
 
@@ -66,8 +66,19 @@ class Tracing:
                 raise
 
 
+def _has_provider() -> bool:
+    # `get_tracer_provider` reads the environment each time, which takes a tenth of a whole read of the store.
+    provider = getattr(trace, "_TRACER_PROVIDER", trace)
+    if provider is trace:  # a version of OpenTelemetry without that global
+        return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
+    return provider is not None
+
+
 class _Traced:
     """The logic of all traced stores. Watching is not a call, and has no span."""
+
+    _read_in_span: Callable[..., Any]
+    _write_in_span: Callable[..., Any]
 
     def __init__(self, store: Any, tracing: Tracing) -> None:
         self.store = store
@@ -77,8 +88,20 @@ class _Traced:
         host, port = self._place.get("server.address", ""), self._place.get("server.port")
         self._target = f" {host}:{port}" if port else f" {host}".rstrip()
 
+    # Without a tracer, a call goes straight to the store: many programs import OpenTelemetry only because a library does.
+
+    def read(self, /, namespace: str, query: Query[Any], **options: Any) -> Any:
+        if self._tracing.tracer is None or type(query) is ListChanges:  # a watcher repeats that one
+            return self.store.read(namespace, query, **options)
+        return self._read_in_span(namespace, query, **options)
+
+    def write(self, /, namespace: str, operations: Sequence[Operation], **options: Any) -> Any:
+        if self._tracing.tracer is None:
+            return self.store.write(namespace, operations, **options)
+        return self._write_in_span(namespace, operations, **options)
+
     async def _read(self, /, namespace: str, query: Query[T], **options: Any) -> T:
-        with self._span_of_read(query):
+        with self._span({"db.operation.name": operation_name(type(query))}):
             return cast("T", await result_of(self.store.read(namespace, query, **options)))
 
     async def _write(self, /, namespace: str, operations: Sequence[Operation], **options: Any) -> list[Result]:
@@ -91,16 +114,7 @@ class _Traced:
     def close(self) -> Any:
         return self.store.close()
 
-    def _span_of_read(self, query: Query[Any]) -> AbstractContextManager[Any]:
-        """Return the span of a read; none for one that a watcher repeats."""
-        if self._tracing.tracer is None or type(query) is ListChanges:
-            return _NO_SPAN
-        return self._span({"db.operation.name": operation_name(type(query))})
-
     def _span_of_write(self, operations: Sequence[Operation]) -> AbstractContextManager[Any]:
-        """Return the span of a write."""
-        if self._tracing.tracer is None:
-            return _NO_SPAN
         names = {operation_name(type(operation)) for operation in operations}
         name = names.pop() if len(names) == 1 else ""
         if len(operations) == 1:
@@ -116,8 +130,8 @@ class TracedStore(_Traced):
 
     store: Store
 
-    read = blocking(_Traced._read)
-    write = blocking(_Traced._write)
+    _read_in_span = blocking(_Traced._read)
+    _write_in_span = blocking(_Traced._write)
 
     def to_async(self) -> AsyncTracedStore:
         return AsyncTracedStore(self.store.to_async(), self._tracing)
@@ -131,8 +145,8 @@ class AsyncTracedStore(_Traced):
 
     store: AsyncStore
 
-    read = _Traced._read
-    write = _Traced._write
+    _read_in_span = _Traced._read
+    _write_in_span = _Traced._write
 
 
 class TracedGuardedStore(AsyncTracedStore):

@@ -7,6 +7,7 @@ import typing
 from contextlib import contextmanager
 
 import pytest
+from opentelemetry import trace
 
 from botwire import Conflict
 from botwire.operations import Operation, Put
@@ -67,6 +68,22 @@ def test_no_provider_is_no_span(tmp_path):
     with pytest.raises(Conflict):
         store.write("n", [Put("k", "1", if_version=7)])
     store.close()
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["with", "without"])
+def test_a_provider_that_is_set_later(tmp_path, monkeypatch, is_known):
+    """With and without the global variable that is faster to read than `get_tracer_provider`."""
+    if not is_known:
+        monkeypatch.delattr(trace, "_TRACER_PROVIDER")
+        monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
+    tracing = Tracing()
+    assert tracing.tracer is None
+    if is_known:
+        monkeypatch.setattr(trace, "_TRACER_PROVIDER", trace.NoOpTracerProvider())
+    else:
+        monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
+        monkeypatch.setattr(trace, "get_tracer", lambda *_, **__: trace.NoOpTracer())
+    assert tracing.tracer is not None
 
 
 def test_on_an_event_loop(tmp_path):
