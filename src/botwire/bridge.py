@@ -31,7 +31,8 @@ def blocking(method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> Cal
         try:
             coroutine.send(None)
         except StopIteration as stop:
-            return cast("T", stop.value)
+            value: T = stop.value  # without `cast`, which is a call: every method of a memory runs this
+            return value
         coroutine.close()
         raise RuntimeError(f"{method.__qualname__} waited for an event loop, which a blocking store never does")
 
@@ -100,7 +101,8 @@ class BlockingBridge(Bridge):
         return self._opener.store() if opened is None else opened
 
     async def read(self, query: Query[T]) -> T:
-        return self.store.read(self._namespace, query)
+        opened = self._opener.opened  # as `store`, without its call
+        return (self.store if opened is None else opened).read(self._namespace, query)
 
     async def write(self, *operations: Operation, idempotency_key: str | None = None) -> list[Result]:
         return self.store.write(self._namespace, operations, idempotency_key=idempotency_key)
