@@ -37,17 +37,26 @@ class Transaction:
     """Applies writes one after the other; `finish` writes the states back.
 
     `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
-    is removed.
+    is removed. `known` are states that are certain to be those in the database, so that they need not be read. The
+    transaction takes them over.
     """
 
     def __init__(
-        self, tables: Tables, plans: Plans, now: int, *, ages_are_known: Callable[[], bool] = lambda: True
+        self,
+        tables: Tables,
+        plans: Plans,
+        now: int,
+        *,
+        ages_are_known: Callable[[], bool] = lambda: True,
+        known: dict[str, NamespaceState] | None = None,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
         self._now = now
         self._ages_are_known = ages_are_known
-        self._states: dict[str, NamespaceState] = {}
+        self._known = {} if known is None else known
+        self.states: dict[str, NamespaceState] = {}
+        """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
@@ -73,7 +82,7 @@ class Transaction:
 
     def finish(self) -> None:
         """Remove some expired entries, and write back the index, the journal and the states of all namespaces touched."""
-        for state in self._states.values():
+        for state in self.states.values():
             if state.id is None:
                 continue
             if state.expires is not None:
@@ -96,16 +105,18 @@ class Transaction:
 
     def state(self, namespace: str) -> NamespaceState:
         """Return the state of a namespace, an empty one if it does not exist."""
-        state = self._states.get(namespace)
+        state = self.states.get(namespace)
         if state is None:
             today = self._now // DAY
-            state = self._tables.get_state(namespace) or NamespaceState(None, None, today, 0, 0, 0, None)
+            state = self._known.pop(namespace, None) or self._tables.get_state(namespace)
+            if state is None:
+                state = NamespaceState(None, None, today, 0, 0, 0, None)
             if state.day < today:
                 state.day, state.writes = today, 0
             elif state.day > today:
                 state.day = day_of(state.day, today)
             state.is_system = namespace < FIRST_NAME
-            self._states[namespace] = state
+            self.states[namespace] = state
         return state
 
     def open_namespace(self, namespace: str) -> tuple[NamespaceState, NamespaceId]:
@@ -127,7 +138,7 @@ class Transaction:
 
     def _holds(self, guard: Guard) -> bool:
         """Whether a guard holds, after the earlier writes of this transaction."""
-        state = self._states.get(guard.namespace)
+        state = self.states.get(guard.namespace)
         if state is None and guard.namespace not in self._guarded:
             self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
         version = self._guarded[guard.namespace] if state is None else state.version
@@ -138,16 +149,16 @@ class Transaction:
         return type(write.operations[0]) in _REFUSED_FIRST and self.state(write.namespace).id is not None
 
     def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
-        saved = copy.copy(self._states.get(write.namespace))
+        saved = copy.copy(self.states.get(write.namespace))
         self._tables.savepoint()
         try:
             results = self._apply(write)
         except BotWireError as error:
             self._tables.undo()
             if saved is None:
-                self._states.pop(write.namespace, None)
+                self.states.pop(write.namespace, None)
             else:
-                self._states[write.namespace] = saved
+                self.states[write.namespace] = saved
             return error
         self._tables.release()
         return results

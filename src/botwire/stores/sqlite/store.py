@@ -26,7 +26,7 @@ from ..engine.group_commit import CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
 from ..engine.store import AwaitedStore, DatabaseStore
-from ..engine.tables import Tables
+from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
@@ -76,7 +76,9 @@ class SqliteStore(DatabaseStore):
         self._start_clock()
         self._moment = 0
         self._turns: int | None = None
-        """The time of the transaction that runs now, and how often the file's time was set back, if it is now."""
+        self._known: dict[str, NamespaceState] = {}
+        """Of the transaction that runs now: its time, how often the file's time was set back if it is now, and the states of
+        namespaces that it need not read."""
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         is_search = isinstance(query, Search)
@@ -238,6 +240,7 @@ class SqliteStore(DatabaseStore):
         wall = self._clock.wall()
         if self._turns == self._clock.turns:
             self._turns += 1
+            self._known = {}
             tables.set_back_clock(max(seen, self._clock.latest), wall, self._turns)
         return wall
 
@@ -249,7 +252,7 @@ class SqliteStore(DatabaseStore):
     def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment = self._clock, self._moment
-        transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known)
+        transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=self._known)
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
@@ -257,6 +260,7 @@ class SqliteStore(DatabaseStore):
             turns = tables.save_clock(moment)
             if turns is not None:
                 clock.turns, clock.saved = turns, moment
+        tables.known = transaction.states
         return outcomes
 
     def _transact(self, change: Callable[[SqliteTables], T], deadline: float) -> T:
@@ -265,7 +269,7 @@ class SqliteStore(DatabaseStore):
         try:  # one block, so that Ctrl-C leaves nothing held wherever it comes
             self._begin(connection, deadline)
             result = change(connection.tables)
-            connection.execute("COMMIT")
+            connection.commit()
             self._lock.give()
         except BaseException as error:
             self._undo(connection, error)
@@ -289,7 +293,7 @@ class SqliteStore(DatabaseStore):
     def commit(self, connection: Connection) -> None:
         """Commit what `begin` began, on any thread. It is on disk when this returns."""
         try:
-            connection.execute("COMMIT")
+            connection.commit()
             self._lock.give()
         except BaseException as error:
             self._undo(connection, error)
@@ -308,6 +312,7 @@ class SqliteStore(DatabaseStore):
         else:
             self._begin_within(connection, deadline)
         self._turns = None
+        self._known = connection.take_known()
         self._moment = self._wall_ns() // 1000
         clock = self._clock
         if self._moment >= clock.latest:  # as nearly always; this runs with each write
@@ -333,6 +338,7 @@ class SqliteStore(DatabaseStore):
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, release everything, and raise an error of the database as one of botwire."""
         connection.roll_back()
+        connection.tables.known = {}
         self._lock.give()
         try:
             if isinstance(error, TypeError):

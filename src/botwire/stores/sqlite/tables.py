@@ -34,6 +34,8 @@ class SqliteTables(Tables):
     def __init__(self, execute: Callable[..., Any], changes: Callable[[], int]) -> None:
         self._execute = execute
         self._changes = changes
+        self.known: dict[str, NamespaceState] = {}
+        """The states of namespaces as the last commit of this connection left them. See `Connection.take_known`."""
 
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
