@@ -25,12 +25,7 @@ EVERY = rounds(9, 1)
 
 
 class Store(SqliteStore):
-    checkpoint = 4
-
-    def _connect(self):
-        connection = super()._connect()
-        connection.wal_autocheckpoint(self.checkpoint)
-        return connection
+    _checkpoint = 4
 
 
 def run(kind: type[Store], path, attempts: int) -> tuple[list[BotWireError], Writer]:
@@ -102,7 +97,7 @@ def test_a_failing_sync_raises_an_error_and_writes_nothing(tmp_path, many, figur
         first += 1
         disk = FailingSync()
         disk.first, disk.many = first, many
-        kind = type("On", (Store,), {"_vfs": disk.name, "checkpoint": 0})
+        kind = type("On", (Store,), {"_vfs": disk.name, "_checkpoint": 0})
         path = tmp_path / f"{first}.db"
         errors, writer = run(kind, path, many + 3)
         disk.unregister()

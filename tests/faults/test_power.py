@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 import random
 import threading
+from functools import partial
+from pathlib import Path
 
 import apsw
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from botwire import BotWireError
 from botwire.operations import Increment
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.stores.sqlite.wal import Log
 from tests.faults.disk import PowerCut
 from tests.faults.load import Writer, check, check_file
 from tests.faults.scale import rounds
@@ -26,13 +29,31 @@ CALLS = 500
 """About the number of calls of one run."""
 
 
+class _Log(Log):
+    """Shows the simulated disk what is appended beside SQLite."""
+
+    def __init__(self, disk: PowerCut, path: str, checkpoint: int):
+        super().__init__(path, checkpoint)
+        self.disk = disk
+
+    def grow(self, end):
+        with self.disk.mutex:
+            self.disk.touch("grow", self.path)
+            size = Path(self.path).stat().st_size
+            after = super().grow(end)
+            if after > size:
+                self.disk.names[self.path].pending.append((size, bytes(after - size)))
+        return after
+
+
 def store_on(disk: PowerCut, checkpoint: int, synchronous: str) -> type[SqliteStore]:
     class Store(SqliteStore):
         _vfs = disk.name
+        _checkpoint = checkpoint
+        _log = partial(_Log, disk)
 
         def _connect(self):
             connection = super()._connect()
-            connection.wal_autocheckpoint(checkpoint)
             connection.execute(f"PRAGMA synchronous = {synchronous}")
             return connection
 

@@ -31,6 +31,7 @@ from ..engine.transaction import Transaction
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .tables import SqliteTables
+from .wal import CHECKPOINT, Log
 
 T = TypeVar("T")
 
@@ -56,6 +57,9 @@ class SqliteStore(DatabaseStore):
 
     _vfs: str | None = None
     """SQLite's layer over the operating system, by name. Tests put failing disks here (https://www.sqlite.org/vfs.html)."""
+    _checkpoint = CHECKPOINT
+    """Frames in the log after which it is copied into the database. Tests do it more often."""
+    _log = Log
     _wall_ns: Callable[[], int] = staticmethod(time.time_ns)
     """The wall clock in nanoseconds. Tests put one here that jumps."""
 
@@ -204,6 +208,8 @@ class SqliteStore(DatabaseStore):
                 connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
                 migrate(connection, self._path, self.timeout)
                 connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
+                if self._path != MEMORY:
+                    connection.set_wal_hook(self._log(self._path, self._checkpoint))
             except BaseException:
                 connection.close()
                 raise
