@@ -4,14 +4,19 @@ SQLite must not be carried through a fork: the child would inherit locks in memo
 (https://www.sqlite.org/howtocorrupt.html, section 2.6). So every idle connection is closed before a fork, and parent and
 child open new ones when they next need them.
 
+Ctrl-C may strike between any two steps of a caller, which then never returns its connection. So the pool holds open connections
+weakly: one that was lost is closed when it is collected, and is no longer in use. Before a fork, the pool collects it itself.
+
 A signal handler, or a finalizer that the garbage collector runs, may interrupt any of these methods to use the same pool on the
 same thread. So the lock of the pool is reentrant, and no method waits for something that only its own thread can release.
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
@@ -30,6 +35,10 @@ _REENTERED = (
     "this thread is already using the store in memory: a signal handler or a finalizer interrupted it to use the store too, and "
     "would wait for itself; nothing was read or written. Use the store from another thread"
 )
+
+
+_COLLECT_AFTER = 0.05
+"""Seconds that a fork waits for connections before it collects lost ones. Most calls end sooner, and a collection costs more."""
 
 
 class Closable(Protocol):
@@ -58,11 +67,15 @@ class Connections(ForkAware, Generic[C]):
         self._on_fork = on_fork
         self.idle: deque[C] = deque()
         """The connections that are not in use."""
-        self._open = 0
+        self._open: set[weakref.ref[C]] = set()
+        """The connections that are not closed. Its methods are single steps for other threads and for finalizers."""
         self._gate = threading.RLock()
         self._closed = False
-        self.give(self._new())
+
+    def start(self) -> None:
+        """Open the first connection. From now on forks concern the pool, so its owner must be ready for `on_fork`."""
         register(self)
+        self.give(self._new())
 
     def take(self) -> C:
         """Borrow a connection; raises `StoreError` if the pool is closed, or no connection can be opened."""
@@ -77,8 +90,11 @@ class Connections(ForkAware, Generic[C]):
             if self._closed:
                 connection.close()
                 raise StoreError(CLOSED)
-            self._open += 1
+            self._count(connection)
             return connection
+
+    def _count(self, connection: C) -> None:
+        self._open.add(weakref.ref(connection, self._open.discard))
 
     def give(self, connection: C) -> None:
         """Return a connection."""
@@ -89,8 +105,7 @@ class Connections(ForkAware, Generic[C]):
     def drop(self, connection: C) -> None:
         """Close a borrowed connection that is of no more use. The only one of a store in memory is kept."""
         with self._gate:
-            connection.close()
-            self._open -= 1
+            self._end(connection)
 
     def close(self) -> None:
         """Close the idle connections now, and the others when they are returned."""
@@ -104,7 +119,7 @@ class Connections(ForkAware, Generic[C]):
             if self._closed:
                 raise StoreError(CLOSED)
             connection = self._connect()
-            self._open += 1
+            self._count(connection)
             return connection
 
     def _close_idle(self) -> None:
@@ -114,18 +129,27 @@ class Connections(ForkAware, Generic[C]):
                     connection = self.idle.pop()
                 except IndexError:
                     return
-                connection.close()
-                self._open -= 1
+                self._end(connection)
+
+    def _end(self, connection: C) -> None:
+        connection.close()
+        self._open.discard(weakref.ref(connection))
 
     def before_fork(self, deadline: float) -> None:
         """Wait until no connection is in use, and let no thread open one."""
         self._gate.acquire()
+        self._wait_for_open(min(time.monotonic() + _COLLECT_AFTER, deadline))
+        if self._open:
+            gc.collect()  # of what Ctrl-C lost: a connection and its tables refer to each other
+            self._wait_for_open(deadline)
+        if count := len(self._open):
+            _warn(f"{count} connection{'s'[: count > 1]} to the store")
+
+    def _wait_for_open(self, deadline: float) -> None:
         self._close_idle()
         while self._open and time.monotonic() < deadline:
             time.sleep(0.001)
             self._close_idle()
-        if self._open:
-            _warn(f"{self._open} connection{'s'[: self._open > 1]} to the store")
 
     def after_fork(self) -> None:
         """Let threads open connections again."""
@@ -135,7 +159,7 @@ class Connections(ForkAware, Generic[C]):
         """Start again: the threads that borrowed a connection, or waited for one, do not exist in this process."""
         self._gate = threading.RLock()
         self.idle = deque()
-        self._open = 0
+        self._open = set()
         self._on_fork()
 
 

@@ -82,6 +82,7 @@ class ConnectionPool:
         self.connections: Connections[Connection] = Connections(
             lambda: self._open(time.monotonic() + timeout), on_fork=self._restart
         )
+        self.connections.start()
 
     @contextmanager
     def lend(self, deadline: float) -> Iterator[Connection]:

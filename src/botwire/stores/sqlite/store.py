@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -77,6 +77,7 @@ class SqliteStore(DatabaseStore):
         self._idle = self._connections.idle
         self.commits = CommitQueue(self._commit)
         self._clock = Clock(self._wall_ns)
+        self._connections.start()
         self._start_clock()
         self._moment = 0
         self._turns: int | None = None
@@ -145,8 +146,12 @@ class SqliteStore(DatabaseStore):
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
         """
         moment = self._follow_clock()
-        with self._reading() as connection:
-            return progress(connection.tables, namespace, moment), (id(connection), connection.data_version())
+        return self._look(
+            lambda connection: (
+                progress(connection.tables, namespace, moment),
+                (id(connection), connection.data_version()),
+            )
+        )
 
     def close(self) -> None:
         self.commits.close()
@@ -157,8 +162,7 @@ class SqliteStore(DatabaseStore):
             self.commits.run(lambda _: self._lock.close(), time.monotonic() + self.timeout)
 
     def _index_cursor(self, namespace: str) -> str | None:
-        with self._reading() as connection:
-            state = connection.tables.get_state(namespace)
+        state = self._look(lambda connection: connection.tables.get_state(namespace))
         return None if state is None else state.index_cursor
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
@@ -172,12 +176,11 @@ class SqliteStore(DatabaseStore):
 
     # Connections
 
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def _look(self, read: Callable[[Connection], T]) -> T:
         connection = self._connections.take()
         try:
             with mapped_errors(self._path):
-                yield connection
+                return read(connection)
         finally:
             self._connections.give(connection)
 
@@ -224,11 +227,14 @@ class SqliteStore(DatabaseStore):
 
     def _start_clock(self) -> None:
         try:
-            with self._reading() as connection, contextlib.suppress(apsw.CorruptError):  # the rest can still be read
-                self._clock.start(*connection.tables.get_clock())
+            self._look(self._read_clock)
         except BotWireError:
             self._connections.close()
             raise
+
+    def _read_clock(self, connection: Connection) -> None:
+        with contextlib.suppress(apsw.CorruptError):  # the rest can still be read
+            self._clock.start(*connection.tables.get_clock())
 
     def _follow_clock(self) -> int:
         """Return the time for a read. If the wall clock was set back far, the store follows it first."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 import multiprocessing
 import os
 import threading
 import time
 import weakref
+from pathlib import Path
 
+import apsw
 import pytest
 
+import botwire.stores
 from botwire import Memory, StoreError, Unavailable, forks
+from botwire.operations import Put
+from botwire.queries import GetEntry
 from botwire.stores.engine import pool as module
 from botwire.stores.engine.pool import Connections, SharedConnection
+from botwire.stores.sqlite.store import SqliteStore
+from tests.unit.stores.engine.ctrl_c import strikes
 
 
 class Connection:
@@ -23,10 +32,16 @@ class Connection:
         self.closed = True
 
 
+def started(kind):
+    pool = kind(Connection, on_fork=lambda: None)
+    pool.start()
+    return pool
+
+
 @pytest.fixture
 def shared():
     """The pool of a store in memory: one connection for all threads."""
-    pool = SharedConnection(Connection, on_fork=lambda: None)
+    pool = started(SharedConnection)
     yield pool
     pool.close()  # or each fork in a later test would wait for the connection that a test has kept
 
@@ -198,7 +213,7 @@ def test_a_fork_of_a_store_in_memory_waits_for_the_thread_that_uses_it(own_store
 
 def test_a_fork_waits_once_for_all_stores(own_stores, monkeypatch, caplog):
     monkeypatch.setattr(forks, "FORK_WAIT", 0.2)
-    pools = [SharedConnection(Connection, on_fork=lambda: None) for _ in range(5)]
+    pools = [started(SharedConnection) for _ in range(5)]
     for pool in pools:
         in_thread(pool.take)()
     start = time.monotonic()
@@ -213,14 +228,58 @@ def test_a_fork_waits_once_for_all_stores(own_stores, monkeypatch, caplog):
 
 
 def test_a_pool_that_is_dropped_is_not_kept_by_its_registration():
-    kept = [weakref.ref(kind(Connection, on_fork=lambda: None)) for kind in (Connections, SharedConnection)]
+    kept = [weakref.ref(started(kind)) for kind in (Connections, SharedConnection)]
     assert [ref() for ref in kept] == [None, None]
 
 
 def test_a_fork_that_cannot_wait_any_longer_says_so(caplog):
-    pool = Connections(Connection, on_fork=lambda: None)
-    pool.take()
+    pool = started(Connections)
+    borrowed = pool.take()
     with caplog.at_level(logging.WARNING, "botwire"):
         pool.before_fork(time.monotonic() + 0.01)
         pool.after_fork()
     assert "1 connection to the store stayed in use" in caplog.text
+    pool.give(borrowed)
+
+
+# Ctrl-C
+
+STRUCK = (str(Path(botwire.stores.__file__).parent), contextlib.__file__)
+USES = {
+    "read": lambda store: store.read("n", GetEntry("key")),
+    "write": lambda store: store.write("n", [Put("key", "1")]),
+    "peek": lambda store: store.peek_version("n"),
+}
+
+
+@pytest.fixture
+def quick_collections(monkeypatch):
+    monkeypatch.setattr(module, "_COLLECT_AFTER", 0.005)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.parametrize("use", USES)
+def test_ctrl_c_anywhere_leaves_no_connection_in_use(own_stores, quick_collections, tmp_path, caplog, use):
+    """A fork neither waits for a connection that Ctrl-C has lost nor carries it into the child."""
+    store = SqliteStore(tmp_path / "a.db")
+    USES[use](store)
+    count = 0
+    for count in strikes(STRUCK, lambda: USES[use](store)):
+        start = time.monotonic()
+        assert open_in_child(tmp_path) == 0, count
+        assert time.monotonic() - start < 1, count
+        assert not caplog.records, count
+        USES[use](store)
+    assert count >= 5
+    store.close()
+
+
+def open_in_child(folder):
+    """Fork; return how many connections to files of a folder are open in the child."""
+    child = os.fork()
+    if child == 0:
+        os._exit(sum(connection.filename.startswith(str(folder)) for connection in apsw.connections()))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
