@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, cast
 from ...errors import StoreError, Timeout, Unavailable
 from ...operations import Result, Write
 from ...store import CLOSED
+from .pool import REENTERED
 
 T = TypeVar("T")
 Outcome: TypeAlias = list[Result] | BaseException
@@ -37,10 +38,6 @@ _CLOSE = 0.01
 TOO_LATE = "no turn to write before the timeout, because other writers hold the store; nothing was written. Try again"
 _NO_DISK = "the disk did not answer before the timeout; the write may still happen"
 _INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
-_REENTERED = (
-    "this thread is already writing: a signal handler or a finalizer interrupted it to write too, and would wait for itself; "
-    "nothing was written. Write from another thread"
-)
 _PENDING: Any = object()
 
 
@@ -61,10 +58,15 @@ class CommitQueue:
         commit: takes the writes of a group and the earliest of their deadlines. Returns an outcome for each once they are on
             disk. What it raises becomes the outcome of all. `Timeout` means that nothing was written.
         executor: commits for event loops; a thread of the queue's own by default.
+        inside: the threads in `no_reentry`, for queues whose commits need something in common, such as connections.
     """
 
     def __init__(
-        self, commit: Callable[[Sequence[Write], float], list[Outcome]], *, executor: Executor | None = None
+        self,
+        commit: Callable[[Sequence[Write], float], list[Outcome]],
+        *,
+        executor: Executor | None = None,
+        inside: set[int] | None = None,
     ) -> None:
         self._commit = commit
         self.executor = executor or ThreadExecutor()
@@ -72,7 +74,7 @@ class CommitQueue:
         self._mutex = threading.Lock()
         self._waiting: list[_Turn] = []
         self._leader: object | None = None
-        self._inside: set[int] = set()
+        self._inside: set[int] = set() if inside is None else inside
         self.led_by: asyncio.AbstractEventLoop | None = None
         """The event loop that leads, if an executor applies groups there. A write that blocks it would wait for itself."""
 
@@ -85,7 +87,7 @@ class CommitQueue:
         """
         thread = threading.get_ident()
         if thread in self._inside:
-            raise Unavailable(_REENTERED)
+            raise Unavailable(REENTERED)
         try:  # `no_reentry`, without its call: this is a hot path
             self._inside.add(thread)
             results = self._write(write, deadline)
@@ -119,15 +121,7 @@ class CommitQueue:
         A signal handler runs in the main thread between any two instructions, and the garbage collector runs finalizers in
         any thread. A write in one of them would wait for the lock of the queue, or for a turn that only this thread can end.
         """
-        thread = threading.get_ident()
-        if thread in self._inside:
-            raise Unavailable(_REENTERED)
-        try:
-            self._inside.add(thread)
-            result = act(*args)
-        finally:
-            self._inside.discard(thread)
-        return result
+        return no_reentry(self._inside, act, *args)
 
     def close(self) -> None:
         """Wait for the commit under way, if any. A finalizer that interrupted the queue does not wait."""
@@ -193,7 +187,7 @@ class CommitQueue:
     def _wait(self, turn: _ThreadTurn) -> bool:
         """Wait until the turn is done (False), or must lead (True)."""
         if self.led_by is not None and self.led_by is asyncio._get_running_loop() and self._withdraw(turn):
-            raise Unavailable(_REENTERED)
+            raise Unavailable(REENTERED)
         if not turn.called.acquire(timeout=max(turn.deadline - time.monotonic(), 0)):
             if self._withdraw(turn):
                 raise Timeout(TOO_LATE)
@@ -329,6 +323,19 @@ class CommitQueue:
                 _finish(turns)
             elif not loop.is_closed():
                 loop.call_soon_threadsafe(_finish, turns)
+
+
+def no_reentry(inside: set[int], act: Callable[..., T], *args: Any) -> T:
+    """Do something while this thread is in `inside`. Raises `Unavailable` if it is already."""
+    thread = threading.get_ident()
+    if thread in inside:
+        raise Unavailable(REENTERED)
+    try:
+        inside.add(thread)
+        result = act(*args)
+    finally:
+        inside.discard(thread)
+    return result
 
 
 class ThreadExecutor:

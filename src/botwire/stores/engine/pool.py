@@ -31,8 +31,8 @@ _REENTRY_WAIT = 0.5
 An event loop may begin a commit that another thread ends, so its thread may ask again and need not wait for long. A signal
 handler that interrupted the borrower waits for itself.
 """
-_REENTERED = (
-    "this thread is already using the store in memory: a signal handler or a finalizer interrupted it to use the store too, and "
+REENTERED = (
+    "this thread is already using the store: a signal handler or a finalizer interrupted it to use the store too, and "
     "would wait for itself; nothing was read or written. Use the store from another thread"
 )
 
@@ -201,7 +201,7 @@ class SharedConnection(Connections[C]):
             self._serve_next()
         waiter.called.acquire(timeout=timeout)
         if waiter.connection is None:
-            raise StoreError(CLOSED) if self._closed else Unavailable(_REENTERED)
+            raise StoreError(CLOSED) if self._closed else Unavailable(REENTERED)
         return waiter.connection
 
     def give(self, connection: C) -> None:

@@ -141,6 +141,7 @@ class Connection:
         """Lend psycopg's connection, which waits without a limit. A timer closes the socket at the deadline."""
         timer = threading.Timer(max(self.deadline - time.monotonic(), 0), self.hang_up)
         timer.daemon = True
+        timer.name = "botwire-hang-up"
         timer.start()
         try:
             yield self.raw
@@ -150,9 +151,10 @@ class Connection:
 
     def hang_up(self) -> None:
         """End the connection while another thread waits for it. `close` would free memory that the other thread uses."""
-        file = self.pgconn.socket
-        with contextlib.suppress(OSError), socket.fromfd(file, socket.AF_INET, socket.SOCK_STREAM) as copy:
-            copy.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError, psycopg.Error):  # it is lost already
+            file = self.pgconn.socket
+            with socket.fromfd(file, socket.AF_INET, socket.SOCK_STREAM) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
 
     def settle(self) -> bool:
         """Roll back an open transaction and cancel a running statement. Returns whether the connection can be used again."""

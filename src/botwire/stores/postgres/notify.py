@@ -85,11 +85,16 @@ class Notifier:
 
 
 class Listener(ChangeSignal):
-    """Wakes the watchers of a namespace when a notification arrives. It has its own connection while there are watchers."""
+    """Wakes the watchers of a namespace when a notification arrives. It has its own connection while there are watchers.
 
-    def __init__(self, connect: Callable[[], Connection], address: str) -> None:
+    `inside`: the threads in which a call of the store is refused. A thread that holds the lock of this object is one of them:
+    a finalizer in it must not close the store, because `close` waits for a thread that takes the lock.
+    """
+
+    def __init__(self, connect: Callable[[], Connection], address: str, inside: set[int]) -> None:
         self._connect = connect
         self._address = address
+        self._inside = inside
         self._connection: Connection | None = None
         self._is_pooled = False
         self.restart()
@@ -123,12 +128,12 @@ class Listener(ChangeSignal):
     @contextlib.contextmanager
     def waiting(self, namespace: str, wake: Callable[[], object]) -> Iterator[None]:
         channel = channel_of(namespace)
-        with self._mutex:
+        with self._locked():
             self._waiting.setdefault(channel, []).append(wake)
         try:
             yield
         finally:
-            with self._mutex:
+            with self._locked():
                 wakes = self._waiting[channel]
                 wakes.remove(wake)
                 if not wakes:
@@ -137,12 +142,12 @@ class Listener(ChangeSignal):
 
     def close(self) -> None:
         """Close the connection and end the thread. If that takes longer than a second, as while it connects, it is logged."""
-        with self._mutex:
+        with self._locked():
             self._closing.set()
             thread = self._thread
             if self._connection is not None:
                 self._connection.hang_up()
-        if thread is None:
+        if thread is None or not thread.is_alive():  # one that is about to start ends at once
             return
         thread.join(_CLOSE_WAIT)
         if thread.is_alive():
@@ -152,8 +157,20 @@ class Listener(ChangeSignal):
                 self._address,
             )
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        is_inside = thread in self._inside
+        try:
+            self._inside.add(thread)
+            with self._mutex:
+                yield
+        finally:
+            if not is_inside:
+                self._inside.discard(thread)
+
     def _start(self) -> None:
-        with self._mutex:
+        with self._locked():
             if self._thread is None and self._is_possible():
                 self._thread = threading.Thread(target=self._run, name="botwire-listen", daemon=True)
                 self._thread.start()
@@ -171,7 +188,7 @@ class Listener(ChangeSignal):
 
     def _is_wanted(self) -> bool:
         """Whether to continue. If not, the thread ends, and a later watcher starts another one."""
-        with self._mutex:
+        with self._locked():
             if self._is_possible() and self._is_used():
                 return True
             self._thread = None
@@ -184,7 +201,7 @@ class Listener(ChangeSignal):
         return bool(self._waiting) or time.monotonic() - self._left < LINGER
 
     def _listen(self, connection: Connection) -> None:
-        with self._mutex:
+        with self._locked():
             if self._closing.is_set():  # `close` did not see this connection, which the caller closes
                 return
             self._connection = connection
@@ -201,12 +218,12 @@ class Listener(ChangeSignal):
                 payloads = connection.notifications(LINGER)
                 self._wake([channel for payload in payloads for channel in payload.split()])
         finally:
-            with self._mutex:
+            with self._locked():
                 self._connection = None
 
     def _wake(self, channels: Sequence[str] | None = None) -> None:
         """Wake the watchers of some namespaces; None: of all."""
-        with self._mutex:
+        with self._locked():
             chosen = self._waiting if channels is None else channels
             wakes = [wake for channel in chosen for wake in self._waiting.get(channel, ())]
         for wake in wakes:

@@ -9,9 +9,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from ...errors import BotWireError, StoreError
+from ...errors import BotWireError, StoreError, Unavailable
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
@@ -20,7 +20,8 @@ from ...store import CLOSED, GUARD_FAILED, GuardFailed
 from ..engine.answer import answer
 from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
-from ..engine.group_commit import CommitQueue, ThreadExecutor
+from ..engine.group_commit import CommitQueue, ThreadExecutor, no_reentry
+from ..engine.pool import REENTERED
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import PURGE, Transaction
@@ -33,6 +34,9 @@ from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit
 
 T = TypeVar("T")
+
+_THREADS = ("botwire-postgres", "botwire-notify", "botwire-listen", "botwire-connect", "botwire-hang-up")
+"""The names of the threads of stores. Calls of a store wait for them."""
 
 
 class PostgresStore(DatabaseStore):
@@ -61,7 +65,8 @@ class PostgresStore(DatabaseStore):
         self.timeout = check_timeout(timeout)
         self._closed = False
         self._has_vectors = False
-        self.listener = Listener(self._connect_listener, self.address)
+        self._inside: set[int] = set()
+        self.listener = Listener(self._connect_listener, self.address, self._inside)
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
@@ -72,6 +77,8 @@ class PostgresStore(DatabaseStore):
         self.listener.restart()
         self._notifier = Notifier(self._send)
         self._mutex = threading.RLock()  # reentrant: a finalizer or a signal handler of the program may write too
+        self._inside.clear()
+        self._serving: set[int] = set()
         self._turning = threading.Lock()
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
@@ -82,6 +89,9 @@ class PostgresStore(DatabaseStore):
             self.create_vectors(deadline)
         if isinstance(query, Search):
             self._bring_up_to_date(namespace, deadline)
+        return cast("T", self._no_reentry(self._read, namespace, query, guard, deadline))
+
+    def _read(self, namespace: str, query: Query[T], guard: Guard | None, deadline: float) -> T:
         moment = self._now(deadline)
 
         def attempt(connection: Connection) -> T:
@@ -122,6 +132,7 @@ class PostgresStore(DatabaseStore):
         deadline = time.monotonic() + self.timeout
         if _stores_vectors(write):
             self.create_vectors(deadline)
+        self._refuse_finalizer()
         return self.queue(write.namespace).write(write, deadline)
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
@@ -134,10 +145,11 @@ class PostgresStore(DatabaseStore):
         def attempt(connection: Connection) -> NamespaceState | None:
             return PostgresReads(connection, namespace).get_state(namespace)
 
-        state = self._pool.run(attempt, time.monotonic() + self.timeout)
+        state = self._no_reentry(self._pool.run, attempt, time.monotonic() + self.timeout)
         return None if state is None else state.index_cursor
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
+        self._refuse_finalizer()
         return self.queue(namespace).run(lambda until: self._change_here(namespace, change, until), deadline)
 
     def _change_here(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
@@ -165,10 +177,15 @@ class PostgresStore(DatabaseStore):
             with connection.raw_until_deadline() as raw:
                 create_vectors(raw, self.address, until - time.monotonic())
 
-        self._pool.run(attempt, until)
+        self._no_reentry(self._pool.run, attempt, until)
         self._has_vectors = True
 
     def close(self) -> None:
+        if _is_own_thread():
+            raise Unavailable(REENTERED)
+        no_reentry(self._inside, self._close)
+
+    def _close(self) -> None:
         self._closed = True
         self.threads.shutdown()
         self._notifier.close()
@@ -184,11 +201,45 @@ class PostgresStore(DatabaseStore):
         """Return the queue of a namespace. Namespaces are committed concurrently."""
         queue = self._queues.get(namespace)
         if queue is None:
-            with self._mutex:
-                queue = self._queues.setdefault(
-                    namespace, CommitQueue(self._commit, executor=ThreadExecutor(self.threads))
-                )
+            # A finalizer in here must not close the store: `close` waits for `threads`, which may wait for the lock.
+            queue = no_reentry(self._inside, self._new_queue, namespace)
         return queue
+
+    def _new_queue(self, namespace: str) -> CommitQueue:
+        with self._mutex:
+            queue = CommitQueue(self._commit, executor=ThreadExecutor(self.threads), inside=self._inside)
+            return self._queues.setdefault(namespace, queue)
+
+    def serve(self, call: Callable[[], T]) -> T:
+        """Run a call of an event loop, in one of `threads`."""
+        thread = threading.get_ident()
+        try:
+            self._serving.add(thread)
+            return call()
+        finally:
+            self._serving.discard(thread)
+
+    def submit(self, call: Callable[[], T]) -> asyncio.Future[T]:
+        """Have a call of the running event loop run in one of `threads`."""
+        loop = asyncio.get_running_loop()
+        try:
+            return no_reentry(self._inside, loop.run_in_executor, self.threads, self.serve, call)
+        except RuntimeError as error:  # they were shut down
+            raise StoreError(CLOSED) from error
+
+    def _no_reentry(self, act: Callable[..., T], *args: Any) -> T:
+        """Do something with a connection. A call that interrupts it on the same thread is refused.
+
+        The interrupted call may hold a connection, a transaction or a lock of the pool. A second one could wait for these, or
+        for another thread that waits for them.
+        """
+        self._refuse_finalizer()
+        return no_reentry(self._inside, act, *args)
+
+    def _refuse_finalizer(self) -> None:
+        """Raise `Unavailable` in a thread of a store: calls wait for that thread, and a call in it would wait for them."""
+        if _is_own_thread() and threading.get_ident() not in self._serving:
+            raise Unavailable(REENTERED)
 
     def _now(self, deadline: float) -> int:
         """Return the time. Not within a transaction: if the clock was set back, this removes what had expired."""
@@ -246,7 +297,11 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         self.store.check_open()
-        return await asyncio.get_running_loop().run_in_executor(self.store.threads, call)
+        return await self.store.submit(call)
+
+
+def _is_own_thread() -> bool:
+    return threading.current_thread().name.startswith(_THREADS)
 
 
 def _stores_vectors(write: Write) -> bool:

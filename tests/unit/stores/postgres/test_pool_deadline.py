@@ -113,7 +113,7 @@ def test_a_connection_that_comes_too_late_is_closed(mute, postgres):
 def test_closing_while_the_listener_connects(mute, postgres, caplog):
     """It is logged, and the connection is closed when it is established."""
     address = mute.address(postgres)
-    listener = Listener(lambda: connect_by(time.monotonic() + 10, address, 10), "postgresql://here")
+    listener = Listener(lambda: connect_by(time.monotonic() + 10, address, 10), "postgresql://here", set())
     mute.answers.clear()
     with listener.waiting("n", lambda: None):
         listener.pause(0)
