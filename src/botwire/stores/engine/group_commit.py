@@ -39,6 +39,8 @@ TOO_LATE = "no turn to write before the timeout, because other writers hold the 
 _NO_DISK = "the disk did not answer before the timeout; the write may still happen"
 _INTERRUPTED = "the commit was interrupted; the write may or may not have happened"
 _PENDING: Any = object()
+COMMIT_THREAD = "botwire-commit"
+"""The name of the threads that commit for event loops."""
 
 
 class Executor(Protocol):
@@ -186,7 +188,10 @@ class CommitQueue:
 
     def _wait(self, turn: _ThreadTurn) -> bool:
         """Wait until the turn is done (False), or must lead (True)."""
-        if self.led_by is not None and self.led_by is asyncio._get_running_loop() and self._withdraw(turn):
+        # A thread that commits is here only if a finalizer interrupted it. It leads, or is about to.
+        is_own = threading.current_thread().name.startswith(COMMIT_THREAD)
+        leads_here = self.led_by is not None and self.led_by is asyncio._get_running_loop()
+        if (is_own or leads_here) and self._withdraw(turn):
             raise Unavailable(REENTERED)
         if not turn.called.acquire(timeout=max(turn.deadline - time.monotonic(), 0)):
             if self._withdraw(turn):
@@ -348,7 +353,7 @@ class ThreadExecutor:
     def lead(self, queue: CommitQueue, leader: object, _: object) -> None:
         threads = self._shared or self._own
         if threads is None:  # only a leader is here, so no other thread makes one too
-            threads = self._own = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
+            threads = self._own = ThreadPoolExecutor(1, thread_name_prefix=COMMIT_THREAD)
         try:
             threads.submit(queue.no_reentry, queue.lead_for_tasks, leader)
         except RuntimeError as error:  # they were shut down

@@ -102,6 +102,9 @@ class Connections(ForkAware, Generic[C]):
         if self._closed:
             self._close_idle()
 
+    def hand_over(self, thread: str) -> None:
+        """Note that a thread with such a name ends the use of the connection that this thread has borrowed last."""
+
     def drop(self, connection: C) -> None:
         """Close a borrowed connection that is of no more use. The only one of a store in memory is kept."""
         with self._gate:
@@ -175,6 +178,8 @@ class SharedConnection(Connections[C]):
         self._free: C | None = None
         self._waiting: deque[_Waiter[C]] = deque()
         self._holder: int | None = None
+        self._heir: str | None = None
+        """The name of the thread to which the holder has handed the connection over, from its start."""
         self._forking: C | None = None
         super().__init__(connect, on_fork=on_fork)
 
@@ -195,7 +200,9 @@ class SharedConnection(Connections[C]):
 
     def _wait(self, waiter: _Waiter[C], timeout: float) -> C:
         with self._gate:
-            if waiter.thread == self._holder or waiter.thread in [other.thread for other in tuple(self._waiting)]:
+            is_heir = self._heir is not None and threading.current_thread().name.startswith(self._heir)
+            waiting = [other.thread for other in tuple(self._waiting)]
+            if is_heir or waiter.thread == self._holder or waiter.thread in waiting:
                 timeout = _REENTRY_WAIT
             self._waiting.append(waiter)
             self._serve_next()
@@ -206,8 +213,11 @@ class SharedConnection(Connections[C]):
 
     def give(self, connection: C) -> None:
         with self._gate:
-            self._free, self._holder = connection, None
+            self._free, self._holder, self._heir = connection, None, None
             self._serve_next()
+
+    def hand_over(self, thread: str) -> None:
+        self._heir = thread
 
     def drop(self, connection: C) -> None:
         self.give(connection)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ...errors import Timeout
 from ...operations import weight_of
-from ..engine.group_commit import CommitQueue
+from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
 from .store import AsyncSqliteStore, SqliteStore
 
@@ -49,7 +49,7 @@ class LoopExecutor:
     def __init__(self, store: SqliteStore, on_commit: Callable[[int], None]) -> None:
         self._store = store
         self._on_commit = on_commit
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="botwire-commit")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=COMMIT_THREAD)
 
     def lead(self, queue: CommitQueue, leader: object, loop: asyncio.AbstractEventLoop) -> None:
         """As `Executor.lead`. The loop comes back to it, so that whatever else has arrived by then joins the group."""

@@ -22,7 +22,7 @@ from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_short
 from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed, Poller
-from ..engine.group_commit import CommitQueue, Outcome
+from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
 from ..engine.store import AwaitedStore, DatabaseStore
@@ -290,20 +290,21 @@ class SqliteStore(DatabaseStore):
         return result
 
     def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
-        """Apply writes in a transaction that is still open on the connection returned: `commit` it.
+        """Apply writes in a transaction that is still open on the connection returned: `commit` it, in a `COMMIT_THREAD`.
 
         Raises `Timeout` at once if another process writes.
         """
         connection = self._connections.take()
         try:
             self._begin(connection, 0)
+            self._connections.hand_over(COMMIT_THREAD)
             return connection, self.apply(connection.tables, writes)
         except BaseException as error:
             self._undo(connection, error)
             raise
 
     def commit(self, connection: Connection) -> None:
-        """Commit what `begin` began, on any thread. It is on disk when this returns."""
+        """Commit what `begin` began. It is on disk when this returns."""
         try:
             connection.commit()
             self._lock.give()

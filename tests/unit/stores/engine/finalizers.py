@@ -2,8 +2,8 @@
 
 Usage: ``python -m tests.unit.stores.engine.finalizers KIND ADDRESS ACT [STEP]``. KIND is ``threads``, ``loop``, ``served`` or ``watch``.
 ACT is what the finalizer does: ``write``, ``read`` or ``close``. In a file or in memory, it runs at every STEPth line (every one by
-default) that the thread runs. With PostgreSQL, which takes longer, it runs once at each line of the source, in any thread of the
-process. If any thread waits for itself, faulthandler ends the process and prints where each thread is.
+default) that any thread runs. With PostgreSQL, which takes longer, it runs once at each line of the source in each sort of thread. If
+any thread waits for itself, faulthandler ends the process and prints where each thread is.
 """
 
 from __future__ import annotations
@@ -100,11 +100,11 @@ def every(step):
 
 
 def each_once(files):
-    """As `every`, but each line of some source files once."""
+    """As `every`, but each line of some source files once in each sort of thread."""
     seen = set()
 
     def is_due(frame):
-        line = frame.f_code, frame.f_lineno
+        line = threading.current_thread().name.rstrip("0123456789"), frame.f_code, frame.f_lineno
         return frame.f_code.co_filename.startswith(files) and line not in seen and not seen.add(line)
 
     return lambda: is_due
@@ -159,8 +159,7 @@ def main(kind, address, act, step=1):
     threading.excepthook = sys.unraisablehook = lambda found: met.update([repr(found.exc_value)])
     is_postgres = address.startswith("postgresql:")
     next_line = each_once(WATCHING if kind == "watch" else FOLDERS) if is_postgres else every(step)
-    if is_postgres:
-        threading.settrace(trace_thread)
+    threading.settrace(trace_thread)
     store = open_store(address, timeout=2 * SECONDS)
     user_of(kind, store)()
     listening = listen(store) if is_postgres else None
