@@ -123,7 +123,7 @@ async def use_async(shared):
 def watch(store):
     version = store.read("n", GetProgress()).version
     feed = store.changes("n", ListChanges(after=version))
-    feed.next(0.02)
+    feed.next(0.002)
     use(store)
     assert feed.next(SECONDS).changes
     feed.close()
