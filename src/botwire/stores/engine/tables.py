@@ -111,13 +111,6 @@ class NamespaceState:
         self.version += 1
         self.recent += f"{self.version} {change}\n"
 
-    def record_entry(self, kind: str, key: str) -> None:
-        """Count and record a change of an entry, and mark the entry for the word index."""
-        self.version += 1  # `record` and `is_indexed`, without their calls: this is a hot path
-        self.recent += f"{self.version} {kind}{key}\n"
-        if self.index_cursor != NOT_BEGUN and self.index_cursor != OFF:  # noqa: PLR1714 - a set costs more
-            self.mark_unindexed(f"e{key}\n")
-
     def refuse_if_off(self, namespace: str) -> None:
         """Raise `InvalidArgument` when the index of the namespace is off."""
         if self.index_cursor == OFF:

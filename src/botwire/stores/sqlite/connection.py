@@ -12,7 +12,6 @@ import apsw
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...operations import Guard
 from ..engine.statements import load_migrations
-from ..engine.tables import NamespaceState
 from .lock import FileLock
 from .tables import SqliteTables
 
@@ -44,23 +43,10 @@ class Connection(apsw.Connection):
     def __init__(self, path: str, *, vfs: str | None = None, flags: int = _FLAGS) -> None:
         super().__init__(path, flags=flags, vfs=vfs, statementcachesize=100)
         self.tables = SqliteTables(self.execute, self.changes)
-        self._committed = -1
+        self.committed = -1
+        """SQLite's ``data_version`` when this connection last committed, see `holds`."""
         self._seen = -1
         self._versions: dict[str, int] = {}
-
-    def commit(self) -> None:
-        """Commit the transaction. It is on disk when this returns."""
-        self.execute("COMMIT")
-        self._committed = self.data_version()
-
-    def take_known(self) -> dict[str, NamespaceState]:
-        """Return the states that are still those in the file, at the beginning of a transaction. They are forgotten here.
-
-        They are, unless another connection committed since this one did: then ``data_version`` is another, see `holds`. A lone
-        writer saves a tenth of its time in this way.
-        """
-        known, self.tables.known = self.tables.known, {}
-        return known if self.data_version() == self._committed else {}
 
     def holds(self, guard: Guard, now: int) -> bool:
         """Whether a guard held when this connection last read.

@@ -281,8 +281,7 @@ class SqliteStore(DatabaseStore):
         try:  # one block, so that Ctrl-C leaves nothing held wherever it comes
             self._begin(connection, deadline)
             result = change(connection.tables)
-            connection.commit()
-            self._lock.give()
+            self._save(connection)
         except BaseException as error:
             self._undo(connection, error)
             raise
@@ -306,12 +305,17 @@ class SqliteStore(DatabaseStore):
     def commit(self, connection: Connection) -> None:
         """Commit what `begin` began. It is on disk when this returns."""
         try:
-            connection.commit()
-            self._lock.give()
+            self._save(connection)
         except BaseException as error:
             self._undo(connection, error)
             raise
         self._end(connection)
+
+    def _save(self, connection: Connection) -> None:
+        """Commit a transaction, and give the lock back. It is on disk when this returns."""
+        connection.execute("COMMIT")
+        connection.committed = connection.data_version()
+        self._lock.give()
 
     def _begin(self, connection: Connection, deadline: float) -> None:
         """Begin a transaction when no other process writes, and set its time."""
@@ -325,7 +329,9 @@ class SqliteStore(DatabaseStore):
         else:
             self._begin_within(connection, deadline)
         self._turns = None
-        self._known = connection.take_known()
+        # A lone writer need not read what it wrote itself: nothing has changed while `data_version` is that of its last commit.
+        known, connection.tables.known = connection.tables.known, {}
+        self._known = known if connection.data_version() == connection.committed else {}
         self._moment = self._wall_ns() // 1000
         clock = self._clock
         if self._moment >= clock.latest:  # as nearly always; this runs with each write

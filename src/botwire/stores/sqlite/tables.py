@@ -35,7 +35,7 @@ class SqliteTables(Tables):
         self._execute = execute
         self._changes = changes
         self.known: dict[str, NamespaceState] = {}
-        """The states of namespaces as the last commit of this connection left them. See `Connection.take_known`."""
+        """The states of namespaces as the last commit of this connection left them."""
 
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()

@@ -9,7 +9,6 @@ from botwire import QuotaExceeded, StoreError
 from botwire.operations import Delete, Increment, Put
 from botwire.plans import Plan, Plans
 from botwire.queries import GetEntry, GetUsage
-from botwire.stores.sqlite.connection import Connection
 from botwire.stores.sqlite.store import SqliteStore
 
 PLANS = Plans("large", {"large": Plan(), "small": Plan(writes_per_day=5)})
@@ -60,15 +59,15 @@ def test_a_plan_set_in_between(store):
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_commit_that_fails(store, monkeypatch, when):
     store.write("n", [Put("k", "1")])
-    commit = Connection.commit
+    save = SqliteStore._save
 
-    def failing(connection):
+    def failing(store, connection):
         if when == "after":
-            commit(connection)
+            save(store, connection)
         raise apsw.IOError("the disk failed")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Connection, "commit", failing)
+        patch.setattr(SqliteStore, "_save", failing)
         with pytest.raises(StoreError):
             store.write("n", [Put("other", '"xxx"')])
     kept = when == "after"
