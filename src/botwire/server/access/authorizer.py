@@ -141,8 +141,10 @@ class AuthorizedStore(msgspec.Struct):
         """As `Store.write`, and as `read`. The first write with a self-generated token claims the namespace."""
         if namespace != self.namespace or self.scope == "read":
             raise self._refusal("write")
-        if any(operation.reveals for operation in operations):  # its result shows stored data
-            await self.authorizer.authorized_store(self.caller, namespace, "read")
+        for operation in operations:
+            if operation.reveals:  # its result shows stored data
+                await self.authorizer.authorized_store(self.caller, namespace, "read")
+                break
         if self.claims:
             await self.authorizer.tokens.claim(namespace, self.caller.secret)
             claimed = await self.authorizer.authorized_store(self.caller, namespace, self.scope)

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -77,6 +78,8 @@ class CommitQueue:
         self._waiting: list[_Turn] = []
         self._leader: object | None = None
         self._inside: set[int] = set() if inside is None else inside
+        self._alarm: _Alarm | None = None
+        """Of the event loop that wrote last."""
         self.led_by: asyncio.AbstractEventLoop | None = None
         """The event loop that leads, if an executor applies groups there. A write that blocks it would wait for itself."""
 
@@ -103,18 +106,19 @@ class CommitQueue:
 
     async def write_async(self, write: Write, deadline: float) -> list[Result]:
         """As `write`, on an event loop. Cancelled while it waits, it does not happen; once its commit has begun, it does."""
-        loop = asyncio.get_running_loop()
-        turn = _TaskTurn(write, deadline, loop)
+        turn = _TaskTurn(write, deadline, asyncio.get_running_loop())
+        alarm = self._alarm
+        if alarm is None or alarm.loop() is not turn.loop:
+            alarm = self._alarm = _Alarm(self, turn.loop)
         self.no_reentry(self._begin, turn)
-        seconds = deadline - time.monotonic()
-        turn.timer = loop.call_later(seconds, self.no_reentry, self._give_up, turn)
+        alarm.add(turn)
         try:
             await turn.done
         except asyncio.CancelledError:
             self.no_reentry(self._withdraw, turn)
             raise
         finally:
-            turn.timer.cancel()
+            alarm.discard(turn)
         return cast("list[Result]", turn.result())
 
     def no_reentry(self, act: Callable[..., T], *args: Any) -> T:
@@ -209,15 +213,13 @@ class CommitQueue:
             self._waiting.remove(turn)
             return True
 
-    def _give_up(self, turn: _TaskTurn) -> None:
+    def give_up(self, turn: _TaskTurn) -> None:
         """End the wait of a task: at its deadline if it still waits for its turn, a little later if it is in a commit."""
         if turn.done.done():
             return
         if self._withdraw(turn):
             turn.done.set_exception(Timeout(TOO_LATE))
-        elif time.monotonic() < turn.deadline + GRACE:
-            turn.timer = turn.loop.call_later(GRACE, self._give_up, turn)
-        else:
+        elif time.monotonic() >= turn.deadline + GRACE:
             turn.done.set_exception(Timeout(_NO_DISK))
 
     # Leading
@@ -392,13 +394,51 @@ class _ThreadTurn(_Turn):
 
 
 class _TaskTurn(_Turn):
-    __slots__ = ("done", "loop", "timer")
+    __slots__ = ("done", "loop")
 
     def __init__(self, write: Write, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(write, None, deadline)
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
-        self.timer: asyncio.TimerHandle
+
+
+class _Alarm:
+    """Ends the waits of the tasks of one event loop at their deadlines, with one timer for all of them.
+
+    A timer for each write costs a busy server a twentieth of its time. It refers to the loop only while a task waits.
+    """
+
+    def __init__(self, queue: CommitQueue, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = weakref.ref(loop)
+        self._queue = queue
+        self._turns: set[_TaskTurn] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, turn: _TaskTurn) -> None:
+        self._turns.add(turn)
+        if self._timer is None:
+            self._set(turn.loop, turn.deadline)
+
+    def discard(self, turn: _TaskTurn) -> None:
+        self._turns.discard(turn)
+        if not self._turns and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        self._timer = loop.call_later(when - time.monotonic(), self._queue.no_reentry, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = time.monotonic()
+        for turn in self._turns:
+            if turn.deadline <= now:
+                self._queue.give_up(turn)
+        waiting = [
+            turn.deadline + (GRACE if turn.deadline <= now else 0) for turn in self._turns if not turn.done.done()
+        ]
+        self._timer = None
+        if waiting:
+            self._set(loop, min(waiting))
 
 
 def _finish(turns: Sequence[_TaskTurn]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Generic, TypeVar
 
 from ...errors import Unavailable
 from ...operations import Guard, Operation, Result, Write
@@ -100,7 +100,7 @@ class AwaitedStore(GuardedStore, Generic[S]):
     _poller: Poller
 
     @abstractmethod
-    async def _write(self, write: Write) -> list[Result]: ...
+    def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]: ...
 
     def __init__(self, store: S) -> None:
         self.store = store
@@ -113,15 +113,15 @@ class AwaitedStore(GuardedStore, Generic[S]):
     def plans(self) -> Plans:
         return self.store.plans
 
-    async def write(
+    def write(  # no coroutine of its own, which would be one more to resume: this is a hot path of the server
         self,
         namespace: str,
         operations: Sequence[Operation],
         *,
         idempotency_key: str | None = None,
         guard: Guard | None = None,
-    ) -> list[Result]:
-        return await self._write(Write(namespace, tuple(operations), idempotency_key, guard))
+    ) -> Coroutine[Any, Any, list[Result]]:
+        return self._write(Write(namespace, tuple(operations), idempotency_key, guard))
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await asyncio.to_thread(self.store.set_plan, namespace, plan)

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import apsw
 
@@ -394,5 +394,5 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
             return self.store.read(namespace, query, guard=guard)
         return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
 
-    async def _write(self, write: Write) -> list[Result]:
-        return await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
+    def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:
+        return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
