@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from botwire import Memory
+from botwire.operations import Put, Write
+from botwire.stores.sqlite.store import SqliteStore
 
 from .measure import Row, in_turns, row
 
@@ -72,15 +74,12 @@ def _namespaces(folder: Path, step: Callable[[str], None]) -> Iterator[Row]:
     address = f"sqlite:///{folder}/namespaces.db"
     memory = Memory("first", address)
     before = in_turns({"ours": lambda n: memory.set("k", n), "get": lambda _: memory.get("k")}, 600)
-    store = memory.bridge.store
-    from botwire.operations import Put, Write
-    from botwire.stores.sqlite.store import SqliteStore
-
-    assert isinstance(store, SqliteStore)
+    store = SqliteStore(folder / "namespaces.db")
     for start in range(0, 100_000, 1_000):
         step(f"{start:,} of 100,000 namespaces")
         writes = [Write(f"namespace-{n}", (Put("k", "1"),), None) for n in range(start, start + 1_000)]
         store.commit(store.begin(writes)[0])
+    store.close()
     after = in_turns({"ours": lambda n: memory.set("k", -n), "get": lambda _: memory.get("k")}, 600)
     for what, name in ("set", "ours"), ("get", "get"):
         ours, theirs = after[name], before[name]
