@@ -413,10 +413,11 @@ class _Alarm:
         self._queue = queue
         self._turns: set[_TaskTurn] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._when = 0.0
 
     def add(self, turn: _TaskTurn) -> None:
         self._turns.add(turn)
-        if self._timer is None:
+        if self._timer is None or turn.deadline < self._when:
             self._set(turn.loop, turn.deadline)
 
     def discard(self, turn: _TaskTurn) -> None:
@@ -426,16 +427,18 @@ class _Alarm:
             self._timer = None
 
     def _set(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._when = when
         self._timer = loop.call_later(when - time.monotonic(), self._queue.no_reentry, self._ring, loop)
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        for turn in self._turns:
+        turns = tuple(self._turns)  # a finalizer may end a task meanwhile
+        for turn in turns:
             if turn.deadline <= now:
                 self._queue.give_up(turn)
-        waiting = [
-            turn.deadline + (GRACE if turn.deadline <= now else 0) for turn in self._turns if not turn.done.done()
-        ]
+        waiting = [turn.deadline + (GRACE if turn.deadline <= now else 0) for turn in turns if not turn.done.done()]
         self._timer = None
         if waiting:
             self._set(loop, min(waiting))

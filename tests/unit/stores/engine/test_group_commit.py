@@ -122,6 +122,36 @@ def test_a_cancelled_task_is_taken_out_of_the_queue():
     queue.close()
 
 
+def test_one_timer_ends_the_wait_of_each_task_at_its_deadline(monkeypatch):
+    monkeypatch.setattr(module, "GRACE", 0.3)
+    commit = Slow(2)
+    queue = CommitQueue(commit)
+
+    async def ended(name, seconds):
+        start = time.monotonic()
+        with pytest.raises(Timeout) as raised:
+            await queue.write_async(Write(name, ()), start + seconds)
+        return raised.value, time.monotonic() - start
+
+    async def main():
+        leader = asyncio.create_task(ended("leader", 0.5))
+        await asyncio.sleep(0.05)
+        waiting = [asyncio.create_task(ended(str(n), 0.1 * n)) for n in (8, 2, 6, 4)]
+        await asyncio.sleep(0.05)
+        timers = [handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]
+        return len(timers), await leader, await asyncio.gather(*waiting)
+
+    timers, (error, seconds), others = asyncio.run(main())
+    assert timers == 1
+    assert 0.8 <= seconds < 1.8, "a commit has begun, so it ends later"
+    assert "the write may still happen" in error.message
+    for n, (error, seconds) in zip((8, 2, 6, 4), others, strict=True):
+        assert 0.1 * n - 0.01 <= seconds < 1.8
+        assert "nothing was written" in error.message
+    queue.close()
+    assert commit.groups == [["leader"]]
+
+
 # Ctrl-C
 
 
