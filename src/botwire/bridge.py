@@ -47,10 +47,12 @@ def awaiting(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A, 
 def is_on_event_loop() -> bool:
     """Whether this thread runs an event loop now."""
     asyncio = sys.modules.get("asyncio")  # an import would take longer than the rest of botwire
-    if asyncio is None:
+    # While another thread imports it, the module lacks most names, and no event loop runs yet.
+    get_running_loop = getattr(asyncio, "get_running_loop", None)
+    if get_running_loop is None:
         return False
     try:
-        asyncio.get_running_loop()
+        get_running_loop()
     except RuntimeError:
         return False
     return True

@@ -27,6 +27,8 @@ MAX_DIMENSIONS = 4096
 """The most numbers that a vector has."""
 MAX_NEIGHBOURS = 10
 """The most messages before and after a message that gain from its score."""
+MAX_TIMEOUT_SECONDS = 1_000_000
+"""Eleven days. The waits of operating systems and libraries overflow soon after."""
 MAX_TTL_SECONDS = 100 * 366 * 86_400
 
 ACCESS = "\x01access"
@@ -114,10 +116,10 @@ def check_time(time: object, what: str) -> int | None:
 
 
 def check_timeout(timeout: object) -> float:
-    """Return a timeout in seconds, or raise `InvalidArgument`: more than 0 and finite."""
+    """Return a timeout in seconds, or raise `InvalidArgument`: more than 0 and finite. At most `MAX_TIMEOUT_SECONDS` count."""
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise InvalidArgument(f"timeout is seconds, more than 0 and finite, not {timeout!r}")
-    return float(timeout)
+    return float(min(timeout, MAX_TIMEOUT_SECONDS))
 
 
 def _shown(name: str) -> str:

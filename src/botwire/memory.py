@@ -97,6 +97,8 @@ class Memory(Namespace):
         Args:
             query: such as ``GetEntry("key")`` or ``ListKeys(prefix="user/")``.
         """
+        if not isinstance(query, Query):
+            raise InvalidArgument(f"read takes a query of botwire.queries, not {type(query).__name__}")
         return await self.bridge.read(query)
 
     @blocking
@@ -118,6 +120,9 @@ class Memory(Namespace):
             Conflict: an entry has another version than ``if_version``; nothing was written.
             InvalidArgument: too many operations, or the key was used for another write; nothing was written.
         """
+        for operation in operations:
+            if not isinstance(operation, Operation):
+                raise InvalidArgument(f"write takes operations of botwire.operations, not {type(operation).__name__}")
         return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
 
     @blocking

@@ -196,7 +196,8 @@ class Usage(msgspec.Struct, frozen=True):
     """What a namespace holds and what its plan allows; a limit of None is no limit.
 
     ``writes_today`` counts the values and messages stored since 00:00 UTC; reads and deletes are free. ``bytes`` counts
-    keys, message ids, values and messages in their stored form, and vectors.
+    keys, message ids, values and messages in their stored form, and vectors. Expired entries count until later writes remove them; a
+    write that needs their room removes them first.
     """
 
     plan: str

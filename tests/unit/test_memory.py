@@ -7,6 +7,8 @@ import fcntl
 import math
 import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -700,3 +702,84 @@ def test_a_key_is_in_the_memory_and_not_only_the_beginning_of_one(tmp_path):
     assert "abc" not in memory
     assert "old" not in memory
     assert 7 not in memory
+
+
+def test_a_memory_that_is_closed_ends_its_watches(namespace, address):
+    memory = Memory(namespace, address)
+    ended = []
+
+    def watch():
+        try:
+            ended.extend(change.key for change in memory.watch())
+        except StoreError as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not ended:  # it has begun
+        memory.set("k", 1)
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    memory.close()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert "closed" in str(ended[-1])
+
+
+def test_an_async_memory_that_is_closed_ends_its_watches(namespace, address):
+    async def watch(memory, seen):
+        async with memory.watch() as changes:
+            async for change in changes:
+                seen.append(change.key)
+
+    async def main():
+        memory, seen = AsyncMemory(namespace, address), []
+        task = asyncio.create_task(watch(memory, seen))
+        async with asyncio.timeout(20):
+            while not seen:
+                await memory.set("k", 1)
+                await asyncio.sleep(0.1)
+            await memory.close()
+            with pytest.raises(StoreError, match="closed"):
+                await task
+
+    asyncio.run(main())
+
+
+def test_a_long_timeout_is_allowed(namespace, address):
+    with Memory(namespace, address, timeout=1e300) as memory:
+        memory.set("k", 1)
+        assert memory.get("k") == 1
+
+
+def test_threads_that_create_the_first_memory_at_once(tmp_path):
+    """One of them imports asyncio, which the others find half imported."""
+    code = (
+        "import threading, time\n"
+        "from botwire import Memory\n"
+        "failed = []\n"
+        "def run(number):\n"
+        "    time.sleep(number * 0.006)\n"
+        f"    try: Memory('n', 'sqlite:///{tmp_path}/a.db').increment('k')\n"
+        "    except BaseException as error: failed.append(error)\n"
+        "threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(failed, Memory('n', 'sqlite:///" + str(tmp_path) + "/a.db').get('k'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[] 6"
+
+
+def test_what_is_no_query_and_no_operation_is_refused(memory):
+    with pytest.raises(InvalidArgument, match="a query of botwire.queries, not NoneType"):
+        memory.read(None)
+    with pytest.raises(InvalidArgument, match="operations of botwire.operations, not str"):
+        memory.write(Put("k", "1"), "x")
+    assert memory.list_keys() == []
+
+
+def test_an_encryption_key_of_another_type_is_refused():
+    with pytest.raises(InvalidArgument, match="make one with generate_key"):
+        Memory("n", "sqlite:///:memory:", encryption_key=5)

@@ -14,13 +14,13 @@ from ...deadline import Deadline
 from ...errors import StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
+from ...store import CLOSED
 from ...wire import events
 from ...wire.responses import decode_change
 from .connection import Connection, Kind, LoopConnection, ThreadConnection
 from .dial import connect
 from .messages import ConnectionFailed, Request, error_of
-from .origin import Origin
-from .transport import Exchange
+from .transport import Exchange, Transport
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
 SILENCE = 45.0
@@ -34,14 +34,16 @@ class _FeedLogic:
     _kind: Kind
     _connection: Connection | None = None
 
-    def __init__(self, origin: Origin, namespace: str, query: ListChanges, timeout: float) -> None:
-        self._origin = origin
+    def __init__(self, transport: Transport, namespace: str, query: ListChanges, timeout: float) -> None:
+        self._transport = transport
+        self._origin = transport.origin
         self._namespace = namespace
         self._query = query
         self._timeout = timeout
         self._ahead: Changes | None = None
         self._closed = False
         self._hang_up()
+        transport.feeds.add(self)
 
     async def _begin(self) -> int:
         if self._query.after is None:
@@ -67,6 +69,8 @@ class _FeedLogic:
         patience = Deadline.after(self._timeout)
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, patience)
         while not self._closed:
+            if self._transport.is_closed:
+                raise StoreError(CLOSED)
             try:
                 return await self._step(end, patience)
             except (OSError, Unavailable) as failure:
@@ -74,8 +78,8 @@ class _FeedLogic:
                 if self._is_current:  # it was reached until now, so the time to reach it again begins here
                     backoff.deadline = patience = Deadline.after(self._timeout)
                 self._hang_up()
-                if self._closed:
-                    break
+                if self._closed or self._transport.is_closed:
+                    continue
                 is_final = isinstance(error, ConnectionFailed) and error.is_final
                 pause = None if is_final else backoff.next()
                 if pause is not None:
@@ -158,8 +162,12 @@ class _FeedLogic:
 
     def _close(self) -> None:
         self._closed = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Make a call under way, of any thread, find out that the feed or its store is closed."""
         if self._connection is not None:
-            self._connection.close()  # a call under way returns
+            self._connection.close()
 
     def __del__(self) -> None:
         self._close()

@@ -91,7 +91,7 @@ class HttpStore(_HttpLogic):
 
     def changes(self, namespace: str, query: ListChanges) -> HttpFeed:
         """As `Store.changes`. A feed has a connection of its own."""
-        return HttpFeed(self.transport.origin, namespace, query, self.timeout)
+        return HttpFeed(self.transport, namespace, query, self.timeout)
 
     def to_async(self) -> AsyncHttpStore:
         return AsyncHttpStore(self)
@@ -120,7 +120,7 @@ class AsyncHttpStore(_HttpLogic):
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncHttpFeed:
         """As `AsyncStore.changes`. A feed has a connection of its own."""
-        return AsyncHttpFeed(self.transport.origin, namespace, query, self.timeout)
+        return AsyncHttpFeed(self.transport, namespace, query, self.timeout)
 
     read = _HttpLogic._read
     write = _HttpLogic._write

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TypeAlias
-from weakref import WeakKeyDictionary, ref
+from typing import Protocol, TypeAlias
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import httptools
 
@@ -119,12 +119,20 @@ class Exchange:
             self.is_reusable = self._parser.should_keep_alive()
 
 
+class Feed(Protocol):
+    """What the transport requires of a feed."""
+
+    def interrupt(self) -> None: ...
+
+
 class Transport(ForkAware):
     """Connections to one origin, shared by all threads and event loops. A forked child makes its own."""
 
     def __init__(self, origin: Origin) -> None:
         self.origin = origin
-        self._closed = False
+        self.is_closed = False
+        self.feeds: WeakSet[Feed] = WeakSet()
+        """Those that are open: they have connections of their own."""
         self._reset()
         register(self)
 
@@ -143,7 +151,7 @@ class Transport(ForkAware):
         pool: Pool = self._threads if kind is ThreadConnection else self._pool_of_loop()
         release = await pool.acquire(deadline)
         try:
-            if self._closed:
+            if self.is_closed:
                 raise StoreError(CLOSED)
             # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
             connection = pool.take() if request.may_repeat else None
@@ -165,7 +173,7 @@ class Transport(ForkAware):
                 connection.close()
         finally:
             release()
-        if self._closed:
+        if self.is_closed:
             pool.close_idle()
         return response
 
@@ -179,8 +187,10 @@ class Transport(ForkAware):
         return pool
 
     def close(self) -> None:
-        """Close the idle connections now, and the others when their exchange has ended."""
-        self._closed = True
+        """Close the idle connections now, and the others when their exchange has ended. Feeds end at once."""
+        self.is_closed = True
+        for feed in tuple(self.feeds):
+            feed.interrupt()
         self._threads.close_idle()
         for reference in list(self._loops.values()):
             if (pool := reference()) is not None:

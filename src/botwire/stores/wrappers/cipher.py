@@ -15,7 +15,7 @@ import contextlib
 import hashlib
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from ...errors import DecryptionError, InvalidArgument
@@ -49,7 +49,7 @@ class Cipher:
     """Encrypts with the first of its keys, and decrypts with any. A key is text from `generate_key`, or 32 bytes."""
 
     def __init__(self, keys: Key | Sequence[Key]) -> None:
-        listed = [keys] if isinstance(keys, str | bytes) else list(keys)
+        listed = [keys] if isinstance(keys, str | bytes) else list(keys) if isinstance(keys, Iterable) else []
         if not listed:
             raise InvalidArgument("encryption_key is a key or a list of at least one: make one with generate_key()")
         secrets = [_secret(key) for key in listed]
