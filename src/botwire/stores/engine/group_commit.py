@@ -434,7 +434,7 @@ class _Alarm:
 
     def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
         now = time.monotonic()
-        turns = tuple(self._turns)  # a finalizer may end a task meanwhile
+        turns = tuple(self._turns)  # a finalizer may end a task while this runs
         for turn in turns:
             if turn.deadline <= now:
                 self._queue.give_up(turn)
