@@ -7,6 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from weakref import WeakSet
 
 from .bridge import Bridge, awaiting
 from .history import History, SessionHistory
@@ -41,6 +42,7 @@ class AsyncMemory(Namespace):
     def _begin(self) -> None:
         _ = self._lease.address  # raises now if it is not valid
         self.bridge: _Awaiting = _Awaiting(self._lease, self._namespace)
+        self._watches: WeakSet[AsyncWatch] = WeakSet()
 
     @classmethod
     def of(cls, memory: Memory) -> Self:
@@ -52,6 +54,7 @@ class AsyncMemory(Namespace):
         twin._memory = memory  # keeps the store open
         twin._release = None
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
+        twin._watches = WeakSet()
         return twin
 
     read = awaiting(Memory.read)
@@ -93,14 +96,18 @@ class AsyncMemory(Namespace):
         self, prefix: str = "", *, after: int | None = None, session: str | None = None, wait: float | None = None
     ) -> AsyncWatch:
         """As `Memory.watch`. It begins with ``async with memory.watch() as changes``, or when it is first iterated."""
-        return AsyncWatch(partial(self.bridge.changes, watch_query(prefix, session=session, after=after)), wait)
+        watch = AsyncWatch(partial(self.bridge.changes, watch_query(prefix, session=session, after=after)), wait)
+        self._watches.add(watch)
+        return watch
 
     def history(self, session_id: str) -> AsyncHistory:
         """As `Memory.history`."""
         return AsyncHistory(self, session_id)
 
     async def close(self) -> None:
-        """As `Memory.close`. A memory from `of` closes nothing."""
+        """As `Memory.close`. A memory from `of` closes only its watches."""
+        for watch in tuple(self._watches):
+            await watch.end()
         if self._release is not None:
             self._release.detach()
             await asyncio.to_thread(self._lease.release)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Self, TypedDict, TypeVar
+from weakref import WeakSet
 
 from .backoff import MAX_ATTEMPTS, pause_after
 from .bridge import BlockingBridge, blocking, is_on_event_loop
@@ -82,6 +83,7 @@ class Memory(Namespace):
 
     def _begin(self) -> None:
         self.bridge: BlockingBridge = BlockingBridge(self._lease, self._namespace)
+        self._watches: WeakSet[Watch] = WeakSet()
         if is_on_event_loop():  # opening a store takes time; the first call opens it
             _ = self._lease.address  # raises now if it is not valid
         else:
@@ -388,7 +390,9 @@ class Memory(Namespace):
             ChangesLost: when iterated: some changes after `after` are no longer kept; read everything again.
         """
         query = watch_query(prefix, session=session, after=after)
-        return Watch(self.bridge.store.changes(self._namespace, query), wait)
+        watch = Watch(self.bridge.store.changes(self._namespace, query), wait)
+        self._watches.add(watch)
+        return watch
 
     def history(self, session_id: str) -> History:
         """Return the chat history of a session, which need not exist yet."""
@@ -411,12 +415,14 @@ class Memory(Namespace):
         return self._lease.encrypted().reencrypt(self._namespace, plain=plain)
 
     def close(self) -> None:
-        """Close the memory, and its store if no other memory uses it. No write is pending.
+        """Close the memory and its watches, and its store if no other memory uses it. No write is pending.
 
         A store that was passed as ``store=`` stays open.
         """
         if self._release is not None:
             self._release.detach()
+        for watch in tuple(self._watches):
+            watch.end()
         self._lease.release()
 
     def __enter__(self) -> Self:

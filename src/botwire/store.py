@@ -234,6 +234,7 @@ async def _to_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 
 CLOSED = "the store is closed; open a new one"
+MEMORY_CLOSED = "this memory is closed; create a new one"
 GUARD_FAILED = "a precondition no longer holds; try again"
 
 

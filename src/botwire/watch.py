@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Self
 
 from .bridge import blocking
-from .errors import InvalidArgument
+from .errors import InvalidArgument, StoreError
 from .limits import MAX_TTL_SECONDS, check_count, check_name, check_prefix
 from .queries import ListChanges
 from .records import Change, Changes
-from .store import AsyncFeed, Feed
+from .store import MEMORY_CLOSED, AsyncFeed, Feed
 
 
 def watch_query(prefix: str = "", *, session: str | None = None, after: int | None = None) -> ListChanges:
@@ -38,6 +38,7 @@ class _Watching:
         self._version: int | None = None
         self._reached = 0
         self._closed = False
+        self._ended = False
 
     async def _ask(self) -> Changes:
         raise NotImplementedError
@@ -45,16 +46,26 @@ class _Watching:
     async def _pull(self) -> Change | None:
         while not self._pending:
             if self._closed:
+                self._raise_if_ended()
                 return None
-            found = await self._ask()
+            try:
+                found = await self._ask()
+            except StoreError:  # the store may be closed too by now
+                self._raise_if_ended()
+                raise
             self._reached = found.version
             self._pending.extend(found.changes)
             if not found.changes:
                 self._version = found.version
+                self._raise_if_ended()
                 return None
         change = self._pending.popleft()
         self._version = change.version if self._pending else self._reached
         return change
+
+    def _raise_if_ended(self) -> None:
+        if self._ended:
+            raise StoreError(MEMORY_CLOSED)
 
 
 class Watch(_Watching, Iterator[Change]):
@@ -90,6 +101,11 @@ class Watch(_Watching, Iterator[Change]):
         """Release all resources. Another thread that waits for a change stops soon."""
         self._closed = True
         self._feed.close()
+
+    def end(self) -> None:
+        """Close the watch because its memory is closed. Iterating it raises `StoreError` then."""
+        self._ended = True
+        self.close()
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +147,11 @@ class AsyncWatch(_Watching, AsyncIterator[Change]):
         self._closed = True
         if self._feed is not None:
             await self._feed.close()
+
+    async def end(self) -> None:
+        """As `Watch.end`."""
+        self._ended = True
+        await self.close()
 
     async def __aenter__(self) -> Self:
         self._version = await (await self._opened()).begin()

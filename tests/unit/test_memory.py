@@ -705,6 +705,7 @@ def test_a_key_is_in_the_memory_and_not_only_the_beginning_of_one(tmp_path):
 
 
 def test_a_memory_that_is_closed_ends_its_watches(namespace, address):
+    other = Memory(namespace, address)  # which keeps the store open
     memory = Memory(namespace, address)
     ended = []
 
@@ -724,7 +725,8 @@ def test_a_memory_that_is_closed_ends_its_watches(namespace, address):
     memory.close()
     thread.join(20)
     assert not thread.is_alive()
-    assert "closed" in str(ended[-1])
+    assert "this memory is closed" in str(ended[-1])
+    other.close()
 
 
 def test_an_async_memory_that_is_closed_ends_its_watches(namespace, address):
@@ -734,15 +736,17 @@ def test_an_async_memory_that_is_closed_ends_its_watches(namespace, address):
                 seen.append(change.key)
 
     async def main():
-        memory, seen = AsyncMemory(namespace, address), []
+        other, memory, seen = AsyncMemory(namespace, address), AsyncMemory(namespace, address), []
+        await other.get("k")  # opens the store, and keeps it open
         task = asyncio.create_task(watch(memory, seen))
         async with asyncio.timeout(20):
             while not seen:
                 await memory.set("k", 1)
                 await asyncio.sleep(0.1)
             await memory.close()
-            with pytest.raises(StoreError, match="closed"):
+            with pytest.raises(StoreError, match="this memory is closed"):
                 await task
+            await other.close()
 
     asyncio.run(main())
 

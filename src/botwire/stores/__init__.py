@@ -17,7 +17,7 @@ from ..errors import InvalidArgument, StoreError
 from ..forks import ForkAware, register
 from ..limits import check_timeout
 from ..plans import Plans
-from ..store import AsyncStore, GuardedStore, OperatedStore, Store
+from ..store import MEMORY_CLOSED, AsyncStore, GuardedStore, OperatedStore, Store
 from .address import _checked, default_path, default_token, is_postgres, scheme_of, sqlite_path
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ class Lease(ForkAware):
                 opened = self.opened
                 if opened is None:
                     if self._released:
-                        raise StoreError("this memory is closed; create a new one")
+                        raise StoreError(MEMORY_CLOSED)
                     if self._given is None:
                         self._share = _SHARED.take(self._url, self._token, self._timeout, self._ca)
                         self._given = self._share.store

@@ -154,6 +154,7 @@ class AsyncFeed(_FeedLogic):
         super().__init__(namespace, query, poller.signal)
         self._reader = reader
         self._poller = poller
+        self._waiting: weakref.WeakSet[_LoopWakeup] = weakref.WeakSet()  # a loop that is closed must be freed
 
     async def _read(self, query: ListChanges) -> Changes:
         return await self._reader.read(self._namespace, query)
@@ -164,10 +165,17 @@ class AsyncFeed(_FeedLogic):
     begin = _FeedLogic._begin
 
     async def next(self, seconds: float | None) -> Changes:
-        return await self._follow(seconds, _LoopWakeup())
+        woken = _LoopWakeup()
+        self._waiting.add(woken)
+        try:
+            return await self._follow(seconds, woken)
+        finally:
+            self._waiting.discard(woken)
 
     async def close(self) -> None:
-        """As `AsyncFeed.close`: it holds nothing to release."""
+        self._closed = True
+        for woken in tuple(self._waiting):
+            woken.set()
 
 
 class Poller:
