@@ -15,7 +15,7 @@ TOOL = 4
 
 
 class Strike:
-    """Ctrl-C in this thread at the nth place in some files where CPython checks for signals.
+    """Ctrl-C in this thread at the nth place in some files where CPython checks for signals. Keeps the error, as a notebook does.
 
     Every Python instruction calls `_step`. Python 3.11 reports them by `sys.settrace`. Later versions have `sys.monitoring`;
     their `settrace` reports the instructions of a function from its second call on only.
@@ -74,13 +74,14 @@ class Strike:
                 raise KeyboardInterrupt
 
 
-def strikes(folder, act):
-    """Do it again and again, each time struck one place later, until it comes through."""
+def strikes(folder, act, *, keep=True):
+    """Do it again and again, each time struck one place later, until it comes through. `keep`: keep the error until the next."""
     for nth in range(10_000):
         strike = Strike(folder, nth)
         with strike:
             act()
         if strike.error is None:
             return
-        strike.error = None
+        if not keep:
+            strike.error = None
         yield nth
