@@ -4,15 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...plans import Plans
 from ...store import GuardedStore
 from ..address import default_path, make_default_folder, sqlite_path
-from .store import SqliteStore
+
+if TYPE_CHECKING:
+    from .store import SqliteStore
+
+__all__ = ["SqliteStore", "check_address", "open_served", "open_store", "open_to_serve"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the store when it is first needed: its modules read files, and an event loop may check an address."""
+    if name == "SqliteStore":
+        from .store import SqliteStore
+
+        return SqliteStore
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open_store(address: str, *, token: str | None, timeout: float) -> SqliteStore:
     """Open the store at ``sqlite:///path``; see `botwire.stores.open_store`."""
+    from .store import SqliteStore
+
     del token  # a file has none
     path = sqlite_path(address)
     if path == str(default_path()):
@@ -28,6 +44,8 @@ def check_address(address: str) -> str:
 
 def open_to_serve(address: str, plans: Plans) -> SqliteStore:
     """Open the file of a server; see `botwire.stores.open_to_serve`."""
+    from .store import SqliteStore
+
     return SqliteStore(sqlite_path(address), plans=plans)
 
 
