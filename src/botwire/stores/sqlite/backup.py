@@ -153,7 +153,7 @@ def _copy_into(part: Path, source: Connection, progress: Progress | None, *, res
 
 def _replace(path: Path, source: Connection, *, force: bool, progress: Progress | None) -> None:
     """Replace the content of a file in one transaction."""
-    lock = FileLock(f"{path}-lock")
+    lock = FileLock.beside(str(path))
     try:
         lock.wait(0)
         flags = apsw.SQLITE_OPEN_READWRITE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,9 @@ from functools import partial
 from typing import NoReturn
 
 from ...errors import StoreError, Timeout
+
+_PAUSE = 0.005
+"""Seconds between two attempts where no thread can wait in the kernel."""
 
 
 class FileLock:
@@ -36,6 +40,11 @@ class FileLock:
         self.give: Callable[[], object] = _nothing
         """Gives the lock back; without effect if it is not held."""
 
+    @classmethod
+    def beside(cls, database: str | None) -> FileLock:
+        """Return the lock of a database. A symbolic link to it has the same lock."""
+        return cls(None if database is None else f"{os.path.realpath(database)}-lock")
+
     def wait(self, deadline: float) -> None:
         """Take the lock, or raise `Timeout` at a deadline."""
         with contextlib.suppress(BlockingIOError):
@@ -43,7 +52,10 @@ class FileLock:
             return
         file, left = self._file, deadline - time.monotonic()
         assert file is not None
-        if left > 0:
+        if left > 0 and _threads_are_greenlets():
+            if self._poll(deadline):
+                return
+        elif left > 0:
             # flock has no timeout, so a thread waits in the kernel's queue. From here on the file belongs to that thread,
             # which closes it if the lock comes too late.
             self._forget()
@@ -51,6 +63,15 @@ class FileLock:
                 self._use(file)
                 return
         raise Timeout(f"another process held {self._path} until the timeout; nothing was written. Try again")
+
+    def _poll(self, deadline: float) -> bool:
+        """Try until the deadline. Returns whether the lock is held."""
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE)
+            with contextlib.suppress(BlockingIOError):
+                self.take()
+                return True
+        return False
 
     def close(self) -> None:
         """Close the file; the next `take` opens it again. Releases a lock that is held, unless a forked child has a copy."""
@@ -83,6 +104,12 @@ class FileLock:
 
     def _forget(self) -> None:
         self._file, self.take, self.give = None, self._open_and_take, _nothing
+
+
+def _threads_are_greenlets() -> bool:
+    """Whether gevent has replaced threads, so that one that waits in the kernel stops all of them."""
+    monkey = sys.modules.get("gevent.monkey")
+    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _nothing() -> None:
