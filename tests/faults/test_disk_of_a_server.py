@@ -7,6 +7,8 @@ import os
 import random
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -210,3 +212,30 @@ def test_random_damage_raises_a_botwire_error(tmp_path, figures):
         for left in tmp_path.glob("a.db-*"):
             left.unlink()
     figures(**outcomes)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_server_reports_a_removed_or_replaced_file(tmp_path, replaced):
+    path = tmp_path / "a.db"
+    with Memory("n", f"sqlite:///{tmp_path}/new.db") as new:
+        new.set("restored", 1)
+    with Server(path) as server:
+        memory = Memory("n", server.url)
+        memory.set("before", 1)
+        doctor = [sys.executable, "-m", "botwire", "doctor", "--url", server.url]
+        assert subprocess.run(doctor, capture_output=True).returncode == 0
+        if replaced:
+            (tmp_path / "new.db").rename(path)
+        else:
+            for suffix in "", "-wal", "-shm":
+                Path(f"{path}{suffix}").unlink()
+        for _ in range(3):
+            with pytest.raises(StoreError, match="removed or replaced"):
+                memory.set("after", 1)
+        with pytest.raises(urllib.error.HTTPError, match="500"):
+            urllib.request.urlopen(f"{server.url}/health")
+        found = subprocess.run(doctor, capture_output=True, text=True)
+        assert found.returncode == 1
+        assert "removed or replaced" in found.stdout
+    with Memory("n", f"sqlite:///{path}") as memory:
+        assert memory.keys() == (["restored"] if replaced else [])

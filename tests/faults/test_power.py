@@ -32,9 +32,10 @@ CALLS = 500
 class _Log(Log):
     """Shows the simulated disk what is appended beside SQLite."""
 
-    def __init__(self, disk: PowerCut, path: str, checkpoint: int):
-        super().__init__(path, checkpoint)
+    def __init__(self, disk: PowerCut, paths: tuple[str, str, str], checkpoint: int):
+        super().__init__(paths, checkpoint)
         self.disk = disk
+        self.path = self.paths[1]
 
     def grow(self, end):
         with self.disk.mutex:

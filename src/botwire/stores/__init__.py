@@ -280,7 +280,9 @@ class _Shared(ForkAware):
             if self._closer is None:
                 self._closer = threading.Thread(target=self._close_dropped, name="botwire-close", daemon=True)
                 self._closer.start()
-            share = self._stores.setdefault(key, _Share(key))
+            share = self._stores.get(key)
+            if share is None or getattr(share.store, "has_left", False):
+                share = self._stores[key] = _Share(key)
             share.users += 1
         try:
             with share.opening:

@@ -71,6 +71,7 @@ class Connections(ForkAware, Generic[C]):
         """The connections that are not closed. Its methods are single steps for other threads and for finalizers."""
         self._gate = threading.RLock()
         self._closed = False
+        self._reason = CLOSED
 
     def start(self) -> None:
         """Open the first connection. From now on forks concern the pool, so its owner must be ready for `on_fork`."""
@@ -89,7 +90,7 @@ class Connections(ForkAware, Generic[C]):
         with self._gate:
             if self._closed:
                 connection.close()
-                raise StoreError(CLOSED)
+                raise StoreError(self._reason)
             self._count(connection)
             return connection
 
@@ -110,17 +111,18 @@ class Connections(ForkAware, Generic[C]):
         with self._gate:
             self._end(connection)
 
-    def close(self) -> None:
-        """Close the idle connections now, and the others when they are returned."""
+    def close(self, reason: str = CLOSED) -> None:
+        """Close the idle connections now, and the others when they are returned. `reason`: the error of later calls."""
         self.is_simple = False
         with self._gate:
-            self._closed = True
+            if not self._closed:
+                self._closed, self._reason = True, reason
             self._close_idle()
 
     def _new(self) -> C:
         with self._gate:
             if self._closed:
-                raise StoreError(CLOSED)
+                raise StoreError(self._reason)
             connection = self._connect()
             self._count(connection)
             return connection
@@ -208,7 +210,7 @@ class SharedConnection(Connections[C]):
             self._serve_next()
         waiter.called.acquire(timeout=timeout)
         if waiter.connection is None:
-            raise StoreError(CLOSED) if self._closed else Unavailable(REENTERED)
+            raise StoreError(self._reason) if self._closed else Unavailable(REENTERED)
         return waiter.connection
 
     def give(self, connection: C) -> None:
@@ -222,9 +224,9 @@ class SharedConnection(Connections[C]):
     def drop(self, connection: C) -> None:
         self.give(connection)
 
-    def close(self) -> None:
+    def close(self, reason: str = CLOSED) -> None:
         with self._gate:
-            self._closed = True
+            self._closed, self._reason = True, reason
             self._serve_next()
 
     def before_fork(self, deadline: float) -> None:

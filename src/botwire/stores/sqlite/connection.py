@@ -13,7 +13,9 @@ from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavai
 from ...operations import Guard
 from ..engine.statements import load_migrations
 from .lock import FileLock
+from .place import Place
 from .tables import SqliteTables
+from .wal import Log
 
 OLDEST_SQLITE = (3, 51, 3)
 """The first version without the WAL-reset bug, which can corrupt a database that several connections write
@@ -40,9 +42,13 @@ class Connection(apsw.Connection):
 
     _knows_vectors = False
 
-    def __init__(self, path: str, *, vfs: str | None = None, flags: int = _FLAGS) -> None:
+    def __init__(self, path: str, *, vfs: str | None = None, flags: int = _FLAGS, place: Place | None = None) -> None:
+        self.place = place
+        """Its files, of a store that writes. The connection closes it."""
         super().__init__(path, flags=flags, vfs=vfs, statementcachesize=100)
         self.tables = SqliteTables(self.execute, self.changes)
+        self.log: Log | None = None
+        """Its log, once it holds its place."""
         self.committed = -1
         """SQLite's ``data_version`` when this connection last committed, see `holds`."""
         self._seen = -1
@@ -85,8 +91,32 @@ class Connection(apsw.Connection):
 
     def close(self, force: bool = False) -> None:  # noqa: FBT001, FBT002 - as in apsw
         """Close it. If the disk fails now, only the checkpoint fails, and the next process that opens the file repeats it."""
+        place, self.place = self.place, None
+        if place is not None:
+            if place.names and not place.is_kept():
+                self._leave(place)
+            place.release()
         with contextlib.suppress(apsw.Error):
             super().close(force)
+        if place is not None:
+            place.close()
+
+    def leave(self) -> bool:
+        """Stop using files that the path does not name any more. Returns whether the path names a database with all commits."""
+        return self.place is not None and self._leave(self.place)
+
+    def _leave(self, place: Place) -> bool:
+        """Move what is in the log into the database. The log must be empty: SQLite would add it to a database of the same name.
+
+        When it closes the last connection, SQLite would remove the log by its name, which may be another's now.
+        """
+        self.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        if not place.has_another_log():
+            with contextlib.suppress(apsw.Error):
+                self.set_busy_timeout(0)
+                self.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+                return place.has_database()
+        return False
 
     def damage(self) -> str | None:
         """Return what SQLite says of damage in the file; None: it found none in the time that it may take.
@@ -129,7 +159,7 @@ def migrate(connection: Connection, path: str, timeout: float) -> None:
     """Bring a file to the newest schema. One of several processes does it, and the others find it done."""
     if schema_version(connection, path) == len(MIGRATIONS):
         return
-    lock = FileLock(None if path == MEMORY else f"{path}-lock")  # not the queue's
+    lock = FileLock.beside(None if path == MEMORY else path)  # not the queue's
     try:
         lock.wait(time.monotonic() + timeout)
         connection.execute("PRAGMA journal_mode = WAL")

@@ -30,6 +30,7 @@ from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
+from .place import Moved, Place
 from .tables import SqliteTables
 from .wal import CHECKPOINT, Log
 
@@ -37,6 +38,23 @@ T = TypeVar("T")
 
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
+
+
+_LEFT = (
+    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced while it was open. Nothing was read or written. Create the "
+    "memory again (restart the server) to use the file that is there now"
+)
+_LOST = (
+    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced during the write, so the write may be lost. Create the "
+    "memory again (restart the server) to use the file that is there now"
+)
+_OPENINGS = 5
+"""How often a file is opened whose name changes each time."""
+_LOOK = 100_000
+"""Microseconds after which a read checks that the path still names the file. A write always does."""
+_SINCE_COMMIT = 1_000
+"""Microseconds after a commit for which its check is good for the next one too: no other program can open the file and write
+in that time."""
 
 
 class SqliteStore(DatabaseStore):
@@ -71,7 +89,13 @@ class SqliteStore(DatabaseStore):
         self.address = f"sqlite:///{self._path}"
         self.plans = plans or Plans()
         self.timeout = check_timeout(timeout)
-        self._lock = FileLock(None if in_memory else f"{self._path}-lock")
+        self.has_left = False
+        """Whether the path stopped naming the file, so that this store refuses to use it."""
+        self._database: tuple[int, int] | None = None
+        """The device and inode of the file."""
+        self._look_at = self._checked = 0
+        """When the next read checks the names, and the time of the last commit, in microseconds."""
+        self._lock = FileLock.beside(None if in_memory else self._path)
         pool = SharedConnection if in_memory else Connections
         self._connections: Connections[Connection] = pool(self._connect, on_fork=self._on_fork)
         self._idle = self._connections.idle
@@ -96,6 +120,8 @@ class SqliteStore(DatabaseStore):
             moment = self._follow_clock()
         connection = self._borrow()
         try:
+            if not moment < self._look_at <= moment + _LOOK:  # or the clock was set back
+                self._check_names(connection, moment)
             if is_search:
                 result = self._search(connection, namespace, query, moment)
             else:
@@ -146,12 +172,12 @@ class SqliteStore(DatabaseStore):
         ``data_version`` is as of the last read of its connection; see `Connection.holds`.
         """
         moment = self._follow_clock()
-        return self._look(
-            lambda connection: (
-                progress(connection.tables, namespace, moment),
-                (id(connection), connection.data_version()),
-            )
-        )
+
+        def peek(connection: Connection) -> tuple[Progress, object]:
+            self._check_names(connection, moment)
+            return progress(connection.tables, namespace, moment), (id(connection), connection.data_version())
+
+        return self._look(peek)
 
     def close(self) -> None:
         self.commits.close()
@@ -197,22 +223,31 @@ class SqliteStore(DatabaseStore):
             self._connections.give(connection)
 
     def _connect(self) -> Connection:
+        for _ in range(_OPENINGS):
+            with contextlib.suppress(Moved):
+                return self._open()
+        raise StoreError(f"{self._path} is being replaced by another program: try again")
+
+    def _open(self) -> Connection:
         with mapped_errors(self._path):
             try:
-                if self._path != MEMORY:
-                    # SQLite would make it readable for every user; its -wal and -shm take the mode of the file.
-                    os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-                connection = Connection(self._path, vfs=self._vfs)
+                place = None if self._path == MEMORY else Place(self._path)
             except OSError as error:
                 raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+            if place is not None and self._database not in {None, place.database}:
+                raise self._left(_LEFT)
+            connection = Connection(self._path, vfs=self._vfs, place=place)
             try:
                 connection.set_busy_timeout(int(self.timeout * 1000))
                 # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
                 connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
                 migrate(connection, self._path, self.timeout)
                 connection.execute(PRAGMAS).fetchall()  # apsw stops at the first row that is not fetched
-                if self._path != MEMORY:
-                    connection.set_wal_hook(self._log(self._path, self._checkpoint))
+                if place is not None:
+                    place.hold()
+                    self._database = place.database
+                    connection.log = self._log(place.paths, self._checkpoint)
+                    connection.set_wal_hook(connection.log)
             except BaseException:
                 connection.close()
                 raise
@@ -315,6 +350,12 @@ class SqliteStore(DatabaseStore):
         """Commit a transaction, and give the lock back. It is on disk when this returns."""
         connection.execute("COMMIT")
         connection.committed = connection.data_version()
+        place, log = connection.place, connection.log
+        if place is not None and log is not None and log.names != place.names:
+            reason = self._left(_LOST)
+            if not connection.leave():
+                raise reason
+        self._checked = self._moment
         self._lock.give()
 
     def _begin(self, connection: Connection, deadline: float) -> None:
@@ -332,14 +373,29 @@ class SqliteStore(DatabaseStore):
         # A lone writer need not read what it wrote itself: nothing has changed while `data_version` is that of its last commit.
         known, connection.tables.known = connection.tables.known, {}
         self._known = known if connection.data_version() == connection.committed else {}
-        self._moment = self._wall_ns() // 1000
+        moment = self._moment = self._wall_ns() // 1000
+        if not 0 <= moment - self._checked < _SINCE_COMMIT:
+            self._check_names(connection, moment)
         clock = self._clock
-        if self._moment >= clock.latest:  # as nearly always; this runs with each write
-            clock.latest = self._moment
+        if moment >= clock.latest:  # as nearly always; this runs with each write
+            clock.latest = moment
         else:
             self._moment = clock.now()
             if clock.is_behind:
                 self._moment = self._follow_back(connection.tables)
+
+    def _check_names(self, connection: Connection, moment: int) -> None:
+        """Raise `StoreError`, now and from now on, if the path does not name the file that is open, or its log."""
+        self._look_at = moment + _LOOK
+        place, log = connection.place, connection.log
+        if place is not None and log is not None and log.look() != place.names:
+            raise self._left(_LEFT)
+
+    def _left(self, reason: str) -> StoreError:
+        """Stop using the files, and return the error."""
+        self.has_left = True
+        self._connections.close(_LEFT.format(self._path))
+        return StoreError(reason.format(self._path))
 
     def _begin_within(self, connection: Connection, deadline: float) -> None:
         connection.set_busy_timeout(max(int((deadline - time.monotonic()) * 1000), 0))
@@ -369,6 +425,7 @@ class SqliteStore(DatabaseStore):
             else:
                 self._connections.give(connection)
         if isinstance(error, apsw.Error | UnicodeDecodeError):
+            self._check_names(connection, self._moment)
             raise mapped(self._path, error) from error
 
     def _raise_if_damaged(self, connection: Connection, error: TypeError) -> None:
