@@ -298,7 +298,12 @@ class ReadTables(Protocol):
 
 
 class Tables(ReadTables, Protocol):
-    """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
+    """Everything that a transaction does. Its caller has begun the transaction and will commit it.
+
+    ``sweep_due``: the time from which on a write removes old idempotency records of any namespace.
+    """
+
+    sweep_due: float
 
     def _one(self, name: str, *values: object) -> Any:
         """Run a statement that returns one row, and return its first column."""
@@ -314,7 +319,7 @@ class Tables(ReadTables, Protocol):
     def undo(self) -> None:
         """Undo the changes since `savepoint`."""
 
-    # The state, idempotency keys and the journal
+    # The state, and idempotency keys
 
     def new_state(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
@@ -335,6 +340,34 @@ class Tables(ReadTables, Protocol):
     def purge_responses(self, before: int, limit: int) -> None:
         """Remove some of the oldest responses, if they are older than `before`."""
         self._run("purge_responses", before, limit)
+
+    def sweep_responses(self, before: int, limit: int) -> int:
+        """Remove some responses and popped messages of any namespace that are older than `before`; returns how many."""
+
+    # Popped messages, which a repeat of their pop returns
+
+    def last_popped(self, namespace: NamespaceId) -> int:
+        """Return the bytes of all popped messages that were kept, up to the last that still is."""
+        return self._value("last_popped", namespace) or 0
+
+    def find_popped(self, namespace: NamespaceId, upto: int, version: int) -> str | None:
+        return self._value("find_popped", namespace, upto, version)
+
+    def keep_popped(
+        self, namespace: NamespaceId, upto: int, version: int, session: str, created: int, messages: str
+    ) -> None:
+        """Keep popped messages of a session, as JSON."""
+        self._run("keep_popped", namespace, upto, version, session, created, messages)
+
+    def drop_popped(self, namespace: NamespaceId, upto: int) -> None:
+        """Remove the oldest popped messages of a namespace."""
+        self._run("drop_popped", namespace, upto)
+
+    def erase_popped(self, namespace: NamespaceId, session: str) -> None:
+        """Remove all popped messages of a session."""
+        self._run("erase_popped", namespace, session)
+
+    # The journal
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         """Add a block of the journal, from after version `since` to `version`, unless it exists; keep the last blocks."""

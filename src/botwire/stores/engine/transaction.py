@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-import msgspec
-
 from ... import operations
-from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
+from ...errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
 from ...limits import FIRST_NAME
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import journal, word_index
+from . import idempotency, journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
 from .tables import NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
-RESPONSES_KEPT = 600_000_000
-"""How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
 PURGE = 64
-"""Expired entries, and old responses, that one write removes. More than one, so that a backlog shrinks."""
+"""Expired entries that one write removes. More than one, so that a backlog shrinks."""
+SWEEP_INTERVAL = 10_000_000
+"""How often the writes of a connection remove old idempotency records, in microseconds."""
 
 _UNLIMITED = Plan()
 _Times: TypeAlias = tuple[int, int, int | None]
 """Created, updated and expires of an entry."""
-_RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
 
 
 class Transaction:
     """Applies writes one after the other; `finish` writes the states back.
 
-    `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
-    is removed. `known` are states that are certain to be those in the database, so that they need not be read. The
-    transaction takes them over.
+    `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
+    that are certain to be those in the database, so that they need not be read. The transaction takes them over.
     """
 
     def __init__(
@@ -47,7 +42,7 @@ class Transaction:
         plans: Plans,
         now: int,
         *,
-        ages_are_known: Callable[[], bool] = lambda: True,
+        ages_are_known: Callable[[], bool] = lambda: False,
         known: dict[str, NamespaceState] | None = None,
     ) -> None:
         self._tables = tables
@@ -92,6 +87,8 @@ class Transaction:
             if len(state.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, state)
             self._tables.set_state(state)
+        if self._now > self._tables.sweep_due and self._ages_are_known():
+            self.sweep()
 
     def purge(self, namespace: str) -> None:
         """Remove all expired entries of a namespace."""
@@ -128,11 +125,17 @@ class Transaction:
             state.index_cursor = OFF if state.is_system else NOT_BEGUN
         return state, state.id
 
-    def save_response(self, id_: NamespaceId, key: str, response: str) -> None:
-        """Save a response under an idempotency key, and remove a few old ones."""
+    def purge_responses(self) -> None:
+        """Remove some old responses, as each write that saves one does."""
         if self._ages_are_known():
-            self._tables.purge_responses(self._now - RESPONSES_KEPT, PURGE)
-        self._tables.save_response(id_, key, self._now, response)
+            self._tables.purge_responses(self._now - idempotency.RESPONSES_KEPT, idempotency.AT_ONCE)
+
+    def sweep(self) -> bool:
+        """Remove some old idempotency records, of any namespace; returns whether there may be more."""
+        before = self._now - idempotency.RESPONSES_KEPT
+        more = self._tables.sweep_responses(before, idempotency.AT_ONCE) >= idempotency.AT_ONCE
+        self._tables.sweep_due = 0 if more else self._now + SWEEP_INTERVAL
+        return more
 
     # Applying
 
@@ -166,20 +169,17 @@ class Transaction:
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        _, id_ = self.open_namespace(write.namespace)
-        fingerprint = _fingerprint(write)
-        response = self._tables.find_response(id_, write.idempotency_key)
-        if response is not None:
-            known, results = _RESPONSE.decode(response)
-            if known != fingerprint:
-                raise InvalidArgument(
-                    f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Use a "
-                    "new key for each write"
-                )
-            return results  # type: ignore[return-value]
-        done = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        self.save_response(id_, write.idempotency_key, msgspec.json.encode((fingerprint, done)).decode())
-        return done
+        hashed = idempotency.hash_of(write)
+        state = self.state(write.namespace)
+        known = None if state.id is None else idempotency.find(self._tables, state.id, write, hashed)
+        if known is not None:
+            return known
+        version = state.version
+        results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        if state.version != version:
+            idempotency.save(self._tables, state, write, hashed, results, self._now)
+            self.purge_responses()
+        return results
 
     # Entries
 
@@ -253,6 +253,8 @@ class Transaction:
         if state.id is None:
             return 0
         count, length = self._tables.measure_entries(state.id, op.prefix, self._now)
+        if not length:  # a key has at least one byte
+            return 0
         self._tables.delete_entries(state.id, op.prefix)
         if state.is_indexed:
             word_index.subtract(state, self._tables.delete_texts_of_entries(state.id, op.prefix))
@@ -292,7 +294,10 @@ class Transaction:
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:
         state = self.state(namespace)
-        head = None if state.id is None else self._tables.peek_session(state.id, op.session)
+        if state.id is None:
+            return 0
+        self._tables.erase_popped(state.id, op.session)
+        head = self._tables.peek_session(state.id, op.session)
         if head is None:
             return 0
         session, last, held = head
@@ -412,21 +417,6 @@ def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVect
     }
     kept = tables.keep_entry_vectors(namespace, list(entries.values()), op.model) if entries else 0
     return kept + (tables.keep_message_vectors(namespace, list(messages.values()), op.model) if messages else 0)
-
-
-def _fingerprint(write: Write) -> str:
-    """Return a hash that differs between writes under the same idempotency key: of the operations and the names in them.
-
-    Values are not in it, since they are encrypted differently each time, nor are message ids, which the server may create.
-    """
-    facts = [
-        (type(op).__name__, *(getattr(op, name) for name in _COMPARED if hasattr(op, name))) for op in write.operations
-    ]
-    sizes = [len(op.messages) for op in write.operations if isinstance(op, operations.Append)]
-    return hashlib.blake2b(msgspec.json.encode((facts, sizes)), digest_size=8).hexdigest()
-
-
-_COMPARED = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
 
 
 def _conflict(key: str, expected: int, version: int) -> str:

@@ -8,6 +8,7 @@ of Enterprise Application Architecture). Statements for other rows run in the da
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -165,11 +166,15 @@ class Unit(PostgresReads, Tables):
         self._changed_state: NamespaceState | None = None
         self._sessions_ever = self._entry_texts_ever = 0
         self._has_vectors = False
+        self._has_popped = False
+        """Whether the transaction has kept popped messages. If so, it also removes old ones."""
         self._rows = NeededRows(writes, new_ids=new_ids)
         self._is_fetched = False
         self._changed = ChangedRows()
         self._undo_log: list[tuple[dict[Any, Any], Any, Any]] | None = None
         """Table, key and old value of each change since `savepoint`; None: there is no savepoint."""
+
+    sweep_due = math.inf  # each write removes old responses of its own namespace, and a server sweeps the others
 
     def begin(self, seconds: float, key: str | None = None) -> bool:
         """Begin the transaction and lock the namespace. A statement may take this many seconds.
@@ -368,9 +373,21 @@ class Unit(PostgresReads, Tables):
         self._change(self._changed.responses, key, row)
 
     def purge_responses(self, before: int, limit: int) -> None:
-        """As `Tables.purge_responses`, of this namespace."""
+        """As `Tables.purge_responses`, of this namespace, and of popped messages too if it has kept any."""
         earlier = self._changed.purge
         self._changed.purge = before, limit + (0 if earlier is None else earlier[1])
+        if self._has_popped:
+            self._run("purge_popped", self._namespace, before, limit)
+            self._has_popped = False
+
+    def sweep_responses(self, before: int, limit: int) -> int:
+        return int(self._one("sweep_responses", before, limit))
+
+    def keep_popped(
+        self, namespace: NamespaceId, upto: int, version: int, session: str, created: int, messages: str
+    ) -> None:
+        self._has_popped = True
+        super().keep_popped(namespace, upto, version, session, created, messages)
 
     def add_journal_block(self, _namespace: NamespaceId, version: int, since: int, records: str, _keep: int) -> None:
         """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""

@@ -26,6 +26,8 @@ _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sq
 _GET_ENTRY, _PEEK_ENTRY = _SQL["get_entry"], _SQL["peek_entry"]
 _PUT_ENTRY, _SET_STATE = _SQL["put_entry"], _SQL["set_state"]
 """Statements of hot paths, which run without the helpers below: each call of Python counts."""
+_POPPED_AT_ONCE = 4
+"""Old rows of popped messages that one transaction removes: each may have 32 MiB."""
 
 
 class SqliteTables(Tables):
@@ -36,6 +38,7 @@ class SqliteTables(Tables):
         self._changes = changes
         self.known: dict[str, NamespaceState] = {}
         """The states of namespaces as the last commit of this connection left them."""
+        self.sweep_due: float = 0
 
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
@@ -71,6 +74,10 @@ class SqliteTables(Tables):
             state.pending, state.index_cursor, state.texts, state.words,
         )  # fmt: skip
         self._execute(_SET_STATE, values)
+
+    def sweep_responses(self, before: int, limit: int) -> int:
+        removed = self._count("purge_responses", before, limit)
+        return max(removed, self._count("purge_popped", before, _POPPED_AT_ONCE) * limit // _POPPED_AT_ONCE)
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         for (number,) in self._run("add_journal_block", namespace, version, since, records):
@@ -135,5 +142,7 @@ class SqliteTables(Tables):
         """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time."""
         for name in ("release_expired", "delete_expired", "expect_expiries"):
             self._run(name, latest)
-        self._run("redate_responses", wall)
+        self.sweep_due = 0
+        for name in ("redate_responses", "redate_popped"):
+            self._run(name, wall)
         self._run("set_clock", wall, turns)

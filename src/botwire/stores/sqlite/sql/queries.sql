@@ -216,6 +216,34 @@ WHERE created < ?1 AND id IN (
     LIMIT iif((SELECT created FROM answers ORDER BY id LIMIT 1) < ?1, ?2, 0)
 );
 
+-- last_popped
+-- The sum of the bytes of all popped messages that a namespace has kept.
+SELECT max(upto) FROM popped WHERE namespace = ?1;
+
+-- find_popped
+-- The messages that a pop returned.
+SELECT messages FROM popped WHERE namespace = ?1 AND upto = ?2 AND version = ?3;
+
+-- keep_popped
+-- Keep the messages that a pop returned.
+INSERT INTO popped (namespace, upto, version, session, created, messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- drop_popped
+-- Delete the oldest popped messages of a namespace.
+DELETE FROM popped WHERE namespace = ?1 AND upto <= ?2;
+
+-- erase_popped
+-- Delete the popped messages of a session.
+DELETE FROM popped WHERE namespace = ?1 AND session = ?2;
+
+-- purge_popped
+-- Delete some of the oldest popped messages, if they are older than a time.
+DELETE FROM popped
+WHERE created < ?1 AND id IN (
+    SELECT id FROM popped ORDER BY id
+    LIMIT iif((SELECT created FROM popped ORDER BY id LIMIT 1) < ?1, ?2, 0)
+);
+
 -- get_clock
 -- The latest time on disk, and the number of times that the clock was set back.
 SELECT seen, turns FROM clock WHERE id = 1;
@@ -253,3 +281,7 @@ WHERE expires <= ?1;
 -- redate_responses
 -- Set the time of responses in the future to now.
 UPDATE answers SET created = ?1 WHERE created > ?1;
+
+-- redate_popped
+-- Set the time of popped messages in the future to now.
+UPDATE popped SET created = ?1 WHERE created > ?1;
