@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Guard, Vector
 from ...records import Entry, Message, Session
@@ -25,7 +25,13 @@ from ...values import Stored
 NamespaceId: TypeAlias = int | str
 """What a database identifies a namespace by: a number in SQLite, the name itself where tables are split by it."""
 
+MOST = (1 << 63) - 1
+"""The largest number of a column."""
 SEQ_BITS = 32
+LAST_SEQ = (1 << SEQ_BITS) - 1
+"""The most messages of a session, and the largest text id of an entry."""
+LAST_SESSION = MOST >> SEQ_BITS
+"""The largest number of a session: places are signed 64-bit numbers."""
 FIRST_MESSAGE = 1 << SEQ_BITS
 """Text ids from here on are places of messages. Smaller ones belong to entries."""
 OFF = "off"
@@ -189,8 +195,8 @@ class ReadTables(Protocol):
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
         return self._first("peek_session", namespace, name)
 
-    def session_name(self, session: int) -> str | None:
-        return self._value("session_name", session)
+    def session_name(self, namespace: NamespaceId, session: int) -> str | None:
+        return self._value("session_name", namespace, session)
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
@@ -405,8 +411,18 @@ class Tables(ReadTables, Protocol):
     # Sessions
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        """Create a session; returns its number, which is larger than any before."""
-        return int(self._one("new_session", namespace, name, created))
+        """Create a session; returns its number. Numbers rise up to `LAST_SESSION`, then free ones are used again."""
+
+    def _first_free(self, statement: str, *values: object) -> int | None:
+        return self._value(statement, *values)
+
+    def _free_number(self, statement: str, first: int, last: int, *of: object) -> int:
+        """Return a number that no row has: the next from `first` on, or else from 1 on."""
+        for start in (max(first, 1), 1):
+            free = self._first_free(statement, *of, start, last)
+            if free is not None:
+                return int(free)
+        raise StoreError(f"all {last:,} numbers are in use; nothing was written. Delete sessions, or indexed entries")
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         """Set last seq, bytes and time of a session."""
@@ -446,8 +462,7 @@ class Tables(ReadTables, Protocol):
         return self._run("sessions_from", namespace, first, limit)
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        """Record that an entry is indexed at a version; returns its text id."""
-        return int(self._one("new_entry_text", namespace, key, version))
+        """Record that an entry is indexed at a version; returns its text id, at most `LAST_SEQ`."""
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         """Record that an entry is indexed at another version."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from ... import operations
-from ...errors import BotWireError, Conflict, QuotaExceeded, StorageExceeded
-from ...limits import FIRST_NAME
+from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
+from ...limits import FIRST_NAME, MAX_TTL_SECONDS
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
@@ -17,7 +17,7 @@ from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
 from . import idempotency, journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
-from .tables import NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
+from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
 PURGE = 64
 """Expired entries that one write removes. More than one, so that a backlog shrinks."""
@@ -190,13 +190,19 @@ class Transaction:
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if op.times is not None:
+            _check_numbers("times", op.times)
             return self._store(state, op.key, op.stored, head, op.times, writes=0)
         created = self._now if head is None else head[1]
         if op.keep_ttl:
             expires = None if head is None else head[2]
         else:
-            expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
+            expires = None if op.ttl is None else self._expires_in(op.ttl)
         return self._store(state, op.key, op.stored, head, (created, self._now, expires))
+
+    def _expires_in(self, ttl: float) -> int:
+        if not abs(ttl) <= MAX_TTL_SECONDS:  # not a number, perhaps
+            raise InvalidArgument(f"ttl is at most {MAX_TTL_SECONDS:,} s, not {ttl!r}; nothing was written")
+        return self._now + int(ttl * 1_000_000)
 
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
@@ -267,12 +273,17 @@ class Transaction:
     def _append(self, namespace: str, op: operations.Append) -> list[int]:
         if not op.messages:
             return []
+        _check_numbers("created", [message.created for message in op.messages])
         state, id_ = self.open_namespace(namespace)
         head = self._tables.peek_session(id_, op.session)
         if head is None:
             created = op.messages[0].created or self._now
             head = self._tables.new_session(id_, op.session, created), 0, 0
         session, before, held = head
+        if before + len(op.messages) > LAST_SEQ:
+            raise InvalidArgument(
+                f"session {op.session!r} has {before:,} messages of at most {LAST_SEQ:,}; nothing was written. Begin another session"
+            )
         last, added, writes, updated = before, 0, 0, self._now
         seqs = []
         for message in op.messages:
@@ -343,6 +354,7 @@ class Transaction:
         if state.id is None:
             return 0
         state.refuse_if_off(namespace)
+        _check_numbers("version", [item.version for item in op.vectors])
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(state, length, *self._plan_of(state))
         kept = _keep_vectors(self._tables, state.id, op)
@@ -399,6 +411,13 @@ class Transaction:
         for key, length in self._tables.find_expired(state.id, self._now, limit):
             self._delete_entry(state, key, length - size(key), EXPIRED)
         state.expires = self._tables.first_expiry(state.id)
+
+
+def _check_numbers(what: str, numbers: Iterable[int | None]) -> None:
+    """Raise `InvalidArgument` if a number has more than 64 bits, which no database stores."""
+    for number in numbers:
+        if number is not None and not -MOST <= number <= MOST:
+            raise InvalidArgument(f"{what} is a number of 64 bits, not {number}; nothing was written")
 
 
 def _record_entry(state: NamespaceState, kind: str, key: str) -> None:

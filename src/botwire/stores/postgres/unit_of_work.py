@@ -18,6 +18,8 @@ from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.journal import BLOCKS
 from ..engine.tables import (
+    LAST_SEQ,
+    LAST_SESSION,
     NOT_BEGUN,
     SEQ_BITS,
     EntryHead,
@@ -335,9 +337,18 @@ class Unit(PostgresReads, Tables):
     def new_session(self, _namespace: NamespaceId, name: str, created: int) -> int:
         self._sessions_ever += 1
         session = self._sessions_ever
+        if session > LAST_SESSION:  # those that were used longest ago come first
+            first = session & LAST_SESSION
+            session = self._free_number("free_session", first, LAST_SESSION, self._namespace)
+            self._sessions_ever += (session - first) % (LAST_SESSION + 1)
         self._change(self._rows.session_names, session, name)
         self.set_session(session, 0, 0, created)
         return session
+
+    def _first_free(self, statement: str, *values: object) -> int | None:
+        # Without the changes so far: none of them has this number, because numbers rise.
+        (rows,) = self._connection.run_all(((statement, values),))
+        return rows[0][0] if rows else None
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         name = self._rows.session_names[session]
@@ -403,8 +414,13 @@ class Unit(PostgresReads, Tables):
 
     def new_entry_text(self, _namespace: NamespaceId, key: str, version: int) -> int:
         self._entry_texts_ever += 1
-        self.renew_entry_text(self._entry_texts_ever, key, version)
-        return self._entry_texts_ever
+        text = self._entry_texts_ever
+        if text > LAST_SEQ:
+            first = text & LAST_SEQ
+            text = self._free_number("free_entry_text", first, LAST_SEQ, self._namespace)
+            self._entry_texts_ever += (text - first) % (LAST_SEQ + 1)
+        self.renew_entry_text(text, key, version)
+        return text
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         self._changed.texts[text] = {"id": text, "key": key, "version": version}

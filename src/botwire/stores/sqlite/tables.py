@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ...operations import Vector
 from ...records import Entry
 from ..engine.statements import load_queries
 from ..engine.tables import (
+    LAST_SEQ,
+    LAST_SESSION,
     SEQ_BITS,
     EntryHead,
     EntryRow,
@@ -93,8 +96,27 @@ class SqliteTables(Tables):
     def put_entry(self, row: EntryRow) -> None:
         self._execute(_PUT_ENTRY, row)
 
+    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
+        number = int(self._one("new_session", namespace, name, created))
+        if number <= LAST_SESSION:
+            return number
+        # The row keeps counting in the column's 63 bits. Numbers that were used longest ago come first.
+        first = number & LAST_SESSION
+        free = self._free_number("free_session", first, LAST_SESSION)
+        self._run("renumber_session", number, free)
+        self._run("set_last_session", number + (free - first) % (LAST_SESSION + 1))
+        return free
+
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
         return self._count("add_message", session << SEQ_BITS | seq, session, id_, created, data) > 0
+
+    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
+        text = int(self._one("new_entry_text", namespace, key, version))
+        if text <= LAST_SEQ:
+            return text
+        free = self._free_number("free_entry_text", random.randrange(LAST_SEQ), LAST_SEQ)  # noqa: S311
+        self._run("renumber_entry_text", text, free)
+        return free
 
     def delete_entry_text(self, text: int) -> int:
         deleted = self._count("delete_text", text)

@@ -203,6 +203,21 @@ SELECT name, id, last_seq, bytes
 FROM botwire.sessions
 WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
+-- free_session
+-- The first session number in a range that no session of a namespace has.
+SELECT $2::bigint AS free WHERE NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = $2::bigint)
+UNION ALL
+(
+    SELECT id + 1
+    FROM botwire.sessions AS used
+    WHERE namespace = $1 AND id >= $2::bigint AND id < $3::bigint
+        AND NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+ORDER BY free
+LIMIT 1;
+
 -- put_sessions
 -- Insert or replace the sessions in a JSON list.
 INSERT INTO botwire.sessions (namespace, name, id, last_seq, bytes, created, updated)

@@ -104,8 +104,8 @@ SELECT version, number FROM changes WHERE namespace = ?1 ORDER BY version LIMIT 
 DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
 
 -- session_name
--- The name of a session.
-SELECT name FROM sessions WHERE id = ?1;
+-- The name of a session of a namespace.
+SELECT name FROM sessions WHERE id = ?2 AND namespace = ?1;
 
 -- get_state
 -- The namespace state.
@@ -177,6 +177,27 @@ SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 -- new_session
 -- Create a session.
 INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
+
+-- free_session
+-- The first session number in a range that no session has, of any namespace.
+SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = ?1)
+UNION ALL
+SELECT (
+    SELECT id + 1
+    FROM sessions AS used
+    WHERE id >= ?1 AND id < ?2 AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+LIMIT 1;
+
+-- renumber_session
+-- Give a session without messages another number.
+UPDATE sessions SET id = ?2 WHERE id = ?1;
+
+-- set_last_session
+-- Set the number after which the next session is numbered.
+UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'sessions';
 
 -- set_session
 -- Write the last seq, bytes and time of a session.
