@@ -113,7 +113,7 @@ class Memory(Namespace):
         Args:
             operations: such as ``Put("key", encode(1))``; up to 10,000.
             idempotency_key: a second call with the same operations and key changes nothing and returns the same results. A store
-                keeps a key for at least ten minutes. None: no key.
+                keeps a key for at least ten minutes, unless the write changed nothing. None: no key.
 
         Returns:
             A result for each operation, in order. All of them are on disk.

@@ -56,11 +56,13 @@ class NewMessage(msgspec.Struct, frozen=True):
     """A message to append: its id, chosen by the caller, and the JSON text of its data.
 
     ``created``: when a copied message was first stored. It does not count toward the daily quota. Not over HTTP.
+    ``has_own_id``: whether the caller chose the id. If a server did, a repeat of the write has another.
     """
 
     id: str
     stored: str
     created: int | None = None
+    has_own_id: bool = True
 
 
 class Append(msgspec.Struct, frozen=True):

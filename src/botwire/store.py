@@ -78,7 +78,7 @@ class Store(Protocol):
             namespace: the namespace.
             operations: each sees the effect of those before it.
             idempotency_key: a second write under the same key in the same namespace changes nothing and returns the same
-                results. Kept for at least ten minutes.
+                results. Kept for at least ten minutes, unless the write changed nothing.
 
         Returns:
             A result for each operation, in order.
@@ -86,7 +86,8 @@ class Store(Protocol):
         Raises:
             Conflict: an entry has another version than ``if_version``.
             InvalidValue: an increment of something that is not a number.
-            InvalidArgument: the idempotency key was used for another write, with other operations or names.
+            InvalidArgument: the idempotency key was used for another write, with other operations, names or values. Or messages
+                that this write popped the first time are no longer kept.
             QuotaExceeded, StorageExceeded: the plan does not allow it. Deleting is always allowed.
             StoreError, Unavailable, Timeout, AuthError: as their names say.
         """
@@ -138,6 +139,10 @@ class OperatedStore(Store, Protocol):
 
     def index(self, namespace: str, *, timeout: float) -> bool:
         """Continue the search index of a namespace for at most this many seconds; returns whether it is complete."""
+        ...
+
+    def sweep(self) -> None:
+        """Delete the idempotency records of all namespaces that are older than ten minutes."""
         ...
 
 
@@ -252,6 +257,7 @@ class GuardedStore(AsyncStore, Protocol):
     @property
     def plans(self) -> Plans: ...
     async def set_plan(self, namespace: str, plan: str | None) -> None: ...
+    async def sweep(self) -> None: ...
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `AsyncStore.read`, or raise `GuardFailed`."""
         ...

@@ -81,7 +81,7 @@ class Namespace:
         return replace(self, entries=entries, logs=logs, known=self.known.copy(), writes=writes, day=time // DAY)
 
     def write(self, operations, key):
-        fingerprint = [(type(op), name_of(op), len(getattr(op, "messages", ()))) for op in operations]
+        fingerprint = [without_chosen_ids(op) for op in operations]
         if key in self.known:
             known, results = self.known[key]
             if known != fingerprint:
@@ -179,8 +179,11 @@ class Namespace:
         raise InvalidArgument(f"a DictStore does not answer {type(query).__name__}")
 
 
-def name_of(op):
-    return getattr(op, "key", None) or getattr(op, "session", None) or getattr(op, "prefix", None)
+def without_chosen_ids(op):
+    """Return an operation without the ids that the server chose for its messages."""
+    if not isinstance(op, Append):
+        return op
+    return op.session, [(item.id if item.has_own_id else None, item.stored) for item in op.messages]
 
 
 def page(names, query):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .telemetry.traces import TracedApp
 
 log = logging.getLogger("botwire.server")
+
+SWEEP_SECONDS = 60
+"""How often old idempotency records are deleted."""
 
 
 def create_app(
@@ -79,12 +82,21 @@ def create_app(
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     authorizer: Authorizer = app.state.authorizer
     log.info("serving", extra={"store": authorizer.store.address, "version": __version__, "auth": authorizer.mode})
-    recording = asyncio.create_task(authorizer.recorder.run())
+    tasks = [asyncio.create_task(authorizer.recorder.run()), asyncio.create_task(_sweep(authorizer.store))]
     yield
-    recording.cancel()
-    await asyncio.gather(recording, return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
     await authorizer.store.close()
     log.info("stopped")
+
+
+async def _sweep(store: GuardedStore) -> None:
+    """Delete old idempotency records regularly, also if no client writes."""
+    while True:
+        with suppress(BotWireError):  # if the disk fails, later
+            await store.sweep()
+        await asyncio.sleep(SWEEP_SECONDS)
 
 
 def _add_error_handlers(app: FastAPI) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ..errors import Conflict, InvalidArgument, InvalidValue
-from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop
+from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop, Put
 from ..queries import (
     CountEntries,
     CountMessages,
@@ -410,12 +410,27 @@ class StoreContract(Generated):
         write: list[Operation] = [put("k", 1), Append("s", messages_of(1))]
         first = store.write("n", write, idempotency_key="one")
         others: list[list[Operation]] = [[], [Delete("k")], [put("j", 1), write[1]], [write[0]], [write[1], write[0]]]
-        for other in (*others, [write[0], Append("s", messages_of(1, 2))], [write[0], Append("t", messages_of(1))]):
+        values = [
+            put("k", 2),
+            put("k", [1]),
+            put("k", 1, ttl=9.0),
+            put("k", 1, if_version=1),
+            put("k", 1, keep_ttl=True),
+        ]
+        others += [[other, write[1]] for other in values]
+        appends = [Append("s", messages_of(1, 2)), Append("t", messages_of(1)), Append("s", messages_of(1))]
+        for other in (*others, *([write[0], append] for append in appends)):
             with pytest.raises(InvalidArgument):
                 store.write("n", other, idempotency_key="one")
-        assert store.write("n", [write[0], Append("s", messages_of(1))], idempotency_key="one") == first
+        assert store.write("n", list(write), idempotency_key="one") == first
         assert store.read("n", ListKeys()) == ["k"]
-        assert store.read("n", CountMessages("s")) == 1
+        assert data_of(store) == [1]
+
+    def test_a_key_of_bytes_is_refused_for_a_text(self, store: Store) -> None:
+        """These bytes are 1234 in base64."""
+        store.write("n", [Put("k", b"\xd7m\xf8")], idempotency_key="one")
+        with pytest.raises(InvalidArgument):
+            store.write("n", [Put("k", "1234")], idempotency_key="one")
 
     def test_a_refused_write_leaves_its_key_free(self, store: Store) -> None:
         with pytest.raises(Conflict):

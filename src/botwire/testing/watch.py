@@ -164,7 +164,8 @@ class WatchContract(Generated):
         ]
 
     def test_only_a_prefix_or_a_session(self, store: Store) -> None:
-        store.write("n", [put("a/1", 1), put("b/1", 1), Append("s", messages_of("s")), Append("a/", messages_of("t"))])
+        store.write("n", [put(key, 1) for key in ("a/1", "a/1x", "b/1", "b/2")])
+        store.write("n", [Append("s", messages_of("s")), Append("a/", messages_of("t"))])
         store.write(
             "n", [Delete("b/1"), Clear("a/1x"), Clear("b"), Clear("a"), Forget("s"), Forget("a/"), put("a/2", 2)]
         )

@@ -157,8 +157,10 @@ class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     id: Annotated[str, _described("", minLength=1)] | UnsetType = UNSET
 
     def checked(self) -> operations.NewMessage:
-        name = timestamps.new_id() if isinstance(self.id, UnsetType) else check_name(self.id, "message id")
-        return operations.NewMessage(name, check_json(self.data))
+        stored = check_json(self.data)
+        if isinstance(self.id, UnsetType):
+            return operations.NewMessage(timestamps.new_id(), stored, has_own_id=False)
+        return operations.NewMessage(check_name(self.id, "message id"), stored)
 
 
 class AppendBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any
 
 from ... import queries
+from ...errors import InvalidArgument
 from ...plans import DAY, Plans
 from ...records import Message, Text, Usage
 from ...search.terms import text_of_entry, text_of_message
@@ -24,8 +25,11 @@ _LAST_CONTROL = "\x1f"
 
 
 def answer(tables: ReadTables, plans: Plans, namespace: str, query: queries.Query[Any], now: int) -> Any:
-    """Answer a query."""
-    return _ANSWER[type(query)](tables, plans, namespace, query, now)
+    """Answer a query, or raise `InvalidArgument` if a number in it has more than 64 bits."""
+    try:
+        return _ANSWER[type(query)](tables, plans, namespace, query, now)
+    except OverflowError as error:
+        raise InvalidArgument(f"{type(query).__name__}: a number has more than 64 bits") from error
 
 
 def is_short(query: queries.Query[Any]) -> bool:

@@ -128,7 +128,7 @@ def changes_after(tables: ReadTables, namespace: str, query: ListChanges, now: i
         records = [*_earlier(tables, namespace, id_, after, version), *records]
     found: list[Change] = []
     room, read = BYTES_AT_ONCE, after
-    for read, change, stored in _changes(tables, namespace, query, now, list(_in_order(records, after))):  # noqa: B007
+    for read, change, stored in _changes(tables, namespace, id_, query, now, list(_in_order(records, after))):  # noqa: B007
         if change is not None:
             found.append(change)
             room -= size(stored)
@@ -165,7 +165,7 @@ def _lost(namespace: str, after: int, version: int) -> ChangesLost:
 
 
 def _changes(
-    tables: ReadTables, namespace: str, query: ListChanges, now: int, records: list[Record]
+    tables: ReadTables, namespace: str, id_: NamespaceId, query: ListChanges, now: int, records: list[Record]
 ) -> Iterator[tuple[int, Change | None, Stored]]:
     """Return for each record its version, and the change that the query asks for, if any, with its value."""
     pops: dict[str, list[Record]] = {}
@@ -178,7 +178,7 @@ def _changes(
         stored: Stored = ""
         match record.kind:
             case "a":
-                yield from _appended(tables, query, record, pops)
+                yield from _appended(tables, id_, query, record, pops)
             case "p" if query.wants_session(name):
                 change = Change(version=version, kind="pop", session=name, left=record.first)
             case "c" if query.entries and (name.startswith(query.prefix) or query.prefix.startswith(name)):
@@ -193,10 +193,10 @@ def _changes(
 
 
 def _appended(
-    tables: ReadTables, query: ListChanges, record: Record, pops: dict[str, list[Record]]
+    tables: ReadTables, namespace: NamespaceId, query: ListChanges, record: Record, pops: dict[str, list[Record]]
 ) -> Iterator[tuple[int, Change, Stored]]:
     session = int(record.name)
-    name = tables.session_name(session)
+    name = tables.session_name(namespace, session)
     if name is None or not query.wants_session(name):
         return
     offset = record.version - record.last

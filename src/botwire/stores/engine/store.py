@@ -9,11 +9,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from ...errors import Unavailable
+from ...limits import FIRST_NAME
 from ...operations import Guard, Operation, Result, Write
 from ...plans import Plans
 from ...queries import ListChanges
 from ...store import GuardedStore, OperatedStore, Reader
 from . import word_index
+from .clock import Clock
 from .feeds import AsyncFeed, Poller
 from .tables import OFF, Tables
 from .transaction import Transaction
@@ -27,6 +29,7 @@ class DatabaseStore(ABC):
 
     plans: Plans
     timeout: float
+    _clock: Clock
 
     @abstractmethod
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
@@ -43,6 +46,11 @@ class DatabaseStore(ABC):
         if plan is not None:
             self.plans.check(plan)
         self._change_now(namespace, lambda transaction, _: transaction.set_plan(namespace, plan))
+
+    def sweep(self) -> None:
+        more = True
+        while more and self._clock.ages_are_known():
+            more = self._change_now(FIRST_NAME, lambda transaction, _: transaction.sweep())
 
     def set_index(self, namespace: str, *, on: bool) -> None:
         # What exists already is indexed by the first search, or by `index`.
@@ -125,6 +133,9 @@ class AwaitedStore(GuardedStore, Generic[S]):
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await asyncio.to_thread(self.store.set_plan, namespace, plan)
+
+    async def sweep(self) -> None:
+        await asyncio.to_thread(self.store.sweep)
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncFeed:
         return self.changes_for(self, namespace, query)

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Guard, Vector
 from ...records import Entry, Message, Session
@@ -25,7 +25,13 @@ from ...values import Stored
 NamespaceId: TypeAlias = int | str
 """What a database identifies a namespace by: a number in SQLite, the name itself where tables are split by it."""
 
+MOST = (1 << 63) - 1
+"""The largest number of a column."""
 SEQ_BITS = 32
+LAST_SEQ = (1 << SEQ_BITS) - 1
+"""The most messages of a session, and the largest text id of an entry."""
+LAST_SESSION = MOST >> SEQ_BITS
+"""The largest number of a session: places are signed 64-bit numbers."""
 FIRST_MESSAGE = 1 << SEQ_BITS
 """Text ids from here on are places of messages. Smaller ones belong to entries."""
 OFF = "off"
@@ -189,8 +195,8 @@ class ReadTables(Protocol):
     def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
         return self._first("peek_session", namespace, name)
 
-    def session_name(self, session: int) -> str | None:
-        return self._value("session_name", session)
+    def session_name(self, namespace: NamespaceId, session: int) -> str | None:
+        return self._value("session_name", namespace, session)
 
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
@@ -298,7 +304,12 @@ class ReadTables(Protocol):
 
 
 class Tables(ReadTables, Protocol):
-    """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
+    """Everything that a transaction does. Its caller has begun the transaction and will commit it.
+
+    ``sweep_due``: the time from which on a write removes old idempotency records of any namespace.
+    """
+
+    sweep_due: float
 
     def _one(self, name: str, *values: object) -> Any:
         """Run a statement that returns one row, and return its first column."""
@@ -314,7 +325,7 @@ class Tables(ReadTables, Protocol):
     def undo(self) -> None:
         """Undo the changes since `savepoint`."""
 
-    # The state, idempotency keys and the journal
+    # The state, and idempotency keys
 
     def new_state(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
@@ -335,6 +346,34 @@ class Tables(ReadTables, Protocol):
     def purge_responses(self, before: int, limit: int) -> None:
         """Remove some of the oldest responses, if they are older than `before`."""
         self._run("purge_responses", before, limit)
+
+    def sweep_responses(self, before: int, limit: int) -> int:
+        """Remove some responses and popped messages of any namespace that are older than `before`; returns how many."""
+
+    # Popped messages, which a repeat of their pop returns
+
+    def last_popped(self, namespace: NamespaceId) -> int:
+        """Return the bytes of all popped messages that were kept, up to the last that still is."""
+        return self._value("last_popped", namespace) or 0
+
+    def find_popped(self, namespace: NamespaceId, upto: int, version: int) -> str | None:
+        return self._value("find_popped", namespace, upto, version)
+
+    def keep_popped(
+        self, namespace: NamespaceId, upto: int, version: int, session: str, created: int, messages: str
+    ) -> None:
+        """Keep popped messages of a session, as JSON."""
+        self._run("keep_popped", namespace, upto, version, session, created, messages)
+
+    def drop_popped(self, namespace: NamespaceId, upto: int) -> None:
+        """Remove the oldest popped messages of a namespace."""
+        self._run("drop_popped", namespace, upto)
+
+    def erase_popped(self, namespace: NamespaceId, session: str) -> None:
+        """Remove all popped messages of a session."""
+        self._run("erase_popped", namespace, session)
+
+    # The journal
 
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         """Add a block of the journal, from after version `since` to `version`, unless it exists; keep the last blocks."""
@@ -372,8 +411,18 @@ class Tables(ReadTables, Protocol):
     # Sessions
 
     def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        """Create a session; returns its number, which is larger than any before."""
-        return int(self._one("new_session", namespace, name, created))
+        """Create a session; returns its number. Numbers rise up to `LAST_SESSION`, then free ones are used again."""
+
+    def _first_free(self, statement: str, *values: object) -> int | None:
+        return self._value(statement, *values)
+
+    def _free_number(self, statement: str, first: int, last: int, *of: object) -> int:
+        """Return a number that no row has: the next from `first` on, or else from 1 on."""
+        for start in (max(first, 1), 1):
+            free = self._first_free(statement, *of, start, last)
+            if free is not None:
+                return int(free)
+        raise StoreError(f"all {last:,} numbers are in use; nothing was written. Delete sessions, or indexed entries")
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         """Set last seq, bytes and time of a session."""
@@ -413,8 +462,7 @@ class Tables(ReadTables, Protocol):
         return self._run("sessions_from", namespace, first, limit)
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
-        """Record that an entry is indexed at a version; returns its text id."""
-        return int(self._one("new_entry_text", namespace, key, version))
+        """Record that an entry is indexed at a version; returns its text id, at most `LAST_SEQ`."""
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         """Record that an entry is indexed at another version."""

@@ -3,42 +3,37 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
-
-import msgspec
 
 from ... import operations
 from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ...limits import FIRST_NAME
+from ...limits import FIRST_NAME, MAX_TTL_SECONDS
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import journal, word_index
+from . import idempotency, journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
-from .tables import NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
+from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
-RESPONSES_KEPT = 600_000_000
-"""How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
 PURGE = 64
-"""Expired entries, and old responses, that one write removes. More than one, so that a backlog shrinks."""
+"""Expired entries that one write removes. More than one, so that a backlog shrinks."""
+SWEEP_INTERVAL = 10_000_000
+"""How often the writes of a connection remove old idempotency records, in microseconds."""
 
 _UNLIMITED = Plan()
 _Times: TypeAlias = tuple[int, int, int | None]
 """Created, updated and expires of an entry."""
-_RESPONSE = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | Message]]])
 
 
 class Transaction:
     """Applies writes one after the other; `finish` writes the states back.
 
-    `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
-    is removed. `known` are states that are certain to be those in the database, so that they need not be read. The
-    transaction takes them over.
+    `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
+    that are certain to be those in the database, so that they need not be read. The transaction takes them over.
     """
 
     def __init__(
@@ -47,7 +42,7 @@ class Transaction:
         plans: Plans,
         now: int,
         *,
-        ages_are_known: Callable[[], bool] = lambda: True,
+        ages_are_known: Callable[[], bool] = lambda: False,
         known: dict[str, NamespaceState] | None = None,
     ) -> None:
         self._tables = tables
@@ -92,6 +87,8 @@ class Transaction:
             if len(state.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, state)
             self._tables.set_state(state)
+        if self._now > self._tables.sweep_due and self._ages_are_known():
+            self.sweep()
 
     def purge(self, namespace: str) -> None:
         """Remove all expired entries of a namespace."""
@@ -128,11 +125,17 @@ class Transaction:
             state.index_cursor = OFF if state.is_system else NOT_BEGUN
         return state, state.id
 
-    def save_response(self, id_: NamespaceId, key: str, response: str) -> None:
-        """Save a response under an idempotency key, and remove a few old ones."""
+    def purge_responses(self) -> None:
+        """Remove some old responses, as each write that saves one does."""
         if self._ages_are_known():
-            self._tables.purge_responses(self._now - RESPONSES_KEPT, PURGE)
-        self._tables.save_response(id_, key, self._now, response)
+            self._tables.purge_responses(self._now - idempotency.RESPONSES_KEPT, idempotency.AT_ONCE)
+
+    def sweep(self) -> bool:
+        """Remove some old idempotency records, of any namespace; returns whether there may be more."""
+        before = self._now - idempotency.RESPONSES_KEPT
+        more = self._tables.sweep_responses(before, idempotency.AT_ONCE) >= idempotency.AT_ONCE
+        self._tables.sweep_due = 0 if more else self._now + SWEEP_INTERVAL
+        return more
 
     # Applying
 
@@ -166,20 +169,17 @@ class Transaction:
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
             return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        _, id_ = self.open_namespace(write.namespace)
-        fingerprint = _fingerprint(write)
-        response = self._tables.find_response(id_, write.idempotency_key)
-        if response is not None:
-            known, results = _RESPONSE.decode(response)
-            if known != fingerprint:
-                raise InvalidArgument(
-                    f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Use a "
-                    "new key for each write"
-                )
-            return results  # type: ignore[return-value]
-        done = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
-        self.save_response(id_, write.idempotency_key, msgspec.json.encode((fingerprint, done)).decode())
-        return done
+        hashed = idempotency.hash_of(write)
+        state = self.state(write.namespace)
+        known = None if state.id is None else idempotency.find(self._tables, state.id, write, hashed)
+        if known is not None:
+            return known
+        version = state.version
+        results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        if state.version != version:
+            idempotency.save(self._tables, state, write, hashed, results, self._now)
+            self.purge_responses()
+        return results
 
     # Entries
 
@@ -190,13 +190,19 @@ class Transaction:
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if op.times is not None:
+            _check_numbers("times", op.times)
             return self._store(state, op.key, op.stored, head, op.times, writes=0)
         created = self._now if head is None else head[1]
         if op.keep_ttl:
             expires = None if head is None else head[2]
         else:
-            expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
+            expires = None if op.ttl is None else self._expires_in(op.ttl)
         return self._store(state, op.key, op.stored, head, (created, self._now, expires))
+
+    def _expires_in(self, ttl: float) -> int:
+        if not abs(ttl) <= MAX_TTL_SECONDS:  # not a number, perhaps
+            raise InvalidArgument(f"ttl is at most {MAX_TTL_SECONDS:,} s, not {ttl!r}; nothing was written")
+        return self._now + int(ttl * 1_000_000)
 
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
@@ -253,6 +259,8 @@ class Transaction:
         if state.id is None:
             return 0
         count, length = self._tables.measure_entries(state.id, op.prefix, self._now)
+        if not length:  # a key has at least one byte
+            return 0
         self._tables.delete_entries(state.id, op.prefix)
         if state.is_indexed:
             word_index.subtract(state, self._tables.delete_texts_of_entries(state.id, op.prefix))
@@ -265,12 +273,17 @@ class Transaction:
     def _append(self, namespace: str, op: operations.Append) -> list[int]:
         if not op.messages:
             return []
+        _check_numbers("created", [message.created for message in op.messages])
         state, id_ = self.open_namespace(namespace)
         head = self._tables.peek_session(id_, op.session)
         if head is None:
             created = op.messages[0].created or self._now
             head = self._tables.new_session(id_, op.session, created), 0, 0
         session, before, held = head
+        if before + len(op.messages) > LAST_SEQ:
+            raise InvalidArgument(
+                f"session {op.session!r} has {before:,} messages of at most {LAST_SEQ:,}; nothing was written. Begin another session"
+            )
         last, added, writes, updated = before, 0, 0, self._now
         seqs = []
         for message in op.messages:
@@ -292,7 +305,10 @@ class Transaction:
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:
         state = self.state(namespace)
-        head = None if state.id is None else self._tables.peek_session(state.id, op.session)
+        if state.id is None:
+            return 0
+        self._tables.erase_popped(state.id, op.session)
+        head = self._tables.peek_session(state.id, op.session)
         if head is None:
             return 0
         session, last, held = head
@@ -338,6 +354,7 @@ class Transaction:
         if state.id is None:
             return 0
         state.refuse_if_off(namespace)
+        _check_numbers("version", [item.version for item in op.vectors])
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(state, length, *self._plan_of(state))
         kept = _keep_vectors(self._tables, state.id, op)
@@ -396,6 +413,13 @@ class Transaction:
         state.expires = self._tables.first_expiry(state.id)
 
 
+def _check_numbers(what: str, numbers: Iterable[int | None]) -> None:
+    """Raise `InvalidArgument` if a number has more than 64 bits, which no database stores."""
+    for number in numbers:
+        if number is not None and not -MOST <= number <= MOST:
+            raise InvalidArgument(f"{what} is a number of 64 bits, not {number}; nothing was written")
+
+
 def _record_entry(state: NamespaceState, kind: str, key: str) -> None:
     """Count and record a change of an entry, and mark the entry for the word index."""
     state.version += 1  # `record` and `is_indexed`, without their calls: this is a hot path
@@ -412,21 +436,6 @@ def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVect
     }
     kept = tables.keep_entry_vectors(namespace, list(entries.values()), op.model) if entries else 0
     return kept + (tables.keep_message_vectors(namespace, list(messages.values()), op.model) if messages else 0)
-
-
-def _fingerprint(write: Write) -> str:
-    """Return a hash that differs between writes under the same idempotency key: of the operations and the names in them.
-
-    Values are not in it, since they are encrypted differently each time, nor are message ids, which the server may create.
-    """
-    facts = [
-        (type(op).__name__, *(getattr(op, name) for name in _COMPARED if hasattr(op, name))) for op in write.operations
-    ]
-    sizes = [len(op.messages) for op in write.operations if isinstance(op, operations.Append)]
-    return hashlib.blake2b(msgspec.json.encode((facts, sizes)), digest_size=8).hexdigest()
-
-
-_COMPARED = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
 
 
 def _conflict(key: str, expected: int, version: int) -> str:

@@ -119,6 +119,9 @@ class Committer:
         alone = len(group.writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in group.writes]
         transaction.finish()
-        if group.key is not None:
-            transaction.save_response(group.writes[0].namespace, group.key, "")
+        namespace = group.writes[0].namespace
+        # To apply writes again that changed nothing does no harm.
+        if group.key is not None and transaction.state(namespace).version != unit.get_version(namespace):
+            unit.save_response(namespace, group.key, moment, "")
+            transaction.purge_responses()
         return outcomes

@@ -290,6 +290,7 @@ _MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
     (("55P03", "57014", "25P03", "25P04"), Timeout, _LATE),
     (("53100",), StoreError, "the server's disk is full; nothing was written. Free some space, then try again"),
     (("53",), Unavailable, "the server has no memory or connections left; nothing was written"),
+    (("22003",), InvalidArgument, "a number has more than 64 bits; nothing was written"),
     (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to create it"),
     (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
 )

@@ -264,7 +264,8 @@ class PostgresStore(DatabaseStore):
         while names := [name for (name,) in run("expiring", latest, last, PURGE)]:
             for last in names:
                 self._change_here(last, lambda transaction, _, name=last: transaction.purge(name), deadline)  # type: ignore[misc]
-        run("redate_responses", self._pool.clock())
+        for name in ("redate_responses", "redate_popped"):
+            run(name, self._pool.clock())
         self._clock.go_back(0)
 
     def _notify(self, namespace: str) -> None:

@@ -33,9 +33,6 @@ class PostgresReads(ReadTables):
     def _vector(self, vector: bytes) -> object:
         return f"[{numbers_of(vector)}]"
 
-    def session_name(self, session: int) -> str | None:
-        return self._value("session_name", self._namespace, session)
-
     def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
         start = session << SEQ_BITS
         rows = self._run("messages_between", self._namespace, start + after, start + last, limit_of(limit))

@@ -8,6 +8,7 @@ of Enterprise Application Architecture). Statements for other rows run in the da
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.journal import BLOCKS
 from ..engine.tables import (
+    LAST_SEQ,
+    LAST_SESSION,
     NOT_BEGUN,
     SEQ_BITS,
     EntryHead,
@@ -165,11 +168,15 @@ class Unit(PostgresReads, Tables):
         self._changed_state: NamespaceState | None = None
         self._sessions_ever = self._entry_texts_ever = 0
         self._has_vectors = False
+        self._has_popped = False
+        """Whether the transaction has kept popped messages. If so, it also removes old ones."""
         self._rows = NeededRows(writes, new_ids=new_ids)
         self._is_fetched = False
         self._changed = ChangedRows()
         self._undo_log: list[tuple[dict[Any, Any], Any, Any]] | None = None
         """Table, key and old value of each change since `savepoint`; None: there is no savepoint."""
+
+    sweep_due = math.inf  # each write removes old responses of its own namespace, and a server sweeps the others
 
     def begin(self, seconds: float, key: str | None = None) -> bool:
         """Begin the transaction and lock the namespace. A statement may take this many seconds.
@@ -330,9 +337,18 @@ class Unit(PostgresReads, Tables):
     def new_session(self, _namespace: NamespaceId, name: str, created: int) -> int:
         self._sessions_ever += 1
         session = self._sessions_ever
+        if session > LAST_SESSION:  # those that were used longest ago come first
+            first = session & LAST_SESSION
+            session = self._free_number("free_session", first, LAST_SESSION, self._namespace)
+            self._sessions_ever += (session - first) % (LAST_SESSION + 1)
         self._change(self._rows.session_names, session, name)
         self.set_session(session, 0, 0, created)
         return session
+
+    def _first_free(self, statement: str, *values: object) -> int | None:
+        # Without the changes so far: none of them has this number, because numbers rise.
+        (rows,) = self._connection.run_all(((statement, values),))
+        return rows[0][0] if rows else None
 
     def set_session(self, session: int, last: int, size: int, updated: int) -> None:
         name = self._rows.session_names[session]
@@ -368,9 +384,21 @@ class Unit(PostgresReads, Tables):
         self._change(self._changed.responses, key, row)
 
     def purge_responses(self, before: int, limit: int) -> None:
-        """As `Tables.purge_responses`, of this namespace."""
+        """As `Tables.purge_responses`, of this namespace, and of popped messages too if it has kept any."""
         earlier = self._changed.purge
         self._changed.purge = before, limit + (0 if earlier is None else earlier[1])
+        if self._has_popped:
+            self._run("purge_popped", self._namespace, before, limit)
+            self._has_popped = False
+
+    def sweep_responses(self, before: int, limit: int) -> int:
+        return int(self._one("sweep_responses", before, limit))
+
+    def keep_popped(
+        self, namespace: NamespaceId, upto: int, version: int, session: str, created: int, messages: str
+    ) -> None:
+        self._has_popped = True
+        super().keep_popped(namespace, upto, version, session, created, messages)
 
     def add_journal_block(self, _namespace: NamespaceId, version: int, since: int, records: str, _keep: int) -> None:
         """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""
@@ -386,8 +414,13 @@ class Unit(PostgresReads, Tables):
 
     def new_entry_text(self, _namespace: NamespaceId, key: str, version: int) -> int:
         self._entry_texts_ever += 1
-        self.renew_entry_text(self._entry_texts_ever, key, version)
-        return self._entry_texts_ever
+        text = self._entry_texts_ever
+        if text > LAST_SEQ:
+            first = text & LAST_SEQ
+            text = self._free_number("free_entry_text", first, LAST_SEQ, self._namespace)
+            self._entry_texts_ever += (text - first) % (LAST_SEQ + 1)
+        self.renew_entry_text(text, key, version)
+        return text
 
     def renew_entry_text(self, text: int, key: str, version: int) -> None:
         self._changed.texts[text] = {"id": text, "key": key, "version": version}

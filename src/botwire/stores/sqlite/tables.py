@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ...operations import Vector
 from ...records import Entry
 from ..engine.statements import load_queries
 from ..engine.tables import (
+    LAST_SEQ,
+    LAST_SESSION,
     SEQ_BITS,
     EntryHead,
     EntryRow,
@@ -26,6 +29,8 @@ _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sq
 _GET_ENTRY, _PEEK_ENTRY = _SQL["get_entry"], _SQL["peek_entry"]
 _PUT_ENTRY, _SET_STATE = _SQL["put_entry"], _SQL["set_state"]
 """Statements of hot paths, which run without the helpers below: each call of Python counts."""
+_POPPED_AT_ONCE = 4
+"""Old rows of popped messages that one transaction removes: each may have 32 MiB."""
 
 
 class SqliteTables(Tables):
@@ -36,6 +41,7 @@ class SqliteTables(Tables):
         self._changes = changes
         self.known: dict[str, NamespaceState] = {}
         """The states of namespaces as the last commit of this connection left them."""
+        self.sweep_due: float = 0
 
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
@@ -72,6 +78,10 @@ class SqliteTables(Tables):
         )  # fmt: skip
         self._execute(_SET_STATE, values)
 
+    def sweep_responses(self, before: int, limit: int) -> int:
+        removed = self._count("purge_responses", before, limit)
+        return max(removed, self._count("purge_popped", before, _POPPED_AT_ONCE) * limit // _POPPED_AT_ONCE)
+
     def add_journal_block(self, namespace: NamespaceId, version: int, since: int, records: str, keep: int) -> None:
         for (number,) in self._run("add_journal_block", namespace, version, since, records):
             for oldest, first in self._run("oldest_journal_block", namespace):
@@ -86,8 +96,27 @@ class SqliteTables(Tables):
     def put_entry(self, row: EntryRow) -> None:
         self._execute(_PUT_ENTRY, row)
 
+    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
+        number = int(self._one("new_session", namespace, name, created))
+        if number <= LAST_SESSION:
+            return number
+        # The row keeps counting in the column's 63 bits. Numbers that were used longest ago come first.
+        first = number & LAST_SESSION
+        free = self._free_number("free_session", first, LAST_SESSION)
+        self._run("renumber_session", number, free)
+        self._run("set_last_session", number + (free - first) % (LAST_SESSION + 1))
+        return free
+
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
         return self._count("add_message", session << SEQ_BITS | seq, session, id_, created, data) > 0
+
+    def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
+        text = int(self._one("new_entry_text", namespace, key, version))
+        if text <= LAST_SEQ:
+            return text
+        free = self._free_number("free_entry_text", random.randrange(LAST_SEQ), LAST_SEQ)  # noqa: S311
+        self._run("renumber_entry_text", text, free)
+        return free
 
     def delete_entry_text(self, text: int) -> int:
         deleted = self._count("delete_text", text)
@@ -135,5 +164,7 @@ class SqliteTables(Tables):
         """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time."""
         for name in ("release_expired", "delete_expired", "expect_expiries"):
             self._run(name, latest)
-        self._run("redate_responses", wall)
+        self.sweep_due = 0
+        for name in ("redate_responses", "redate_popped"):
+            self._run(name, wall)
         self._run("set_clock", wall, turns)

@@ -1,10 +1,12 @@
 """Encryption keys, and encryption with AES-256-GCM of the `cryptography` package (NIST SP 800-38D).
 
-An encrypted value is one byte for this format, one for the kind of value (JSON or bytes), eight that identify the key, a random
+An encrypted value is one byte for this format, one for the kind of value (JSON or bytes), eight that identify the key, a
 nonce of twelve, and the ciphertext with its tag of sixteen. All bytes in front of the ciphertext are authenticated, together
 with the place of the value (its namespace and key, say). So a value cannot be decrypted in another place.
 
-Random nonces allow 2^32 values for each key (SP 800-38D, section 8.3). Rotate a key before that.
+Nonces are random. Under an idempotency key they are a keyed hash of that key, the place and the value: a repeat has the same
+bytes, and another value has another nonce (the idea of RFC 5297). Either way they allow 2^32 values for each key (SP 800-38D,
+section 8.3). Rotate a key before that.
 """
 
 from __future__ import annotations
@@ -55,11 +57,23 @@ class Cipher:
         secrets = [_secret(key) for key in listed]
         self._ciphers = {_id(secret): AESGCM(secret) for secret in secrets}
         self._first = _id(secrets[0])
+        self._nonces = hmac.digest(secrets[0], b"botwire nonces", hashlib.sha256)
 
-    def encrypt(self, stored: Stored, place: bytes) -> bytes:
-        """Encrypt a stored form for a place."""
+    def encrypt(self, stored: Stored, place: bytes, idempotency_key: str | None = None) -> bytes:
+        """Encrypt a stored form for a place. Under an idempotency key, the same one is encrypted in the same way again."""
         kind, plain = (_BYTES, stored) if isinstance(stored, bytes) else (_JSON, stored.encode())
-        head = bytes((_FORMAT, kind)) + self._first + os.urandom(_NONCE_BYTES)
+        head = bytes((_FORMAT, kind)) + self._first
+        if idempotency_key is None:
+            head += os.urandom(_NONCE_BYTES)
+        else:
+            parts = (
+                idempotency_key.encode(),
+                head,
+                place,
+                plain,
+            )  # each hashed, so that no two lists are joined to the same
+            text = b"".join(hashlib.sha256(part).digest() for part in parts)
+            head += hmac.digest(self._nonces, text, hashlib.sha256)[:_NONCE_BYTES]
         return head + self._ciphers[self._first].encrypt(head[-_NONCE_BYTES:], plain, head + place)
 
     def decrypt(self, encrypted: bytes, place: bytes) -> Stored:

@@ -68,7 +68,7 @@ class _Encrypted:
     async def _write_encrypted(
         self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None = None
     ) -> list[Result]:
-        encrypted = [self._encrypt(namespace, op) for op in operations]
+        encrypted = [self._encrypt(namespace, op, idempotency_key) for op in operations]
         results = await result_of(self.store.write(namespace, encrypted, idempotency_key=idempotency_key))
         return [self._decrypt(namespace, op, result) for op, result in zip(operations, results, strict=True)]
 
@@ -136,22 +136,25 @@ class _Encrypted:
                 return True
         return False
 
-    def _encrypt(self, namespace: str, op: Operation) -> Operation:
+    def _encrypt(self, namespace: str, op: Operation, idempotency_key: str | None) -> Operation:
         """Return an operation with its values encrypted, or refuse one whose values the store must read."""
         match op:
             case Put():
-                encrypted = self.cipher.encrypt(op.stored, _place("entry", namespace, op.key))
+                encrypted = self.cipher.encrypt(op.stored, _place("entry", namespace, op.key), idempotency_key)
                 return msgspec.structs.replace(op, stored=_checked(encrypted))
             case Append():
-                messages = tuple(self._encrypt_message(namespace, op.session, message) for message in op.messages)
-                return Append(op.session, messages)
+                place = "message", namespace, op.session
+                messages = (
+                    self._encrypt_message(item, _place(*place, item.id), idempotency_key) for item in op.messages
+                )
+                return Append(op.session, tuple(messages))
         if _values_of(op) != "none":
             raise _refusal(op)
         return op
 
-    def _encrypt_message(self, namespace: str, session: str, message: NewMessage) -> NewMessage:
-        encrypted = self.cipher.encrypt(message.stored, _place("message", namespace, session, message.id))
-        return NewMessage(message.id, _checked(f'"{base64.b64encode(encrypted).decode()}"'))
+    def _encrypt_message(self, message: NewMessage, place: bytes, idempotency_key: str | None) -> NewMessage:
+        encrypted = self.cipher.encrypt(message.stored, place, idempotency_key)
+        return msgspec.structs.replace(message, stored=_checked(f'"{base64.b64encode(encrypted).decode()}"'))
 
     def _decrypt(self, namespace: str, asked: Any, answer: Any) -> Any:
         """Return the answer to a query, or the result of an operation, with its values decrypted."""

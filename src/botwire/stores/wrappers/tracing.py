@@ -161,6 +161,9 @@ class TracedGuardedStore(AsyncTracedStore):
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await self.store.set_plan(namespace, plan)
 
+    async def sweep(self) -> None:
+        await self.store.sweep()
+
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:
         return self.store.changes_for(reader, namespace, query)
 

@@ -82,6 +82,14 @@ EXAMPLES = {
     "fetch_responses": ("n", '["a"]'),
     "add_responses": ("n", '[{"idempotency_key": "new", "created": 1, "results": "[]"}]'),
     "purge_responses": ("n", 1, 10),
+    "last_popped": ("n",),
+    "find_popped": ("n", 1, 1),
+    "keep_popped": ("n", 1, 1, "s", 1, "[]"),
+    "drop_popped": ("n", 1),
+    "erase_popped": ("n", "s"),
+    "purge_popped": ("n", 1, 10),
+    "free_session": ("n", 1, 9),
+    "free_entry_text": ("n", 1, 9),
     "peek_session": ("n", "s"),
     "add_texts": ("n", '[{"id": 1, "key": "k", "version": 1, "terms": "a b"}, {"id": 4294967299, "terms": "c"}]'),
     "drop_texts": ("n", "[1]"),
@@ -115,9 +123,11 @@ EXAMPLES = {
     "get_vector_bytes": ("n",),
 }
 QUERIES = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
-SPANNING = {"list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses"}
-"""Statements about all namespaces: the operator's list, the lock of access rules, which touches no table, and the statements
-that run after the server's clock was set back."""
+SPANNING = {
+    "list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses", "redate_popped", "sweep_responses",
+}  # fmt: skip
+"""Statements about all namespaces: the operator's list, the lock of access rules, which touches no table, the statements
+that run after the server's clock was set back, and the removal of old idempotency records."""
 NOT_REACHED = {("count_texts", "namespaces")}
 """Tables that a statement reads only for more than 10,000 texts."""
 TOUCHED = """
@@ -291,7 +301,7 @@ def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
 
 
 def test_responses_are_purged(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.engine.transaction.RESPONSES_KEPT", 0)
+    monkeypatch.setattr("botwire.stores.engine.idempotency.RESPONSES_KEPT", 0)
     for number in range(20):
         store.write("n", [Put("k", str(number))], idempotency_key=str(number))
         store.write("n", [Put("k", str(number))])

@@ -39,7 +39,7 @@ def test_pragmas(tmp_path):
     }
     store._connections.give(connection)
     store.close()
-    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 5}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 6}
 
 
 def test_a_newer_file_is_refused(tmp_path):
@@ -162,7 +162,8 @@ def test_reads_use_an_index(tmp_path):
     store = SqliteStore(tmp_path / "a.db")
     connection = store._connections.take()
     connection.load_vectors()
-    once = {"release_expired", "delete_expired", "expect_expiries", "redate_responses"}  # when the clock goes back
+    once = {"release_expired", "delete_expired", "expect_expiries", "redate_responses", "redate_popped"}
+    # when the clock goes back
     queries = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
     for name, text in queries.items():
         if name in once:
@@ -176,7 +177,18 @@ def test_reads_use_an_index(tmp_path):
         if name not in {"get_entries", "nearest_messages", "nearest_entries"}:  # which sort what they were asked for
             assert "TEMP B-TREE" not in plan, name
         for part in plan.split("SCAN ")[1:]:
-            assert part.startswith(("wanted", "answers", "CONSTANT", "json_each", "texts VIRTUAL", "terms VIRTUAL")), (
+            assert part.startswith(
+                (
+                    "wanted",
+                    "answers",
+                    "popped",
+                    "sqlite_sequence",
+                    "CONSTANT",
+                    "json_each",
+                    "texts VIRTUAL",
+                    "terms VIRTUAL",
+                )
+            ), (
                 name,
                 plan,
             )

@@ -203,6 +203,21 @@ SELECT name, id, last_seq, bytes
 FROM botwire.sessions
 WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
+-- free_session
+-- The first session number in a range that no session of a namespace has.
+SELECT $2::bigint AS free WHERE NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = $2::bigint)
+UNION ALL
+(
+    SELECT id + 1
+    FROM botwire.sessions AS used
+    WHERE namespace = $1 AND id >= $2::bigint AND id < $3::bigint
+        AND NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+ORDER BY free
+LIMIT 1;
+
 -- put_sessions
 -- Insert or replace the sessions in a JSON list.
 INSERT INTO botwire.sessions (namespace, name, id, last_seq, bytes, created, updated)
@@ -255,6 +270,50 @@ WHERE namespace = $1 AND idempotency_key = ANY (ARRAY(
     SELECT idempotency_key FROM botwire.answers WHERE namespace = $1 AND created < $2 ORDER BY created LIMIT $3
 ));
 
+-- sweep_responses
+-- Delete some responses and popped messages of any namespace that are older than a time, and return how many.
+WITH old_responses AS (
+    DELETE FROM botwire.answers
+    WHERE (namespace, idempotency_key) IN (
+        SELECT namespace, idempotency_key FROM botwire.answers WHERE created < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+), old_popped AS (
+    DELETE FROM botwire.popped
+    WHERE (namespace, upto) IN (
+        SELECT namespace, upto FROM botwire.popped WHERE created < $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM old_responses) + (SELECT count(*) FROM old_popped);
+
+-- last_popped
+-- The sum of the bytes of all popped messages that a namespace has kept.
+SELECT max(upto) FROM botwire.popped WHERE namespace = $1;
+
+-- find_popped
+-- The messages that a pop returned.
+SELECT messages FROM botwire.popped WHERE namespace = $1 AND upto = $2 AND version = $3;
+
+-- keep_popped
+-- Keep the messages that a pop returned.
+INSERT INTO botwire.popped (namespace, upto, version, session, created, messages) VALUES ($1, $2, $3, $4, $5, $6);
+
+-- drop_popped
+-- Delete the oldest popped messages of a namespace.
+DELETE FROM botwire.popped WHERE namespace = $1 AND upto <= $2;
+
+-- erase_popped
+-- Delete the popped messages of a session.
+DELETE FROM botwire.popped WHERE namespace = $1 AND session = $2;
+
+-- purge_popped
+-- Delete some of the oldest popped messages of a namespace, if they are older than a time.
+DELETE FROM botwire.popped
+WHERE namespace = $1 AND created < $2 AND upto = ANY (ARRAY(
+    SELECT upto FROM botwire.popped WHERE namespace = $1 ORDER BY upto LIMIT $3
+));
+
 -- peek_session
 -- The state of a session that a search needs.
 SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name = $2;
@@ -266,3 +325,7 @@ SELECT name FROM botwire.namespaces WHERE expires <= $1 AND name > $2 ORDER BY n
 -- redate_responses
 -- Set the time of responses in the future to now.
 UPDATE botwire.answers SET created = $1 WHERE created > $1;
+
+-- redate_popped
+-- Set the time of popped messages in the future to now.
+UPDATE botwire.popped SET created = $1 WHERE created > $1;

@@ -44,6 +44,21 @@ WITH removed AS (
 )
 SELECT count(*) FROM removed;
 
+-- free_entry_text
+-- The first text id of an entry in a range that no text of a namespace has.
+SELECT $2::bigint AS free WHERE NOT EXISTS (SELECT FROM botwire.texts WHERE namespace = $1 AND id = $2::bigint)
+UNION ALL
+(
+    SELECT id + 1
+    FROM botwire.texts AS used
+    WHERE namespace = $1 AND id >= $2::bigint AND id < $3::bigint
+        AND NOT EXISTS (SELECT FROM botwire.texts WHERE namespace = $1 AND id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+ORDER BY free
+LIMIT 1;
+
 -- entries_to_index
 -- The indexed and the stored versions of the entries in a JSON list of keys.
 SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes

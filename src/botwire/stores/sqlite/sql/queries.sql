@@ -104,8 +104,8 @@ SELECT version, number FROM changes WHERE namespace = ?1 ORDER BY version LIMIT 
 DELETE FROM changes WHERE namespace = ?1 AND version <= ?2;
 
 -- session_name
--- The name of a session.
-SELECT name FROM sessions WHERE id = ?1;
+-- The name of a session of a namespace.
+SELECT name FROM sessions WHERE id = ?2 AND namespace = ?1;
 
 -- get_state
 -- The namespace state.
@@ -178,6 +178,27 @@ SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
 -- Create a session.
 INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
 
+-- free_session
+-- The first session number in a range that no session has, of any namespace.
+SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM sessions WHERE id = ?1)
+UNION ALL
+SELECT (
+    SELECT id + 1
+    FROM sessions AS used
+    WHERE id >= ?1 AND id < ?2 AND NOT EXISTS (SELECT 1 FROM sessions WHERE id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+LIMIT 1;
+
+-- renumber_session
+-- Give a session without messages another number.
+UPDATE sessions SET id = ?2 WHERE id = ?1;
+
+-- set_last_session
+-- Set the number after which the next session is numbered.
+UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'sessions';
+
 -- set_session
 -- Write the last seq, bytes and time of a session.
 UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
@@ -214,6 +235,34 @@ WHERE created < ?1 AND id IN (
     SELECT id FROM answers ORDER BY id
     -- Usually no response is old enough.
     LIMIT iif((SELECT created FROM answers ORDER BY id LIMIT 1) < ?1, ?2, 0)
+);
+
+-- last_popped
+-- The sum of the bytes of all popped messages that a namespace has kept.
+SELECT max(upto) FROM popped WHERE namespace = ?1;
+
+-- find_popped
+-- The messages that a pop returned.
+SELECT messages FROM popped WHERE namespace = ?1 AND upto = ?2 AND version = ?3;
+
+-- keep_popped
+-- Keep the messages that a pop returned.
+INSERT INTO popped (namespace, upto, version, session, created, messages) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- drop_popped
+-- Delete the oldest popped messages of a namespace.
+DELETE FROM popped WHERE namespace = ?1 AND upto <= ?2;
+
+-- erase_popped
+-- Delete the popped messages of a session.
+DELETE FROM popped WHERE namespace = ?1 AND session = ?2;
+
+-- purge_popped
+-- Delete some of the oldest popped messages, if they are older than a time.
+DELETE FROM popped
+WHERE created < ?1 AND id IN (
+    SELECT id FROM popped ORDER BY id
+    LIMIT iif((SELECT created FROM popped ORDER BY id LIMIT 1) < ?1, ?2, 0)
 );
 
 -- get_clock
@@ -253,3 +302,7 @@ WHERE expires <= ?1;
 -- redate_responses
 -- Set the time of responses in the future to now.
 UPDATE answers SET created = ?1 WHERE created > ?1;
+
+-- redate_popped
+-- Set the time of popped messages in the future to now.
+UPDATE popped SET created = ?1 WHERE created > ?1;

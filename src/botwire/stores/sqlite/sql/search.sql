@@ -42,6 +42,23 @@ DELETE FROM entry_texts WHERE id = ?1;
 -- Record the version at which an entry is indexed.
 INSERT INTO entry_texts (namespace, key, version) VALUES (?1, ?2, ?3) RETURNING id;
 
+-- free_entry_text
+-- The first text id in a range that no entry has, of any namespace.
+SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM entry_texts WHERE id = ?1)
+UNION ALL
+SELECT (
+    SELECT id + 1
+    FROM entry_texts AS used
+    WHERE id >= ?1 AND id < ?2 AND NOT EXISTS (SELECT 1 FROM entry_texts WHERE id = used.id + 1)
+    ORDER BY id
+    LIMIT 1
+)
+LIMIT 1;
+
+-- renumber_entry_text
+-- Give an indexed entry another text id.
+UPDATE entry_texts SET id = ?2 WHERE id = ?1;
+
 -- renew_entry_text
 -- Record a new version at which an entry is indexed.
 UPDATE entry_texts SET version = ?3 WHERE id = ?1 AND key = ?2;
