@@ -198,6 +198,14 @@ class Transaction:
             expires = None if op.ttl is None else self._now + int(op.ttl * 1_000_000)
         return self._store(state, op.key, op.stored, head, (created, self._now, expires))
 
+    def _require(self, namespace: str, op: operations.Require) -> int:
+        state = self.state(namespace)
+        head = None if state.id is None else self._live_head(state, state.id, op.key)
+        version = 0 if head is None else head[0]
+        if op.version != version:
+            raise Conflict(_conflict(op.key, op.version, version), key=op.key, version=version)
+        return version
+
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
         head = self._live_head(state, id_, op.key)
@@ -426,7 +434,7 @@ def _fingerprint(write: Write) -> str:
     return hashlib.blake2b(msgspec.json.encode((facts, sizes)), digest_size=8).hexdigest()
 
 
-_COMPARED = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "keep_ttl")
+_COMPARED = ("key", "session", "prefix", "by", "count", "ttl", "if_version", "version", "keep_ttl")
 
 
 def _conflict(key: str, expected: int, version: int) -> str:
@@ -435,10 +443,13 @@ def _conflict(key: str, expected: int, version: int) -> str:
     return f"key {key!r} is {now}, but {want} was expected; nothing was written. Read it again and decide again"
 
 
-_REFUSED_FIRST = frozenset({operations.Put, operations.Delete, operations.Increment, operations.Pop})
+_REFUSED_FIRST = frozenset(
+    {operations.Put, operations.Delete, operations.Require, operations.Increment, operations.Pop}
+)
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     operations.Put: Transaction._put,
     operations.Delete: Transaction._delete,
+    operations.Require: Transaction._require,
     operations.Increment: Transaction._increment,
     operations.Append: Transaction._append,
     operations.Clear: Transaction._clear,
