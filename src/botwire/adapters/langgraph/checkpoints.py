@@ -20,7 +20,7 @@ from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
 from ...errors import StoreError
-from ...operations import Put
+from ...operations import Put, Require
 from ...records import Entry
 from ...values import encode
 from .channel_values import ChannelHead, stored_value, version_part
@@ -97,9 +97,10 @@ class ThreadPath(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint as it was read, what tasks wrote at it, in no order, and the keys of all that, its own first."""
+    """A checkpoint as it was read, the version of its entry, what tasks wrote at it, in no order, and all keys, its own first."""
 
     record: Record
+    version: int
     wrote: list[TaskWrites]
     keys: list[str]
 
@@ -130,7 +131,7 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         if key == entry.key:
             if found is not None:
                 yield found
-            found = Found(decoded(Record, entry.stored), [], [key])
+            found = Found(decoded(Record, entry.stored), entry.version, [], [key])
         elif found is not None and found.keys[0] == key:
             found.wrote.append(decoded(TaskWrites, entry.stored))
             found.keys.append(entry.key)
@@ -138,10 +139,29 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         yield found
 
 
-class HeadCache:
-    """The state of the channels of the threads that this process used last.
+class Remembered(NamedTuple):
+    """A checkpoint that this process stored or read last in a thread: its key, its version, and the state of its channels.
 
-    It only saves reads and space: a value that is missing here is read, or stored whole, or stored once more.
+    While the checkpoint is stored, so are all values that it has. So a write that relies on them requires the checkpoint.
+    """
+
+    key: str
+    version: int
+    heads: Mapping[str, ChannelHead]
+
+    @property
+    def requirements(self) -> list[Require]:
+        return [Require(self.key, self.version)] if self.heads else []
+
+
+NOTHING = Remembered("", 0, {})
+
+
+class HeadCache:
+    """The last checkpoints of the threads that this process used last.
+
+    It only saves reads and space: a value that is missing here is read, or stored whole, or stored once more. Others may delete what
+    is here at any time.
     """
 
     _MOST = 256
@@ -149,17 +169,17 @@ class HeadCache:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._heads: OrderedDict[ThreadPath, dict[str, ChannelHead]] = OrderedDict()
+        self._heads: OrderedDict[ThreadPath, Remembered] = OrderedDict()
         self._bytes = 0
 
-    def get(self, path: ThreadPath) -> Mapping[str, ChannelHead]:
-        return self._heads.get(path, {})
+    def get(self, path: ThreadPath) -> Remembered:
+        return self._heads.get(path, NOTHING)
 
-    def set(self, path: ThreadPath, heads: dict[str, ChannelHead]) -> None:
+    def set(self, path: ThreadPath, remembered: Remembered) -> None:
         with self._mutex:
             self._drop(path)
-            self._heads[path] = heads
-            self._bytes += _size(heads)
+            self._heads[path] = remembered
+            self._bytes += _size(remembered)
             while len(self._heads) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._heads) > 1):
                 self._drop(next(iter(self._heads)))
 
@@ -170,11 +190,11 @@ class HeadCache:
                 self._drop(path)
 
     def _drop(self, path: ThreadPath) -> None:
-        self._bytes -= _size(self._heads.pop(path, {}))
+        self._bytes -= _size(self._heads.pop(path, NOTHING))
 
 
-def _size(heads: Mapping[str, ChannelHead]) -> int:
-    return sum(len(head.items) for head in heads.values())
+def _size(remembered: Remembered) -> int:
+    return sum(len(head.items) for head in remembered.heads.values())
 
 
 def to_puts(
@@ -186,7 +206,7 @@ def to_puts(
     new: Container[str],
     cached: Mapping[str, ChannelHead],
 ) -> tuple[list[Put], dict[str, ChannelHead]]:
-    """Return the operations that store a checkpoint, and the state of its channels to cache."""
+    """Return the operations that store a checkpoint, its own the last, and the state of its channels to cache."""
     puts: list[Put] = []
     heads: dict[str, ChannelHead] = {}
     for channel, value in checkpoint["channel_values"].items():
@@ -215,8 +235,7 @@ def to_puts(
         },
     )
     puts.append(Put(path.checkpoint(record.id), encode(_pack(record))))
-    # A channel without a value now may be a list again later, and then continue its old items.
-    return puts, {**cached, **heads}
+    return puts, heads
 
 
 def task_writes(serde: SerializerProtocol, writes: Iterable[tuple[str, Any]], task: str, path: str) -> TaskWrites:

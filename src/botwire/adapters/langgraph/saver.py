@@ -26,7 +26,7 @@ from ...namespace import Namespace
 from ...operations import Clear, Put
 from ...queries import GetEntry
 from .._base import OverMemory, async_form, blocking_method
-from .checkpoints import HeadCache, TaskWrites, ThreadPath, task_writes, to_puts
+from .checkpoints import NOTHING, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
 from .keys import mirrored, part
 from .serial import decoded, loaded_dict
 from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
@@ -78,10 +78,18 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         """Store a checkpoint. It is on disk when this returns. `InvalidValue`: the value of a channel is larger than 16 MiB."""
         path, parent = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
         metadata = get_checkpoint_metadata(config, metadata)
-        puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, self._cache.get(path))
-        await self._batcher.write(memory, puts)
-        self._cache.set(path, heads)
-        return path.config(checkpoint["id"])
+        before = self._cache.get(path)
+        while True:
+            puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, before.heads)
+            try:
+                *_, version = await self._batcher.write(memory, [*before.requirements, *puts])
+            except Conflict:
+                if before is NOTHING:
+                    raise
+                before = NOTHING  # deleted in the meantime, perhaps by another process: store all values again
+            else:
+                self._cache.set(path, Remembered(puts[-1].key, int(version), heads))  # type: ignore[arg-type]
+                return path.config(checkpoint["id"])
 
     @blocking_method
     async def put_writes(
@@ -116,14 +124,16 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     @blocking_method
     async def get_tuple(self, memory: Namespace, config: RunnableConfig) -> CheckpointTuple | None:
         path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
-        found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
-        if not found:
-            if not id_:
+        while True:
+            found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
+            if not found:
                 self._cache.forget(path.__eq__)
-            return None
-        result, heads = await read_checkpoint(memory, self.serde, found[0], self._cache.get(path), {})
-        self._cache.set(path, heads)
-        return result._replace(config=config) if id_ else result
+                return None
+            read = await read_checkpoint(memory, self.serde, found[0], self._cache.get(path).heads, {})
+            if read is not None:
+                result, heads = read
+                self._cache.set(path, Remembered(found[0].keys[0], found[0].version, heads))
+                return result._replace(config=config) if id_ else result
 
     def list(
         self,
@@ -160,10 +170,11 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         wanted = [item for item in found if cursor.is_wanted(item.record.id)]
         if cursor.filter:
             wanted = [item for item in wanted if cursor.matches(loaded_dict(self.serde, item.record.metadata))]
-        return [
-            (await read_checkpoint(memory, self.serde, item, self._cache.get(item.path), cursor.segments))[0]
+        read = [
+            await read_checkpoint(memory, self.serde, item, self._cache.get(item.path).heads, cursor.segments)
             for item in cursor.advanced(wanted, after)
         ]
+        return [one[0] for one in read if one is not None]
 
     @blocking_method
     async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
@@ -180,7 +191,6 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
                 memory,
                 self.serde,
                 "checkpoint/",
-                self._cache,
                 lambda found: [item for item in found if item.record.run not in runs],
             )
 
@@ -189,8 +199,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         """Copy a thread, in one write if it has at most 10,000 entries and 16 MiB. Of a longer one the values are copied first."""
         source, target = str(source_thread_id), str(target_thread_id)
         if source != target:
-            self._cache.forget(lambda path: path.thread == target)
-            await copy_entries(memory, source, target)
+            await copy_entries(memory, self.serde, source, target)
 
     @blocking_method
     async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -205,7 +214,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
             return
         for thread in thread_ids:
             prefix = f"checkpoint/{part(str(thread))}/"
-            await keep_only(memory, self.serde, prefix, self._cache, lambda found: newest(self.serde, found))
+            await keep_only(memory, self.serde, prefix, lambda found: newest(self.serde, found))
 
     async def _delete(self, memory: Namespace, threads: Iterable[str]) -> None:
         names = [str(thread) for thread in threads]
