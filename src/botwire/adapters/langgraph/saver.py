@@ -27,6 +27,7 @@ from ...operations import Clear, Put
 from ...queries import GetEntry
 from .._base import OverMemory, async_form, blocking_method
 from .checkpoints import NOTHING, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
+from .delta_channels import delta_history
 from .keys import mirrored, part
 from .serial import decoded, loaded_dict
 from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
@@ -177,6 +178,17 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         return [one[0] for one in read if one is not None]
 
     @blocking_method
+    async def get_delta_channel_history(
+        self, memory: Namespace, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Return for each channel what was written to it since it last had a value, and that value as ``seed``.
+
+        It is read in pages from the ancestors of the checkpoint, of which each fork has its own.
+        """
+        id_ = config["configurable"].get("checkpoint_id") or None
+        return await delta_history(memory, self.serde, ThreadPath.of(config), id_, channels) if channels else {}
+
+    @blocking_method
     async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
         await self._delete(memory, [thread_id])
 
@@ -227,6 +239,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     aput = async_form(put)
     aput_writes = async_form(put_writes)
     aget_tuple = async_form(get_tuple)
+    aget_delta_channel_history = async_form(get_delta_channel_history)
     _anext_page = async_form(_next_page)
     adelete_thread = async_form(delete_thread)
     adelete_for_runs = async_form(delete_for_runs)

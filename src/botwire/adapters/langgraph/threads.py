@@ -68,8 +68,7 @@ async def read_checkpoint(
     try:
         values, heads = await _read_values(memory, serde, found, versions, cached, segments)
     except MissingValue:
-        entry = await memory.bridge.read(GetEntry(found.keys[0]))
-        if entry is not None and entry.version == found.version:
+        if await is_stored(memory, found):
             raise
         return None
     result = CheckpointTuple(
@@ -80,6 +79,12 @@ async def read_checkpoint(
         pending_writes=list(pending_writes(serde, found)),
     )
     return result, heads
+
+
+async def is_stored(memory: Namespace, found: Found) -> bool:
+    """Whether a checkpoint that was read is still there."""
+    entry = await memory.bridge.read(GetEntry(found.keys[0]))
+    return entry is not None and entry.version == found.version
 
 
 def pending_writes(
@@ -111,13 +116,13 @@ async def _read_values(
             values[channel], heads[channel] = cached_list(serde, head), head
         else:
             missing[channel] = version, start
-    await _read_segments(memory, path, missing, segments)
+    await read_segments(memory, path, missing, segments)
     for channel, (version, _) in missing.items():
         values[channel], heads[channel] = read_value(serde, version, segments[path, channel])
     return values, heads
 
 
-async def _read_segments(
+async def read_segments(
     memory: Namespace, path: ThreadPath, wanted: Mapping[str, tuple[str, str]], segments: Segments
 ) -> None:
     """Read the stored values of channels, each at a version, with the segments that it continues, unless they are there."""

@@ -240,6 +240,11 @@ def test_a_thread_that_is_deleted_while_it_is_read_is_missing(between: Any) -> N
     assert reader.get_tuple(at("t")) is None
 
 
+def test_a_thread_that_is_deleted_while_a_delta_channel_is_read_has_no_history(between: Any) -> None:
+    _, reader = between(GetEntries, "value/", lambda other: other.delete_thread("t"))
+    assert reader.get_delta_channel_history(config=at("t"), channels=["notes"]) == {"notes": {"writes": []}}
+
+
 def test_a_checkpoint_that_is_deleted_while_it_is_read_is_missing(between: Any) -> None:
     """The newest is then the one before it."""
     first, reader = between(GetEntries, "value/", lambda other: other.delete_for_runs(["2"]))
