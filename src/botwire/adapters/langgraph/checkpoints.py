@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,12 +20,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ...errors import StoreError
+from ...errors import InvalidValue, StoreError
 from ...operations import Put, Require
 from ...records import Entry
 from ...values import encode
 from .channel_values import ChannelHead, stored_value, version_part
-from .keys import mirrored, part
+from .keys import check_text, mirrored, part, thread_name
 from .serial import Typed, decoded
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -75,7 +76,7 @@ class ThreadPath(NamedTuple):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ThreadPath:
         configurable = config["configurable"]
-        return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
+        return cls(thread_name(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
 
     @property
     def checkpoints(self) -> str:
@@ -197,6 +198,21 @@ def _size(remembered: Remembered) -> int:
     return sum(len(head.items) for head in remembered.heads.values())
 
 
+@contextmanager
+def refusing_surrogates() -> Iterator[None]:
+    """Raise `InvalidValue` if a text that is to be stored has a lone surrogate."""
+    try:
+        yield
+    except (TypeError, UnicodeEncodeError) as error:
+        if "surrogates" not in str(error):
+            raise
+        raise InvalidValue(
+            "a name or a value has a lone surrogate, so it is not Unicode text. Nothing was written. Remove it, for example with "
+            "text.encode(errors='replace').decode()"
+        ) from error
+
+
+@refusing_surrogates()
 def to_puts(
     serde: SerializerProtocol,
     path: ThreadPath,
@@ -238,13 +254,14 @@ def to_puts(
     return puts, heads
 
 
+@refusing_surrogates()
 def task_writes(serde: SerializerProtocol, writes: Iterable[tuple[str, Any]], task: str, path: str) -> TaskWrites:
     """Return the stored form of what a task wrote."""
     items: dict[int, tuple[int, str, str, bytes]] = {}
     for number, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, number)
-        items[index] = (index, channel, *serde.dumps_typed(value))
-    return TaskWrites(task, path, list(items.values()))
+        items[index] = (index, check_text(channel), *serde.dumps_typed(value))
+    return TaskWrites(check_text(task), check_text(path), list(items.values()))
 
 
 def versions_of(checkpoint: Mapping[str, Any], channels: Iterable[str]) -> dict[str, str]:

@@ -25,10 +25,12 @@ from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...operations import Clear, Put
 from ...queries import GetEntry
-from .._base import OverMemory, async_form, blocking_method
+from .._base import async_form, blocking_method
 from .checkpoints import NOTHING, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
 from .delta_channels import delta_history
-from .keys import mirrored, part
+from .drop_in import DropIn
+from .filters import check_field, field
+from .keys import mirrored, part, thread_name
 from .serial import decoded, loaded_dict
 from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
 from .write_batching import WriteBatcher
@@ -37,7 +39,7 @@ _PAGE = 64
 _FORK_BITS = 40
 
 
-class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
+class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
     """A persistent checkpointer for LangGraph.
 
     When `put` returns, the checkpoint and its values are on disk, stored in one write. When `put_writes` returns, the
@@ -209,7 +211,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     @blocking_method
     async def copy_thread(self, memory: Namespace, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread, in one write if it has at most 10,000 entries and 16 MiB. Of a longer one the values are copied first."""
-        source, target = str(source_thread_id), str(target_thread_id)
+        source, target = thread_name(source_thread_id), thread_name(target_thread_id)
         if source != target:
             await copy_entries(memory, self.serde, source, target)
 
@@ -224,12 +226,11 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         if strategy == "delete":
             await self._delete(memory, thread_ids)
             return
-        for thread in thread_ids:
-            prefix = f"checkpoint/{part(str(thread))}/"
+        for prefix in [f"checkpoint/{part(thread_name(thread))}/" for thread in thread_ids]:
             await keep_only(memory, self.serde, prefix, lambda found: newest(self.serde, found))
 
     async def _delete(self, memory: Namespace, threads: Iterable[str]) -> None:
-        names = [str(thread) for thread in threads]
+        names = [thread_name(thread) for thread in threads]
         self._cache.forget(lambda path: path.thread in names)
         if names:
             await memory.bridge.write(
@@ -265,13 +266,13 @@ class ListCursor:
         limit: int | None,
     ) -> None:
         configurable = config["configurable"] if config else {}
-        self.filter = filter_ or {}
+        self.filter = {check_field(name): value for name, value in (filter_ or {}).items()}
         self.segments: Segments = {}
         self.after = ""
         self._left = None if limit is None else max(limit, 0)
         self._before = before["configurable"].get("checkpoint_id") if before else None
         self._id = configurable.get("checkpoint_id")
-        self.root = f"checkpoint/{part(str(configurable['thread_id']))}/" if config else "checkpoint/"
+        self.root = f"checkpoint/{part(thread_name(configurable['thread_id']))}/" if config else "checkpoint/"
         self.prefixes: deque[str] | None = None
         """Prefixes of keys to list, one after the other. None: the keys of all checkpoints with the root, still to be read."""
         if config and configurable.get("checkpoint_ns") is not None:
@@ -292,7 +293,7 @@ class ListCursor:
         return (not self._id or id_ == self._id) and (not self._before or id_ < self._before)
 
     def matches(self, metadata: Mapping[str, Any]) -> bool:
-        return all(metadata.get(name) == value for name, value in self.filter.items())
+        return all(field(metadata, name) == value for name, value in self.filter.items())
 
     def advanced(self, wanted: Sequence[Any], after: str | None) -> Sequence[Any]:
         """Continue after a page: return as many of its checkpoints as are still to return."""

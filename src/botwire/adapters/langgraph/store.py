@@ -33,6 +33,7 @@ from ...records import Entry
 from ...timestamps import now
 from ...values import encode
 from .._base import OverMemory, async_form, blocking_method
+from .filters import filtering
 from .items import (
     ITEM,
     LAST,
@@ -41,7 +42,6 @@ from .items import (
     Stored,
     by_words,
     content,
-    filtering,
     joined,
     labels_of,
     likeness,
