@@ -78,7 +78,19 @@ WAYS: dict[str, Callable[[BotWireSaver, Sequence[Any]], Any]] = {
 }
 
 
-@pytest.mark.parametrize(("way", "awaited"), [*((way, False) for way in WAYS), ("deleted", True), ("pruned", True)])
+on_file = pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+
+
+@pytest.mark.parametrize(
+    ("address", "way", "awaited"),
+    [
+        *(("sqlite", way, False) for way in WAYS),
+        ("sqlite", "deleted", True),
+        ("http", "deleted", False),
+        ("http", "one run deleted", True),
+    ],
+    indirect=["address"],
+)
 def test_what_is_said_after_a_deletion_is_kept_whole(address: str, way: str, awaited: bool) -> None:
     name = str(uuid.uuid4())
     backup: list[Any] = []
@@ -111,6 +123,7 @@ def saved(name: str, address: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["encrypted store", "encrypted serializer"])
+@on_file
 def test_it_is_so_with_encryption(address: str, kind: str) -> None:
     class Cipher:
         def encrypt(self, plain: bytes) -> tuple[str, bytes]:
@@ -235,16 +248,19 @@ def between(address: str) -> Any:
     )
 
 
+@on_file
 def test_a_thread_that_is_deleted_while_it_is_read_is_missing(between: Any) -> None:
     _, reader = between(GetEntries, "value/", lambda other: other.delete_thread("t"))
     assert reader.get_tuple(at("t")) is None
 
 
+@on_file
 def test_a_thread_that_is_deleted_while_a_delta_channel_is_read_has_no_history(between: Any) -> None:
     _, reader = between(GetEntries, "value/", lambda other: other.delete_thread("t"))
     assert reader.get_delta_channel_history(config=at("t"), channels=["notes"]) == {"notes": {"writes": []}}
 
 
+@on_file
 def test_a_checkpoint_that_is_deleted_while_it_is_read_is_missing(between: Any) -> None:
     """The newest is then the one before it."""
     first, reader = between(GetEntries, "value/", lambda other: other.delete_for_runs(["2"]))
@@ -255,6 +271,7 @@ def test_a_checkpoint_that_is_deleted_while_it_is_read_is_missing(between: Any) 
     assert read == list(first.list(at("t")))
 
 
+@on_file
 def test_a_value_that_is_missing_although_its_checkpoint_is_there_is_an_error(between: Any) -> None:
     first, reader = between(GetEntries, "value/", lambda other: other._memory.clear("value/"))
     for saver in (reader, first):
@@ -265,6 +282,7 @@ def test_a_value_that_is_missing_although_its_checkpoint_is_there_is_an_error(be
             list(saver.list(at("t")))
 
 
+@on_file
 @pytest.mark.parametrize("kind", ["checkpoint/", "value/"])
 def test_a_fork_while_the_thread_is_pruned_is_kept_whole(address: str, kind: str) -> None:
     name = str(uuid.uuid4())
@@ -275,6 +293,7 @@ def test_a_fork_while_the_thread_is_pruned_is_kept_whole(address: str, kind: str
     assert states == [saved(name, address)]
 
 
+@on_file
 @pytest.mark.parametrize("kind", ["checkpoint/", "value/"])
 def test_a_turn_while_the_thread_is_pruned_is_kept_whole(between: Any, kind: str) -> None:
     turn = lambda other: graph(other).invoke(said(3), at("t"))  # noqa: E731
@@ -286,6 +305,7 @@ def test_a_turn_while_the_thread_is_pruned_is_kept_whole(between: Any, kind: str
     assert [graph(first).get_state(at("t")).values] * 2 == [state, graph(pruner).get_state(at("t")).values]
 
 
+@on_file
 def test_a_turn_while_the_thread_is_copied_leaves_a_whole_copy(between: Any) -> None:
     for kind in ("checkpoint/", "value/"):
         first, copier = between(ListEntries, kind, lambda other: graph(other).invoke(said(3), at("t")))
@@ -295,6 +315,7 @@ def test_a_turn_while_the_thread_is_copied_leaves_a_whole_copy(between: Any) -> 
         assert all(copy.checkpoint["channel_values"] for copy in copies)
 
 
+@on_file
 def test_a_thread_that_is_pruned_while_it_is_copied_leaves_a_whole_copy(between: Any) -> None:
     first, copier = between(ListEntries, "value/", lambda other: other.prune(["t"]))
     copier.copy_thread("t", "copy")
@@ -303,6 +324,7 @@ def test_a_thread_that_is_pruned_while_it_is_copied_leaves_a_whole_copy(between:
     assert all(found.checkpoint["channel_values"] for found in copies)
 
 
+@on_file
 def test_a_target_that_is_deleted_while_a_long_thread_is_copied_stays_whole(address: str, monkeypatch: Any) -> None:
     name = str(uuid.uuid4())
     first = BotWireSaver(name, address)
