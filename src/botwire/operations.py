@@ -43,6 +43,18 @@ class Delete(msgspec.Struct, frozen=True):
     key: str
 
 
+class Require(msgspec.Struct, frozen=True):
+    """Change nothing, but refuse the write with `Conflict` unless an entry is at this version (0: no entry). Result: the version.
+
+    It is for a write that relies on an entry which it does not change. It does not count toward the daily quota.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
+    key: str
+    version: int
+
+
 class Increment(msgspec.Struct, frozen=True):
     """Add to a number. A missing key counts as 0, and the time to live stays. Result: the new number."""
 
@@ -134,7 +146,7 @@ class SetVectors(msgspec.Struct, frozen=True):
     vectors: tuple[Vector, ...]
 
 
-Operation: TypeAlias = Put | Delete | Increment | Append | Clear | Forget | Pop | Expire | SetVectors
+Operation: TypeAlias = Put | Delete | Require | Increment | Append | Clear | Forget | Pop | Expire | SetVectors
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
@@ -183,5 +195,5 @@ def _rows_of(operation: Operation) -> float:
             return 3 * len(vectors)
         case Clear() | Forget():
             return math.inf
-        case Delete() | Increment() | Expire():
+        case Delete() | Require() | Increment() | Expire():
             return 1

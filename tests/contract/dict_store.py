@@ -6,7 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 
 from botwire.errors import Conflict, InvalidArgument
-from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Pop, Put
+from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Pop, Put, Require
 from botwire.plans import DAY
 from botwire.queries import (
     CountEntries,
@@ -101,6 +101,11 @@ class Namespace:
                     raise Conflict(f"key {op.key!r} is at version {version}", key=op.key, version=version)
                 expires = None if op.ttl is None else now() + int(op.ttl * 1_000_000)
                 return self.set(op.key, op.stored, old.expires if old is not None and op.keep_ttl else expires)
+            case Require():
+                version = self.entries[op.key].version if op.key in self.entries else 0
+                if op.version != version:
+                    raise Conflict(f"key {op.key!r} is at version {version}", key=op.key, version=version)
+                return version
             case Increment():
                 old = self.entries.get(op.key)
                 total = add(op.key, old and old.stored, op.by)

@@ -20,6 +20,7 @@ from botwire.operations import (
     NewMessage,
     Pop,
     Put,
+    Require,
     SetVectors,
     Vector,
 )
@@ -67,6 +68,7 @@ WRITES = [
     Put("k", '{"a":[1,2.5]}', ttl=5.0, if_version=0),
     Put("k", b"\0\xff", keep_ttl=True),
     Delete("k"),
+    Require("k", 3),
     Increment("k", 2.5),
     Append("s", (NewMessage("i", '"text"'), NewMessage("j", "null"))),
     Clear("a/"),
@@ -100,7 +102,7 @@ def test_unknown_operations_and_fields_are_invalid(document):
 def test_the_document_is_valid_and_names_every_operation(document):
     validate(document)
     items = document["components"]["schemas"]["WriteBody"]["properties"]["operations"]["items"]
-    assert len(items["oneOf"]) == len(items["discriminator"]["mapping"]) == 8
+    assert len(items["oneOf"]) == len(items["discriminator"]["mapping"]) == 9
     for methods in document["paths"].values():
         for operation in methods.values():
             (problem,) = operation["responses"]["default"]["content"].values()

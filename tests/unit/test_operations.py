@@ -18,6 +18,7 @@ from botwire.operations import (
     Operation,
     Pop,
     Put,
+    Require,
     SetVectors,
     Vector,
 )
@@ -41,6 +42,7 @@ MADE = {
         keep_ttl=st.booleans(),
     ),
     Delete: st.builds(Delete, NAMES),
+    Require: st.builds(Require, NAMES, st.integers(0, 9)),
     Increment: st.builds(Increment, NAMES, st.integers(-9, 9) | st.floats(-9.5, 9.5)),
     Append: st.builds(Append, NAMES, st.lists(st.builds(NewMessage, NAMES, st.just('"x"'))).map(tuple)),
     Clear: st.builds(Clear, st.just("") | NAMES),

@@ -70,6 +70,14 @@ class Reference:
         self.values.pop(key, None)
         self.versions.pop(key, None)
 
+    def _require(self, op: ops.Require, result: Any) -> None:
+        version = self.versions.get(op.key, 0)
+        if op.version == version:
+            assert result == version
+        else:
+            assert isinstance(result, Conflict)
+            assert result.details["version"] == version
+
     def _increment(self, op: ops.Increment, result: Any) -> None:
         value = self.values.get(op.key, 0)
         if type(value) not in {int, float}:
@@ -135,6 +143,7 @@ class Reference:
     APPLY: ClassVar[dict[type, Callable[[Any, Any, Any], None]]] = {
         ops.Put: _put,
         ops.Delete: _delete,
+        ops.Require: _require,
         ops.Increment: _increment,
         ops.Append: _append,
         ops.Clear: _clear,

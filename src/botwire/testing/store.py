@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ..errors import Conflict, InvalidArgument, InvalidValue
-from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop, Put
+from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop, Put, Require
 from ..queries import (
     CountEntries,
     CountMessages,
@@ -166,6 +166,34 @@ class StoreContract(Generated):
         assert entry_of(store, "k").value == 1
         store.write("n", [put("k", 3, if_version=version)])
         assert entry_of(store, "k").value == 3
+
+    def test_require(self, store: Store) -> None:
+        assert store.write("n", [Require("k", 0)]) == [0]
+        (version,) = store.write("n", [put("k", 1)])
+        assert isinstance(version, int)
+        usage = store.read("n", GetUsage())
+        assert store.write("n", [Require("k", version), Require("other", 0)]) == [version, 0]
+        assert store.read("n", GetUsage()) == usage
+        for wrong in (Require("k", 0), Require("k", version + 1), Require("other", version)):
+            with pytest.raises(Conflict) as caught:
+                store.write("n", [put("l", 1), wrong, put("k", 2)])
+            assert caught.value.details == {"key": wrong.key, "version": version if wrong.key == "k" else 0}
+        assert store.read("n", ListKeys()) == ["k"]
+        assert store.write("n", [Require("k", version), put("k", 2), put("l", 1)])[0] == version
+        with pytest.raises(Conflict):
+            store.write("n", [Require("k", version), put("l", 2)])
+        store.write("n", [Clear()])
+        for before in ((), (put("k", 3),)):
+            with pytest.raises(Conflict):
+                store.write("n", [*before, Require("k", version)])
+
+    def test_require_ignores_expired_entries(self, store: Store) -> None:
+        (version,) = store.write("n", [put("k", 1, ttl=0.001)])
+        assert isinstance(version, int)
+        time.sleep(0.01)
+        with pytest.raises(Conflict):
+            store.write("n", [Require("k", version)])
+        assert store.write("n", [Require("k", 0), put("l", 1)])[0] == 0
 
     def test_increment(self, store: Store) -> None:
         assert store.write("n", [Increment("k"), Increment("k", 2), Increment("k", -5)]) == [1, 3, -2]
@@ -551,6 +579,11 @@ def _machine_of(store: Store, contract: StoreContract) -> type[RuleBasedStateMac
         @rule(key=_KEYS, value=values, expected=_KEYS)
         def compare_and_set(self, key: str, value: Any, expected: str) -> None:
             self.write(put(key, value, if_version=self.reference.versions.get(expected, 0)))
+
+        @rule(key=_KEYS, expected=_KEYS, value=values)
+        def require(self, key: str, expected: str, value: Any) -> None:
+            self.write(Require(key, self.reference.versions.get(expected, 0)))
+            self.write(put(key, value))
 
         @rule(session=_SESSIONS)
         def append_again(self, session: str) -> None:

@@ -69,6 +69,10 @@ def _check_session(name: object) -> str:
     return check_name(name, "session name")
 
 
+def _check_version(number: object) -> int | None:
+    return check_count(number, "version")
+
+
 def _check_ids(ids: Sequence[object] | None) -> tuple[str, ...] | None:
     return None if ids is None else tuple(check_name(name, "message id") for name in ids)
 
@@ -77,6 +81,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "key": check_name,
     "prefix": check_prefix,
     "session": _check_session,
+    "version": _check_version,
     "count": check_bounded,
     "if_ids": _check_ids,
 }
@@ -139,6 +144,15 @@ class DeleteOperation(BodyOperation, tag="delete"):
     OPERATION = operations.Delete
 
     key: str
+
+
+class RequireOperation(BodyOperation, tag="require"):
+    """Change nothing, but refuse the write unless an entry has this version; 0: there is none. The result is the version."""
+
+    OPERATION = operations.Require
+
+    key: str
+    version: int
 
 
 class IncrementOperation(BodyOperation, tag="increment"):
@@ -252,6 +266,7 @@ class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field=
 WireOperation: TypeAlias = (
     PutOperation
     | DeleteOperation
+    | RequireOperation
     | IncrementOperation
     | AppendOperation
     | ClearOperation

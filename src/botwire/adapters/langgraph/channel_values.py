@@ -30,6 +30,16 @@ DIGEST = 16
 ANCHORS = 32
 """How many of the last versions of a list a new one can continue."""
 
+
+class MissingValue(StoreError):
+    """The value of a channel is missing. Perhaps its checkpoint was deleted while it was read."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__(
+            f"the value of a channel is missing (version {version}). Restore a backup, or delete the thread"
+        )
+
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -158,15 +168,15 @@ def read_value(serde: SerializerProtocol, version: str, segments: Mapping[str, S
 
     `segments` are those of the channel, from the segment's start to the version.
     """
+    if version not in segments:
+        raise MissingValue(version)
     segment = segments[version]
     if not segment.count:
         return loaded(serde, (segment.form, segment.data)), ChannelHead(version)
     chain = [(version, segment)]
     while (base := chain[-1][1].base) is not None:
         if base not in segments:
-            raise StoreError(
-                "a part of the thread is missing: it was deleted or pruned while a graph ran in it. Delete the thread"
-            )
+            raise MissingValue(base)
         chain.append((base, segments[base]))
     chain.reverse()
     parts = [items_of(decrypted(serde, (link.form, link.data))) for _, link in chain]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,12 +20,12 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import WRITES_IDX_MAP, Checkpoint
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ...errors import StoreError
-from ...operations import Put
+from ...errors import InvalidValue, StoreError
+from ...operations import Put, Require
 from ...records import Entry
 from ...values import encode
 from .channel_values import ChannelHead, stored_value, version_part
-from .keys import mirrored, part
+from .keys import check_text, mirrored, part, thread_name
 from .serial import Typed, decoded
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -75,7 +76,7 @@ class ThreadPath(NamedTuple):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ThreadPath:
         configurable = config["configurable"]
-        return cls(str(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
+        return cls(thread_name(configurable["thread_id"]), configurable.get("checkpoint_ns") or "")
 
     @property
     def checkpoints(self) -> str:
@@ -97,9 +98,10 @@ class ThreadPath(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A checkpoint as it was read, what tasks wrote at it, in no order, and the keys of all that, its own first."""
+    """A checkpoint as it was read, the version of its entry, what tasks wrote at it, in no order, and all keys, its own first."""
 
     record: Record
+    version: int
     wrote: list[TaskWrites]
     keys: list[str]
 
@@ -130,7 +132,7 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         if key == entry.key:
             if found is not None:
                 yield found
-            found = Found(decoded(Record, entry.stored), [], [key])
+            found = Found(decoded(Record, entry.stored), entry.version, [], [key])
         elif found is not None and found.keys[0] == key:
             found.wrote.append(decoded(TaskWrites, entry.stored))
             found.keys.append(entry.key)
@@ -138,10 +140,29 @@ def grouped(entries: Iterable[Entry]) -> Iterator[Found]:
         yield found
 
 
-class HeadCache:
-    """The state of the channels of the threads that this process used last.
+class Remembered(NamedTuple):
+    """A checkpoint that this process stored or read last in a thread: its key, its version, and the state of its channels.
 
-    It only saves reads and space: a value that is missing here is read, or stored whole, or stored once more.
+    While the checkpoint is stored, so are all values that it has. So a write that relies on them requires the checkpoint.
+    """
+
+    key: str
+    version: int
+    heads: Mapping[str, ChannelHead]
+
+    @property
+    def requirements(self) -> list[Require]:
+        return [Require(self.key, self.version)] if self.heads else []
+
+
+NOTHING = Remembered("", 0, {})
+
+
+class HeadCache:
+    """The last checkpoints of the threads that this process used last.
+
+    It only saves reads and space: a value that is missing here is read, or stored whole, or stored once more. Others may delete what
+    is here at any time.
     """
 
     _MOST = 256
@@ -149,17 +170,17 @@ class HeadCache:
 
     def __init__(self) -> None:
         self._mutex = threading.Lock()
-        self._heads: OrderedDict[ThreadPath, dict[str, ChannelHead]] = OrderedDict()
+        self._heads: OrderedDict[ThreadPath, Remembered] = OrderedDict()
         self._bytes = 0
 
-    def get(self, path: ThreadPath) -> Mapping[str, ChannelHead]:
-        return self._heads.get(path, {})
+    def get(self, path: ThreadPath) -> Remembered:
+        return self._heads.get(path, NOTHING)
 
-    def set(self, path: ThreadPath, heads: dict[str, ChannelHead]) -> None:
+    def set(self, path: ThreadPath, remembered: Remembered) -> None:
         with self._mutex:
             self._drop(path)
-            self._heads[path] = heads
-            self._bytes += _size(heads)
+            self._heads[path] = remembered
+            self._bytes += _size(remembered)
             while len(self._heads) > self._MOST or (self._bytes > self._MOST_BYTES and len(self._heads) > 1):
                 self._drop(next(iter(self._heads)))
 
@@ -170,13 +191,28 @@ class HeadCache:
                 self._drop(path)
 
     def _drop(self, path: ThreadPath) -> None:
-        self._bytes -= _size(self._heads.pop(path, {}))
+        self._bytes -= _size(self._heads.pop(path, NOTHING))
 
 
-def _size(heads: Mapping[str, ChannelHead]) -> int:
-    return sum(len(head.items) for head in heads.values())
+def _size(remembered: Remembered) -> int:
+    return sum(len(head.items) for head in remembered.heads.values())
 
 
+@contextmanager
+def refusing_surrogates() -> Iterator[None]:
+    """Raise `InvalidValue` if a text that is to be stored has a lone surrogate."""
+    try:
+        yield
+    except (TypeError, UnicodeEncodeError) as error:
+        if "surrogates" not in str(error):
+            raise
+        raise InvalidValue(
+            "a name or a value has a lone surrogate, so it is not Unicode text. Nothing was written. Remove it, for example with "
+            "text.encode(errors='replace').decode()"
+        ) from error
+
+
+@refusing_surrogates()
 def to_puts(
     serde: SerializerProtocol,
     path: ThreadPath,
@@ -186,7 +222,7 @@ def to_puts(
     new: Container[str],
     cached: Mapping[str, ChannelHead],
 ) -> tuple[list[Put], dict[str, ChannelHead]]:
-    """Return the operations that store a checkpoint, and the state of its channels to cache."""
+    """Return the operations that store a checkpoint, its own the last, and the state of its channels to cache."""
     puts: list[Put] = []
     heads: dict[str, ChannelHead] = {}
     for channel, value in checkpoint["channel_values"].items():
@@ -215,17 +251,17 @@ def to_puts(
         },
     )
     puts.append(Put(path.checkpoint(record.id), encode(_pack(record))))
-    # A channel without a value now may be a list again later, and then continue its old items.
-    return puts, {**cached, **heads}
+    return puts, heads
 
 
+@refusing_surrogates()
 def task_writes(serde: SerializerProtocol, writes: Iterable[tuple[str, Any]], task: str, path: str) -> TaskWrites:
     """Return the stored form of what a task wrote."""
     items: dict[int, tuple[int, str, str, bytes]] = {}
     for number, (channel, value) in enumerate(writes):
         index = WRITES_IDX_MAP.get(channel, number)
-        items[index] = (index, channel, *serde.dumps_typed(value))
-    return TaskWrites(task, path, list(items.values()))
+        items[index] = (index, check_text(channel), *serde.dumps_typed(value))
+    return TaskWrites(check_text(task), check_text(path), list(items.values()))
 
 
 def versions_of(checkpoint: Mapping[str, Any], channels: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The items of a store: their keys, stored forms, filters, and ranks for a query by the similarity of vectors or by words.
+"""The items of a store: their keys, stored forms, and ranks for a query by the similarity of vectors or by words.
 
 The key is ``item/{label}/{label}//{key}``, and ``vector/…`` beside it. A label is never empty, so that ``//`` ends a namespace,
 and all that is within a namespace has its prefix.
@@ -12,28 +12,26 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 from langgraph.store.base import InvalidNamespaceError, Item, MatchCondition, SearchItem
 
-from ...errors import InvalidArgument, StoreError
+from ...errors import InvalidArgument, InvalidName, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Put
 from ...records import Entry
 from ...timestamps import moment
 from ...values import encode_json
-from .keys import MAX_PART_BYTES, escape, part, unescape
+from .keys import MAX_PART_BYTES, check_text, escape, part, unescape
 
 try:
     import numpy as np
 except ImportError:
     np = None  # type: ignore[assignment]
-
-Test: TypeAlias = Callable[[Any], bool]
 
 _WORDS = re.compile(r"\w+")
 ITEM, VECTOR = "item/", "vector/"
@@ -82,6 +80,10 @@ def _joined(labels: tuple[str, ...]) -> str:
                 "no periods and no NUL."
             )
     text = "".join(f"{escape(label)}/" for label in labels)
+    try:
+        check_text(text)
+    except InvalidName as error:
+        raise InvalidNamespaceError(f"Invalid namespace: {error}.") from error
     if len(text.encode()) > _MAX_NAMESPACE_BYTES:
         raise InvalidNamespaceError(
             f"The namespace {labels[:3]!r}… is too long: {len(text.encode()):,} bytes of {_MAX_NAMESPACE_BYTES}."
@@ -184,47 +186,6 @@ def matches(condition: MatchCondition, labels: tuple[str, ...]) -> bool:
         return False
     own = labels[: len(path)] if condition.match_type == "prefix" else labels[len(labels) - len(path) :]
     return all(wanted in {"*", label} for wanted, label in zip(path, own, strict=True))
-
-
-def filtering(filter_: Mapping[str, Any] | None) -> Test:
-    """Return a test of whether an item's value matches a filter.
-
-    By LangGraph's rules: dicts and lists item by item, ``$`` operators. Values that an operator cannot compare do not match.
-    """
-    tests = [(name, _test(wanted)) for name, wanted in (filter_ or {}).items()]
-    return lambda value: all(matches(value.get(name)) for name, matches in tests)
-
-
-def _test(wanted: Any) -> Test:
-    if isinstance(wanted, dict):
-        if any(str(name).startswith("$") for name in wanted):
-            tests = [_operator(name, operand) for name, operand in wanted.items()]
-            return lambda value: all(test(value) for test in tests)
-        fields = filtering(wanted)
-        return lambda value: isinstance(value, dict) and fields(value)
-    if isinstance(wanted, list | tuple):
-        items = [_test(item) for item in wanted]
-        return lambda value: (
-            isinstance(value, list)
-            and len(value) == len(items)
-            and all(test(item) for test, item in zip(items, value, strict=True))
-        )
-    return lambda value: bool(value == wanted)
-
-
-_EQUALITY = {"$eq": operator.eq, "$ne": operator.ne}
-_ORDERS = {"$gt": operator.gt, "$gte": operator.ge, "$lt": operator.lt, "$lte": operator.le}
-
-
-def _operator(name: str, operand: Any) -> Test:
-    if name in _EQUALITY:
-        return lambda value: bool(_EQUALITY[name](value, operand))
-    if name not in _ORDERS:
-        raise InvalidArgument(f"Unsupported operator: {name}; there are $eq, $ne, $gt, $gte, $lt and $lte")
-    if not isinstance(operand, int | float | str):
-        return lambda _: False
-    kinds: Any = str if isinstance(operand, str) else (int, float)
-    return lambda value: isinstance(value, kinds) and bool(_ORDERS[name](value, operand))
 
 
 def packed_vectors(vectors: Sequence[Sequence[float]], dims: int | None) -> bytes:

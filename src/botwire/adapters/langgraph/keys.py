@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from typing import Any
 
 from ...errors import InvalidName
 
@@ -11,7 +12,7 @@ MAX_PART_BYTES = 96
 """The length of a name within a key. A key has at most four names and an id, and 512 bytes in all."""
 MAX_ID_BYTES = 130
 
-_UNSAFE = re.compile("[\x00-\x1f%/\x7f-\x9f\ud800-\udfff\U0010ffff]")
+_UNSAFE = re.compile("[\x00-\x1f%/\x7f-\x9f\U0010ffff]")
 _KEPT = 24
 
 
@@ -19,14 +20,35 @@ def part(name: str) -> str:
     """Return a name as a part of a key, without ``/`` and control characters. Different names have different parts.
 
     A name that is too long is cut and ends in ``%%`` and its SHA-256. No escaped name contains ``%%``.
+
+    Raises:
+        InvalidName: as `check_text`.
     """
     if name.isalnum() and name.isascii() and len(name) <= MAX_PART_BYTES:
         return name
-    escaped = escape(name)
+    escaped = escape(check_text(name))
     if len(escaped.encode()) <= MAX_PART_BYTES:
         return escaped
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = hashlib.sha256(name.encode()).hexdigest()
     return f"{escaped.encode()[:_KEPT].decode(errors='ignore')}%%{digest}"
+
+
+def check_text(name: str, what: str = "name") -> str:
+    """Return a name, or raise `InvalidName` if it is not Unicode text: it has a lone surrogate."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidName(
+            f"the {what} {name[:60]!a} has a lone surrogate, so it is not Unicode text. Remove it"
+        ) from None
+    return name
+
+
+def thread_name(id_: Any) -> str:
+    """Return the id of a thread, such as a str, an int or a UUID, as text, or raise `InvalidName`: None and bytes are no ids."""
+    if id_ is None or isinstance(id_, bytes | bytearray):
+        raise InvalidName(f"a thread_id is a str, an int or a UUID, not {type(id_).__name__}")
+    return check_text(str(id_))
 
 
 def escape(name: str) -> str:
@@ -62,9 +84,9 @@ def mirrored(name: str) -> str:
     So the newest checkpoint, which has the greatest id, is listed first. No result is a prefix of another.
 
     Raises:
-        InvalidName: the id is longer than 130 bytes in this form; the ids of LangGraph have 36.
+        InvalidName: the id is longer than 130 bytes in this form; the ids of LangGraph have 36. Or as `check_text`.
     """
-    text = f"{name.translate(_MIRROR)}~"
+    text = f"{check_text(name).translate(_MIRROR)}~"
     if len(text) > MAX_ID_BYTES:
         raise InvalidName(f"the checkpoint id {name[:40]!a}… is too long: {len(text):,} bytes of {MAX_ID_BYTES}")
     return text

@@ -25,9 +25,12 @@ from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...operations import Clear, Put
 from ...queries import GetEntry
-from .._base import OverMemory, async_form, blocking_method
-from .checkpoints import HeadCache, TaskWrites, ThreadPath, task_writes, to_puts
-from .keys import mirrored, part
+from .._base import async_form, blocking_method
+from .checkpoints import NOTHING, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
+from .delta_channels import delta_history
+from .drop_in import DropIn
+from .filters import check_field, field
+from .keys import mirrored, part, thread_name
 from .serial import decoded, loaded_dict
 from .threads import Segments, checkpoint_keys, copy_entries, keep_only, newest, read_checkpoint, read_page
 from .write_batching import WriteBatcher
@@ -36,7 +39,7 @@ _PAGE = 64
 _FORK_BITS = 40
 
 
-class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
+class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
     """A persistent checkpointer for LangGraph.
 
     When `put` returns, the checkpoint and its values are on disk, stored in one write. When `put_writes` returns, the
@@ -78,10 +81,18 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         """Store a checkpoint. It is on disk when this returns. `InvalidValue`: the value of a channel is larger than 16 MiB."""
         path, parent = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
         metadata = get_checkpoint_metadata(config, metadata)
-        puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, self._cache.get(path))
-        await self._batcher.write(memory, puts)
-        self._cache.set(path, heads)
-        return path.config(checkpoint["id"])
+        before = self._cache.get(path)
+        while True:
+            puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, before.heads)
+            try:
+                *_, version = await self._batcher.write(memory, [*before.requirements, *puts])
+            except Conflict:
+                if before is NOTHING:
+                    raise
+                before = NOTHING  # deleted in the meantime, perhaps by another process: store all values again
+            else:
+                self._cache.set(path, Remembered(puts[-1].key, int(version), heads))  # type: ignore[arg-type]
+                return path.config(checkpoint["id"])
 
     @blocking_method
     async def put_writes(
@@ -116,14 +127,16 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     @blocking_method
     async def get_tuple(self, memory: Namespace, config: RunnableConfig) -> CheckpointTuple | None:
         path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
-        found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
-        if not found:
-            if not id_:
+        while True:
+            found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
+            if not found:
                 self._cache.forget(path.__eq__)
-            return None
-        result, heads = await read_checkpoint(memory, self.serde, found[0], self._cache.get(path), {})
-        self._cache.set(path, heads)
-        return result._replace(config=config) if id_ else result
+                return None
+            read = await read_checkpoint(memory, self.serde, found[0], self._cache.get(path).heads, {})
+            if read is not None:
+                result, heads = read
+                self._cache.set(path, Remembered(found[0].keys[0], found[0].version, heads))
+                return result._replace(config=config) if id_ else result
 
     def list(
         self,
@@ -160,10 +173,24 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         wanted = [item for item in found if cursor.is_wanted(item.record.id)]
         if cursor.filter:
             wanted = [item for item in wanted if cursor.matches(loaded_dict(self.serde, item.record.metadata))]
-        return [
-            (await read_checkpoint(memory, self.serde, item, self._cache.get(item.path), cursor.segments))[0]
+        read = [
+            await read_checkpoint(memory, self.serde, item, self._cache.get(item.path).heads, cursor.segments)
             for item in cursor.advanced(wanted, after)
         ]
+        whole = [one[0] for one in read if one is not None]
+        cursor.count(len(whole))
+        return whole
+
+    @blocking_method
+    async def get_delta_channel_history(
+        self, memory: Namespace, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, Any]:
+        """Return for each channel what was written to it since it last had a value, and that value as ``seed``.
+
+        It is read in pages from the ancestors of the checkpoint, of which each fork has its own.
+        """
+        id_ = config["configurable"].get("checkpoint_id") or None
+        return await delta_history(memory, self.serde, ThreadPath.of(config), id_, channels) if channels else {}
 
     @blocking_method
     async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
@@ -180,17 +207,15 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
                 memory,
                 self.serde,
                 "checkpoint/",
-                self._cache,
                 lambda found: [item for item in found if item.record.run not in runs],
             )
 
     @blocking_method
     async def copy_thread(self, memory: Namespace, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread, in one write if it has at most 10,000 entries and 16 MiB. Of a longer one the values are copied first."""
-        source, target = str(source_thread_id), str(target_thread_id)
+        source, target = thread_name(source_thread_id), thread_name(target_thread_id)
         if source != target:
-            self._cache.forget(lambda path: path.thread == target)
-            await copy_entries(memory, source, target)
+            await copy_entries(memory, self.serde, source, target)
 
     @blocking_method
     async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -203,12 +228,11 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
         if strategy == "delete":
             await self._delete(memory, thread_ids)
             return
-        for thread in thread_ids:
-            prefix = f"checkpoint/{part(str(thread))}/"
-            await keep_only(memory, self.serde, prefix, self._cache, lambda found: newest(self.serde, found))
+        for prefix in [f"checkpoint/{part(thread_name(thread))}/" for thread in thread_ids]:
+            await keep_only(memory, self.serde, prefix, lambda found: newest(self.serde, found))
 
     async def _delete(self, memory: Namespace, threads: Iterable[str]) -> None:
-        names = [str(thread) for thread in threads]
+        names = [thread_name(thread) for thread in threads]
         self._cache.forget(lambda path: path.thread in names)
         if names:
             await memory.bridge.write(
@@ -218,6 +242,7 @@ class BotWireSaver(OverMemory, BaseCheckpointSaver[Any]):
     aput = async_form(put)
     aput_writes = async_form(put_writes)
     aget_tuple = async_form(get_tuple)
+    aget_delta_channel_history = async_form(get_delta_channel_history)
     _anext_page = async_form(_next_page)
     adelete_thread = async_form(delete_thread)
     adelete_for_runs = async_form(delete_for_runs)
@@ -243,13 +268,13 @@ class ListCursor:
         limit: int | None,
     ) -> None:
         configurable = config["configurable"] if config else {}
-        self.filter = filter_ or {}
+        self.filter = {check_field(name): value for name, value in (filter_ or {}).items()}
         self.segments: Segments = {}
         self.after = ""
         self._left = None if limit is None else max(limit, 0)
         self._before = before["configurable"].get("checkpoint_id") if before else None
         self._id = configurable.get("checkpoint_id")
-        self.root = f"checkpoint/{part(str(configurable['thread_id']))}/" if config else "checkpoint/"
+        self.root = f"checkpoint/{part(thread_name(configurable['thread_id']))}/" if config else "checkpoint/"
         self.prefixes: deque[str] | None = None
         """Prefixes of keys to list, one after the other. None: the keys of all checkpoints with the root, still to be read."""
         if config and configurable.get("checkpoint_ns") is not None:
@@ -270,18 +295,19 @@ class ListCursor:
         return (not self._id or id_ == self._id) and (not self._before or id_ < self._before)
 
     def matches(self, metadata: Mapping[str, Any]) -> bool:
-        return all(metadata.get(name) == value for name, value in self.filter.items())
+        return all(field(metadata, name) == value for name, value in self.filter.items())
 
     def advanced(self, wanted: Sequence[Any], after: str | None) -> Sequence[Any]:
-        """Continue after a page: return as many of its checkpoints as are still to return."""
+        """Continue after a page: return as many of its checkpoints as are still to return. Those that are returned are to be counted."""
         assert self.prefixes is not None
         if after is None:
             self.prefixes.popleft()
         self.after = after or ""
+        return wanted[: self._left]
+
+    def count(self, returned: int) -> None:
         if self._left is not None:
-            wanted = wanted[: self._left]
-            self._left -= len(wanted)
-        return wanted
+            self._left -= returned
 
 
 def _checked(serde: SerializerProtocol) -> SerializerProtocol:

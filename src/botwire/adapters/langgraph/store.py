@@ -32,7 +32,10 @@ from ...queries import GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
 from ...timestamps import now
 from ...values import encode
-from .._base import OverMemory, async_form, blocking_method
+from .._base import async_form, blocking_method
+from .configs import check_index, check_ttl_config
+from .drop_in import DropIn, Sweeping
+from .filters import filtering
 from .items import (
     ITEM,
     LAST,
@@ -41,7 +44,6 @@ from .items import (
     Stored,
     by_words,
     content,
-    filtering,
     joined,
     labels_of,
     likeness,
@@ -50,6 +52,7 @@ from .items import (
     packed_vectors,
     text_of,
 )
+from .keys import check_text
 
 _FIRST, _PAGE = 32, 1000
 """Items that a search reads at once: at least in the first page, and at most in any page."""
@@ -58,7 +61,7 @@ _FEW = 12
 _find = awaiting(Memory.search)
 
 
-class BotWireStore(OverMemory, BaseStore):
+class BotWireStore(DropIn, Sweeping, BaseStore):
     """A persistent store for LangGraph.
 
     When a call returns, what it put or deleted is on disk. A batch is one write: all of it is stored, or nothing. Threads,
@@ -71,7 +74,7 @@ class BotWireStore(OverMemory, BaseStore):
     Args:
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         index: LangGraph's `IndexConfig`: ``embed``, ``dims`` and ``fields``. A search compares the query
-            with every vector in its namespaces.
+            with every vector in its namespaces, by the cosine of their angle.
         ttl: LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``. Reads and listings
             never return an expired item, whatever ``omit_expired`` says, and no sweep is needed. A read that refreshes an item
             writes only after a hundredth of its time to live has passed since the last refresh.
@@ -79,6 +82,9 @@ class BotWireStore(OverMemory, BaseStore):
     Labels and keys are any text. As in LangGraph, a label is not empty and contains no period and no NUL; others raise
     `InvalidNamespaceError`. The labels of a namespace have at most 400 bytes of UTF-8 together. Values are dicts of JSON
     values, up to 16 MiB.
+
+    Raises:
+        InvalidArgument: the index or the ttl has a key or a value that botwire does not support.
     """
 
     supports_ttl = True
@@ -92,6 +98,8 @@ class BotWireStore(OverMemory, BaseStore):
         ttl: TTLConfig | None = None,
         **options: Unpack[Options],
     ) -> None:
+        check_index(index)
+        check_ttl_config(ttl)
         self.ttl_config, self.index_config = ttl, index
         self.embeddings = ensure_embeddings(index["embed"]) if index else None
         self._memory = Memory(namespace, url, **options)
@@ -195,6 +203,7 @@ class BotWireStore(OverMemory, BaseStore):
             most = op.offset + op.limit
             items = await self._all(memory, prefix, op, most)
             return [(item, None) for item in items[op.offset : most]]
+        check_text(op.query, "query")
         if self.embeddings is not None:
             items = await self._all(memory, prefix, op)
             scores = await self._by_likeness(memory, op.query, prefix, items)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from ...limits import MAX_WRITE_BYTES
+from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...namespace import Namespace
-from ...operations import Delete, Operation, Put
-from ...queries import GetEntries, ListEntries, ListKeys
+from ...operations import Delete, Operation, Put, Require
+from ...queries import GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
 from ...values import size
 from .._base import batches
-from .channel_values import ChannelHead, Segment, cached_list, is_unique, read_value
-from .checkpoints import Found, HeadCache, ThreadPath, checkpoint_key, grouped, moved, versions_of
+from .channel_values import ChannelHead, MissingValue, Segment, cached_list, is_unique, read_value
+from .checkpoints import Found, ThreadPath, checkpoint_key, grouped, moved, versions_of
 from .keys import part
 from .serial import decoded, loaded, loaded_dict
 
@@ -57,11 +57,56 @@ async def checkpoint_keys(memory: Namespace, prefix: str) -> list[str]:
 
 async def read_checkpoint(
     memory: Namespace, serde: SerializerProtocol, found: Found, cached: Mapping[str, ChannelHead], segments: Segments
-) -> tuple[CheckpointTuple, Heads]:
-    """Return a checkpoint as LangGraph expects it, and the state of its channels to cache. Adds what it reads to `segments`."""
+) -> tuple[CheckpointTuple, Heads] | None:
+    """Return a checkpoint as LangGraph expects it, and the state of its channels to cache. Adds what it reads to `segments`.
+
+    None: the checkpoint was deleted in the meantime.
+    """
     record, path = found.record, found.path
     checkpoint = loaded_dict(serde, record.checkpoint)
     versions = versions_of(checkpoint, [*record.small, *record.held])
+    try:
+        values, heads = await _read_values(memory, serde, found, versions, cached, segments)
+    except MissingValue:
+        if await is_stored(memory, found):
+            raise
+        return None
+    result = CheckpointTuple(
+        config=path.config(record.id),
+        checkpoint={**checkpoint, "channel_values": values},
+        metadata=loaded_dict(serde, record.metadata),
+        parent_config=path.config(record.parent) if record.parent else None,
+        pending_writes=list(pending_writes(serde, found)),
+    )
+    return result, heads
+
+
+async def is_stored(memory: Namespace, found: Found) -> bool:
+    """Whether a checkpoint that was read is still there."""
+    entry = await memory.bridge.read(GetEntry(found.keys[0]))
+    return entry is not None and entry.version == found.version
+
+
+def pending_writes(
+    serde: SerializerProtocol, found: Found, channels: Container[str] | None = None
+) -> Iterator[tuple[str, str, Any]]:
+    """Yield what tasks wrote at a checkpoint, in LangGraph's order; `channels`: only to these."""
+    rows = ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes)
+    for _, task, _, channel, form, data in sorted(rows, key=lambda row: row[:3]):
+        if channels is None or channel in channels:
+            yield task, channel, loaded(serde, (form, data))
+
+
+async def _read_values(
+    memory: Namespace,
+    serde: SerializerProtocol,
+    found: Found,
+    versions: Mapping[str, str],
+    cached: Mapping[str, ChannelHead],
+    segments: Segments,
+) -> tuple[dict[str, Any], Heads]:
+    """Return the values of the channels at a checkpoint, or raise `MissingValue`, and the state of the channels."""
+    record, path = found.record, found.path
     values = {channel: loaded(serde, typed) for channel, typed in record.small.items()}
     heads = {channel: ChannelHead(versions[channel], typed) for channel, typed in record.small.items()}
     missing: dict[str, tuple[str, str]] = {}
@@ -71,25 +116,13 @@ async def read_checkpoint(
             values[channel], heads[channel] = cached_list(serde, head), head
         else:
             missing[channel] = version, start
-    await _read_segments(memory, path, missing, segments)
+    await read_segments(memory, path, missing, segments)
     for channel, (version, _) in missing.items():
-        stored = segments[path, channel]
-        if version in stored:
-            values[channel], heads[channel] = read_value(serde, version, stored)
-    writes = sorted(
-        ((wrote.path, wrote.task, *write) for wrote in found.wrote for write in wrote.writes), key=lambda row: row[:3]
-    )
-    result = CheckpointTuple(
-        config=path.config(record.id),
-        checkpoint={**checkpoint, "channel_values": values},
-        metadata=loaded_dict(serde, record.metadata),
-        parent_config=path.config(record.parent) if record.parent else None,
-        pending_writes=[(task, channel, loaded(serde, (form, data))) for _, task, _, channel, form, data in writes],
-    )
-    return result, heads
+        values[channel], heads[channel] = read_value(serde, version, segments[path, channel])
+    return values, heads
 
 
-async def _read_segments(
+async def read_segments(
     memory: Namespace, path: ThreadPath, wanted: Mapping[str, tuple[str, str]], segments: Segments
 ) -> None:
     """Read the stored values of channels, each at a version, with the segments that it continues, unless they are there."""
@@ -131,47 +164,55 @@ def _is_whole(version: str, segments: Mapping[str, Segment]) -> bool:
 
 
 async def keep_only(
-    memory: Namespace,
-    serde: SerializerProtocol,
-    prefix: str,
-    cache: HeadCache,
-    choose: Callable[[list[Found]], list[Found]],
+    memory: Namespace, serde: SerializerProtocol, prefix: str, choose: Callable[[list[Found]], list[Found]]
 ) -> None:
     """Delete the checkpoints with a prefix that are not chosen, and the values that no other checkpoint needs.
 
     `choose` gets all checkpoints of a thread and checkpoint namespace, the newest first, and returns those to keep.
     """
+    deleted: list[Operation] = []
+    changed: list[ThreadPath] = []
+    for path, found in (await _checkpoints(memory, prefix)).items():
+        kept = {item.record.id for item in choose(found)}
+        keys = [key for item in found if item.record.id not in kept for key in item.keys]
+        if keys:
+            changed.append(path)
+            deleted += map(Delete, keys)
+    # First the checkpoints: from then on no running graph can continue their values.
+    await _write_all(memory, deleted)
+    await _write_all(memory, [Delete(key) for path in changed for key in await _unused(memory, serde, path)])
+
+
+async def _checkpoints(memory: Namespace, prefix: str) -> dict[ThreadPath, list[Found]]:
+    """Return the checkpoints with a prefix, by their threads and checkpoint namespaces, the newest first."""
     threads: dict[ThreadPath, list[Found]] = {}
-    after: str | None = ""
-    while after is not None:
-        page, after = await read_page(memory, prefix, after, _PAGE)
-        for item in page:
-            threads.setdefault(item.path, []).append(item)
-    operations: list[Operation] = []
-    for path, found in threads.items():
-        kept = choose(found)
-        if len(kept) < len(found):
-            ids = {item.record.id for item in kept}
-            operations += [Delete(key) for item in found if item.record.id not in ids for key in item.keys]
-            operations += [Delete(key) for key in await _unused(memory, serde, path, kept)]
-            cache.forget(path.__eq__)
-    await _write_all(memory, operations)
+    for item in grouped(await _all(memory, prefix)):
+        threads.setdefault(item.path, []).append(item)
+    return threads
 
 
-async def _unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath, kept: Sequence[Found]) -> list[str]:
-    """Return the keys of the values that none of these checkpoints needs, not even as an earlier segment of a list."""
-    segments = {entry.key: decoded(Segment, entry.stored) for entry in await _all(memory, path.values)}
-    used: set[str] = set()
-    for item in kept:
-        versions = versions_of(loaded_dict(serde, item.record.checkpoint), item.record.held)
-        for channel in item.record.held:
-            prefix = path.channel(channel)
-            key: str | None = prefix + versions[channel]
-            while key in segments and key not in used:
-                used.add(key)
-                base = segments[key].base
-                key = None if base is None else prefix + base
+async def _unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> list[str]:
+    """Return the keys of the values that no checkpoint needs, not even as an earlier segment of a list."""
+    # In this order: a value that was read here was stored with its checkpoint, which is read then.
+    segments = _segments(await _all(memory, path.values))
+    found = (await _checkpoints(memory, path.checkpoints)).get(path, [])
+    used = {key for item in found for key in _needed(serde, item, segments)}
     return [key for key in segments if key not in used]
+
+
+def _segments(entries: Iterable[Entry]) -> dict[str, Segment]:
+    return {entry.key: decoded(Segment, entry.stored) for entry in entries}
+
+
+def _needed(serde: SerializerProtocol, found: Found, segments: Mapping[str, Segment]) -> Iterator[str]:
+    """Yield the keys of the values that a checkpoint needs, also of one that is missing."""
+    versions = versions_of(loaded_dict(serde, found.record.checkpoint), found.record.held)
+    for channel, version in versions.items():
+        prefix = found.path.channel(channel)
+        name: str | None = version
+        while name is not None:
+            yield prefix + name
+            name = segments[prefix + name].base if prefix + name in segments else None
 
 
 def newest(serde: SerializerProtocol, found: Sequence[Found]) -> list[Found]:
@@ -189,16 +230,28 @@ def newest(serde: SerializerProtocol, found: Sequence[Found]) -> list[Found]:
     return kept
 
 
-async def copy_entries(memory: Namespace, source: str, target: str) -> None:
-    """Copy all entries of a thread to another."""
+async def copy_entries(memory: Namespace, serde: SerializerProtocol, source: str, target: str) -> None:
+    """Copy the checkpoints of a thread to another. One that is deleted in the meantime is left out.
+
+    Raises:
+        Conflict: the target was deleted in the meantime, while a copy took several writes.
+    """
+    # In this order: the values that a checkpoint needs were stored before it.
+    checkpoints = await _all(memory, f"checkpoint/{part(source)}/")
+    values = await _all(memory, f"value/{part(source)}/")
+    segments = _segments(values)
+    keys: set[str] = set()
+    for item in grouped(checkpoints):
+        needed = set(_needed(serde, item, segments))
+        if needed <= segments.keys():
+            keys |= {*item.keys, *needed}
     operations: list[Operation] = []
-    for kind in ("value", "checkpoint"):  # values first: if it takes several writes, no checkpoint lacks any
-        prefix = f"{kind}/{part(source)}/"
-        for entry in await _all(memory, prefix):
-            stored = entry.stored
-            if kind == "checkpoint" and checkpoint_key(entry.key) == entry.key:
-                stored = moved(stored, target)
-            operations.append(Put(f"{kind}/{part(target)}/{entry.key[len(prefix) :]}", stored))
+    for entry in (*values, *checkpoints):  # if it takes several writes, no checkpoint lacks any value
+        if entry.key in keys:
+            kind, _, rest = entry.key.split("/", 2)
+            is_checkpoint = kind == "checkpoint" and checkpoint_key(entry.key) == entry.key
+            stored = moved(entry.stored, target) if is_checkpoint else entry.stored
+            operations.append(Put(f"{kind}/{part(target)}/{rest}", stored))
     await _write_all(memory, operations)
 
 
@@ -210,8 +263,13 @@ async def _all(memory: Namespace, prefix: str) -> list[Entry]:
 
 
 async def _write_all(memory: Namespace, operations: Iterable[Operation]) -> None:
-    """Write operations, in one write if they fit, otherwise in as few as possible."""
+    """Write operations, in one write if they fit, otherwise in as few as possible. Each requires that the last put is still there."""
+    required: list[Require] = []
     for batch in batches(
-        operations, size=lambda item: size(item.stored) if isinstance(item, Put) else 0, room=MAX_WRITE_BYTES // 2
+        operations,
+        most=MAX_OPERATIONS - 1,
+        size=lambda item: size(item.stored) if isinstance(item, Put) else 0,
+        room=MAX_WRITE_BYTES // 2,
     ):
-        await memory.bridge.write(*batch)
+        *_, version = await memory.bridge.write(*required, *batch)
+        required = [Require(batch[-1].key, int(version))] if isinstance(batch[-1], Put) else []  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from contextlib import suppress
 from ...aio import AsyncMemory
 from ...errors import Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
 from ...namespace import Namespace
-from ...operations import Operation, Put
+from ...operations import Operation, Put, Result
 from ...values import size
 
 MOMENT = 0.003
@@ -71,20 +71,20 @@ class WriteBatcher:
         self._checkpoints = 0
         self._expected_until = 0.0
 
-    async def write(self, memory: Namespace, operations: Sequence[Operation]) -> None:
-        """Store a checkpoint in one write, together with the pending writes."""
+    async def write(self, memory: Namespace, operations: Sequence[Operation]) -> list[Result]:
+        """Store a checkpoint in one write, together with the pending writes. Returns the results of its operations."""
         pending = self.start()
-        stored = False
+        results: list[Result] = []
         try:
-            await memory.bridge.write(*operations, *[write.operation for write in pending])
-            stored = True
+            results = await memory.bridge.write(*operations, *[write.operation for write in pending])
         except _REFUSED:
             if not pending:
                 raise
         finally:
-            self.finish(pending, stored=stored)
-        if not stored:  # perhaps because of a pending write, for which a checkpoint must not fail
-            await memory.bridge.write(*operations)
+            self.finish(pending, stored=bool(results))
+        if not results:  # perhaps because of a pending write, for which a checkpoint must not fail
+            results = await memory.bridge.write(*operations)
+        return results[: len(operations)]
 
     async def join(self, memory: Namespace, operation: Put) -> bool:
         """Wait for a checkpoint; returns whether one has stored the operation. If not, the caller stores it alone."""

@@ -204,6 +204,14 @@ class Transaction:
             raise InvalidArgument(f"ttl is at most {MAX_TTL_SECONDS:,} s, not {ttl!r}; nothing was written")
         return self._now + int(ttl * 1_000_000)
 
+    def _require(self, namespace: str, op: operations.Require) -> int:
+        state = self.state(namespace)
+        head = None if state.id is None else self._live_head(state, state.id, op.key)
+        version = 0 if head is None else head[0]
+        if op.version != version:
+            raise Conflict(_conflict(op.key, op.version, version), key=op.key, version=version)
+        return version
+
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
         head = self._live_head(state, id_, op.key)
@@ -444,10 +452,13 @@ def _conflict(key: str, expected: int, version: int) -> str:
     return f"key {key!r} is {now}, but {want} was expected; nothing was written. Read it again and decide again"
 
 
-_REFUSED_FIRST = frozenset({operations.Put, operations.Delete, operations.Increment, operations.Pop})
+_REFUSED_FIRST = frozenset(
+    {operations.Put, operations.Delete, operations.Require, operations.Increment, operations.Pop}
+)
 _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     operations.Put: Transaction._put,
     operations.Delete: Transaction._delete,
+    operations.Require: Transaction._require,
     operations.Increment: Transaction._increment,
     operations.Append: Transaction._append,
     operations.Clear: Transaction._clear,

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ...limits import FIRST_NAME
-from ...operations import Append, Delete, Increment, Operation, Put, Vector, Write
+from ...operations import Append, Delete, Increment, Operation, Put, Require, Vector, Write
 from ...search.embedding import numbers_of
 from ...values import Stored, size
 from ..engine.journal import BLOCKS
@@ -38,7 +38,7 @@ from .statements import Row, Statement
 from .tables import PostgresReads
 
 _MISSING: Any = object()
-_KNOWN_BEFOREHAND = frozenset({Put, Delete, Increment, Append})
+_KNOWN_BEFOREHAND = frozenset({Put, Delete, Require, Increment, Append})
 
 
 def is_known_beforehand(write: Write) -> bool:
@@ -71,7 +71,7 @@ class NeededRows:
 
     def _add(self, operation: Operation) -> None:
         match operation:
-            case Put(key=key) | Delete(key=key):
+            case Put(key=key) | Delete(key=key) | Require(key=key):
                 self._keys.add(key)
             case Increment(key=key):
                 self._keys.add(key)

@@ -284,8 +284,8 @@ def talk(graph: Any, turns: int, thread: str = "t") -> dict[str, Any]:
     return state
 
 
-def at(thread: str) -> Any:
-    return {"configurable": {"thread_id": thread}}
+def at(thread: Any, ns: str = "", id_: str | None = None) -> Any:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": ns, **({"checkpoint_id": id_} if id_ else {})}}
 
 
 def serializers() -> dict[str, Any]:
@@ -705,10 +705,83 @@ def test_filters_are_data(address: str) -> None:
     saver = BotWireSaver(str(uuid.uuid4()), address)
     config = {"configurable": {"thread_id": "t' OR '1'='1", "checkpoint_ns": "') --"}}
     saver.put(config, empty_checkpoint(), {"a": 1}, {})
-    for key in ("a') OR 1=1 --", "$.a", 'a"', "') UNION SELECT 1 --", "%", ""):
-        assert list(saver.list(None, filter={key: 1})) == []
+    for key in ("a') OR 1=1 --", "$.a", 'a"', "') UNION SELECT 1 --", "%", "", "\ud83d", 1):
+        with pytest.raises(InvalidArgument, match="Invalid filter key"):
+            list(saver.list(None, filter={key: 1}))
     assert len(list(saver.list(config, filter={"a": 1}))) == 1
     assert list(saver.list({"configurable": {"thread_id": "t"}})) == []
+
+
+def test_a_filter_may_have_paths(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    metadata = {"user": {"access-level": 3, "roles": {"a": None}}, "user.name": "Ada", "größe": 1, "a b": 2}
+    saver.put(at(""), empty_checkpoint(), metadata, {})
+    for found, filter_ in (
+        (1, {"user.access-level": 3, "user.name": "Ada"}),
+        (1, {"user.roles": {"a": None}, "größe": 1, "a b": 2}),
+        (1, {"user.missing": None, "user.access-level.x": None}),
+        (0, {"user.access-level": 4}),
+        (0, {"user.roles.a.b": 1}),
+    ):
+        assert len(list(saver.list(None, filter=filter_))) == found, filter_
+
+
+NOT_TEXT = "x\ud83d"
+"""A lone surrogate: no Unicode text has one."""
+REFUSED: dict[str, Callable[[BotWireSaver, Any], Any]] = {
+    "thread": lambda saver, _: saver.put(at(NOT_TEXT), empty_checkpoint(), {}, {}),
+    "namespace": lambda saver, _: saver.put(at("t", NOT_TEXT), empty_checkpoint(), {}, {}),
+    "id": lambda saver, _: saver.put(at("t"), {**empty_checkpoint(), "id": NOT_TEXT}, {}, {}),
+    "parent": lambda saver, _: saver.put(at("t", "", NOT_TEXT), empty_checkpoint(), {}, {}),
+    "channel": lambda saver, _: saver.put(at("t"), holding({NOT_TEXT: "x" * 99}), {}, {NOT_TEXT: 1}),
+    "small channel": lambda saver, _: saver.put(at("t"), holding({NOT_TEXT: 1}), {}, {NOT_TEXT: 1}),
+    "key in a value": lambda saver, _: saver.put(at("t"), holding({"c": {NOT_TEXT: 1}}), {}, {"c": 1}),
+    "metadata": lambda saver, _: saver.put(at("t"), empty_checkpoint(), {NOT_TEXT: 1}, {}),  # type: ignore[misc]
+    "run": lambda saver, _: saver.put(at("t"), empty_checkpoint(), {"run_id": NOT_TEXT}, {}),
+    "task": lambda saver, stored: saver.put_writes(stored, [("c", 1)], NOT_TEXT),
+    "task path": lambda saver, stored: saver.put_writes(stored, [("c", 1)], "t", NOT_TEXT),
+    "written channel": lambda saver, stored: saver.put_writes(stored, [(NOT_TEXT, 1)], "t"),
+    "get": lambda saver, _: saver.get_tuple(at(NOT_TEXT)),
+    "get by id": lambda saver, _: saver.get_tuple(at("t", "", NOT_TEXT)),
+    "list": lambda saver, _: list(saver.list(at(NOT_TEXT))),
+    "history": lambda saver, _: saver.get_delta_channel_history(config=at(NOT_TEXT), channels=["c"]),
+    "delete": lambda saver, _: saver.delete_thread(NOT_TEXT),
+    "prune": lambda saver, _: saver.prune(["t", NOT_TEXT]),
+    "prune all": lambda saver, _: saver.prune(["t", NOT_TEXT], strategy="delete"),
+    "copy from": lambda saver, _: saver.copy_thread(NOT_TEXT, "u"),
+    "copy to": lambda saver, _: saver.copy_thread("t", NOT_TEXT),
+}
+
+
+def holding(values: dict[str, Any]) -> Any:
+    return {**empty_checkpoint(), "channel_values": values, "channel_versions": dict.fromkeys(values, 1)}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED.keys())
+def test_a_name_that_is_not_unicode_is_refused_and_nothing_is_written(call: Any) -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    stored = saver.put(saver.put(at("t"), empty_checkpoint(), {}, {}), empty_checkpoint(), {}, {})
+    keys = saver._memory.list_keys()
+    with pytest.raises((InvalidName, InvalidValue), match="surrogate"):
+        call(saver, stored)
+    assert saver._memory.list_keys() == keys
+
+
+@pytest.mark.parametrize("thread", [7, uuid.UUID(int=5), "t"])
+def test_a_thread_id_is_a_text_a_number_or_a_uuid(thread: Any) -> None:
+    saver = BotWireSaver(url="sqlite:///:memory:")
+    talk(chat(saver), 2, thread)
+    assert len(chat(saver).get_state(at(str(thread))).values["messages"]) == 4
+    saver.copy_thread(thread, 8)  # type: ignore[arg-type]
+    saver.prune([8])  # type: ignore[list-item]
+    assert [len(list(saver.list(at(one)))) for one in (thread, 8, "8")] == [6, 1, 1]
+    saver.delete_thread(thread)
+    assert saver.get_tuple(at(thread)) is None
+    for wrong in (None, b"t"):
+        with pytest.raises(InvalidName, match="UUID, not"):
+            saver.put(at(wrong), empty_checkpoint(), {}, {})
+        with pytest.raises(InvalidName, match="UUID, not"):
+            saver.delete_thread(wrong)  # type: ignore[arg-type]
 
 
 def test_a_value_that_is_too_large_is_refused_and_nothing_is_written() -> None:

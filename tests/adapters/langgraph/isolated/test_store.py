@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from langgraph.store.base import GetOp, InvalidNamespaceError, ListNamespacesOp, MatchCondition, PutOp, SearchOp
 from langgraph.store.memory import InMemoryStore
 
-from botwire import InvalidArgument, InvalidValue
+from botwire import InvalidArgument, InvalidName, InvalidValue
 from botwire.adapters.langgraph import BotWireStore
 from botwire.adapters.langgraph import items as adapter_items
 
@@ -230,6 +230,51 @@ async def test_search_by_the_embedder_that_every_memory_may_have(address: str) -
         assert found[0].score > 0
 
 
+WRONG_INDEXES: list[tuple[Any, str]] = [
+    ({"distance_type": "l2"}, "distance_type is 'cosine', not 'l2'"),
+    ({"distance_type": "inner_product"}, "not 'inner_product'"),
+    ({"distance_type": None}, "not None"),
+    ({"ann_index_config": {"kind": "hnsw"}}, "'ann_index_config'.*it has embed, dims, fields"),
+    ({"text_fields": ["text"], "x": 1}, "'text_fields', 'x'"),
+    ({"dims": "5"}, "dims is an int"),
+    ({"dims": 0}, "dims is an int"),
+    ({"fields": "text"}, "fields is a list"),
+    ({"embed": None}, "no embed"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG_INDEXES)
+def test_an_index_that_asks_for_something_else_is_refused(change: Any, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        BotWireStore(url="sqlite:///:memory:", index={"dims": 5, "embed": embed, "fields": ["text"], **change})
+
+
+WRONG_TTLS: list[Any] = [
+    {"ttl": 5},
+    {"default_ttl": 0},
+    {"default_ttl": "5"},
+    {"default_ttl": True},
+    {"default_ttl": float("nan")},
+    {"default_ttl": 1e12},
+    5,
+]
+
+
+@pytest.mark.parametrize("ttl", WRONG_TTLS)
+def test_a_ttl_that_asks_for_something_else_is_refused(ttl: Any) -> None:
+    with pytest.raises(InvalidArgument, match="ttl"):
+        BotWireStore(url="sqlite:///:memory:", ttl=ttl)
+
+
+def test_what_langgraphs_own_stores_may_be_made_with() -> None:
+    index: Any = {"dims": 5, "embed": embed, "distance_type": "cosine"}
+    ttl: Any = {"default_ttl": None, "omit_expired": True, "sweep_interval_minutes": 5, "refresh_on_read": False}
+    store = BotWireStore(url="sqlite:///:memory:", index=index, ttl=ttl)
+    store.put(("a",), "k", {"text": "teal"})
+    assert len(store.search(("a",), query="teal")) == 1
+    BotWireStore(url="sqlite:///:memory:", index={}, ttl={})  # as no config
+
+
 def test_vectors_of_another_length_are_refused(address: str) -> None:
     store = BotWireStore(str(uuid.uuid4()), address, index={"dims": 4, "embed": embed})
     with pytest.raises(InvalidArgument, match="5 dimensions"):
@@ -242,13 +287,47 @@ def test_vectors_of_another_length_are_refused(address: str) -> None:
 
 def test_filters_are_data(store: BotWireStore) -> None:
     store.put(("a",), "k", {"n": 1, "a'b": 2, "$.n": 3})
-    for key in ("n') OR 1=1 --", "$.x", 'n"', "') UNION SELECT 1 --", "n.x", "%"):
-        assert store.search(("a",), filter={key: 1}) == []
-        assert store.search(("a",), filter={key: {"$gt": 0}}) == []
-    assert len(store.search(("a",), filter={"a'b": 2, "$.n": 3})) == 1
+    for key in ("n') OR 1=1 --", "$.n", "a'b", 'n"', "') UNION SELECT 1 --", "", "%", "\ud83d", 1):
+        for wanted in (1, {"$gt": 0}):
+            with pytest.raises(InvalidArgument, match="Invalid filter key"):
+                store.search(("a",), filter={key: wanted})
+    assert store.search(("a",), filter={"n.x": 1}) == []
     with pytest.raises(ValueError, match=r"Unsupported operator: \$where"):
         store.search(("a",), filter={"n": {"$where": "1"}})
     assert store.search(("a",), filter={"n": {"$gt": "0"}}) == store.search(("a",), filter={"s": {"$lt": 1}}) == []
+
+
+def test_a_filter_may_have_paths(store: BotWireStore) -> None:
+    store.put(("a",), "k", {"user": {"access-level": 3, "tags": {"x": [1]}}, "user.name": "Ada", "größe": 1, "a b": 2})
+    for found, filter_ in (
+        (1, {"user.access-level": 3, "user.name": "Ada"}),
+        (1, {"user.access-level": {"$gt": 2, "$lte": 3}, "größe": {"$ne": 2}, "a b": 2}),
+        (1, {"user.tags": {"x": [1]}, "user.tags.x": [1], "user.missing": None}),
+        (0, {"user.access-level": {"$gt": 3}}),
+        (0, {"user.access-level.x": 3}),
+        (0, {"user.name.x": 1}),
+    ):
+        assert len(store.search(("a",), filter=filter_)) == found, filter_
+        assert len(store.search(("a",), query="Ada", filter=filter_)) == found, filter_
+
+
+def test_names_that_are_not_unicode_are_refused(store: BotWireStore) -> None:
+    bad = "x\ud83d"
+    for key in (bad, bad * 99):
+        for op in (PutOp(("a",), key, {"n": 1}), GetOp(("a",), key), PutOp(("a",), key, None)):
+            with pytest.raises((InvalidName, InvalidValue), match="surrogate"):
+                store.batch([PutOp(("a",), "good", {"n": 1}), op])
+    for op in (
+        PutOp(("a", bad), "k", {}),
+        GetOp((bad,), "k"),
+        SearchOp((bad,)),
+        ListNamespacesOp((MatchCondition("prefix", (bad,)),)),
+    ):
+        with pytest.raises(InvalidNamespaceError, match="surrogate"):
+            store.batch([op])
+    with pytest.raises(InvalidName, match="query.*surrogate"):
+        store.search(("a",), query=bad)
+    assert store.search(()) == []
 
 
 def test_values_are_data(store: BotWireStore) -> None:

@@ -12,6 +12,7 @@ from botwire.operations import (
     NewMessage,
     Pop,
     Put,
+    Require,
     SetVectors,
 )
 from botwire.queries import (
@@ -34,6 +35,7 @@ from botwire.queries import (
 OPERATIONS = {
     Put: Put("k", "1"),
     Delete: Delete("k"),
+    Require: Require("k", 0),
     Increment: Increment("k", 2),
     Append: Append("s", (NewMessage("i", "1"),)),
     Clear: Clear("k"),
