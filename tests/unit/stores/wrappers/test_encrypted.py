@@ -199,7 +199,7 @@ class Liar:
 def test_another_entry_than_asked(database):
     cipher = Cipher(generate_key())
     EncryptedStore(database, cipher).write("n", [Put("a", "1"), Put("b", "2")])
-    with pytest.raises(DecryptionError, match="answered with another one"):
+    with pytest.raises(DecryptionError, match="answered with key 'b' instead of key 'a'"):
         EncryptedStore(Liar(database), cipher).read("n", GetEntry("a"))
 
 
@@ -294,39 +294,44 @@ def test_unknown_operations_and_queries_are_refused(database):
 
 
 class Recorder:
-    """An empty store that records what is written."""
+    """A store that records what is written to another one."""
 
-    def __init__(self):
+    def __init__(self, store):
+        self.store = store
         self.written = []
 
     def read(self, namespace, query):
-        return None
+        return self.store.read(namespace, query)
 
     def write(self, namespace, operations, *, idempotency_key=None):
         self.written += operations
-        return [None for _ in operations]
+        return self.store.write(namespace, operations, idempotency_key=idempotency_key)
 
 
-def test_every_operation_is_encrypted_or_refused_as_it_says():
+def test_every_operation_is_encrypted_or_refused_as_it_says(database):
     """A new operation fails here until its `values` is set, and its values are encrypted or it is refused."""
     assert set(OPERATIONS) == set(typing.get_args(Operation))
     cipher = Cipher(generate_key())
-    for kind, operation in OPERATIONS.items():
-        store = EncryptedStore(recorder := Recorder(), cipher)
+    for number, (kind, operation) in enumerate(OPERATIONS.items()):
+        namespace = f"n{number}"
+        store = EncryptedStore(recorder := Recorder(database), cipher)
         match vars(kind)["values"]:
             case "plain":
                 with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
-                    store.write("n", [operation])
+                    store.write(namespace, [operation])
                 assert recorder.written == []
             case "none":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert recorder.written == [operation]
+            case "returned":
+                store.write(namespace, [operation])
+                assert recorder.written == [msgspec.structs.replace(operation, if_ids=())]
             case "sealed":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert [type(written) for written in recorder.written] == [kind]
                 assert recorder.written != [operation]
             case "computed":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert [type(written) for written in recorder.written] == [Put]
                 assert cipher.is_current(recorder.written[0].stored)
 
