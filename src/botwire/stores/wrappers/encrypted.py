@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _PAGE = 100
 """Entries that are encrypted again at a time."""
+_NAMED = 20
+"""Keys that an error names."""
 _PREPARED = frozenset({"computed", "returned"})
 """The `values` of operations that are prepared before they are written."""
 
@@ -55,9 +57,12 @@ class _Encrypted:
     async def _read(self, namespace: str, query: Query[T]) -> T:
         if _values_of(query) == "plain":
             raise _refusal(query)
+        return cast("T", self._decrypt(namespace, query, await self._read_encrypted(namespace, query)))
+
+    async def _read_encrypted(self, namespace: str, query: Query[T]) -> T:
         answer = await result_of(self.store.read(namespace, query))
         _refuse(mismatch(query, answer))
-        return cast("T", self._decrypt(namespace, query, answer))
+        return cast("T", answer)
 
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
@@ -101,23 +106,32 @@ class _Encrypted:
         raise AssertionError
 
     async def _reencrypt(self, namespace: str, *, plain: bool = False) -> int:
-        changed, after = 0, ""
-        while page := await result_of(self.store.read(namespace, ListEntries(after=after, limit=_PAGE))):
+        changed, after, skipped = 0, "", list[str]()
+        while page := await self._read_encrypted(namespace, ListEntries(after=after, limit=_PAGE)):
             for entry in page:
-                changed += await self._renew(namespace, entry, plain=plain)
+                try:
+                    changed += await self._renew(namespace, entry, plain=plain)
+                except DecryptionError:
+                    skipped.append(entry.key)
             after = page[-1].key
+        if skipped:
+            raise _skipped(changed, skipped)
         return changed
 
     async def _renew(self, namespace: str, entry: Entry | None, *, plain: bool) -> bool:
         """Encrypt an entry with the first key, unless it is or another client deletes it; returns whether it was."""
-        while entry is not None and not self.cipher.is_current(entry.stored):
+        while entry is not None:
+            is_current = self.cipher.is_current(entry.stored)
+            # Bytes in the form of an encrypted value may be plain. Only decrypting them shows what they are.
             if not plain or self.cipher.is_encrypted(entry.stored):
                 entry = self._decrypt_entry(namespace, entry)
+            if is_current:
+                return False
             put = Put(entry.key, entry.stored, if_version=entry.version, keep_ttl=True)
             try:
                 await self._write_encrypted(namespace, [put], [put])
             except Conflict:
-                entry = await result_of(self.store.read(namespace, GetEntry(entry.key)))
+                entry = await self._read_encrypted(namespace, GetEntry(entry.key))
             else:
                 return True
         return False
@@ -257,6 +271,16 @@ def _values_of(asked: Query[Any] | Operation) -> str:
 
 def _refusal(asked: Query[Any] | Operation) -> InvalidArgument:
     return InvalidArgument(f"{type(asked).__name__} does not work on encrypted values: the store cannot read them")
+
+
+def _skipped(changed: int, keys: Sequence[str]) -> DecryptionError:
+    named = ", ".join(map(repr, keys[:_NAMED])) + (", …" if len(keys) > _NAMED else "")
+    return DecryptionError(
+        f"{len(keys):,} values cannot be decrypted with these keys, and were left as they are: {named}. {changed:,} others were "
+        "encrypted again. Add the missing key to the list, or store values that are not encrypted with set()",
+        keys=list(keys[:_NAMED]),
+        changed=changed,
+    )
 
 
 def _refuse(wrong: str | None) -> None:
