@@ -59,6 +59,8 @@ class _HttpLogic:
 class HttpStore(_HttpLogic):
     """The `Store` of a server (``botwire serve``). Threads share its connections: at most 64 at once, others wait.
 
+    If the server refuses connections for lack of room, the store uses as many as it accepts, and tries more from time to time.
+
     A lost connection and a 503 are tried again, with growing pauses, until the timeout, but no longer than five minutes. No
     write is carried out twice, because each carries an idempotency key.
 
