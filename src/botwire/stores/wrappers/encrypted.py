@@ -57,12 +57,14 @@ class _Encrypted:
     async def _read(self, namespace: str, query: Query[T]) -> T:
         if _values_of(query) == "plain":
             raise _refusal(query)
-        return cast("T", self._decrypt(namespace, query, await self._read_encrypted(namespace, query)))
+        decrypted: T = self._decrypt(namespace, query, await self._read_encrypted(namespace, query))
+        return decrypted
 
     async def _read_encrypted(self, namespace: str, query: Query[T]) -> T:
-        answer = await result_of(self.store.read(namespace, query))
-        _refuse(mismatch(query, answer))
-        return cast("T", answer)
+        answer: T = await result_of(self.store.read(namespace, query))
+        if (wrong := mismatch(query, answer)) is not None:
+            raise _unfit(wrong)
+        return answer
 
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
@@ -80,7 +82,8 @@ class _Encrypted:
         """Write the operations that are sent, and return their results if they fit what was asked."""
         encrypted = [self._encrypt(namespace, op) for op in sent]
         results = await result_of(self.store.write(namespace, encrypted, idempotency_key=idempotency_key))
-        _refuse(mismatch_of_results(asked, results))
+        if (wrong := mismatch_of_results(asked, results)) is not None:
+            raise _unfit(wrong)
         return [self._decrypt(namespace, op, result) for op, result in zip(asked, results, strict=True)]
 
     async def _write_prepared(
@@ -244,7 +247,8 @@ class _EncryptedFeed:
             raise self._error
         found = await result_of(self._feed.next(seconds))
         try:
-            _refuse(mismatch(self._query, found))
+            if (wrong := mismatch(self._query, found)) is not None:
+                raise _unfit(wrong)
             changes = cast("Changes", self._store._decrypt(self._namespace, None, found))
         except DecryptionError as error:
             self._error = error
@@ -283,10 +287,8 @@ def _skipped(changed: int, keys: Sequence[str]) -> DecryptionError:
     )
 
 
-def _refuse(wrong: str | None) -> None:
-    """Raise `DecryptionError` if something is wrong with an answer."""
-    if wrong is not None:
-        raise DecryptionError(f"the store answered with {wrong}: the database is damaged, or someone has changed it")
+def _unfit(wrong: str) -> DecryptionError:
+    return DecryptionError(f"the store answered with {wrong}: the database is damaged, or someone has changed it")
 
 
 def _place(*names: str) -> bytes:
