@@ -87,6 +87,10 @@ class History(SessionHistory):
 
         Args:
             count: at most n messages, up to 10,000.
+
+        Raises:
+            DecryptionError: one of the messages cannot be decrypted; none was deleted.
+            Conflict: the memory is encrypted, and other clients changed the session 100 times in a row; nothing was deleted.
         """
         (popped,) = await self._memory.bridge.write(Pop(self._session, check_bounded(count)))
         return cast("list[Message]", popped)

@@ -401,8 +401,9 @@ class Memory(Namespace):
     def reencrypt(self, *, plain: bool = False) -> int:
         """Encrypt again the values that are not encrypted with the first key; returns their number.
 
-        A value that another client changes at the same time is skipped. Times to live are kept. Messages cannot be replaced: keep
-        the old keys in the list for as long as you keep sessions that were written with them.
+        Each value is on disk when the next one is read, so an interrupted call continues the next time. No write of another client
+        is lost. Times to live are kept. Messages cannot be replaced: keep the old keys in the list for as long as you keep sessions
+        that were written with them.
 
         Args:
             plain: also encrypt values that are not encrypted, which are refused otherwise. Only for a store to which no one else
@@ -410,7 +411,9 @@ class Memory(Namespace):
 
         Raises:
             InvalidArgument: the memory has no encryption key.
-            DecryptionError: a value is encrypted with none of the keys. The values before it are encrypted again.
+            DecryptionError: some values cannot be decrypted with any of the keys; ``details["keys"]`` names the first 20. They are
+                left as they are, and all others are encrypted again. With `plain`, these may also be unencrypted bytes that have
+                the form of an encrypted value.
         """
         return self._lease.encrypted().reencrypt(self._namespace, plain=plain)
 

@@ -10,9 +10,10 @@ import msgspec
 from .records import Message
 from .values import Stored
 
-Values: TypeAlias = Literal["none", "sealed", "computed", "plain"]
+Values: TypeAlias = Literal["none", "sealed", "computed", "returned", "plain"]
 """What an encrypted store does with values. none: there are none. sealed: they are encrypted, or decrypted in an answer.
-computed: the client computes and writes them. plain: the database must read them, so the call is refused.
+computed: the client computes and writes them. returned: the client reads and decrypts them, and only then writes an operation that
+deletes exactly these. plain: the database must read them, so the call is refused.
 
 Each operation also has ``reveals``: whether its result shows stored data, so that it needs read permission."""
 
@@ -110,7 +111,7 @@ class Pop(msgspec.Struct, frozen=True):
     """
 
     reveals: ClassVar[bool] = True
-    values: ClassVar[Values] = "none"
+    values: ClassVar[Values] = "returned"
     session: str
     count: int = 1
     if_ids: tuple[str, ...] | None = None

@@ -58,7 +58,7 @@ def test_every_operation_is_in_every_table():
     assert len(typing.get_args(WireOperation)) == len(_WIRE)
     for kind in ALL:
         assert isinstance(kind.reveals, bool)
-        assert kind.values in {"none", "sealed", "computed", "plain"}
+        assert kind.values in {"none", "sealed", "computed", "returned", "plain"}
     assert len({operation_name(kind) for kind in ALL}) == len(ALL)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
-from ..errors import InvalidArgument, InvalidValue
+from ..backoff import MAX_ATTEMPTS, pause_after
+from ..errors import Conflict, InvalidArgument, InvalidValue
 from ..memory import Memory, Options
+from ..operations import Pop
+from ..records import Message
 from ._base import OverSession, needs
 
 with needs("agents", "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"):
@@ -65,9 +68,26 @@ class BotWireSession(OverSession):
         await self._async_history.append([_plain(item) for item in items])
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Delete the last item and return it; None if there is none. No other caller gets the same one."""
-        popped = await self._async_history.pop()
-        return popped[0].data if popped else None
+        """Delete the last item and return it; None if there is none. No other caller gets the same one.
+
+        Raises:
+            InvalidValue: the last message is not an item of the SDK, such as one of an encrypted session; nothing was deleted.
+            DecryptionError: the last item cannot be decrypted; nothing was deleted.
+            Conflict: other clients changed the session 100 times in a row; nothing was deleted.
+        """
+        bridge = self._async_memory.bridge
+        for attempt in range(MAX_ATTEMPTS):
+            last = await self._async_history.messages(1)
+            if not last:
+                return None
+            item = _item(last[0])
+            try:
+                await bridge.write(Pop(self.session_id, 1, (last[0].id,)))
+            except Conflict:
+                await bridge.sleep(pause_after(attempt))
+            else:
+                return item
+        raise Conflict(f"other clients changed the session {MAX_ATTEMPTS} times in a row; nothing was deleted")
 
     async def clear_session(self) -> None:
         await self._async_history.clear()
@@ -85,6 +105,15 @@ def _settings(given: SessionSettings | Mapping[str, Any] | None) -> SessionSetti
     if unknown:
         raise InvalidArgument(f"session_settings has {', '.join(sorted(known))}, and no {', '.join(map(str, unknown))}")
     return settings
+
+
+def _item(message: Message) -> TResponseInputItem:
+    if not isinstance(message.data, dict):
+        raise InvalidValue(
+            f"message {message.seq} of the session is not an item of the OpenAI Agents SDK, and was not deleted. If the session is "
+            "encrypted, pass its encryption_key"
+        )
+    return cast("TResponseInputItem", message.data)
 
 
 def _plain(item: TResponseInputItem) -> Any:

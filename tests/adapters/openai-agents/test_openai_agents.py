@@ -6,14 +6,20 @@ import pytest
 
 from tests.environments import installed, run_tests
 
+EXTRA = "server,encryption"
+
 
 def test_with_the_newest_release() -> None:
-    assert installed(run_tests("openai-agents", "openai-agents"), "openai-agents") >= (0, 24)
+    assert installed(run_tests("openai-agents", "openai-agents", extra=EXTRA), "openai-agents") >= (0, 24)
 
 
 def test_with_the_oldest_release() -> None:
     python = run_tests(
-        "openai-agents", "openai-agents==0.8.0", "openai<2.20", only=["test_session.py", "test_agents.py"]
+        "openai-agents",
+        "openai-agents==0.8.0",
+        "openai<2.20",
+        only=["test_session.py", "test_agents.py"],
+        extra=EXTRA,
     )
     assert installed(python, "openai-agents") == (0, 8, 0)
 

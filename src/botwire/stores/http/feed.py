@@ -8,6 +8,7 @@ from collections import deque
 import msgspec
 
 from ... import wire
+from ...answers import mismatch
 from ...backoff import Backoff
 from ...bridge import blocking
 from ...deadline import Deadline
@@ -20,6 +21,7 @@ from ...wire.responses import decode_change
 from .connection import Connection, Kind, LoopConnection, ThreadConnection
 from .dial import connect
 from .messages import ConnectionFailed, Request, error_of
+from .queries import unfit
 from .transport import Exchange, Transport
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
@@ -141,10 +143,12 @@ class _FeedLogic:
             event = self._events.popleft()
             if event.name == events.PROBLEM:
                 raise wire.decode_problem(0, event.data) or StoreError("the server ended the stream without a reason")
-            if event.data:
-                changes.append(decode_change(event.data))
+            found = Changes([decode_change(event.data)] if event.data else [], events.version_of(event))
+            if (wrong := mismatch(self._query, found)) is not None:
+                raise unfit(wrong)
+            changes += found.changes
             self._is_current = not event.data
-            self._query = msgspec.structs.replace(self._query, after=events.version_of(event))
+            self._query = msgspec.structs.replace(self._query, after=found.version)
         return changes
 
     def _answer(self, changes: list[Change]) -> Changes:

@@ -20,6 +20,10 @@ IDLE_SECONDS = 30.0
 """How long an unused connection is kept. Proxies and servers close theirs after a minute or more."""
 MAX_CONNECTIONS = 64
 """Connections of one store at once. A server serves 1,000 by default, and at most half of them to one client."""
+MIN_CONNECTIONS = 4
+"""Connections that are tried at once even if the server refuses some."""
+HELD_SECONDS = 0.5
+"""How long a refused connection's permit is held back, after the one that was refused before it."""
 ALL_IN_USE = f"all {MAX_CONNECTIONS} connections were in use"
 _SLICE = 0.1
 """Seconds after which a thread that waits for a permit checks whether one was lost."""
@@ -30,10 +34,31 @@ class Pool(ABC):
 
     def __init__(self) -> None:
         self._idle: deque[tuple[Connection, float]] = deque()
+        self._held: deque[tuple[float, Callable[[], object]]] = deque()
 
     @abstractmethod
     async def acquire(self, deadline: Deadline) -> Callable[[], object]:
         """Wait for a permit, and return what gives it back; raise TimeoutError if there is none at the deadline."""
+
+    def hold_back(self, give_back: Callable[[], object]) -> None:
+        """Give a permit back later, because the server has no room for its connection.
+
+        So the store has as many connections as the server accepts, and tries one more from time to time. Otherwise, calls would
+        spend their time with connections that the server refuses.
+        """
+        if len(self._held) >= MAX_CONNECTIONS - MIN_CONNECTIONS:
+            give_back()
+            return
+        last = now = time.monotonic()
+        with contextlib.suppress(IndexError):
+            last = max(now, self._held[-1][0])
+        self._held.append((last + HELD_SECONDS, give_back))
+
+    def _give_back_held(self) -> None:
+        now = time.monotonic()
+        with contextlib.suppress(IndexError):  # there is none, or another thread took it
+            while self._held[0][0] <= now:
+                self._held.popleft()[1]()
 
     def take(self) -> Connection | None:
         """Return an idle connection that the server has not closed in the meantime."""
@@ -85,6 +110,7 @@ class ThreadPool(Pool):
             except queue.Empty:
                 if wait and deadline.is_over:
                     raise TimeoutError(ALL_IN_USE) from None
+            self._give_back_held()
             self._replace_lost()
             wait = min(max(deadline.left(), 0.001), _SLICE)
 
@@ -130,6 +156,12 @@ class LoopPool(Pool):
         except TimeoutError:
             raise TimeoutError(ALL_IN_USE) from None
         return self._permits.release
+
+    def hold_back(self, give_back: Callable[[], object]) -> None:
+        super().hold_back(give_back)
+        if self._held:
+            seconds = self._held[-1][0] - time.monotonic()
+            asyncio.get_running_loop().call_later(seconds + 0.001, self._give_back_held)
 
     def give(self, connection: Connection) -> None:
         super().give(connection)

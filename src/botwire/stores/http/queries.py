@@ -7,7 +7,8 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 from ... import queries, wire
-from ...errors import BotWireError
+from ...answers import mismatch
+from ...errors import BotWireError, StoreError
 from ...limits import MAX_OPERATIONS, MAX_PAGE
 from ...records import Entry, Hit, Message, Session, Text, Usage
 from .messages import Request
@@ -15,13 +16,29 @@ from .transport import Call
 
 T = TypeVar("T")
 
+_READINGS = 3
+"""How often an answer is read until it fits the query."""
 _URL_BYTES = 4096
 """Keys of one request, by the length of their URL; servers and proxies refuse URLs from 8,000 bytes on."""
 
 
 async def answer(call: Call, namespace: str, query: queries.Query[T]) -> T:
-    """Answer a query, by as many requests as it takes."""
-    return cast("T", await _ANSWERS[type(query)](call, namespace, query))
+    """Answer a query, by as many requests as it takes, or raise `StoreError` if the answer does not fit.
+
+    Pages that were read while another client replaced rows may contain a row twice. So they are read again first.
+    """
+    wrong: str | None = None
+    for _ in range(_READINGS):
+        found = await _ANSWERS[type(query)](call, namespace, query)
+        wrong = mismatch(query, found)
+        if wrong is None:
+            return cast("T", found)
+    raise unfit(wrong)
+
+
+def unfit(wrong: str | None) -> StoreError:
+    """Return the error for an answer that is not the one to the request."""
+    return StoreError(f"the server answered with {wrong}. Check the URL, and the proxies between here and the server")
 
 
 async def _get_entry(call: Call, namespace: str, query: queries.GetEntry) -> Entry | None:
@@ -60,7 +77,8 @@ async def _list_messages(call: Call, namespace: str, query: queries.ListMessages
         return (await call.get(path(after=after or None, last=last))).rows("messages")
     if last is not None:
         after = max(after, await _count_messages(call, namespace, queries.CountMessages(query.session)) - last)
-    return await _pages(call, path, "messages", query.limit, after=after)
+    messages = await _pages(call, path, "messages", query.limit, after=after)
+    return messages if last is None else messages[-last:]  # more were appended since they were counted
 
 
 async def _list_sessions(call: Call, namespace: str, query: queries.ListSessions) -> list[Session]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from ... import wire
+from ...answers import mismatch_of_results
 from ...bridge import blocking
 from ...limits import check_timeout
 from ...operations import Operation, Result
@@ -16,7 +17,7 @@ from .connection import Kind, LoopConnection, ThreadConnection
 from .feed import AsyncHttpFeed, HttpFeed
 from .messages import Request
 from .origin import Origin
-from .queries import answer
+from .queries import answer, unfit
 from .transport import Call, Context, Transport
 
 T = TypeVar("T")
@@ -44,7 +45,11 @@ class _HttpLogic:
         # a repeated append could restore a message that was deleted.
         headers = (("Idempotency-Key", idempotency_key or new_id()),)
         path = wire.namespace_path("memory", namespace)
-        return wire.decode_results(await self._ask(Request("POST", path, wire.encode_write(operations), headers)))
+        body = await self._ask(Request("POST", path, wire.encode_write(operations), headers))
+        results = wire.decode_results(body)
+        if (wrong := mismatch_of_results(operations, results)) is not None:
+            raise unfit(wrong)
+        return results
 
     async def _ask(self, request: Request) -> bytes:
         """Return the body of the answer to a request, or raise the error in it."""
@@ -53,6 +58,8 @@ class _HttpLogic:
 
 class HttpStore(_HttpLogic):
     """The `Store` of a server (``botwire serve``). Threads share its connections: at most 64 at once, others wait.
+
+    If the server refuses connections for lack of room, the store uses as many as it accepts, and tries more from time to time.
 
     A lost connection and a 503 are tried again, with growing pauses, until the timeout, but no longer than five minutes. No
     write is carried out twice, because each carries an idempotency key.

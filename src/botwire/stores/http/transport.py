@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol, TypeAlias
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -154,9 +155,8 @@ class Transport(ForkAware):
             if self.is_closed:
                 raise StoreError(CLOSED)
             # A kept connection may just be closed by the server. Then it is unknown whether the request arrived.
-            connection = pool.take() if request.may_repeat else None
-            if connection is None:
-                connection = await connect(self.origin, kind, deadline)
+            kept = pool.take() if request.may_repeat else None
+            connection = kept or await connect(self.origin, kind, deadline)
             try:
                 exchange = Exchange(self.origin)
                 await connection.send(data, deadline)
@@ -171,6 +171,8 @@ class Transport(ForkAware):
                 pool.give(connection)
             else:
                 connection.close()
+                if kept is None and response.status == Unavailable.status:
+                    release = partial(pool.hold_back, release)
         finally:
             release()
         if self.is_closed:

@@ -11,25 +11,31 @@ import base64
 import binascii
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import msgspec
 
+from ...answers import mismatch, mismatch_of_results
 from ...backoff import MAX_ATTEMPTS, pause_after
 from ...bridge import blocking, result_of
 from ...errors import Conflict, DecryptionError, InvalidArgument, InvalidValue
 from ...limits import MAX_VALUE_BYTES
-from ...operations import Append, Clear, Delete, Increment, NewMessage, Operation, Put, Result
+from ...operations import Append, NewMessage, Operation, Put, Result
 from ...queries import GetEntry, ListChanges, ListEntries, Query
 from ...records import Change, Changes, Entry, Message
 from ...store import AsyncStore, Store
-from ...values import Stored, add, encode_json
 from .cipher import Cipher
+from .preparation import is_outdated, prepare
 
 T = TypeVar("T")
 
 _PAGE = 100
 """Entries that are encrypted again at a time."""
+_NAMED = 20
+"""Keys that an error names."""
+_PREPARED = frozenset({"computed", "returned"})
+"""The `values` of operations that are prepared before they are written."""
 
 
 class _Encrypted:
@@ -51,87 +57,84 @@ class _Encrypted:
     async def _read(self, namespace: str, query: Query[T]) -> T:
         if _values_of(query) == "plain":
             raise _refusal(query)
-        answer = await result_of(self.store.read(namespace, query))
-        if isinstance(query, GetEntry) and answer is not None and answer.key != query.key:
-            raise DecryptionError(f"key {query.key!r}: the store answered with another one", key=query.key)
-        return cast("T", self._decrypt(namespace, query, answer))
+        decrypted: T = self._decrypt(namespace, query, await self._read_encrypted(namespace, query))
+        return decrypted
+
+    async def _read_encrypted(self, namespace: str, query: Query[T]) -> T:
+        answer: T = await result_of(self.store.read(namespace, query))
+        if (wrong := mismatch(query, answer)) is not None:
+            raise _unfit(wrong)
+        return answer
 
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        if any(_values_of(op) == "computed" for op in operations):
-            if idempotency_key is not None:
-                raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
-            return await self._write_sums(namespace, operations)
-        return await self._write_encrypted(namespace, operations, idempotency_key)
+        kinds = {_values_of(op) for op in operations}
+        if not kinds & _PREPARED:
+            return await self._write_encrypted(namespace, operations, operations, idempotency_key)
+        if "computed" in kinds and idempotency_key is not None:
+            raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
+        return await self._write_prepared(namespace, operations, idempotency_key)
 
     async def _write_encrypted(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None = None
+        self, namespace: str, asked: Sequence[Operation], sent: Sequence[Operation], idempotency_key: str | None = None
     ) -> list[Result]:
-        encrypted = [self._encrypt(namespace, op, idempotency_key) for op in operations]
+        """Write the operations that are sent, and return their results if they fit what was asked."""
+        encrypted = [self._encrypt(namespace, op, idempotency_key) for op in sent]
         results = await result_of(self.store.write(namespace, encrypted, idempotency_key=idempotency_key))
-        return [self._decrypt(namespace, op, result) for op, result in zip(operations, results, strict=True)]
+        if (wrong := mismatch_of_results(asked, results)) is not None:
+            raise _unfit(wrong)
+        return [self._decrypt(namespace, op, result) for op, result in zip(asked, results, strict=True)]
 
-    async def _write_sums(self, namespace: str, operations: Sequence[Operation]) -> list[Result]:
-        """Add here, since the store cannot. Write only if no entry has changed since it was read, else start again."""
+    async def _write_prepared(
+        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
+    ) -> list[Result]:
+        """Write what was prepared, if nothing has changed since it was read, else start again."""
         for attempt in range(MAX_ATTEMPTS):
-            sums = await self._add_up(namespace, operations)
+            prepared = await prepare(partial(self._read, namespace), operations)
+            sent = [prepared.get(index, op) for index, op in enumerate(operations)]
+            # A write under a known idempotency key returns the first results: not the messages that were read just now.
+            asked = sent if idempotency_key is None else operations
             try:
-                results = await self._write_encrypted(
-                    namespace, [sums.get(index, op) for index, op in enumerate(operations)]
-                )
+                results = await self._write_encrypted(namespace, asked, sent, idempotency_key)
             except Conflict as conflict:
-                added = {put.key for put in sums.values() if put.if_version is not None}
-                if conflict.details.get("key") not in added or attempt == MAX_ATTEMPTS - 1:
+                if not is_outdated(prepared, conflict) or attempt == MAX_ATTEMPTS - 1:
                     raise
                 await result_of(self._sleep(pause_after(attempt)))
             else:
-                totals = {index: msgspec.json.decode(put.stored) for index, put in sums.items()}
+                totals = {
+                    index: msgspec.json.decode(op.stored) for index, op in prepared.items() if isinstance(op, Put)
+                }
                 return [totals.get(index, result) for index, result in enumerate(results)]
         raise AssertionError
 
-    async def _add_up(self, namespace: str, operations: Sequence[Operation]) -> dict[int, Put]:
-        """Return a put in place of each increment, which sees the operations before it."""
-        known: dict[str, Stored | None] = {}
-        cleared: list[str] = []
-        sums: dict[int, Put] = {}
-        for index, op in enumerate(operations):
-            match op:
-                case Put():
-                    known[op.key] = op.stored
-                case Delete():
-                    known[op.key] = None
-                case Clear():
-                    cleared.append(op.prefix)
-                    known = {key: stored for key, stored in known.items() if not key.startswith(op.prefix)}
-                case Increment():
-                    version = None
-                    if op.key not in known and not op.key.startswith(tuple(cleared)):
-                        entry = await self._read(namespace, GetEntry(op.key))
-                        known[op.key], version = (entry.stored, entry.version) if entry else (None, 0)
-                    total = encode_json(add(op.key, known.get(op.key), op.by))
-                    known[op.key] = total
-                    sums[index] = Put(op.key, total, if_version=version, keep_ttl=True)
-        return sums
-
     async def _reencrypt(self, namespace: str, *, plain: bool = False) -> int:
-        changed, after = 0, ""
-        while page := await result_of(self.store.read(namespace, ListEntries(after=after, limit=_PAGE))):
+        changed, after, skipped = 0, "", list[str]()
+        while page := await self._read_encrypted(namespace, ListEntries(after=after, limit=_PAGE)):
             for entry in page:
-                changed += await self._renew(namespace, entry, plain=plain)
+                try:
+                    changed += await self._renew(namespace, entry, plain=plain)
+                except DecryptionError:
+                    skipped.append(entry.key)
             after = page[-1].key
+        if skipped:
+            raise _skipped(changed, skipped)
         return changed
 
     async def _renew(self, namespace: str, entry: Entry | None, *, plain: bool) -> bool:
         """Encrypt an entry with the first key, unless it is or another client deletes it; returns whether it was."""
-        while entry is not None and not self.cipher.is_current(entry.stored):
+        while entry is not None:
+            is_current = self.cipher.is_current(entry.stored)
+            # Bytes in the form of an encrypted value may be plain. Only decrypting them shows what they are.
             if not plain or self.cipher.is_encrypted(entry.stored):
                 entry = self._decrypt_entry(namespace, entry)
+            if is_current:
+                return False
             put = Put(entry.key, entry.stored, if_version=entry.version, keep_ttl=True)
             try:
-                await self._write_encrypted(namespace, [put])
+                await self._write_encrypted(namespace, [put], [put])
             except Conflict:
-                entry = await result_of(self.store.read(namespace, GetEntry(entry.key)))
+                entry = await self._read_encrypted(namespace, GetEntry(entry.key))
             else:
                 return True
         return False
@@ -148,7 +151,7 @@ class _Encrypted:
                     self._encrypt_message(item, _place(*place, item.id), idempotency_key) for item in op.messages
                 )
                 return Append(op.session, tuple(messages))
-        if _values_of(op) != "none":
+        if _values_of(op) not in {"none", "returned"}:
             raise _refusal(op)
         return op
 
@@ -208,7 +211,7 @@ class EncryptedStore(_Encrypted):
     reencrypt = blocking(_Encrypted._reencrypt)
 
     def changes(self, namespace: str, query: ListChanges) -> EncryptedFeed:
-        return EncryptedFeed(self, namespace, self.store.changes(namespace, query))
+        return EncryptedFeed(self, namespace, query, self.store.changes(namespace, query))
 
     def to_async(self) -> AsyncEncryptedStore:
         return AsyncEncryptedStore(self.store.to_async(), self.cipher)
@@ -227,15 +230,16 @@ class AsyncEncryptedStore(_Encrypted):
     reencrypt = _Encrypted._reencrypt
 
     def changes(self, namespace: str, query: ListChanges) -> AsyncEncryptedFeed:
-        return AsyncEncryptedFeed(self, namespace, self.store.changes(namespace, query))
+        return AsyncEncryptedFeed(self, namespace, query, self.store.changes(namespace, query))
 
 
 class _EncryptedFeed:
     """The logic of both feeds. What cannot be decrypted is never skipped: each later call raises the same error."""
 
-    def __init__(self, store: _Encrypted, namespace: str, feed: Any) -> None:
+    def __init__(self, store: _Encrypted, namespace: str, query: ListChanges, feed: Any) -> None:
         self._store = store
         self._namespace = namespace
+        self._query = query
         self._feed = feed
         self._error: DecryptionError | None = None
         self.begin = feed.begin
@@ -246,10 +250,14 @@ class _EncryptedFeed:
             raise self._error
         found = await result_of(self._feed.next(seconds))
         try:
-            return cast("Changes", self._store._decrypt(self._namespace, None, found))
+            if (wrong := mismatch(self._query, found)) is not None:
+                raise _unfit(wrong)
+            changes = cast("Changes", self._store._decrypt(self._namespace, None, found))
         except DecryptionError as error:
             self._error = error
             raise
+        self._query = msgspec.structs.replace(self._query, after=found.version)
+        return changes
 
 
 class EncryptedFeed(_EncryptedFeed):
@@ -270,6 +278,20 @@ def _values_of(asked: Query[Any] | Operation) -> str:
 
 def _refusal(asked: Query[Any] | Operation) -> InvalidArgument:
     return InvalidArgument(f"{type(asked).__name__} does not work on encrypted values: the store cannot read them")
+
+
+def _skipped(changed: int, keys: Sequence[str]) -> DecryptionError:
+    named = ", ".join(map(repr, keys[:_NAMED])) + (", …" if len(keys) > _NAMED else "")
+    return DecryptionError(
+        f"{len(keys):,} values cannot be decrypted with these keys, and were left as they are: {named}. {changed:,} others were "
+        "encrypted again. Add the missing key to the list, or store values that are not encrypted with set()",
+        keys=list(keys[:_NAMED]),
+        changed=changed,
+    )
+
+
+def _unfit(wrong: str) -> DecryptionError:
+    return DecryptionError(f"the store answered with {wrong}: the database is damaged, or someone has changed it")
 
 
 def _place(*names: str) -> bytes:

@@ -9,11 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from agents.extensions.memory import EncryptedSession
 from agents.memory import Session, SessionSettings, SQLiteSession
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from botwire import BotWireError, InvalidArgument, InvalidName, InvalidValue, Memory
+from botwire import (
+    BotWireError,
+    DecryptionError,
+    InvalidArgument,
+    InvalidName,
+    InvalidValue,
+    Memory,
+    generate_key,
+)
 from botwire.adapters.openai_agents import BotWireSession
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -142,3 +151,40 @@ async def missing(session: BotWireSession, balance: Counter[str]) -> Counter[str
     """Return what is neither popped nor there, and what is too often."""
     balance.subtract(item["content"] for item in await session.get_items())
     return Counter({text: count for text, count in balance.items() if count})
+
+
+def test_an_item_that_cannot_be_read_is_not_popped(address: str) -> None:
+    name, namespace, key = str(uuid.uuid4()), "openai-agents", generate_key()
+    item: Any = {"role": "user", "content": "hello"}
+
+    async def pops_fail() -> None:
+        session = BotWireSession(name, url=address, encryption_key=key)
+        await session.add_items([item])
+        other = BotWireSession(name, url=address, encryption_key=generate_key())
+        with pytest.raises(DecryptionError, match="message 1 of the session"):
+            await other.pop_item()
+        without = BotWireSession(name, url=address)
+        with pytest.raises(InvalidValue, match=r"message 1 .* was not deleted. .* encryption_key"):
+            await without.pop_item()
+        assert await session.pop_item() == item
+        assert await session.pop_item() is None
+
+    asyncio.run(pops_fail())
+    with Memory(namespace, address) as memory:
+        memory.history(name).append(["not an item"])
+        with pytest.raises(InvalidValue, match="is not an item"):
+            asyncio.run(BotWireSession(name, url=address).pop_item())
+        assert len(memory.history(name)) == 1
+
+
+def test_the_encrypted_session_of_the_sdk_is_as_the_page_says(address: str) -> None:
+    """It empties any session but the SDK's own, when the key is wrong. If this fails, the page can recommend it."""
+    session = BotWireSession(str(uuid.uuid4()), url=address)
+
+    async def run() -> list[Any]:
+        right = EncryptedSession("s", session, encryption_key="right")
+        await right.add_items([{"role": "user", "content": str(number)} for number in range(3)])
+        await EncryptedSession("s", session, encryption_key="wrong").pop_item()
+        return await session.get_items()
+
+    assert asyncio.run(run()) == []

@@ -25,9 +25,10 @@ from botwire.stores.http.messages import Request
 from botwire.stores.http.origin import Origin
 from botwire.stores.http.pool import MAX_CONNECTIONS, ThreadPool
 from botwire.stores.http.store import AsyncHttpStore, HttpStore
-from botwire.stores.http.transport import Transport
+from botwire.stores.http.transport import Call, Transport
+from botwire.timestamps import new_id
 from tests.servers import Server
-from tests.unit.stores.http.peers import OK, Peer
+from tests.unit.stores.http.peers import OK, Peer, head_of
 
 GET = Request("GET", "/x")
 acquire = blocking(ThreadPool.acquire)
@@ -70,18 +71,119 @@ def test_many_awaited_calls(listening):
     assert peer.most <= MAX_CONNECTIONS
 
 
-def test_hundreds_of_calls_at_a_server_that_takes_fewer(tmp_path):
-    """The server answers connections beyond its limit with 503 and closes them."""
+def test_many_calls_at_a_server_that_takes_few_connections(tmp_path):
+    """The server answers connections beyond its limit with 503 and closes them. Two loops and many threads call it at once."""
 
-    async def run(url):
-        async with AsyncMemory("n", url, timeout=60) as memory:
-            await asyncio.gather(*(memory.set(f"k{number}", number) for number in range(500)))
-            return len(await memory.list_keys())
+    def awaited(loop):
+        async def gather():
+            async with AsyncMemory("n", server.url, timeout=60) as memory:
+                await asyncio.gather(*(memory.set(f"{loop}/{number}", number) for number in range(200)))
 
-    with Server(tmp_path / "server.db", "--max-connections", "80") as server:
-        assert asyncio.run(run(server.url)) == 500
-        with Memory("n", server.url) as memory:
-            assert len(memory.list_keys()) == 500
+        asyncio.run(gather())
+
+    def blocking():
+        with Memory("n", server.url, timeout=60) as memory, ThreadPoolExecutor(100) as threads:
+            list(threads.map(lambda number: memory.set(f"thread/{number}", number), range(200)))
+
+    with Server(tmp_path / "server.db", "--max-connections", "20") as server:
+        with ThreadPoolExecutor(3) as callers:
+            for done in [callers.submit(awaited, 1), callers.submit(awaited, 2), callers.submit(blocking)]:
+                done.result()
+        with Memory("n", server.url, timeout=60) as memory:
+            assert len(memory.list_keys()) == 600
+
+
+class Crowded(Peer):
+    """A server that serves few connections at once, and refuses the others as botwire's does."""
+
+    def __init__(self):
+        self.room, self.refused = 8, 0
+        self.awaited = 0
+        """How many connections it waits for before it answers."""
+        super().__init__(answer=OK, pause=0.001)
+
+    def talk(self, connection):
+        if self.now <= self.room:
+            end = time.monotonic() + 10
+            while self.now < self.awaited and time.monotonic() < end:
+                time.sleep(0.01)
+            super().talk(connection)
+        elif head_of(connection):
+            self.refused += 1
+            connection.sendall(BUSY)
+
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_few_connections_are_opened_that_the_server_refuses(listening, awaited):
+    peer, calls = listening(Crowded()), 1_500
+
+    def get(transport, kind):
+        return Call(transport, kind, 60, None).ask(GET)
+
+    async def gather():
+        await asyncio.gather(*(get(transport, LoopConnection) for _ in range(calls)))
+
+    with closing(Transport(Origin(peer.url, {}))) as transport:
+        if awaited:
+            asyncio.run(gather())
+        else:
+            with ThreadPoolExecutor(100) as threads:
+                list(threads.map(lambda _: blocking(get)(transport, ThreadConnection), range(calls)))
+    assert peer.refused < calls / 4
+
+
+def test_refused_connections_are_tried_again_later(listening, monkeypatch):
+    """Once the server has room, all connections are used again."""
+    monkeypatch.setattr(pool_module, "HELD_SECONDS", 0.001)
+    peer = listening(Crowded())
+
+    async def gather(transport):
+        async def get():
+            return await Call(transport, LoopConnection, 60, None).ask(GET)
+
+        await asyncio.gather(*(get() for _ in range(200)))
+        await asyncio.sleep(0.2)
+        transport._pool_of_loop().close_idle()
+        while peer.now:
+            await asyncio.sleep(0.01)
+        peer.room, peer.awaited = 1_000, MAX_CONNECTIONS
+        await asyncio.gather(*(get() for _ in range(200)))
+
+    with closing(Transport(Origin(peer.url, {}))) as transport:
+        asyncio.run(gather(transport))
+    assert peer.most == MAX_CONNECTIONS
+
+
+def test_calls_get_their_connections_in_order(listening, monkeypatch):
+    monkeypatch.setattr(pool_module, "MAX_CONNECTIONS", 1)
+    peer = listening(Peer(answer=OK))
+
+    async def run():
+        transport = Transport(Origin(peer.url, {}))
+        requests = [Request("GET", f"/{number}") for number in range(50)]
+        calls = [asyncio.create_task(transport.send(item, LoopConnection, Deadline.after(30))) for item in requests]
+        await asyncio.sleep(0)
+        calls[7].cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        transport.close()
+
+    asyncio.run(run())
+    asked = [request.split()[1] for request in peer.requests]
+    assert asked == [f"/base/{number}".encode() for number in range(50) if number != 7]
+
+
+def test_a_watch_needs_no_free_connection(shared_server):
+    with Memory(new_id(), shared_server.url) as memory:
+        memory.set("k", 1)
+        pool = memory.bridge.store.transport._threads
+        permits = [acquire(pool, Deadline.after(30)) for _ in range(MAX_CONNECTIONS)]
+        with closing(memory.watch(after=0, wait=0)) as watch:
+            assert [change.key for change in watch] == ["k"]
+        for give_back in permits:
+            give_back()
 
 
 def test_waiting_ends_at_the_deadline(few, listening):

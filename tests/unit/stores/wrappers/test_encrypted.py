@@ -19,6 +19,7 @@ from botwire import (
     InvalidValue,
     Memory,
     StoreError,
+    Unavailable,
     generate_key,
 )
 from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Operation, Pop, Put
@@ -199,7 +200,7 @@ class Liar:
 def test_another_entry_than_asked(database):
     cipher = Cipher(generate_key())
     EncryptedStore(database, cipher).write("n", [Put("a", "1"), Put("b", "2")])
-    with pytest.raises(DecryptionError, match="answered with another one"):
+    with pytest.raises(DecryptionError, match="answered with key 'b' instead of key 'a'"):
         EncryptedStore(Liar(database), cipher).read("n", GetEntry("a"))
 
 
@@ -236,6 +237,73 @@ def test_what_was_plain_can_be_encrypted(url):
         memory.reencrypt()
     assert memory.reencrypt(plain=True) == 2
     assert dict(memory.items()) == {"a": {"x": 1}, "b": b"bytes"}
+
+
+LOOKS_ENCRYPTED = b"\x01\x00" + b"z" * 60
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_reencrypting_continues_after_what_it_cannot_decrypt(url, database, awaited):
+    old, new, lost = generate_key(), generate_key(), generate_key()
+    with Memory("n", url) as plain:
+        plain.set_many({"a": LOOKS_ENCRYPTED, "b": "text", "z": b"bytes"})
+    for key, secret in (("c", lost), ("d", old)):
+        with Memory("n", url, encryption_key=secret) as memory:
+            memory[key] = key
+    # Someone wrote a value that begins like one under the new key.
+    database.write("n", [Put("forged", Cipher(new).encrypt("1", b"another place"))])
+    before = {key: database.read("n", GetEntry(key)) for key in ("a", "c", "forged")}
+    message = "3 values cannot be decrypted .*: 'a', 'c', 'forged'. 3 others were encrypted again"
+
+    async def reencrypt():
+        async with AsyncMemory("n", url, encryption_key=[new, old]) as other:
+            await other.reencrypt(plain=True)
+
+    with Memory("n", url, encryption_key=[new, old]) as memory:
+        with pytest.raises(DecryptionError, match=message) as caught:
+            asyncio.run(reencrypt()) if awaited else memory.reencrypt(plain=True)
+        assert caught.value.details == {"keys": ["a", "c", "forged"], "changed": 3}
+        with pytest.raises(DecryptionError, match="0 others were encrypted again"):
+            memory.reencrypt()
+    assert {key: database.read("n", GetEntry(key)) for key in before} == before
+    with Memory("n", url, encryption_key=new) as memory:
+        assert memory.get_many(["b", "d", "z"]) == {"b": "text", "d": "d", "z": b"bytes"}
+        memory["a"] = LOOKS_ENCRYPTED  # as the error says
+    with Memory("n", url, encryption_key=[new, lost]) as memory:
+        memory.delete("forged")
+        assert memory.reencrypt() == 1
+
+
+class Failing:
+    """A store that fails at a write, as a server that goes away."""
+
+    def __init__(self, store, writes):
+        self.store = store
+        self.left = writes
+
+    def read(self, namespace, query):
+        return self.store.read(namespace, query)
+
+    def write(self, namespace, operations, *, idempotency_key=None):
+        self.left -= 1
+        if self.left < 0:
+            raise Unavailable("it is gone")
+        return self.store.write(namespace, operations, idempotency_key=idempotency_key)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_an_interrupted_run_continues(database, plain):
+    old, new = generate_key(), generate_key()
+    before = database if plain else EncryptedStore(database, Cipher(old))
+    before.write("n", [Put(f"k{n:03}", str(n)) for n in range(250)])
+    done = 0
+    for writes in (1, 120, 60):
+        with pytest.raises(Unavailable):
+            EncryptedStore(Failing(database, writes), Cipher([new, old])).reencrypt("n", plain=plain)
+        done += writes
+    assert EncryptedStore(database, Cipher([new, old])).reencrypt("n", plain=plain) == 250 - done
+    after = EncryptedStore(database, Cipher(new))
+    assert [after.read("n", GetEntry(f"k{n:03}")).value for n in range(250)] == list(range(250))
 
 
 def test_reencrypting_loses_no_write(url):
@@ -294,39 +362,44 @@ def test_unknown_operations_and_queries_are_refused(database):
 
 
 class Recorder:
-    """An empty store that records what is written."""
+    """A store that records what is written to another one."""
 
-    def __init__(self):
+    def __init__(self, store):
+        self.store = store
         self.written = []
 
     def read(self, namespace, query):
-        return None
+        return self.store.read(namespace, query)
 
     def write(self, namespace, operations, *, idempotency_key=None):
         self.written += operations
-        return [None for _ in operations]
+        return self.store.write(namespace, operations, idempotency_key=idempotency_key)
 
 
-def test_every_operation_is_encrypted_or_refused_as_it_says():
+def test_every_operation_is_encrypted_or_refused_as_it_says(database):
     """A new operation fails here until its `values` is set, and its values are encrypted or it is refused."""
     assert set(OPERATIONS) == set(typing.get_args(Operation))
     cipher = Cipher(generate_key())
-    for kind, operation in OPERATIONS.items():
-        store = EncryptedStore(recorder := Recorder(), cipher)
+    for number, (kind, operation) in enumerate(OPERATIONS.items()):
+        namespace = f"n{number}"
+        store = EncryptedStore(recorder := Recorder(database), cipher)
         match vars(kind)["values"]:
             case "plain":
                 with pytest.raises(InvalidArgument, match=f"{kind.__name__} does not work on encrypted"):
-                    store.write("n", [operation])
+                    store.write(namespace, [operation])
                 assert recorder.written == []
             case "none":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert recorder.written == [operation]
+            case "returned":
+                store.write(namespace, [operation])
+                assert recorder.written == [msgspec.structs.replace(operation, if_ids=())]
             case "sealed":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert [type(written) for written in recorder.written] == [kind]
                 assert recorder.written != [operation]
             case "computed":
-                store.write("n", [operation])
+                store.write(namespace, [operation])
                 assert [type(written) for written in recorder.written] == [Put]
                 assert cipher.is_current(recorder.written[0].stored)
 
