@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from ..aio import AsyncHistory, AsyncMemory
 from ..bridge import awaiting, blocking
+from ..errors import InvalidValue
 from ..history import History
 from ..limits import MAX_OPERATIONS
 from ..memory import Memory
@@ -104,6 +105,29 @@ def async_form(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A
         return await logic(self, self._async_memory, *args, **kwargs)
 
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", run)
+
+
+UNREADABLE = (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+"""What the classes of a framework raise for data that is not theirs."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, without the data that pydantic adds to it: the data may be secret."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return str(error)
+    found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors(include_input=False)]
+    return "; ".join([*found[:3], *([f"and {len(found) - 3} more"] if len(found) > 3 else [])])
+
+
+def unreadable(seq: int, session: str, framework: str, error: Exception) -> InvalidValue:
+    """Return the error for a stored message that a framework cannot read."""
+    return InvalidValue(
+        f"message {seq} of session {session!r} is not one of {framework}: {reason(error)}. "
+        "The how-to guide says how to remove it",
+        seq=seq,
+        session=session,
+    )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
 from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
 from ..records import Entry, Message
 from ..values import check_json, decode, encode_json
-from ._base import OverSession, batches, needs
+from ._base import OverSession, batches, needs, reason, unreadable
 
 with needs(
     "pydantic_ai pydantic pydantic_core",
@@ -78,19 +78,19 @@ class BotWireMessageHistory(OverSession):
         Raises:
             InvalidValue: the session contains something that is not a message of Pydantic AI.
         """
-        return _read(_MESSAGES, self._history.messages(last))
+        return _read(_MESSAGES, self.session_id, self._history.messages(last))
 
     def append(self, messages: Sequence[ModelMessage]) -> None:
         """Append messages, such as ``result.new_messages()``, at most 10,000 at once, all or none.
 
         Raises:
-            InvalidValue: a message contains something that JSON lacks; nothing was written.
+            InvalidValue: Pydantic AI would lose something or not read a message back; nothing was written.
         """
         self._history.append(_dumped(_MESSAGES, messages))
 
     async def aload(self, last: int | None = None) -> list[ModelMessage]:
         """As `load`."""
-        return _read(_MESSAGES, await self._async_history.messages(last))
+        return _read(_MESSAGES, self.session_id, await self._async_history.messages(last))
 
     async def aappend(self, messages: Sequence[ModelMessage]) -> None:
         """As `append`. A call that is cancelled adds all of them or none."""
@@ -145,6 +145,7 @@ class BotWireConversationStore(ConversationStore):
 
         Raises:
             ConversationConflict: it has another, or the entry that it continues was deleted; nothing was written.
+            InvalidValue: as `BotWireMessageHistory.append`.
         """
         key, session = _record_key(record.conversation_id), record.conversation_id
         head = record.head_id
@@ -199,8 +200,10 @@ class BotWireConversationStore(ConversationStore):
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
         most = check_count(limit, "limit")
-        branches = [messages async for _, messages in self._branches(head_id, most)] if most != 0 else []
-        return _read(_ENTRIES, [message for messages in branches for message in messages][:most][::-1])
+        entries: list[ConversationEntry] = []
+        async for session, messages in self._branches(head_id, most):
+            entries += _read(_ENTRIES, session, messages)
+        return entries[:most][::-1]
 
     async def _branches(self, head_id: str | None, most: int | None) -> AsyncIterator[tuple[str, list[Message]]]:
         """Yield sessions, and the messages of each that lead to an entry, the last first, until there are enough."""
@@ -290,21 +293,23 @@ def _parent(message: Message) -> str | None:
 
 
 def _record(entry: Entry) -> ConversationRecord:
-    (record,) = _validated(_RECORDS, [str(entry.stored)], f"key {entry.key!r} is not a record of Pydantic AI")
+    try:
+        (record,) = _RECORDS.validate_json(f"[{entry.stored!s}]")
+    except ValidationError as error:
+        raise InvalidValue(f"key {entry.key!r} is not a record of Pydantic AI: {reason(error)}") from None
     return record
 
 
-def _read(adapter: TypeAdapter[list[Any]], messages: Sequence[Message]) -> list[Any]:
-    texts = [message.stored for message in messages]
-    return _validated(adapter, texts, "the session contains something that is not of Pydantic AI")
-
-
-def _validated(adapter: TypeAdapter[list[Any]], texts: Sequence[str], wrong: str) -> list[Any]:
+def _read(adapter: TypeAdapter[list[Any]], session: str, messages: Sequence[Message]) -> list[Any]:
     try:
-        return adapter.validate_json(f"[{','.join(texts)}]")
-    except ValidationError as error:  # without the data, which may be secret
-        found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise InvalidValue(f"{wrong}: {'; '.join(found)}") from error
+        return adapter.validate_json(f"[{','.join(message.stored for message in messages)}]")
+    except ValidationError:
+        for message in messages:
+            try:
+                adapter.validate_json(f"[{message.stored}]")
+            except ValidationError as error:
+                raise unreadable(message.seq, session, "Pydantic AI", error) from None
+        raise
 
 
 def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
@@ -312,5 +317,10 @@ def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
         text = adapter.dump_json(list(items), warnings="error")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise InvalidValue(f"it cannot be written as JSON: {error}") from error
-    items_as_json: list[Any] = decode(check_json(text))
+    stored = check_json(text)
+    try:
+        adapter.validate_json(stored)
+    except ValidationError as error:
+        raise InvalidValue(f"Pydantic AI would not read it back: {reason(error)}") from None
+    items_as_json: list[Any] = decode(stored)
     return items_as_json

@@ -323,7 +323,7 @@ def test_something_else_in_the_session_is_named(embedded: MakeHistory) -> None:
     raw = Memory("langchain-sessions", history._memory.address).history("user-42")
     for item in ({"role": "user", "content": "not of LangChain"}, "text", {"type": "human", "data": {"content": 5}}):
         raw.append([item])
-        with pytest.raises(InvalidValue, match="message 2 of the session"):
+        with pytest.raises(InvalidValue, match="message 2 of session 'user-42'"):
             _ = history.messages
         raw.clear()
         history.add_user_message("hello")

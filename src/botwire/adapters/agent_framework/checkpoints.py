@@ -51,10 +51,11 @@ class BotWireCheckpointStorage(OverMemory):
         """Store a checkpoint and return its id. It replaces one with the same id.
 
         Raises:
-            WorkflowCheckpointException: it contains a type that is not allowed; nothing was written.
+            WorkflowCheckpointException: it contains a type that is not allowed, or could not be loaded again; nothing was written.
             InvalidValue: it has more than 16 MiB; nothing was written.
         """
         text = self._codec.dumps(checkpoint.to_dict())
+        self._restored(text)  # or else nothing could be resumed from it
         id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint.workflow_name, checkpoint.checkpoint_id)
         before = await self._async_memory.get(id_key)
         moved: list[Operation] = [] if before is None or before["place"] == key else [Delete(before["place"])]

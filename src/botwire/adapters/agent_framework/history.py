@@ -9,9 +9,11 @@ from typing import Any, Unpack
 import agent_framework._sessions as sessions
 from agent_framework import HistoryProvider, Message
 
+from ... import records
 from ...errors import InvalidValue
 from ...memory import Memory, Options
-from .._base import OverMemory
+from ...values import decode, encode_json
+from .._base import UNREADABLE, OverMemory, unreadable
 
 
 class BotWireHistoryProvider(OverMemory, HistoryProvider):
@@ -72,7 +74,7 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
         """Append messages to a session, at most 10,000, all or none; they are on disk when this returns.
 
         Raises:
-            InvalidValue: a message contains data that is not JSON or would not come back unchanged; nothing was written.
+            InvalidValue: a message is not JSON, or the framework would not read it back; nothing was written.
         """
         del state, kwargs
         new = list(messages)
@@ -85,11 +87,10 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
             )
 
     async def _stored(self, session_id: str | None, last: int | None = None) -> list[Message]:
-        records = await self._async_memory.history(session_id or self.DEFAULT_SESSION).messages(last)
-        return [_item_to_message(record.data, record.seq) for record in records]
+        session = session_id or self.DEFAULT_SESSION
+        return [_read(session, record) for record in await self._async_memory.history(session).messages(last)]
 
 
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 _FIELDS = frozenset(signature(Message).parameters) | {"type"}
 _TYPE: str = Message("user").to_dict()["type"]
 
@@ -101,17 +102,17 @@ def _message_to_item(message: Message) -> dict[str, Any]:
     if item["type"] != _TYPE:
         item = item | {"type": _TYPE, "original_type": item["type"]}
     try:
-        _restored(item)
-    except _UNREADABLE as error:
+        _restored(decode(encode_json(item)))
+    except UNREADABLE as error:
         raise InvalidValue(f"the {type(message).__name__} would not come back: {error}") from error
     return item
 
 
-def _item_to_message(item: Any, seq: int) -> Message:
+def _read(session: str, record: records.Message) -> Message:
     try:
-        return _restored(item)
-    except _UNREADABLE as error:
-        raise InvalidValue(f"message {seq} of the session is not one of Agent Framework: {error}") from error
+        return _restored(record.data)
+    except UNREADABLE as error:
+        raise unreadable(record.seq, session, "Agent Framework", error) from None
 
 
 def _restored(item: Any) -> Message:

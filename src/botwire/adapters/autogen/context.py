@@ -16,8 +16,10 @@ from ...errors import InvalidArgument, InvalidValue
 from ...limits import MAX_OPERATIONS
 from ...memory import Memory, Options
 from ...operations import Append, Forget, NewMessage
+from ...records import Message
 from ...timestamps import new_id
-from ...values import encode_json
+from ...values import decode, encode_json
+from .._base import UNREADABLE, reason, unreadable
 from .memory import PlaceConfig, arguments_of, place_of
 
 
@@ -91,7 +93,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         """Add a message at the end; it is on disk when this returns.
 
         Raises:
-            InvalidValue: the message contains data that would not come back unchanged; nothing was written.
+            InvalidValue: AutoGen would not read the message back, or not as it was; nothing was written.
         """
         initial: list[LLMMessage] = []
         if self._initial_messages and not self._started and not await self._history.length():
@@ -115,7 +117,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
         """Replace all messages with those of a saved state, at most 10,000, in one write. `InvalidValue`: they are not AutoGen's."""
-        found = [_item_to_message(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
+        found = [_of_state(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
         if len(found) > MAX_OPERATIONS:
             raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
         new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
@@ -126,7 +128,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         records = await self._history.messages(last)
         if not records and not self._started:
             return list(self._initial_messages or ())
-        return [_item_to_message(record.data, record.seq) for record in records]
+        return [_read(self.session_id, record) for record in records]
 
     def _view(self, messages: list[LLMMessage]) -> ChatCompletionContext:
         if self._buffer_size is not None:
@@ -171,22 +173,34 @@ def _message_to_item(message: Any) -> dict[str, Any]:
     if type_ is None:
         raise InvalidValue(f"a chat completion context holds messages of AutoGen, not {type(message).__name__}")
     try:
-        item: dict[str, Any] = to_jsonable_python(message.model_dump())
-    except ValueError as error:
-        raise InvalidValue(f"the {type(message).__name__} cannot be stored: {error}") from error
-    if item["type"] != type_:
-        item.setdefault("original_type", item["type"])
-    return item | {"type": type_}
+        item: dict[str, Any] = to_jsonable_python(message.model_dump(warnings=False))
+        if item["type"] != type_:
+            item.setdefault("original_type", item["type"])
+        item["type"] = type_
+        _item_to_message(decode(encode_json(item)))
+    except UNREADABLE as error:
+        raise InvalidValue(f"the {type(message).__name__} would not come back: {reason(error)}") from None
+    return item
 
 
-def _item_to_message(item: Any, seq: int | None = None) -> LLMMessage:
-    where = "the state" if seq is None else f"message {seq} of the session"
+def _item_to_message(item: Any) -> LLMMessage:
+    closed = _MESSAGES[item["type"]]
+    known = item.keys() <= closed.model_fields.keys()
+    return (closed if known else _OPEN[item["type"]]).model_validate(item)
+
+
+def _of_state(item: Mapping[str, Any]) -> LLMMessage:
     try:
-        closed = _MESSAGES[item["type"]]
-        known = item.keys() <= closed.model_fields.keys()
-        return (closed if known else _OPEN[item["type"]]).model_validate(item)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvalidValue(f"{where} is not a message of AutoGen: {error}") from error
+        return _item_to_message(item)
+    except UNREADABLE as error:
+        raise InvalidValue(f"the state is not a message of AutoGen: {reason(error)}") from None
+
+
+def _read(session: str, record: Message) -> LLMMessage:
+    try:
+        return _item_to_message(record.data)
+    except UNREADABLE as error:
+        raise unreadable(record.seq, session, "AutoGen", error) from None
 
 
 class Stateful(Protocol):

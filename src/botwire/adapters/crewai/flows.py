@@ -84,7 +84,7 @@ class BotWireFlowPersistence(FlowPersistence):
 
 
 def _state(data: Any) -> dict[str, Any]:
-    if not isinstance(data, dict | BaseModel):
-        raise InvalidValue(f"the state of a flow is a dict or a pydantic model, not {type(data).__name__}")
-    state: dict[str, Any] = to_jsonable_python(data, fallback=str)
+    state: dict[str, Any] = to_jsonable_python(data, fallback=str) if isinstance(data, dict | BaseModel) else {}
+    if not isinstance(data, dict | BaseModel) or not isinstance(state, dict):  # a RootModel may be anything
+        raise InvalidValue(f"the state of a flow is a dict or a pydantic model of fields, not {type(data).__name__}")
     return state

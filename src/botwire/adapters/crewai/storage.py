@@ -24,8 +24,8 @@ from ...namespace import Namespace
 from ...operations import Clear, Delete, Operation, Put
 from ...queries import CountEntries, GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
-from ...values import encode, size
-from .._base import OverMemory, async_form, batches, blocking_method
+from ...values import decode, encode, size
+from .._base import UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
 
 Match: TypeAlias = "tuple[MemoryRecord, float]"
 _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
@@ -301,10 +301,12 @@ class _Stored:
         self.path = f"{_quoted(record.scope)}#{quote(record.id, safe='')}"
         self.dimensions = len(record.embedding or ())
         try:
-            data = to_jsonable_python(record.model_dump(exclude={"embedding"}), inf_nan_mode="constants")
-        except ValueError as error:
-            raise InvalidValue(f"the memory record cannot be stored: {error}") from error
-        stored, vector = encode(data), np.asarray(record.embedding or (), _FLOAT).tobytes()
+            data = record.model_dump(exclude={"embedding"}, warnings=False)
+            stored = encode(to_jsonable_python(data, inf_nan_mode="constants"))
+            _to_record(decode(stored))
+        except UNREADABLE as error:
+            raise InvalidValue(f"the memory record would not come back: {reason(error)}") from None
+        vector = np.asarray(record.embedding or (), _FLOAT).tobytes()
         vector_key = _VECTOR + self.path
         self.puts: tuple[Operation, ...] = (
             Put(check_name(_RECORD + self.path), stored),
@@ -347,12 +349,18 @@ def _restored(entries: Iterable[Entry]) -> dict[str, MemoryRecord]:
     records = {}
     for entry in entries:
         try:
-            closed = entry.value.keys() <= MemoryRecord.model_fields.keys()
-            record = (MemoryRecord if closed else _OpenRecord).model_validate(entry.value)
-        except (AttributeError, ValueError) as error:
-            raise InvalidValue(f"the value of {entry.key!r} is not a memory record of CrewAI: {error}") from error
-        records[entry.key.removeprefix(_RECORD)] = record
+            records[entry.key.removeprefix(_RECORD)] = _to_record(entry.value)
+        except UNREADABLE as error:
+            raise InvalidValue(
+                f"the value of key {entry.key!r} is not a memory record of CrewAI: {reason(error)}. "
+                "delete(record_ids=[…]) with its id, after the '#', removes it"
+            ) from None
     return records
+
+
+def _to_record(data: Any) -> MemoryRecord:
+    closed = data.keys() <= MemoryRecord.model_fields.keys()
+    return (MemoryRecord if closed else _OpenRecord).model_validate(data)
 
 
 def _fits(record: MemoryRecord, categories: Sequence[str] | None, metadata: dict[str, Any] | None) -> bool:

@@ -27,7 +27,7 @@ from agent_framework import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders import Customer, Order, Point, Shop, Size
+from orders import Customer, Order, Point, Sealed, Shop, Size
 
 from botwire import InvalidName, InvalidValue, Memory
 from botwire.adapters.agent_framework import BotWireCheckpointStorage, BotWireHistoryProvider
@@ -194,11 +194,12 @@ async def test_what_may_not_come_back_is_not_saved(address: str) -> None:
 
     knot: list = []
     knot.append(knot)
-    where = storage(address, name(), ["orders:Order"])
+    where = storage(address, name(), ["orders:Order", "orders:Sealed"])
     for value, reason in (
         (Shop("x"), "add 'orders:Shop' to allowed_checkpoint_types"),
         (Size.SMALL, "orders:Size"),
         (Hidden(), "Hidden"),
+        (Sealed(), "it is sealed"),
         (Local(), "Local"),
         (Shop, "orders:Shop"),
         (len, "builtin"),
@@ -396,7 +397,7 @@ async def test_what_is_not_a_message_is_refused(address: str) -> None:
     for item in ([1], {"type": "os.system"}, "x"):
         Memory(namespace, address).history(name()).append([item])
     for session in Memory(namespace, address).sessions():
-        with pytest.raises(InvalidValue, match="message 1 of the session is not one of Agent Framework"):
+        with pytest.raises(InvalidValue, match="message 1 of session '.*' is not one of Agent Framework"):
             await history.get_messages(session.name)
 
 

@@ -315,6 +315,30 @@ async def test_what_cannot_come_back_is_refused(address: str) -> None:
         BotWireMemory("", url=address)
 
 
+async def test_what_would_not_be_read_back_is_refused(address: str) -> None:
+    """Pydantic does not check an attribute that is set later, nor what `model_construct` is given."""
+    memory, context = BotWireMemory(name(), url=address), BotWireChatCompletionContext(name(), url=address)
+    said = UserMessage(content="x", source="user")
+    said.content = 5
+    for message in (
+        said,
+        AssistantMessage.model_construct(content=[1], source="a", type="AssistantMessage"),
+        FunctionExecutionResultMessage.model_construct(content="x", type="FunctionExecutionResultMessage"),
+    ):
+        with pytest.raises(InvalidValue, match="would not come back"):
+            await context.add_message(message)
+        with pytest.raises(InvalidValue, match="would not come back"):
+            await context.load_state({"messages": [message]})
+    for content in (
+        MemoryContent.model_construct(content="a", mime_type=5, metadata=None),
+        MemoryContent.model_construct(content="a", mime_type="text/plain", metadata="sEcReT"),
+    ):
+        with pytest.raises(InvalidValue, match="would not come back") as caught:
+            await memory.add(content)
+        assert "sEcReT" not in str(caught.value)
+    assert (await memory.query()).results == await context.get_messages() == []
+
+
 async def test_data_names_no_classes(address: str) -> None:
     """What somebody else writes into a session becomes a message of AutoGen or an error, whatever it says."""
     session = name()
@@ -325,11 +349,11 @@ async def test_data_names_no_classes(address: str) -> None:
         [1],
     ):
         Memory("autogen-contexts", address).history(session).append([item])
-        with pytest.raises(InvalidValue, match="message 1 of the session is not a message of AutoGen"):
+        with pytest.raises(InvalidValue, match=f"message 1 of session '{session}' is not one of AutoGen"):
             await BotWireChatCompletionContext(session, url=address).get_messages()
         Memory("autogen-contexts", address).history(session).clear()
         Memory("autogen-memory", address).history(session).append([item])
-        with pytest.raises(InvalidValue, match="message 1 of the session is not a memory of AutoGen"):
+        with pytest.raises(InvalidValue, match=f"message 1 of session '{session}' is not one of AutoGen"):
             await BotWireMemory(session, url=address).query()
         Memory("autogen-memory", address).history(session).clear()
 

@@ -21,7 +21,7 @@ from crewai.memory.types import MemoryRecord
 from crewai.tools import BaseTool
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from botwire import InvalidName, InvalidValue, Memory, generate_key
 from botwire.adapters.crewai import BotWireFlowPersistence, BotWireStorage, memory_tools
@@ -222,6 +222,31 @@ def test_what_cannot_come_back_is_refused(address: str) -> None:
     Memory(namespace, address).set("crewai:record:#1", {"__class__": "subprocess.Popen"})
     with pytest.raises(InvalidValue, match="not a memory record"):
         BotWireStorage(namespace, address).list_records()
+
+
+def test_what_would_not_be_read_back_is_refused(address: str) -> None:
+    """One unreadable record would break every list and search of its scope."""
+    storage, flows = BotWireStorage(name(), address), BotWireFlowPersistence(name(), address)
+    changed = record()
+    changed.importance = "sEcReT"
+    with pytest.raises(InvalidValue, match="would not come back: importance") as caught:
+        storage.save([record(), changed])
+    assert "sEcReT" not in str(caught.value)
+    assert storage.list_records() == []
+    with pytest.raises(InvalidValue, match="a pydantic model of fields"):
+        flows.save_state("f", "m", RootModel[list[int]]([1]))
+    assert flows.load_state("f") is None
+
+
+def test_an_unreadable_record_can_be_deleted(address: str) -> None:
+    namespace = name()
+    storage, bad = BotWireStorage(namespace, address), record(id="bad")
+    storage.save([record(), bad])
+    Memory(namespace, address).set("crewai:record:#bad", {"importance": 7})
+    with pytest.raises(InvalidValue, match="delete"):
+        storage.list_records()
+    assert storage.delete(record_ids=["bad"]) == 1
+    assert len(storage.list_records()) == 1
 
 
 def test_fields_of_a_subclass_and_other_keys_are_kept(address: str) -> None:

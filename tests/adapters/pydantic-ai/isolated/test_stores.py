@@ -22,6 +22,7 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    RetryPromptPart,
     SystemPromptPart,
     TextPart,
     ThinkingPart,
@@ -244,6 +245,16 @@ async def test_a_fork_outlives_what_it_was_forked_from(store: BotWireConversatio
     assert [text(message) for message in (await store.load("g")).messages] == ["1"]
     await store.delete("g")
     assert [text(message) for message in (await store.load("c")).messages] == ["other"]
+
+
+async def test_a_message_that_would_not_be_read_back_is_refused(store: BotWireConversationStore) -> None:
+    await store.save(Conversation(conversation_id="c", messages=[request("begin")]))
+    conversation = await store.load("c")
+    error = {"type": "missing", "loc": ("city",), "msg": "Field required"}
+    conversation.messages.append(ModelRequest([RetryPromptPart([error], tool_name="weather", tool_call_id="1")]))
+    with pytest.raises(InvalidValue, match="would not read it back"):
+        await store.save(conversation)
+    assert [text(message) for message in (await store.load("c")).messages] == ["begin"]
 
 
 async def test_wrong_names_and_what_is_not_json(store: BotWireConversationStore) -> None:
