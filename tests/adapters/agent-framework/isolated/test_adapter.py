@@ -217,6 +217,45 @@ async def test_what_may_not_come_back_is_not_saved(address: str) -> None:
     assert await where.list_checkpoints(workflow_name="w") == []
 
 
+async def test_a_workflow_may_have_any_number_of_checkpoints(tmp_path: Path) -> None:
+    where, start = storage(f"sqlite:///{tmp_path}/memory.db"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    made = [
+        checkpoint(checkpoint_id=f"c{number}", timestamp=(start + dt.timedelta(seconds=number)).isoformat())
+        for number in range(10_001)
+    ]
+    for part in range(0, len(made), 1000):
+        await asyncio.gather(*map(where.save, made[part : part + 1000]))
+    assert await where.list_checkpoint_ids(workflow_name="w") == [one.checkpoint_id for one in made]
+    assert await where.get_latest(workflow_name="w") == made[-1]
+    assert await where.delete("c10000")
+    assert await where.get_latest(workflow_name="w") == made[-2]
+
+
+async def test_checkpoints_are_in_the_order_of_their_times(address: str) -> None:
+    where = storage(address, name())
+    times = ["2026-01-01T00:00:00", "2026-01-01T02:30:00+02:00", "2026-01-01T01:00:00.000001Z", "9999-12-31T23:59:59"]
+    for number in (2, 0, 3, 1):
+        await where.save(checkpoint(checkpoint_id=str(number), timestamp=times[number]))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["0", "1", "2", "3"]
+    assert [one.checkpoint_id for one in await where.list_checkpoints(workflow_name="w")] == ["0", "1", "2", "3"]
+    assert (await where.get_latest(workflow_name="w")).checkpoint_id == "3"
+    await where.save(checkpoint(checkpoint_id="3", timestamp="0001-01-01T00:00:00"))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["3", "0", "1", "2"]
+    for wrong in ("yesterday", "", None):
+        with pytest.raises(InvalidValue, match="timestamp"):
+            await where.save(checkpoint(timestamp=wrong))
+
+
+async def test_of_many_saves_of_one_id_one_is_left(address: str) -> None:
+    namespace = name()
+    where = storage(address, namespace)
+    same = [checkpoint(checkpoint_id="c", timestamp=f"2026-01-{day:02}T00:00:00+00:00") for day in range(1, 17)]
+    await asyncio.gather(*map(where.save, same))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["c"]
+    assert sorted(await asyncio.gather(*[where.delete("c") for _ in range(8)])) == [False] * 7 + [True]
+    assert Memory(namespace, address).list_keys() == []
+
+
 def attacks(path: Path) -> list[Any]:
     def call(how: str, cls: str, *arguments: Any, state: Any = None) -> dict[str, Any]:
         return {"$": how, "class": cls, "arguments": arguments, "state": state, "items": [], "pairs": []}
