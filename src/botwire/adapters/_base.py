@@ -19,6 +19,9 @@ from ..limits import MAX_OPERATIONS
 from ..memory import Memory
 from ..namespace import Namespace
 
+BATCH_BYTES = 16 * 1024 * 1024
+"""The most bytes of values in a write that can be split. In base64 they take 21 of the 32 MiB that a request may have."""
+
 P = ParamSpec("P")
 S = TypeVar("S")
 A = TypeVar("A")

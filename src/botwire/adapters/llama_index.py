@@ -21,7 +21,7 @@ from ..queries import CountMessages, ListMessages, ListSessions
 from ..records import Message
 from ..timestamps import new_id
 from ..values import decode, encode_json
-from ._base import UNREADABLE, async_form, blocking_method, needs, reason, unreadable
+from ._base import UNREADABLE, async_form, batches, blocking_method, needs, reason, unreadable
 
 with needs("llama_index", "botwire.adapters.llama_index needs llama-index-core: pip install 'botwire[llama-index]'"):
     from llama_index.core.base.llms.types import ChatMessage
@@ -299,9 +299,9 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
             return []
         start, end, more = decided
         replaced = stored[start:]
-        pop = Pop(session, len(replaced), tuple(message.id for message in replaced))
+        pops = [Pop(session, len(part), tuple(one.id for one in part)) for part in batches(replaced)][::-1]
         try:
-            await memory.bridge.write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
+            await memory.bridge.write(*_limited([*pops, *more, *([Append(session, tuple(end))] if end else [])]))
         except Conflict:
             await memory.bridge.sleep(pause_after(attempt))
         else:
@@ -311,9 +311,11 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
 
 def _limited(operations: list[Operation]) -> list[Operation]:
     count = sum(len(item.messages) if isinstance(item, Append) else 1 for item in operations)
-    pops = [item.count for item in operations if isinstance(item, Pop)]
-    if max([count, *pops]) > MAX_OPERATIONS:
-        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} messages can be written at once, not {count:,}")
+    if count > MAX_OPERATIONS:
+        raise InvalidArgument(
+            f"at most {MAX_OPERATIONS:,} messages can be written at once, not {count:,}: a change before the end of a session writes "
+            "all messages after it again"
+        )
     return operations
 
 

@@ -15,8 +15,8 @@ from ..memory import Memory, Options
 from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
 from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
 from ..records import Entry, Message
-from ..values import check_json, decode, encode_json
-from ._base import OverSession, batches, needs, reason, unreadable
+from ..values import check_json, decode, encode_json, size
+from ._base import BATCH_BYTES, OverSession, batches, needs, reason, unreadable
 
 with needs(
     "pydantic_ai pydantic pydantic_core",
@@ -47,6 +47,8 @@ _ENTRIES: TypeAdapter[list[ConversationEntry]] = TypeAdapter(list[ConversationEn
 _RECORDS: TypeAdapter[list[ConversationRecord]] = TypeAdapter(list[ConversationRecord], config=_CONFIG)
 
 _RECORD = "records/"
+_MOST_ENTRIES = MAX_OPERATIONS // 2 - 1
+"""The most entries of one write: each is a message and a key, and the record and the forks have a key each."""
 _FORKS = "forks"
 """A key that every new conversation, fork and delete sets, so that a delete conflicts with a fork of what it deletes."""
 
@@ -151,18 +153,21 @@ class BotWireConversationStore(ConversationStore):
         head = record.head_id
         heads = () if head is None or head in {entry.id for entry in new_entries} else (_entry_key(head),)
         (data,) = _dumped(_RECORDS, [record])
-        new = tuple(
+        new = [
             NewMessage(check_name(entry.id, "entry id"), encode_json(item))
             for entry, item in zip(new_entries, _dumped(_ENTRIES, new_entries), strict=True)
-        )
+        ]
+        # What does not fit into one write is stored before the record, without which nothing leads to it.
+        *early, last = list(batches(new, _MOST_ENTRIES, lambda entry: size(entry.stored), BATCH_BYTES)) or [[]]
         while True:
             found = {entry.key: entry for entry in await self._memory.bridge.read(GetEntries((key, _FORKS, *heads)))}
             _check(record.conversation_id, found.get(key), expected_revision)
             if any(head_key not in found for head_key in heads):
                 raise ConversationConflict(record.conversation_id)
+            for part in early:
+                await self._memory.bridge.write(*_entries(session, part))
             operations: list[Operation] = [Put(key, encode_json(data), if_version=_version(found, key))]
-            operations += [Put(_entry_key(message.id), encode_json(session)) for message in new]
-            operations += [Append(session, new)] if new else []
+            operations += _entries(session, last)
             if any(found[head_key].value != session for head_key in heads):
                 operations.append(Put(_FORKS, "1", if_version=_version(found, _FORKS)))
             elif key not in found:
@@ -261,6 +266,11 @@ class BotWireConversationStore(ConversationStore):
 
 def _record_key(conversation_id: str) -> str:
     return check_name(_RECORD + check_name(conversation_id, "conversation_id"))
+
+
+def _entries(session: str, new: Sequence[NewMessage]) -> list[Operation]:
+    puts = [Put(_entry_key(message.id), encode_json(session)) for message in new]
+    return [*puts, *([Append(session, tuple(new))] if new else [])]
 
 
 def _entry_key(entry_id: str) -> str:

@@ -15,11 +15,11 @@ from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import MAX_OPERATIONS
 from ...memory import Memory, Options
-from ...operations import Append, Forget, NewMessage
+from ...operations import Append, Forget, NewMessage, Operation
 from ...records import Message
 from ...timestamps import new_id
-from ...values import decode, encode_json
-from .._base import UNREADABLE, reason, unreadable
+from ...values import decode, encode_json, size
+from .._base import BATCH_BYTES, UNREADABLE, batches, reason, unreadable
 from .memory import PlaceConfig, arguments_of, place_of
 
 
@@ -116,12 +116,18 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace all messages with those of a saved state, at most 10,000, in one write. `InvalidValue`: they are not AutoGen's."""
+        """Replace all messages with those of a saved state. `InvalidValue`: they are not AutoGen's; nothing was written.
+
+        A state of up to 9,999 messages and 16 MiB is loaded completely or not at all. More take several writes.
+        """
         found = [_of_state(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
-        if len(found) > MAX_OPERATIONS:
-            raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
-        new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
-        await self._async_memory.bridge.write(Forget(self.session_id), Append(self.session_id, new))
+        new = [NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found]
+        first: list[Operation] = [Forget(self.session_id)]
+        for part in batches(new, MAX_OPERATIONS - 1, lambda message: size(message.stored), BATCH_BYTES):
+            await self._async_memory.bridge.write(*first, Append(self.session_id, tuple(part)))
+            first = []
+        if first:
+            await self._async_memory.bridge.write(*first)
         self._started = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:

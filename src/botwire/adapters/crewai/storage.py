@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -25,7 +26,7 @@ from ...operations import Clear, Delete, Operation, Put
 from ...queries import CountEntries, GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
 from ...values import decode, encode, size
-from .._base import UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
+from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
 
 Match: TypeAlias = "tuple[MemoryRecord, float]"
 _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
@@ -33,7 +34,6 @@ _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
 are next to each other. The path is stored under the id."""
 _DIMENSIONS = "crewai:dimensions"
 _BATCH = 2000
-_BATCH_BYTES = 16 * 1024 * 1024
 _PAGE = 1000
 _FLOAT = "<f4"
 
@@ -73,7 +73,7 @@ class BotWireStorage(OverMemory):
             InvalidName: scope and id together are too long for a key: about 500 bytes.
         """
         new = {stored.id_key: stored for stored in map(_Stored, records)}
-        for batch in batches(new.values(), _BATCH, lambda stored: stored.bytes, _BATCH_BYTES):
+        for batch in batches(new.values(), _BATCH, lambda stored: stored.bytes, BATCH_BYTES):
             for attempt in range(MAX_ATTEMPTS):
                 try:
                     await memory.bridge.write(*await _puts(memory, batch))
@@ -213,12 +213,16 @@ class BotWireStorage(OverMemory):
         """Set the time of last access of records to now, as `Memory.recall` does for its results."""
         now = datetime.now(UTC).replace(tzinfo=None)  # CrewAI's times have no zone
         paths = [entry.value for entry in (await _entries(memory, map(_id_key, record_ids))).values()]
-        for key, entry in (await _entries(memory, (_RECORD + path for path in paths))).items():
-            data = encode(entry.value | {"last_accessed": now.isoformat()})
+        found = await _entries(memory, (_RECORD + path for path in paths))
+        puts = [
+            Put(key, encode(entry.value | {"last_accessed": now.isoformat()}), if_version=entry.version)
+            for key, entry in found.items()
+        ]
+        for batch in batches(puts, _BATCH, lambda put: size(put.stored), BATCH_BYTES):
             try:
-                await memory.bridge.write(Put(key, data, if_version=entry.version))
-            except Conflict:  # another client has used or changed it just now
-                continue
+                await memory.bridge.write(*batch)
+            except Conflict:
+                await _put_unchanged(memory, batch)
 
     asave = async_form(save)
     asearch = async_form(search)
@@ -227,6 +231,13 @@ class BotWireStorage(OverMemory):
     _save: Any = awaiting(save)
     _delete: Any = awaiting(delete)
     _list_scopes: Any = awaiting(list_scopes)
+
+
+async def _put_unchanged(memory: Namespace, puts: Sequence[Put]) -> None:
+    """Write each on its own, except for those that another client has used or changed just now."""
+    for put in puts:
+        with contextlib.suppress(Conflict):
+            await memory.bridge.write(put)
 
 
 async def _puts(memory: Namespace, batch: Sequence[_Stored]) -> list[Operation]:

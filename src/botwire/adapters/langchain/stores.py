@@ -18,8 +18,8 @@ from ...namespace import Namespace
 from ...operations import Delete, Put
 from ...queries import GetEntries, GetEntry
 from ...records import Entry
-from ...values import Stored, decode, encode
-from .._base import UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
+from ...values import Stored, decode, encode, size
+from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
 from .history import to_item, to_messages, to_plain
 
 _log = logging.getLogger("botwire")
@@ -37,8 +37,8 @@ class InvalidKey(InvalidName, InvalidKeyException):
 class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
     """A persistent `ByteStore` for LangChain.
 
-    What a call sets or deletes is on disk when it returns, all or none, for up to 10,000 keys. More keys take several writes.
-    Threads, processes and event loops may share a store.
+    What a call sets or deletes is on disk when it returns, all or none, for up to 10,000 keys and 16 MiB. More take several
+    writes. Threads, processes and event loops may share a store.
 
     Args:
         namespace: the namespace of the keys. It contains nothing else.
@@ -70,7 +70,8 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
 
     @blocking_method
     async def mset(self, memory: Namespace, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        for part in batches([self._put(key, value) for key, value in key_value_pairs]):
+        puts = [self._put(key, value) for key, value in key_value_pairs]
+        for part in batches(puts, size=lambda put: size(put.stored), room=BATCH_BYTES):
             await memory.bridge.write(*part)
 
     @blocking_method

@@ -368,6 +368,18 @@ async def test_a_state_is_kept_under_a_name(address: str) -> None:
     assert await empty.get_messages() == await saved.get_messages()
 
 
+async def test_a_state_may_have_any_number_of_messages(address: str) -> None:
+    context, other = (BotWireChatCompletionContext(name(), url=address) for _ in range(2))
+    said = [UserMessage(content=str(number), source="user") for number in range(10_001)]
+    await context.load_state({"messages": said})
+    assert await context.get_messages() == said
+    await other.add_message(said[0])
+    await other.load_state(await context.save_state())
+    assert await other.get_messages() == said
+    await other.load_state({"messages": []})
+    assert await other.get_messages() == []
+
+
 async def test_a_cancelled_call_is_cancelled(address: str) -> None:
     token = CancellationToken()
     token.cancel()

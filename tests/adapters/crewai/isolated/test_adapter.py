@@ -323,6 +323,28 @@ class Draft(BaseModel):
     words: list[str] = []
 
 
+def test_touching_is_one_write_and_loses_no_update(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that another client changes at the same time are left as that client stores them."""
+    storage, many = BotWireStorage(name(), address), [record(id=str(number)) for number in range(40)]
+    storage.save(many)
+    early = min(found.last_accessed for found in storage.list_records())
+
+    def work(thread: int) -> None:
+        for number in range(thread, 40, 8):
+            storage.touch_records([one.id for one in many])
+            storage.update(record(id=str(number), content=f"changed {number}", last_accessed=early))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    writes, write = [], storage._memory.bridge.write
+    monkeypatch.setattr(storage._memory.bridge, "write", lambda *new: writes.append(len(new)) or write(*new))
+    storage.touch_records([one.id for one in many])
+    assert writes == [40]
+    found = storage.list_records()
+    assert {one.content for one in found} == {f"changed {number}" for number in range(40)}
+    assert min(one.last_accessed for one in found) > early
+
+
 class Odd:
     def __str__(self) -> str:
         return "odd"

@@ -59,6 +59,12 @@ def test_more_keys_than_one_write_holds(store: BotWireByteStore) -> None:
     assert list(store.yield_keys()) == []
 
 
+def test_more_bytes_than_one_request_may_have(store: BotWireByteStore) -> None:
+    large = b"x" * 12_000_000
+    store.mset([(key, large) for key in "abc"])
+    assert store.mget(["a", "b", "c"]) == [large] * 3
+
+
 @pytest.mark.parametrize("key", ["", "a\x00", "x" * 513])
 def test_a_key_that_is_none_is_an_error_of_langchains_kind(store: BotWireByteStore, key: str) -> None:
     for call in (lambda: store.mget(["good", key]), lambda: store.mset([("good", b"1"), (key, b"2")])):

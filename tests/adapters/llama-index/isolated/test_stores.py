@@ -159,6 +159,17 @@ def test_a_message_from_another_program_is_read_or_refused(store: BotWireChatSto
         store.get_messages("k")
 
 
+async def test_the_oldest_of_more_messages_than_one_write_holds_are_deleted(tmp_path) -> None:
+    store = BotWireMemoryStore(url=f"sqlite:///{tmp_path}/memory.db")
+    said = [ChatMessage(str(number)) for number in range(10_100)]
+    await store.add_messages("k", said[:9_000])
+    await store.add_messages("k", said[9_000:])
+    with pytest.raises(InvalidArgument, match="all messages after it again"):
+        await store.archive_oldest_messages("k", 1)
+    assert await store.delete_oldest_messages("k", 200) == said[:200]
+    assert await store.get_messages("k") == said[200:]
+
+
 async def test_wrong_names_and_arguments(store: BotWireChatStore, address: str) -> None:
     for key in ("", "a\nb", "k" * 513, 7):
         for call in (store.get_messages, store.delete_messages, store.delete_last_message):

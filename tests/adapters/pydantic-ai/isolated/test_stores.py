@@ -195,6 +195,20 @@ async def test_everything_in_a_conversation_comes_back(store: BotWireConversatio
         await store.read_entry("nobody")
 
 
+async def test_a_conversation_may_begin_with_more_messages_than_one_write_holds(
+    store: BotWireConversationStore,
+) -> None:
+    said = [request(str(number)) for number in range(5001)]
+    await store.save(Conversation(conversation_id="c", messages=said))
+    assert (await store.load("c")).messages == said
+    with pytest.raises(ConversationConflict):
+        await store.save(Conversation(conversation_id="c", messages=said))
+    memory = Memory(store._memory.namespace, store._memory.address)
+    assert len(memory.history("c")) == 5001
+    await store.delete("c")
+    assert (memory.list_keys(), memory.sessions()) == (["forks"], [])
+
+
 async def test_of_many_saves_of_one_revision_one_succeeds(store: BotWireConversationStore) -> None:
     await store.save(Conversation(conversation_id="c", messages=[request("begin")]))
     loaded = [await store.load("c") for _ in range(16)]
