@@ -9,13 +9,15 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
+from urllib.parse import quote
+from uuid import UUID
 
 from ..aio import AsyncHistory, AsyncMemory
 from ..bridge import awaiting, blocking
-from ..errors import InvalidValue
+from ..errors import InvalidName, InvalidValue
 from ..history import History
-from ..limits import MAX_OPERATIONS
+from ..limits import MAX_OPERATIONS, check_name
 from ..memory import Memory
 from ..namespace import Namespace
 
@@ -131,6 +133,27 @@ def unreadable(seq: int, session: str, framework: str, error: Exception) -> Inva
         seq=seq,
         session=session,
     )
+
+
+SessionId: TypeAlias = str | int | UUID
+"""Programs often have a number or a UUID, which the frameworks' own classes accept too. The name of the session is its text."""
+
+
+def session_name(session_id: SessionId) -> str:
+    """Return the name of a session, or raise `InvalidName`."""
+    return check_name(
+        str(session_id) if type(session_id) is int or isinstance(session_id, UUID) else session_id, "session name"
+    )
+
+
+def quoted(name: str, what: str, safe: str = "") -> str:
+    """Return a name as a part of a key: ``/`` and ``#`` in it separate nothing."""
+    if not isinstance(name, str):
+        raise InvalidName(f"a {what} is a str, not {type(name).__name__}")
+    try:
+        return quote(name, safe=safe)
+    except UnicodeEncodeError:
+        raise InvalidName(f"{what} {name!a:.60} has a lone surrogate, half of a character: remove it") from None
 
 
 @contextmanager

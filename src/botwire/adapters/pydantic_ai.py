@@ -16,7 +16,7 @@ from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
 from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
 from ..records import Entry, Message
 from ..values import check_json, decode, encode_json, size
-from ._base import BATCH_BYTES, OverSession, batches, needs, reason, unreadable
+from ._base import BATCH_BYTES, OverSession, SessionId, batches, needs, reason, session_name, unreadable
 
 with needs(
     "pydantic_ai pydantic pydantic_core",
@@ -60,19 +60,19 @@ class BotWireMessageHistory(OverSession):
     once: every message is kept, and the messages of one call stay together.
 
     Args:
-        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
         self,
-        session_id: str,
+        session_id: SessionId,
         namespace: str = "pydantic-ai-messages",
         url: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._history = self._memory.history(session_id)
+        self._history = self._memory.history(session_name(session_id))
 
     def load(self, last: int | None = None) -> list[ModelMessage]:
         """Return the messages in order, or only the `last` ones.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import UTC, datetime, timedelta
 from typing import Unpack
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
@@ -15,7 +15,7 @@ from ...limits import check_name
 from ...memory import Memory, Options
 from ...operations import Delete, Put
 from ...values import encode
-from .._base import OverMemory
+from .._base import OverMemory, quoted
 from .codec import Codec
 
 _log = logging.getLogger(__name__)
@@ -61,9 +61,9 @@ class BotWireCheckpointStorage(OverMemory):
             InvalidValue: it has more than 16 MiB, or its timestamp is not in ISO format; nothing was written.
             Conflict: other clients saved the same id at the same time, again and again; nothing was written.
         """
+        id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint)
         text = self._codec.dumps(checkpoint.to_dict())
         self._restored(text)  # or else nothing could be resumed from it
-        id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint)
         await self._replace(id_key, Put(key, encode(text)))
         return str(checkpoint.checkpoint_id)
 
@@ -122,7 +122,7 @@ class BotWireCheckpointStorage(OverMemory):
 
 
 def _id_key(checkpoint_id: str) -> str:
-    return check_name(_ID + quote(checkpoint_id, safe=""))
+    return check_name(_ID + quoted(checkpoint_id, "checkpoint id"))
 
 
 def _id_of(key: str) -> str:
@@ -130,7 +130,7 @@ def _id_of(key: str) -> str:
 
 
 def _prefix(workflow_name: str) -> str:
-    return check_name(f"{_CHECKPOINT}{quote(workflow_name, safe='')}#")
+    return check_name(f"{_CHECKPOINT}{quoted(workflow_name, 'workflow name')}#")
 
 
 def _key(checkpoint: WorkflowCheckpoint) -> str:
@@ -140,4 +140,6 @@ def _key(checkpoint: WorkflowCheckpoint) -> str:
         raise InvalidValue(f"the timestamp of a checkpoint is a time in ISO format: {error}") from error
     time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
     left = _END_OF_TIME - (time - datetime.min.replace(tzinfo=UTC)) // timedelta(microseconds=1)
-    return check_name(f"{_prefix(checkpoint.workflow_name)}{left:019}#{quote(checkpoint.checkpoint_id, safe='')}")
+    return check_name(
+        f"{_prefix(checkpoint.workflow_name)}{left:019}#{quoted(checkpoint.checkpoint_id, 'checkpoint id')}"
+    )

@@ -13,7 +13,7 @@ from ... import records
 from ...errors import InvalidValue
 from ...memory import Memory, Options
 from ...values import decode, encode_json
-from .._base import UNREADABLE, OverMemory, unreadable
+from .._base import UNREADABLE, OverMemory, SessionId, session_name, unreadable
 
 
 class BotWireHistoryProvider(OverMemory, HistoryProvider):
@@ -61,7 +61,10 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
     async def get_messages(
         self, session_id: str | None, *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Message]:
-        """Return the messages of a session in order; None is the session ``default``. `InvalidValue`: it contains anything else."""
+        """Return the messages of a session in order; None is the session ``default``. `InvalidValue`: it contains anything else.
+
+        An int or a UUID as the session is its text, also in `save_messages`.
+        """
         del state, kwargs
         messages = await self._stored(session_id)
         if self.skip_excluded:
@@ -82,12 +85,13 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
             # The framework compares for an overlap, which is no longer than the new messages or the session.
             new = sessions.filter_new_messages(await self._stored(session_id, len(new) + 1), new)
         if new:
-            await self._async_memory.history(session_id or self.DEFAULT_SESSION).append(
-                [_message_to_item(one) for one in new]
-            )
+            await self._async_memory.history(self._name(session_id)).append([_message_to_item(one) for one in new])
+
+    def _name(self, session_id: SessionId | None) -> str:
+        return session_name(self.DEFAULT_SESSION if session_id is None or session_id == "" else session_id)
 
     async def _stored(self, session_id: str | None, last: int | None = None) -> list[Message]:
-        session = session_id or self.DEFAULT_SESSION
+        session = self._name(session_id)
         return [_read(session, record) for record in await self._async_memory.history(session).messages(last)]
 
 

@@ -19,7 +19,7 @@ from ...operations import Append, Forget, NewMessage, Operation
 from ...records import Message
 from ...timestamps import new_id
 from ...values import decode, encode_json, size
-from .._base import BATCH_BYTES, UNREADABLE, batches, reason, unreadable
+from .._base import BATCH_BYTES, UNREADABLE, SessionId, batches, reason, session_name, unreadable
 from .memory import PlaceConfig, arguments_of, place_of
 
 
@@ -42,7 +42,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
     by a name in the data. The fields of a subclass come back as extra fields.
 
     Args:
-        session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         buffer_size: the model receives this many messages at most; no others are read. Not together with `model_client`.
         model_client: counts the tokens.
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
@@ -59,7 +59,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     def __init__(
         self,
-        session_id: str,
+        session_id: SessionId,
         namespace: str = "autogen-contexts",
         url: str | None = None,
         *,
@@ -80,7 +80,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._view([])
         self._memory = Memory(namespace, url, **options)
         self._async_memory = AsyncMemory.of(self._memory)
-        self._history = self._async_memory.history(session_id)
+        self._history = self._async_memory.history(session_name(session_id))
         self._started = False
         self._place = place_of(self._memory, url, options)
 

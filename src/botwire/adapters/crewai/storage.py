@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Self, TypeAlias, Unpack
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 from crewai.memory.storage.backend import EmbeddingDimensionMismatchError
@@ -26,7 +26,7 @@ from ...operations import Clear, Delete, Operation, Put
 from ...queries import CountEntries, GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
 from ...values import decode, encode, size
-from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
+from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, quoted, reason
 
 Match: TypeAlias = "tuple[MemoryRecord, float]"
 _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
@@ -69,7 +69,7 @@ class BotWireStorage(OverMemory):
 
         Raises:
             EmbeddingDimensionMismatchError: an embedding has another length than the stored ones.
-            InvalidValue: a record contains data that would not come back unchanged.
+            InvalidValue: a record contains data that would not come back unchanged, or its embedding NaN or infinity.
             InvalidName: scope and id together are too long for a key: about 500 bytes.
         """
         new = {stored.id_key: stored for stored in map(_Stored, records)}
@@ -101,10 +101,11 @@ class BotWireStorage(OverMemory):
 
         Raises:
             EmbeddingDimensionMismatchError: the embedding has another length than the stored ones.
+            InvalidValue: the embedding contains NaN or infinity.
         """
         if limit <= 0:
             return []
-        query = np.asarray(query_embedding, _FLOAT)
+        query = _vector(query_embedding)
         best: list[tuple[float, str]] = []
         async for vectors in _vectors(memory, scope_prefix, categories, metadata_filter):
             paths = [entry.key.removeprefix(_VECTOR) for entry in vectors]
@@ -309,31 +310,43 @@ class _Stored:
         if not isinstance(record, MemoryRecord):
             raise InvalidValue(f"a storage of CrewAI holds memory records, not {type(record).__name__}")
         self.id_key = _id_key(record.id)
-        self.path = f"{_quoted(record.scope)}#{quote(record.id, safe='')}"
-        self.dimensions = len(record.embedding or ())
+        self.path = f"{_quoted(record.scope)}#{quoted(record.id, 'record id')}"
+        vector = _vector(record.embedding or ())
+        self.dimensions = vector.size
         try:
             data = record.model_dump(exclude={"embedding"}, warnings=False)
             stored = encode(to_jsonable_python(data, inf_nan_mode="constants"))
             _to_record(decode(stored))
         except UNREADABLE as error:
             raise InvalidValue(f"the memory record would not come back: {reason(error)}") from None
-        vector = np.asarray(record.embedding or (), _FLOAT).tobytes()
         vector_key = _VECTOR + self.path
         self.puts: tuple[Operation, ...] = (
             Put(check_name(_RECORD + self.path), stored),
-            Put(vector_key, vector) if vector else Delete(vector_key),
+            Put(vector_key, vector.tobytes()) if vector.size else Delete(vector_key),
         )
-        self.bytes = size(stored) + len(vector)
+        self.bytes = size(stored) + vector.nbytes
+
+
+def _vector(embedding: Sequence[float]) -> Any:
+    """Return an embedding as an array, or raise `InvalidValue`: with NaN or infinity it is near to nothing, or to everything."""
+    try:
+        with np.errstate(over="ignore"):  # such a number becomes infinity
+            vector = np.asarray(embedding, _FLOAT)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"an embedding is a list of numbers: {error}") from None
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise InvalidValue("an embedding is a list of finite numbers of 32 bits")
+    return vector
 
 
 def _quoted(scope: str | None) -> str:
     """Return a scope as it is in keys: ``/a/b``, or nothing for the root."""
     names = (scope or "").strip("/")
-    return f"/{quote(names, safe='/')}" if names else ""
+    return f"/{quoted(names, 'scope', safe='/')}" if names else ""
 
 
 def _id_key(record_id: str) -> str:
-    return check_name(_PATH + quote(record_id, safe=""))
+    return check_name(_PATH + quoted(record_id, "record id"))
 
 
 def _prefixes(kind: str, scope: str | None) -> list[str]:

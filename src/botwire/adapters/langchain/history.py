@@ -20,7 +20,7 @@ from ...errors import InvalidValue
 from ...memory import Memory, Options
 from ...records import Message
 from ...values import decode, encode_json
-from .._base import UNREADABLE, OverSession, reason, unreadable
+from .._base import UNREADABLE, OverSession, SessionId, reason, session_name, unreadable
 
 __all__ = ["BotWireChatHistory"]
 
@@ -45,15 +45,19 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
     back at all is refused before anything is written.
 
     Args:
-        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
-        self, session_id: str, namespace: str = "langchain-sessions", url: str | None = None, **options: Unpack[Options]
+        self,
+        session_id: SessionId,
+        namespace: str = "langchain-sessions",
+        url: str | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._history = self._memory.history(session_id)
+        self._history = self._memory.history(session_name(session_id))
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]

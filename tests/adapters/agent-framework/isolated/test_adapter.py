@@ -425,6 +425,30 @@ async def test_fields_of_a_subclass_come_back(address: str) -> None:
             await history.get_messages(wrong)
 
 
+@pytest.mark.parametrize("number", [0, 7, uuid.UUID(int=7)])
+async def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path: Path) -> None:
+    history = BotWireHistoryProvider(url=f"sqlite:///{tmp_path}/memory.db")
+    await history.save_messages(number, [Message("user", ["hi"])])
+    assert [message.text for message in await history.get_messages(str(number))] == ["hi"]
+    for wrong in (True, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            await history.get_messages(wrong)
+
+
+async def test_half_a_character_in_a_name_is_refused(address: str) -> None:
+    where, half = storage(address, name()), "x\ud83d"
+    for call in (
+        lambda: where.save(checkpoint(checkpoint_id=half)),
+        lambda: where.save(checkpoint(workflow_name=half)),
+        lambda: where.load(half),
+        lambda: where.delete(half),
+        lambda: where.list_checkpoints(workflow_name=half),
+        lambda: where.get_latest(workflow_name=half),
+    ):
+        with pytest.raises(InvalidName, match="surrogate"):
+            await call()
+
+
 async def test_what_is_not_a_message_is_refused(address: str) -> None:
     namespace = name()
     history = BotWireHistoryProvider(namespace, address)

@@ -315,6 +315,17 @@ async def test_what_cannot_come_back_is_refused(address: str) -> None:
         BotWireMemory("", url=address)
 
 
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+async def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -> None:
+    url, said = f"sqlite:///{tmp_path}/memory.db", UserMessage(content="hi", source="user")
+    await BotWireChatCompletionContext(number, url=url).add_message(said)
+    again = BotWireChatCompletionContext.load_component(BotWireChatCompletionContext(number, url=url).dump_component())
+    assert (again.session_id, await again.get_messages()) == (str(number), [said])
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireChatCompletionContext(wrong, url=url)
+
+
 async def test_what_would_not_be_read_back_is_refused(address: str) -> None:
     """Pydantic does not check an attribute that is set later, nor what `model_construct` is given."""
     memory, context = BotWireMemory(name(), url=address), BotWireChatCompletionContext(name(), url=address)

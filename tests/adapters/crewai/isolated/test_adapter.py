@@ -8,7 +8,7 @@ import json
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -215,6 +215,24 @@ def test_what_cannot_come_back_is_refused(address: str) -> None:
         storage.save([record(scope="/" + "x" * 600)])
     with pytest.raises(InvalidValue):
         storage.save([record(), record(metadata={"x": float("nan")})])
+    for wrong in (float("nan"), float("-inf"), 1e39):
+        unreal = record(embedding=[1.0, wrong, 0.0])
+        for attempt in (lambda: storage.save([record(), unreal]), lambda: storage.search(unreal.embedding)):
+            with pytest.raises(InvalidValue, match="finite"):
+                attempt()
+    with pytest.raises(InvalidValue, match="list of numbers"):
+        storage.search(["x"])
+    for half in ("\ud83d", "x/\ud83d"):
+        for attempt in (
+            lambda: storage.save([record(id=half)]),
+            lambda: storage.save([record(scope=half)]),
+            lambda: storage.search([1.0, 0.0, 0.0], half),
+            lambda: storage.get_record(half),
+            lambda: storage.list_scopes(half),
+            lambda: storage.delete(record_ids=[half]),
+        ):
+            with pytest.raises(InvalidName, match="surrogate"):
+                attempt()
     with pytest.raises(InvalidValue, match="not dict"):
         storage.save([{"content": "x"}])
     assert storage.count() == 0
@@ -233,8 +251,10 @@ def test_what_would_not_be_read_back_is_refused(address: str) -> None:
         storage.save([record(), changed])
     assert "sEcReT" not in str(caught.value)
     assert storage.list_records() == []
-    with pytest.raises(InvalidValue, match="a pydantic model of fields"):
+    with pytest.raises(InvalidValue, match="has none"):
         flows.save_state("f", "m", RootModel[list[int]]([1]))
+    with pytest.raises(InvalidValue, match="cannot be stored"):
+        flows.save_state("f", "m", {"x": b"\xff"})
     assert flows.load_state("f") is None
 
 
@@ -351,7 +371,14 @@ class Odd:
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"a": [1, None, "ü"]}, {"t": (1, 2), "when": NOON, "odd": Odd(), "m": Draft()}, Draft(words=["a"])]
+    "state",
+    [
+        {},
+        {"a": [1, None, "ü"]},
+        {"t": (1, 2), "when": NOON, "odd": Odd(), "m": Draft()},
+        {"when": NOON.replace(tzinfo=UTC), "in": [{"day": NOON.date()}]},
+        Draft(words=["a"]),
+    ],
 )
 def test_flow_persistence_answers_as_sqlite_does(state, address: str, tmp_path: Path) -> None:
     ours, theirs = BotWireFlowPersistence(name(), address), SQLiteFlowPersistence(str(tmp_path / "flows.db"))

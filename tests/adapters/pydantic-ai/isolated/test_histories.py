@@ -29,7 +29,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.usage import RequestUsage
 
-from botwire import InvalidValue
+from botwire import InvalidName, InvalidValue
 from botwire.adapters.pydantic_ai import BotWireConversationStore, BotWireMessageHistory
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
@@ -106,6 +106,16 @@ def test_what_is_not_a_message(history: BotWireMessageHistory) -> None:
     with pytest.raises(InvalidValue, match="parts") as caught:
         history.load()
     assert "sEcReT" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -> None:
+    url = f"sqlite:///{tmp_path}/memory.db"
+    BotWireMessageHistory(number, url=url).append([request("hi")])
+    assert BotWireMessageHistory(str(number), url=url).load() == [request("hi")]
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireMessageHistory(wrong, url=url)
 
 
 def retry_without_its_input() -> ModelMessage:
