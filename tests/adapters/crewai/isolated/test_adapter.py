@@ -9,6 +9,7 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from crewai.memory.types import MemoryRecord
 from crewai.tools import BaseTool
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 from pydantic import BaseModel, RootModel
 
 from botwire import InvalidName, InvalidValue, Memory, generate_key
@@ -131,6 +133,17 @@ def test_a_storage_answers_as_lancedb_does(script: list, tmp_path_factory) -> No
         assert scored(ours, *query) == scored(theirs, *query)
     for record_id in [*ids, "nobody"]:
         assert seen(ours.get_record(record_id)) == seen(theirs.get_record(record_id))
+
+
+def test_the_extra_mcp_does_not_fit_into_the_same_environment() -> None:
+    """If this fails, crewai takes mcp 2: correct docs/mcp.md, docs/crewai.md and pyproject.toml."""
+    needed, wanted = (
+        [item for item in map(Requirement, requires(name)) if item.name == "mcp"] for name in ("crewai", "botwire")
+    )
+    assert needed, "crewai needs no mcp any more"
+    for release in ("2.0.0", "2.3.0", "2.99.0"):
+        assert any(release in item.specifier for item in wanted)
+        assert not any(release in item.specifier for item in needed)
 
 
 def test_it_is_a_storage_backend(address: str) -> None:
