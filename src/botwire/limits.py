@@ -39,6 +39,7 @@ control characters. It is on no plan."""
 FIRST_NAME = " "
 """A namespace that sorts before this is one of the store's own. It begins with a control character, which no caller may use."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def check_namespace(name: object) -> str:
@@ -50,7 +51,7 @@ def check_namespace(name: object) -> str:
     if type(name) is str and name.isalnum() and name.isascii() and len(name) <= MAX_NAMESPACE_CHARS:
         return name
     if not isinstance(name, str):
-        raise InvalidName(f"a namespace is a str, not {type(name).__name__}")
+        raise InvalidName(_not_a_str("namespace", name))
     if not 0 < len(name) <= MAX_NAMESPACE_CHARS or "/" in name or name in {".", ".."} or _CONTROL.search(name):
         raise InvalidName(
             f"namespace {_shown(name)} is not allowed: use 1 to {MAX_NAMESPACE_CHARS} characters, "
@@ -66,7 +67,7 @@ def check_name(name: object, what: str = "key") -> str:
     if type(name) is str and name.isascii() and name.isprintable() and 0 < len(name) <= MAX_NAME_BYTES:
         return name
     if not isinstance(name, str):
-        raise InvalidName(f"a {what} is a str, not {type(name).__name__}")
+        raise InvalidName(_not_a_str(what, name))
     if not name or _CONTROL.search(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise InvalidName(
             f"{what} {_shown(name)} is not allowed: use 1 to {MAX_NAME_BYTES} bytes of UTF-8 without control characters"
@@ -77,6 +78,13 @@ def check_name(name: object, what: str = "key") -> str:
 def check_prefix(prefix: object) -> str:
     """Return a prefix of keys, or raise `InvalidName`: a key, or nothing at all."""
     return "" if prefix == "" else check_name(prefix, "prefix")
+
+
+def check_text(text: str, what: str) -> str:
+    """Return a text, or raise `InvalidArgument` if UTF-8 cannot encode it."""
+    if not text.isascii() and (half := _SURROGATE.search(text)):
+        raise InvalidArgument(f"{what} has a lone surrogate ({half[0]!a}), half of a character: remove it")
+    return text
 
 
 def check_ttl(ttl: object, what: str = "ttl") -> float | None:
@@ -120,6 +128,11 @@ def check_timeout(timeout: object) -> float:
     if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < math.inf:
         raise InvalidArgument(f"timeout is seconds, more than 0 and finite, not {timeout!r}")
     return float(min(timeout, MAX_TIMEOUT_SECONDS))
+
+
+def _not_a_str(what: str, name: object) -> str:
+    cure = ": convert it with str(…)" if type(name).__name__ in {"int", "UUID"} else ""
+    return f"a {what} is a str, not {type(name).__name__}{cure}"
 
 
 def _shown(name: str) -> str:

@@ -121,10 +121,13 @@ class Memory(Namespace):
         Raises:
             Conflict: an entry has another version than ``if_version``; nothing was written.
             InvalidArgument: too many operations, or the key was used for another write; nothing was written.
+            InvalidName: the key is not 1 to 512 bytes of UTF-8 without control characters; nothing was written.
         """
         for operation in operations:
             if not isinstance(operation, Operation):
                 raise InvalidArgument(f"write takes operations of botwire.operations, not {type(operation).__name__}")
+        if idempotency_key is not None:
+            check_name(idempotency_key, "idempotency key")
         return await self.bridge.write(*limited(operations), idempotency_key=idempotency_key)
 
     @blocking

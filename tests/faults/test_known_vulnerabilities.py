@@ -63,7 +63,7 @@ def test_cve_2025_68664_an_lc_key_in_the_store_creates_no_object(url, monkeypatc
     """The attacker writes to the session without LangChain."""
     monkeypatch.setenv("BOTWIRE_TEST_SECRET", "the secret")
     Memory("langchain-sessions", url).history("s").append([data])
-    with pytest.raises(InvalidValue, match="message 1 of the session is not one of LangChain") as caught:
+    with pytest.raises(InvalidValue, match="message 1 of session 's' is not one of LangChain") as caught:
         print(BotWireChatHistory("s", url=url).messages)
     assert "the secret" not in str(caught.value)
 

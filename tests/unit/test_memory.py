@@ -228,6 +228,62 @@ def test_other_names_are_refused(memory, name):
             call()
 
 
+def test_half_a_character_is_refused_everywhere(memory):
+    """A lone surrogate, as JavaScript's slice() leaves it of an emoji, and as Python reads arguments that are not UTF-8."""
+    memory.set("k", "tea")
+    chat = memory.history("s")
+    chat.append(["tea"])
+    for half in ("tea \ud83d", "\udcff"):
+        for call in (
+            lambda: memory.search(half),
+            lambda: chat.search(half),
+            lambda: memory.search("tea", prefix=half),
+            lambda: memory.search("tea", session=half),
+            lambda: memory.search("tea", where={half: 1}),
+            lambda: memory.search("tea", where={"a": [{half: 1}]}),
+            lambda: memory.search("tea", kinds=half),
+            lambda: memory.search("tea", by=half),
+            lambda: memory.list_keys(half),
+            lambda: memory.list_keys(after=half),
+            lambda: memory.items(half),
+            lambda: memory.clear(half),
+            lambda: memory.watch(half),
+            lambda: memory.watch(session=half),
+            lambda: memory.write(Put("k", "1"), idempotency_key=half),
+            lambda: memory.increment(half),
+            lambda: memory.update("k", lambda _: half),
+            lambda: memory.set("k", {half: 1}),
+            lambda: chat.append([half]),
+            lambda: chat.append(["x"], ids=[half]),
+        ):
+            with pytest.raises((InvalidArgument, InvalidName, InvalidValue), match=r"\\ud"):
+                call()
+    assert (memory.get("k"), len(chat)) == ("tea", 1)
+
+
+def test_half_a_character_in_an_option_is_refused(tmp_path):
+    half, url = "x\ud83d", f"sqlite:///{tmp_path}/memory.db"
+    for options in (
+        {"url": f"{url}{half}"},
+        {"url": f"http://{half}/"},
+        {"url": f"postgresql://{half}/x"},
+        {"url": "https://host", "ca": half},
+        {"url": url, "token": half * 10},
+        {"url": url, "encryption_key": half},
+        {"url": url, "embedder": lambda texts: [[1.0]] * len(texts), "embedding_model": half},
+    ):
+        with pytest.raises(InvalidArgument):
+            Memory("n", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [7, uuid.UUID(int=1)])
+def test_a_number_or_a_uuid_as_a_name_says_what_to_do(memory, name):
+    for call in (lambda: memory.get(name), lambda: memory.history(name), lambda: Memory(name, "sqlite:///:memory:")):
+        with pytest.raises(InvalidName, match=r"convert it with str\(…\)"):
+            call()
+
+
 @pytest.mark.parametrize("name", ["", "a/b", ".", "..", "x" * 129, "a\nb", "\ud800", 1, None])
 def test_other_namespaces_are_refused(name):
     for kind in (Memory, AsyncMemory):

@@ -9,14 +9,20 @@ import inspect
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, wraps
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast
+from urllib.parse import quote
+from uuid import UUID
 
 from ..aio import AsyncHistory, AsyncMemory
 from ..bridge import awaiting, blocking
+from ..errors import InvalidName, InvalidValue
 from ..history import History
-from ..limits import MAX_OPERATIONS
+from ..limits import MAX_OPERATIONS, check_name
 from ..memory import Memory
 from ..namespace import Namespace
+
+BATCH_BYTES = 16 * 1024 * 1024
+"""The most bytes of values in a write that can be split. In base64 they take 21 of the 32 MiB that a request may have."""
 
 P = ParamSpec("P")
 S = TypeVar("S")
@@ -104,6 +110,50 @@ def async_form(method: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[A
         return await logic(self, self._async_memory, *args, **kwargs)
 
     return cast("Callable[Concatenate[A, P], Coroutine[Any, Any, T]]", run)
+
+
+UNREADABLE = (AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError)
+"""What the classes of a framework raise for data that is not theirs."""
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, without the data that pydantic adds to it: the data may be secret."""
+    errors = getattr(error, "errors", None)
+    if not callable(errors):
+        return str(error)
+    found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in errors(include_input=False)]
+    return "; ".join([*found[:3], *([f"and {len(found) - 3} more"] if len(found) > 3 else [])])
+
+
+def unreadable(seq: int, session: str, framework: str, error: Exception) -> InvalidValue:
+    """Return the error for a stored message that a framework cannot read."""
+    return InvalidValue(
+        f"message {seq} of session {session!r} is not one of {framework}: {reason(error)}. "
+        "The how-to guide says how to remove it",
+        seq=seq,
+        session=session,
+    )
+
+
+SessionId: TypeAlias = str | int | UUID
+"""Programs often have a number or a UUID, which the frameworks' own classes accept too. The name of the session is its text."""
+
+
+def session_name(session_id: SessionId) -> str:
+    """Return the name of a session, or raise `InvalidName`."""
+    return check_name(
+        str(session_id) if type(session_id) is int or isinstance(session_id, UUID) else session_id, "session name"
+    )
+
+
+def quoted(name: str, what: str, safe: str = "") -> str:
+    """Return a name as a part of a key: ``/`` and ``#`` in it separate nothing."""
+    if not isinstance(name, str):
+        raise InvalidName(f"a {what} is a str, not {type(name).__name__}")
+    try:
+        return quote(name, safe=safe)
+    except UnicodeEncodeError:
+        raise InvalidName(f"{what} {name!a:.60} has a lone surrogate, half of a character: remove it") from None
 
 
 @contextmanager

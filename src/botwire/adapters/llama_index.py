@@ -5,6 +5,7 @@ A message is stored as its `model_dump` in JSON, and only ever rebuilt as a `Cha
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Self, TypeAlias, Unpack, cast
@@ -19,8 +20,8 @@ from ..operations import Append, Forget, NewMessage, Operation, Pop
 from ..queries import CountMessages, ListMessages, ListSessions
 from ..records import Message
 from ..timestamps import new_id
-from ..values import encode_json
-from ._base import async_form, blocking_method, needs
+from ..values import decode, encode_json
+from ._base import UNREADABLE, async_form, batches, blocking_method, needs, reason, unreadable
 
 with needs("llama_index", "botwire.adapters.llama_index needs llama-index-core: pip install 'botwire[llama-index]'"):
     from llama_index.core.base.llms.types import ChatMessage
@@ -30,6 +31,8 @@ with needs("llama_index", "botwire.adapters.llama_index needs llama-index-core: 
     from llama_index.core.storage.chat_store.loading import RECOGNIZED_CHAT_STORES
 
 __all__ = ["BotWireChatStore", "BotWireMemoryStore"]
+
+_log = logging.getLogger("botwire")
 
 Change: TypeAlias = Callable[[list[Message]], tuple[int, Sequence[NewMessage], list[Operation]] | None]
 """From the messages of a session to the index of the first that is replaced, the replacement, and other operations; None: no change."""
@@ -62,7 +65,8 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     message is kept, and deleted once. The messages of one call stay together: all are stored, or none.
 
     A message of a subclass of `ChatMessage` comes back as a `ChatMessage`, with its own fields in ``additional_kwargs``. Keys
-    are 1 to 512 bytes of UTF-8 without control characters. A key without messages does not exist.
+    are 1 to 512 bytes of UTF-8 without control characters. A key without messages does not exist. Methods that delete do not return
+    a message that LlamaIndex cannot read; they delete it and log a warning.
 
     Args:
         namespace: the namespace of the messages. A key is a session of it.
@@ -102,7 +106,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     async def delete_messages(self, memory: Namespace, key: str) -> list[ChatMessage] | None:
         count = await memory.bridge.read(CountMessages(check_name(key)))
         pops = await memory.bridge.write(*[Pop(key, MAX_OPERATIONS)] * (count // MAX_OPERATIONS + 2))
-        return _restored([message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
+        return _deleted(key, [message for pop in reversed(pops) for message in cast("list[Message]", pop)]) or None
 
     @blocking_method
     async def delete_message(self, memory: Namespace, key: str, idx: int) -> ChatMessage | None:
@@ -113,7 +117,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     async def delete_last_message(self, memory: Namespace, key: str) -> ChatMessage | None:
         """Delete the last message and return it; None if there is none. No other caller gets the same one."""
         (popped,) = await memory.bridge.write(Pop(check_name(key)))
-        deleted = _restored(cast("list[Message]", popped))
+        deleted = _deleted(key, cast("list[Message]", popped))
         return deleted[0] if deleted else None
 
     @blocking_method
@@ -203,7 +207,7 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
             moved: list[Operation] = [Append(archived, _again(oldest))] if archive else []
             return (0, _again(stored[number:]), moved) if oldest else None
 
-        return _restored((await _change(self._memory, active, cut))[:number])
+        return _deleted(active, (await _change(self._memory, active, cut))[:number])
 
     async def get_keys(self) -> list[str]:
         sessions = await _keys(self._memory)
@@ -242,7 +246,7 @@ def _sessions(key: str, status: MessageStatus | None = None) -> list[str]:
 
 async def _get(memory: Namespace, session: str, after: int = 0, limit: int | None = None) -> list[ChatMessage]:
     messages = await memory.bridge.read(ListMessages(check_name(session), after, limit))
-    return _restored(messages)
+    return [_to_message(session, message) for message in messages]
 
 
 async def _set(memory: Namespace, old: Sequence[str], session: str, messages: Sequence[ChatMessage]) -> None:
@@ -273,7 +277,8 @@ async def _delete(memory: Namespace, session: str, idx: int) -> ChatMessage | No
         return (start, _again(stored[start + 1 :]), []) if 0 <= start < len(stored) else None
 
     replaced = await _change(memory, session, delete)
-    return _restored(replaced[:1])[0] if replaced else None
+    deleted = _deleted(session, replaced[:1])
+    return deleted[0] if deleted else None
 
 
 async def _keys(memory: Namespace) -> list[str]:
@@ -294,9 +299,9 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
             return []
         start, end, more = decided
         replaced = stored[start:]
-        pop = Pop(session, len(replaced), tuple(message.id for message in replaced))
+        pops = [Pop(session, len(part), tuple(one.id for one in part)) for part in batches(replaced)][::-1]
         try:
-            await memory.bridge.write(*_limited([pop, *more, *([Append(session, tuple(end))] if end else [])]))
+            await memory.bridge.write(*_limited([*pops, *more, *([Append(session, tuple(end))] if end else [])]))
         except Conflict:
             await memory.bridge.sleep(pause_after(attempt))
         else:
@@ -306,9 +311,11 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
 
 def _limited(operations: list[Operation]) -> list[Operation]:
     count = sum(len(item.messages) if isinstance(item, Append) else 1 for item in operations)
-    pops = [item.count for item in operations if isinstance(item, Pop)]
-    if max([count, *pops]) > MAX_OPERATIONS:
-        raise InvalidArgument(f"at most {MAX_OPERATIONS:,} messages can be written at once, not {count:,}")
+    if count > MAX_OPERATIONS:
+        raise InvalidArgument(
+            f"at most {MAX_OPERATIONS:,} messages can be written at once, not {count:,}: a change before the end of a session writes "
+            "all messages after it again"
+        )
     return operations
 
 
@@ -326,10 +333,10 @@ def _again(messages: Sequence[Message]) -> tuple[NewMessage, ...]:
 
 
 def _stored(messages: Sequence[ChatMessage]) -> tuple[NewMessage, ...]:
-    return tuple(NewMessage(new_id(), encode_json(_to_data(message))) for message in messages)
+    return tuple(NewMessage(new_id(), _to_text(message)) for message in messages)
 
 
-def _to_data(message: ChatMessage) -> dict[str, Any]:
+def _to_text(message: ChatMessage) -> str:
     """Return the stored form of a message, after rebuilding it once: a message that cannot be read would break the session."""
     if not isinstance(message, ChatMessage):
         raise InvalidValue(f"a chat store holds ChatMessages, not {type(message).__name__}")
@@ -337,17 +344,18 @@ def _to_data(message: ChatMessage) -> dict[str, Any]:
         _check_numbers(message.model_dump())
         dumped: dict[str, Any] = message.model_dump(mode="json")
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidValue(f"the {type(message).__name__} cannot be stored: {error}") from error
+        raise InvalidValue(f"the {type(message).__name__} cannot be stored: {reason(error)}") from error
     data = {name: value for name, value in dumped.items() if name in ChatMessage.model_fields}
     own = {name: value for name, value in dumped.items() if name not in data}
     data["additional_kwargs"] = own | data["additional_kwargs"]
+    text = encode_json(data)
     try:
-        back = ChatMessage.model_validate(data).model_dump(mode="json")
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvalidValue(f"LlamaIndex would not read the {type(message).__name__} back: {error}") from error
+        back = ChatMessage.model_validate(decode(text)).model_dump(mode="json")
+    except UNREADABLE as error:
+        raise InvalidValue(f"LlamaIndex would not read the {type(message).__name__} back: {reason(error)}") from None
     if back != data:
         raise InvalidValue(f"LlamaIndex would read the {type(message).__name__} back differently")
-    return data
+    return text
 
 
 def _check_numbers(value: Any) -> None:
@@ -359,12 +367,19 @@ def _check_numbers(value: Any) -> None:
             _check_numbers(item)
 
 
-def _restored(messages: Sequence[Message]) -> list[ChatMessage]:
-    return [_to_message(message) for message in messages]
+def _deleted(session: str, messages: Sequence[Message]) -> list[ChatMessage]:
+    """Return messages that are deleted already. One that cannot be read is left out, so that it can be deleted too."""
+    found = []
+    for message in messages:
+        try:
+            found.append(_to_message(session, message))
+        except InvalidValue as error:
+            _log.warning("a message was deleted and is not returned: %s", error)
+    return found
 
 
-def _to_message(message: Message) -> ChatMessage:
+def _to_message(session: str, message: Message) -> ChatMessage:
     try:
         return ChatMessage.model_validate(message.data)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvalidValue(f"message {message.seq} of the session is not one of LlamaIndex: {error}") from error
+    except UNREADABLE as error:
+        raise unreadable(message.seq, session, "LlamaIndex", error) from None

@@ -17,6 +17,8 @@ from ._base import needs
 with needs("mcp mcp_types pydantic", "botwire mcp needs mcp 2.0 or newer: pip install 'botwire[mcp]'"):
     from mcp.server.mcpserver import MCPServer
     from mcp.server.mcpserver.exceptions import ToolError
+    from mcp.server.mcpserver.tools import Tool
+    from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
     from mcp_types import ToolAnnotations
     from pydantic import BaseModel, Field
 
@@ -113,10 +115,8 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
         url, options: as for `Memory`. It also lists the errors that this may raise.
     """
     tools = Tools(AsyncMemory(namespace, url, **options))
-    server: MCPServer[Any] = MCPServer(
-        "botwire", title="botwire", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING"
-    )
-    for name, tool, hints in (
+    offered = []
+    for name, call, hints in (
         ("remember", tools.remember, {"destructive_hint": True, "idempotent_hint": True}),
         ("recall", tools.recall, {"read_only_hint": True}),
         ("search", tools.search, {"read_only_hint": True}),
@@ -124,9 +124,18 @@ def create_server(namespace: str = "mcp", url: str | None = None, **options: Unp
         ("list", tools.list_keys, {"read_only_hint": True}),
         ("history", tools.history, {"read_only_hint": True}),
     ):
-        hint_values = {"read_only_hint": False, "open_world_hint": False, **hints}
-        server.add_tool(_reported(tool), name=name, title=name.capitalize(), annotations=ToolAnnotations(**hint_values))
-    return server
+        annotations = ToolAnnotations(**{"read_only_hint": False, "open_world_hint": False, **hints})
+        tool = Tool.from_function(_reported(call), name=name, title=name.capitalize(), annotations=annotations)
+        tool.fn_metadata = _AsSent(**dict(tool.fn_metadata))
+        offered.append(tool)
+    return MCPServer(
+        "botwire",
+        title="botwire",
+        version=__version__,
+        instructions=_INSTRUCTIONS,
+        log_level="WARNING",
+        tools=offered,
+    )
 
 
 def serve_stdio(server: MCPServer[Any]) -> None:
@@ -174,6 +183,14 @@ def serve_http(
     shown = f"[{host}]" if ":" in host else host
     announce(f"http://{shown}:{listening.getsockname()[1]}/mcp")
     uvicorn.Server(config).run(sockets=[listening])
+
+
+class _AsSent(FuncMetadata):
+    """The arguments as they were sent: the SDK would parse a string that happens to be JSON, and store something else."""
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Parse nothing."""
+        return data
 
 
 def _reported(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

@@ -12,7 +12,7 @@ from ..errors import Conflict, InvalidArgument, InvalidValue
 from ..memory import Memory, Options
 from ..operations import Pop
 from ..records import Message
-from ._base import OverSession, needs
+from ._base import OverSession, SessionId, needs, session_name
 
 with needs("agents", "BotWireSession needs openai-agents: pip install 'botwire[openai-agents]'"):
     from agents.items import TResponseInputItem
@@ -29,7 +29,7 @@ class BotWireSession(OverSession):
     call is cancelled. Items come back as JSON, with all their fields, as in the SDK's own sessions.
 
     Args:
-        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
         session_settings: the SDK's `SessionSettings`, or a dict of them; its ``limit`` is the default of
             `get_items`. Wrong settings raise `InvalidArgument`.
@@ -37,7 +37,7 @@ class BotWireSession(OverSession):
 
     def __init__(
         self,
-        session_id: str,
+        session_id: SessionId,
         namespace: str = "openai-agents",
         url: str | None = None,
         *,
@@ -45,7 +45,7 @@ class BotWireSession(OverSession):
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._history = self._memory.history(session_id)
+        self._history = self._memory.history(session_name(session_id))
         self.session_settings: SessionSettings | None = _settings(session_settings)
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:

@@ -15,8 +15,8 @@ from ..memory import Memory, Options
 from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
 from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
 from ..records import Entry, Message
-from ..values import check_json, decode, encode_json
-from ._base import OverSession, batches, needs
+from ..values import check_json, decode, encode_json, size
+from ._base import BATCH_BYTES, OverSession, SessionId, batches, needs, reason, session_name, unreadable
 
 with needs(
     "pydantic_ai pydantic pydantic_core",
@@ -47,6 +47,8 @@ _ENTRIES: TypeAdapter[list[ConversationEntry]] = TypeAdapter(list[ConversationEn
 _RECORDS: TypeAdapter[list[ConversationRecord]] = TypeAdapter(list[ConversationRecord], config=_CONFIG)
 
 _RECORD = "records/"
+_MOST_ENTRIES = MAX_OPERATIONS // 2 - 1
+"""The most entries of one write: each is a message and a key, and the record and the forks have a key each."""
 _FORKS = "forks"
 """A key that every new conversation, fork and delete sets, so that a delete conflicts with a fork of what it deletes."""
 
@@ -58,19 +60,19 @@ class BotWireMessageHistory(OverSession):
     once: every message is kept, and the messages of one call stay together.
 
     Args:
-        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
         self,
-        session_id: str,
+        session_id: SessionId,
         namespace: str = "pydantic-ai-messages",
         url: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._history = self._memory.history(session_id)
+        self._history = self._memory.history(session_name(session_id))
 
     def load(self, last: int | None = None) -> list[ModelMessage]:
         """Return the messages in order, or only the `last` ones.
@@ -78,19 +80,19 @@ class BotWireMessageHistory(OverSession):
         Raises:
             InvalidValue: the session contains something that is not a message of Pydantic AI.
         """
-        return _read(_MESSAGES, self._history.messages(last))
+        return _read(_MESSAGES, self.session_id, self._history.messages(last))
 
     def append(self, messages: Sequence[ModelMessage]) -> None:
         """Append messages, such as ``result.new_messages()``, at most 10,000 at once, all or none.
 
         Raises:
-            InvalidValue: a message contains something that JSON lacks; nothing was written.
+            InvalidValue: Pydantic AI would lose something or not read a message back; nothing was written.
         """
         self._history.append(_dumped(_MESSAGES, messages))
 
     async def aload(self, last: int | None = None) -> list[ModelMessage]:
         """As `load`."""
-        return _read(_MESSAGES, await self._async_history.messages(last))
+        return _read(_MESSAGES, self.session_id, await self._async_history.messages(last))
 
     async def aappend(self, messages: Sequence[ModelMessage]) -> None:
         """As `append`. A call that is cancelled adds all of them or none."""
@@ -145,23 +147,27 @@ class BotWireConversationStore(ConversationStore):
 
         Raises:
             ConversationConflict: it has another, or the entry that it continues was deleted; nothing was written.
+            InvalidValue: as `BotWireMessageHistory.append`.
         """
         key, session = _record_key(record.conversation_id), record.conversation_id
         head = record.head_id
         heads = () if head is None or head in {entry.id for entry in new_entries} else (_entry_key(head),)
         (data,) = _dumped(_RECORDS, [record])
-        new = tuple(
+        new = [
             NewMessage(check_name(entry.id, "entry id"), encode_json(item))
             for entry, item in zip(new_entries, _dumped(_ENTRIES, new_entries), strict=True)
-        )
+        ]
+        # What does not fit into one write is stored before the record, without which nothing leads to it.
+        *early, last = list(batches(new, _MOST_ENTRIES, lambda entry: size(entry.stored), BATCH_BYTES)) or [[]]
         while True:
             found = {entry.key: entry for entry in await self._memory.bridge.read(GetEntries((key, _FORKS, *heads)))}
             _check(record.conversation_id, found.get(key), expected_revision)
             if any(head_key not in found for head_key in heads):
                 raise ConversationConflict(record.conversation_id)
+            for part in early:
+                await self._memory.bridge.write(*_entries(session, part))
             operations: list[Operation] = [Put(key, encode_json(data), if_version=_version(found, key))]
-            operations += [Put(_entry_key(message.id), encode_json(session)) for message in new]
-            operations += [Append(session, new)] if new else []
+            operations += _entries(session, last)
             if any(found[head_key].value != session for head_key in heads):
                 operations.append(Put(_FORKS, "1", if_version=_version(found, _FORKS)))
             elif key not in found:
@@ -199,8 +205,10 @@ class BotWireConversationStore(ConversationStore):
 
     async def read_history(self, head_id: str | None, *, limit: int | None = None) -> list[ConversationEntry]:
         most = check_count(limit, "limit")
-        branches = [messages async for _, messages in self._branches(head_id, most)] if most != 0 else []
-        return _read(_ENTRIES, [message for messages in branches for message in messages][:most][::-1])
+        entries: list[ConversationEntry] = []
+        async for session, messages in self._branches(head_id, most):
+            entries += _read(_ENTRIES, session, messages)
+        return entries[:most][::-1]
 
     async def _branches(self, head_id: str | None, most: int | None) -> AsyncIterator[tuple[str, list[Message]]]:
         """Yield sessions, and the messages of each that lead to an entry, the last first, until there are enough."""
@@ -260,6 +268,11 @@ def _record_key(conversation_id: str) -> str:
     return check_name(_RECORD + check_name(conversation_id, "conversation_id"))
 
 
+def _entries(session: str, new: Sequence[NewMessage]) -> list[Operation]:
+    puts = [Put(_entry_key(message.id), encode_json(session)) for message in new]
+    return [*puts, *([Append(session, tuple(new))] if new else [])]
+
+
 def _entry_key(entry_id: str) -> str:
     return check_name(f"entries/{entry_id}")
 
@@ -290,21 +303,23 @@ def _parent(message: Message) -> str | None:
 
 
 def _record(entry: Entry) -> ConversationRecord:
-    (record,) = _validated(_RECORDS, [str(entry.stored)], f"key {entry.key!r} is not a record of Pydantic AI")
+    try:
+        (record,) = _RECORDS.validate_json(f"[{entry.stored!s}]")
+    except ValidationError as error:
+        raise InvalidValue(f"key {entry.key!r} is not a record of Pydantic AI: {reason(error)}") from None
     return record
 
 
-def _read(adapter: TypeAdapter[list[Any]], messages: Sequence[Message]) -> list[Any]:
-    texts = [message.stored for message in messages]
-    return _validated(adapter, texts, "the session contains something that is not of Pydantic AI")
-
-
-def _validated(adapter: TypeAdapter[list[Any]], texts: Sequence[str], wrong: str) -> list[Any]:
+def _read(adapter: TypeAdapter[list[Any]], session: str, messages: Sequence[Message]) -> list[Any]:
     try:
-        return adapter.validate_json(f"[{','.join(texts)}]")
-    except ValidationError as error:  # without the data, which may be secret
-        found = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)]
-        raise InvalidValue(f"{wrong}: {'; '.join(found)}") from error
+        return adapter.validate_json(f"[{','.join(message.stored for message in messages)}]")
+    except ValidationError:
+        for message in messages:
+            try:
+                adapter.validate_json(f"[{message.stored}]")
+            except ValidationError as error:
+                raise unreadable(message.seq, session, "Pydantic AI", error) from None
+        raise
 
 
 def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
@@ -312,5 +327,10 @@ def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:
         text = adapter.dump_json(list(items), warnings="error")
     except (PydanticSerializationError, ValueError, TypeError, RecursionError) as error:
         raise InvalidValue(f"it cannot be written as JSON: {error}") from error
-    items_as_json: list[Any] = decode(check_json(text))
+    stored = check_json(text)
+    try:
+        adapter.validate_json(stored)
+    except ValidationError as error:
+        raise InvalidValue(f"Pydantic AI would not read it back: {reason(error)}") from None
+    items_as_json: list[Any] = decode(stored)
     return items_as_json

@@ -48,7 +48,7 @@ def search_query(
     if prefix and session is None:
         chosen.discard("messages")
     return Search(
-        text=text,
+        text=limits.check_text(text, "a query"),
         limit=limits.check_bounded(limit, "limit", limits.MAX_HITS),
         messages="messages" in chosen,
         entries="entries" in chosen,
@@ -88,6 +88,7 @@ def _where(where: object) -> dict[str, Any]:
         return {}
     if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
         raise InvalidArgument("where is a dict of paths, such as 'data.type', and the JSON values that must be there")
-    for wanted in where.values():
+    for path, wanted in where.items():
+        limits.check_text(path, "a path of where")
         encode_json(wanted)
     return dict(where)

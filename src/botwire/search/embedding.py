@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ..errors import InvalidArgument
-from ..limits import MAX_DIMENSIONS
+from ..limits import MAX_DIMENSIONS, check_text
 
 Embedder: TypeAlias = Callable[[list[str]], Any] | Any
 """A callable that takes a list of texts and returns a vector for each, or an object with LangChain's `embed_documents` and
@@ -34,7 +34,7 @@ class Embedding:
                 f"and embed_query, not {type(embedder).__name__}"
             )
         self.model = _model_of(embedder) if model is None else model
-        if not isinstance(self.model, str) or not 0 < len(self.model.encode()) <= 512:
+        if not isinstance(self.model, str) or not 0 < len(check_text(self.model, "embedding_model").encode()) <= 512:
             raise InvalidArgument(f"embedding_model is a str of 1 to 512 bytes, not {self.model!r:.60}")
 
     def documents(self, texts: Sequence[str]) -> list[bytes]:

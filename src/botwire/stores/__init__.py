@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ..errors import InvalidArgument, StoreError
 from ..forks import ForkAware, register
-from ..limits import check_timeout
+from ..limits import check_text, check_timeout
 from ..plans import Plans
 from ..store import MEMORY_CLOSED, AsyncStore, GuardedStore, OperatedStore, Store
 from .address import _checked, default_path, default_token, is_postgres, scheme_of, sqlite_path
@@ -89,6 +89,8 @@ def _check_ca(address: str, ca: Authorities) -> None:
         raise InvalidArgument(f"ca is for the address of a server, https://host, not for {scheme_of(address)}://")
     if ca is not None and not isinstance(ca, str | os.PathLike):
         raise InvalidArgument(f"ca is the path of a file of CA certificates, not {type(ca).__name__}")
+    if ca is not None:
+        check_text(os.fspath(ca), "ca")
 
 
 def open_to_serve(address: str, plans: Plans) -> OperatedStore:

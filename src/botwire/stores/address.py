@@ -7,6 +7,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from ..errors import InvalidArgument, StoreError
+from ..limits import check_text
 
 
 def default_address() -> str:
@@ -33,7 +34,7 @@ def sqlite_path(address: str) -> str:
         raise InvalidArgument(
             f"{address!r} is not an address: write sqlite:///path/to/file.db (an absolute path has four slashes)"
         )
-    return address.removeprefix(prefix)
+    return check_text(address.removeprefix(prefix), "the path of a file")
 
 
 def scheme_of(address: str) -> str:

@@ -45,7 +45,7 @@ from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import BaseModel, Field, SecretStr
 
-from botwire import BotWireChatHistory, History, InvalidArgument, InvalidValue, Memory
+from botwire import BotWireChatHistory, History, InvalidArgument, InvalidName, InvalidValue, Memory
 from botwire.cli import demo
 from tests.openai_stub import openai_stub
 
@@ -89,6 +89,18 @@ def again(history: BotWireChatHistory) -> BotWireChatHistory:
     """The same session, opened anew."""
     memory = history._memory
     return BotWireChatHistory(history.session_id, memory.namespace, memory.address)
+
+
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path: Path) -> None:
+    """As in LangChain's own histories."""
+    url = f"sqlite:///{tmp_path}/memory.db"
+    BotWireChatHistory(number, url=url).add_user_message("hi")
+    history = BotWireChatHistory(str(number), url=url)
+    assert (history.session_id, len(history.messages)) == (str(number), 1)
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireChatHistory(wrong, url=url)  # type: ignore[arg-type]
 
 
 # Every message comes back
@@ -323,7 +335,7 @@ def test_something_else_in_the_session_is_named(embedded: MakeHistory) -> None:
     raw = Memory("langchain-sessions", history._memory.address).history("user-42")
     for item in ({"role": "user", "content": "not of LangChain"}, "text", {"type": "human", "data": {"content": 5}}):
         raw.append([item])
-        with pytest.raises(InvalidValue, match="message 2 of the session"):
+        with pytest.raises(InvalidValue, match="message 2 of session 'user-42'"):
             _ = history.messages
         raw.clear()
         history.add_user_message("hello")

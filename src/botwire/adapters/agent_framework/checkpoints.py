@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Unpack
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 from agent_framework import WorkflowCheckpoint, WorkflowCheckpointException
 
+from ...backoff import MAX_ATTEMPTS, pause_after
+from ...errors import Conflict, InvalidValue
 from ...limits import check_name
 from ...memory import Memory, Options
-from ...operations import Delete, Operation, Put
+from ...operations import Delete, Put
 from ...values import encode
-from .._base import OverMemory
+from .._base import OverMemory, quoted
 from .codec import Codec
 
 _log = logging.getLogger(__name__)
 _ID, _CHECKPOINT = "id:", "checkpoint:"
+"""Prefixes of keys. The key of a checkpoint has its workflow, its time and its id, so that the keys of a workflow are in the order of
+their times, the latest first. That key is stored under the id."""
+_END_OF_TIME = 10**18
+"""More microseconds than from the year 1 to the year 9999."""
 
 
 class BotWireCheckpointStorage(OverMemory):
@@ -51,15 +57,14 @@ class BotWireCheckpointStorage(OverMemory):
         """Store a checkpoint and return its id. It replaces one with the same id.
 
         Raises:
-            WorkflowCheckpointException: it contains a type that is not allowed; nothing was written.
-            InvalidValue: it has more than 16 MiB; nothing was written.
+            WorkflowCheckpointException: it contains a type that is not allowed, or could not be loaded again; nothing was written.
+            InvalidValue: it has more than 16 MiB, or its timestamp is not in ISO format; nothing was written.
+            Conflict: other clients saved the same id at the same time, again and again; nothing was written.
         """
+        id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint)
         text = self._codec.dumps(checkpoint.to_dict())
-        id_key, key = _id_key(checkpoint.checkpoint_id), _key(checkpoint.workflow_name, checkpoint.checkpoint_id)
-        before = await self._async_memory.get(id_key)
-        moved: list[Operation] = [] if before is None or before["place"] == key else [Delete(before["place"])]
-        about = {"place": key, "timestamp": checkpoint.timestamp}
-        await self._async_memory.bridge.write(*moved, Put(id_key, encode(about)), Put(key, encode(text)))
+        self._restored(text)  # or else nothing could be resumed from it
+        await self._replace(id_key, Put(key, encode(text)))
         return str(checkpoint.checkpoint_id)
 
     async def load(self, checkpoint_id: str) -> WorkflowCheckpoint:
@@ -73,43 +78,68 @@ class BotWireCheckpointStorage(OverMemory):
     async def list_checkpoints(self, *, workflow_name: str) -> list[WorkflowCheckpoint]:
         """Return the checkpoints of a workflow, the oldest first. Those that cannot be read are logged and left out."""
         checkpoints = []
-        for key, text in await self._async_memory.items(_key(workflow_name)):
+        for key, text in reversed(await self._async_memory.items(_prefix(workflow_name))):
             try:
                 checkpoints.append(self._restored(text))
             except WorkflowCheckpointException as error:
                 _log.warning("The checkpoint %s cannot be read: %s", key, error)
-        return sorted(checkpoints, key=lambda checkpoint: _time(checkpoint.timestamp))
+        return checkpoints
 
     async def delete(self, checkpoint_id: str) -> bool:
         """Delete a checkpoint; returns whether it existed."""
-        about = await self._async_memory.get(_id_key(checkpoint_id))
-        if about is None:
-            return False
-        return bool(await self._async_memory.delete_many([about["place"], _id_key(checkpoint_id)]))
+        return await self._replace(_id_key(checkpoint_id))
 
     async def get_latest(self, *, workflow_name: str) -> WorkflowCheckpoint | None:
         """Return the checkpoint of a workflow with the latest timestamp, or None. Reads no other checkpoint."""
-        ids = await self.list_checkpoint_ids(workflow_name=workflow_name)
-        return await self.load(ids[-1]) if ids else None
+        latest = await self._async_memory.items(_prefix(workflow_name), limit=1)
+        return self._restored(latest[0][1]) if latest else None
 
     async def list_checkpoint_ids(self, *, workflow_name: str) -> list[str]:
         """Return the ids of the checkpoints of a workflow, the oldest first."""
-        keys = await self._async_memory.list_keys(_key(workflow_name))
-        about = await self._async_memory.get_many(_ID + key.rpartition("#")[2] for key in keys)
-        found = sorted(about.items(), key=lambda pair: _time(pair[1]["timestamp"]))
-        return [unquote(key.removeprefix(_ID)) for key, _ in found]
+        return [_id_of(key) for key in reversed(await self._async_memory.list_keys(_prefix(workflow_name)))]
+
+    async def _replace(self, id_key: str, new: Put | None = None) -> bool:
+        """Delete the checkpoint with an id, and store a new one if there is one; returns whether there was one before."""
+        for attempt in range(MAX_ATTEMPTS):
+            before = await self._async_memory.entry(id_key)
+            if before is None and new is None:
+                return False
+            # Another client that replaces it now conflicts.
+            place = Put(id_key, encode(new and {"place": new.key}), if_version=before.version if before else 0)
+            old = [Delete(before.value["place"])] if before else []
+            try:
+                await self._async_memory.bridge.write(place, *old, new or Delete(id_key))
+            except Conflict:
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
+                await self._async_memory.bridge.sleep(pause_after(attempt))
+            else:
+                break
+        return before is not None
 
     def _restored(self, text: str) -> WorkflowCheckpoint:
         return WorkflowCheckpoint.from_dict(self._codec.loads(text))
 
 
 def _id_key(checkpoint_id: str) -> str:
-    return check_name(_ID + quote(checkpoint_id, safe=""))
+    return check_name(_ID + quoted(checkpoint_id, "checkpoint id"))
 
 
-def _key(workflow_name: str, checkpoint_id: str = "") -> str:
-    return check_name(f"{_CHECKPOINT}{quote(workflow_name, safe='')}#{quote(checkpoint_id, safe='')}")
+def _id_of(key: str) -> str:
+    return unquote(key.rpartition("#")[2])
 
 
-def _time(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()
+def _prefix(workflow_name: str) -> str:
+    return check_name(f"{_CHECKPOINT}{quoted(workflow_name, 'workflow name')}#")
+
+
+def _key(checkpoint: WorkflowCheckpoint) -> str:
+    try:
+        time = datetime.fromisoformat(checkpoint.timestamp)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"the timestamp of a checkpoint is a time in ISO format: {error}") from error
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    left = _END_OF_TIME - (time - datetime.min.replace(tzinfo=UTC)) // timedelta(microseconds=1)
+    return check_name(
+        f"{_prefix(checkpoint.workflow_name)}{left:019}#{quoted(checkpoint.checkpoint_id, 'checkpoint id')}"
+    )

@@ -9,9 +9,11 @@ from typing import Any, Unpack
 import agent_framework._sessions as sessions
 from agent_framework import HistoryProvider, Message
 
+from ... import records
 from ...errors import InvalidValue
 from ...memory import Memory, Options
-from .._base import OverMemory
+from ...values import decode, encode_json
+from .._base import UNREADABLE, OverMemory, SessionId, session_name, unreadable
 
 
 class BotWireHistoryProvider(OverMemory, HistoryProvider):
@@ -59,7 +61,10 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
     async def get_messages(
         self, session_id: str | None, *, state: dict[str, Any] | None = None, **kwargs: Any
     ) -> list[Message]:
-        """Return the messages of a session in order; None is the session ``default``. `InvalidValue`: it contains anything else."""
+        """Return the messages of a session in order; None is the session ``default``. `InvalidValue`: it contains anything else.
+
+        An int or a UUID as the session is its text, also in `save_messages`.
+        """
         del state, kwargs
         messages = await self._stored(session_id)
         if self.skip_excluded:
@@ -72,7 +77,7 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
         """Append messages to a session, at most 10,000, all or none; they are on disk when this returns.
 
         Raises:
-            InvalidValue: a message contains data that is not JSON or would not come back unchanged; nothing was written.
+            InvalidValue: a message is not JSON, or the framework would not read it back; nothing was written.
         """
         del state, kwargs
         new = list(messages)
@@ -80,16 +85,16 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
             # The framework compares for an overlap, which is no longer than the new messages or the session.
             new = sessions.filter_new_messages(await self._stored(session_id, len(new) + 1), new)
         if new:
-            await self._async_memory.history(session_id or self.DEFAULT_SESSION).append(
-                [_message_to_item(one) for one in new]
-            )
+            await self._async_memory.history(self._name(session_id)).append([_message_to_item(one) for one in new])
+
+    def _name(self, session_id: SessionId | None) -> str:
+        return session_name(self.DEFAULT_SESSION if session_id is None or session_id == "" else session_id)
 
     async def _stored(self, session_id: str | None, last: int | None = None) -> list[Message]:
-        records = await self._async_memory.history(session_id or self.DEFAULT_SESSION).messages(last)
-        return [_item_to_message(record.data, record.seq) for record in records]
+        session = self._name(session_id)
+        return [_read(session, record) for record in await self._async_memory.history(session).messages(last)]
 
 
-_UNREADABLE = (AttributeError, LookupError, TypeError, ValueError)
 _FIELDS = frozenset(signature(Message).parameters) | {"type"}
 _TYPE: str = Message("user").to_dict()["type"]
 
@@ -101,17 +106,17 @@ def _message_to_item(message: Message) -> dict[str, Any]:
     if item["type"] != _TYPE:
         item = item | {"type": _TYPE, "original_type": item["type"]}
     try:
-        _restored(item)
-    except _UNREADABLE as error:
+        _restored(decode(encode_json(item)))
+    except UNREADABLE as error:
         raise InvalidValue(f"the {type(message).__name__} would not come back: {error}") from error
     return item
 
 
-def _item_to_message(item: Any, seq: int) -> Message:
+def _read(session: str, record: records.Message) -> Message:
     try:
-        return _restored(item)
-    except _UNREADABLE as error:
-        raise InvalidValue(f"message {seq} of the session is not one of Agent Framework: {error}") from error
+        return _restored(record.data)
+    except UNREADABLE as error:
+        raise unreadable(record.seq, session, "Agent Framework", error) from None
 
 
 def _restored(item: Any) -> Message:

@@ -15,9 +15,11 @@ from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import MAX_OPERATIONS
 from ...memory import Memory, Options
-from ...operations import Append, Forget, NewMessage
+from ...operations import Append, Forget, NewMessage, Operation
+from ...records import Message
 from ...timestamps import new_id
-from ...values import encode_json
+from ...values import decode, encode_json, size
+from .._base import BATCH_BYTES, UNREADABLE, SessionId, batches, reason, session_name, unreadable
 from .memory import PlaceConfig, arguments_of, place_of
 
 
@@ -40,7 +42,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
     by a name in the data. The fields of a subclass come back as extra fields.
 
     Args:
-        session_id: the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         buffer_size: the model receives this many messages at most; no others are read. Not together with `model_client`.
         model_client: counts the tokens.
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
@@ -57,7 +59,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
 
     def __init__(
         self,
-        session_id: str,
+        session_id: SessionId,
         namespace: str = "autogen-contexts",
         url: str | None = None,
         *,
@@ -78,7 +80,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         self._view([])
         self._memory = Memory(namespace, url, **options)
         self._async_memory = AsyncMemory.of(self._memory)
-        self._history = self._async_memory.history(session_id)
+        self._history = self._async_memory.history(session_name(session_id))
         self._started = False
         self._place = place_of(self._memory, url, options)
 
@@ -91,7 +93,7 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         """Add a message at the end; it is on disk when this returns.
 
         Raises:
-            InvalidValue: the message contains data that would not come back unchanged; nothing was written.
+            InvalidValue: AutoGen would not read the message back, or not as it was; nothing was written.
         """
         initial: list[LLMMessage] = []
         if self._initial_messages and not self._started and not await self._history.length():
@@ -114,19 +116,25 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         return {"messages": [_message_to_item(message) for message in await self._stored()]}
 
     async def load_state(self, state: Mapping[str, Any]) -> None:
-        """Replace all messages with those of a saved state, at most 10,000, in one write. `InvalidValue`: they are not AutoGen's."""
-        found = [_item_to_message(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
-        if len(found) > MAX_OPERATIONS:
-            raise InvalidArgument(f"a state may have {MAX_OPERATIONS:,} messages, this one has {len(found):,}")
-        new = tuple(NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found)
-        await self._async_memory.bridge.write(Forget(self.session_id), Append(self.session_id, new))
+        """Replace all messages with those of a saved state. `InvalidValue`: they are not AutoGen's; nothing was written.
+
+        A state of up to 9,999 messages and 16 MiB is loaded completely or not at all. More take several writes.
+        """
+        found = [_of_state(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
+        new = [NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found]
+        first: list[Operation] = [Forget(self.session_id)]
+        for part in batches(new, MAX_OPERATIONS - 1, lambda message: size(message.stored), BATCH_BYTES):
+            await self._async_memory.bridge.write(*first, Append(self.session_id, tuple(part)))
+            first = []
+        if first:
+            await self._async_memory.bridge.write(*first)
         self._started = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:
         records = await self._history.messages(last)
         if not records and not self._started:
             return list(self._initial_messages or ())
-        return [_item_to_message(record.data, record.seq) for record in records]
+        return [_read(self.session_id, record) for record in records]
 
     def _view(self, messages: list[LLMMessage]) -> ChatCompletionContext:
         if self._buffer_size is not None:
@@ -171,22 +179,34 @@ def _message_to_item(message: Any) -> dict[str, Any]:
     if type_ is None:
         raise InvalidValue(f"a chat completion context holds messages of AutoGen, not {type(message).__name__}")
     try:
-        item: dict[str, Any] = to_jsonable_python(message.model_dump())
-    except ValueError as error:
-        raise InvalidValue(f"the {type(message).__name__} cannot be stored: {error}") from error
-    if item["type"] != type_:
-        item.setdefault("original_type", item["type"])
-    return item | {"type": type_}
+        item: dict[str, Any] = to_jsonable_python(message.model_dump(warnings=False))
+        if item["type"] != type_:
+            item.setdefault("original_type", item["type"])
+        item["type"] = type_
+        _item_to_message(decode(encode_json(item)))
+    except UNREADABLE as error:
+        raise InvalidValue(f"the {type(message).__name__} would not come back: {reason(error)}") from None
+    return item
 
 
-def _item_to_message(item: Any, seq: int | None = None) -> LLMMessage:
-    where = "the state" if seq is None else f"message {seq} of the session"
+def _item_to_message(item: Any) -> LLMMessage:
+    closed = _MESSAGES[item["type"]]
+    known = item.keys() <= closed.model_fields.keys()
+    return (closed if known else _OPEN[item["type"]]).model_validate(item)
+
+
+def _of_state(item: Mapping[str, Any]) -> LLMMessage:
     try:
-        closed = _MESSAGES[item["type"]]
-        known = item.keys() <= closed.model_fields.keys()
-        return (closed if known else _OPEN[item["type"]]).model_validate(item)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvalidValue(f"{where} is not a message of AutoGen: {error}") from error
+        return _item_to_message(item)
+    except UNREADABLE as error:
+        raise InvalidValue(f"the state is not a message of AutoGen: {reason(error)}") from None
+
+
+def _read(session: str, record: Message) -> LLMMessage:
+    try:
+        return _item_to_message(record.data)
+    except UNREADABLE as error:
+        raise unreadable(record.seq, session, "AutoGen", error) from None
 
 
 class Stateful(Protocol):

@@ -19,6 +19,9 @@ from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import check_count
 from ...memory import Memory, Options
+from ...records import Message
+from ...values import decode, encode_json
+from .._base import UNREADABLE, reason, unreadable
 
 T = TypeVar("T")
 
@@ -118,7 +121,8 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
         """Add a content at the end; it is on disk when this returns.
 
         Raises:
-            InvalidValue: JSON content or metadata contains objects that are not JSON; nothing was written.
+            InvalidValue: content or metadata contains objects that are not JSON, or AutoGen would not read it back; nothing was
+                written.
         """
         await _cancellable(self._history.append([_content_to_item(content)]), cancellation_token)
 
@@ -156,7 +160,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
             records = sorted((hit.message for hit in hits if hit.message), key=lambda record: record.seq)
         else:
             records = await self._history.messages(self._limit)
-        return [_item_to_content(record.data, record.seq) for record in records]
+        return [_read(self.name, record) for record in records]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self._memory.namespace!r}, {self._memory.address!r})"
@@ -194,27 +198,33 @@ def _content_to_item(content: MemoryContent) -> dict[str, Any]:
         data = data.to_base64()
     mime_type: Any = content.mime_type
     named = isinstance(mime_type, MemoryMimeType)
+    item = {"kind": kind, "content": data, "mime_type": mime_type.value if named else mime_type, "named": named}
     try:
         more = to_jsonable_python(content.model_dump(exclude=set(MemoryContent.model_fields)))
-    except ValueError as error:
-        raise InvalidValue(f"the {type(content).__name__} cannot be stored: {error}") from error
-    item = {"kind": kind, "content": data, "mime_type": mime_type.value if named else mime_type, "named": named}
-    return item | {"metadata": content.metadata} | ({"more": more} if more else {})
+        item |= {"metadata": content.metadata} | ({"more": more} if more else {})
+        _item_to_content(decode(encode_json(item)))
+    except UNREADABLE as error:
+        raise InvalidValue(f"the {type(content).__name__} would not come back: {reason(error)}") from None
+    return item
 
 
-def _item_to_content(item: Any, seq: int) -> MemoryContent:
+def _item_to_content(item: Any) -> MemoryContent:
+    data, kind = item["content"], item["kind"]
+    if kind == "bytes":
+        data = base64.b64decode(data, validate=True)
+    elif kind == "image":
+        data = Image.from_base64(data)
+    mime_type = MemoryMimeType(item["mime_type"]) if item["named"] else item["mime_type"]
+    more = item.get("more", {})
+    cls = _OpenContent if more else MemoryContent
+    return cls(content=data, mime_type=mime_type, metadata=item["metadata"], **more)
+
+
+def _read(session: str, record: Message) -> MemoryContent:
     try:
-        data, kind = item["content"], item["kind"]
-        if kind == "bytes":
-            data = base64.b64decode(data, validate=True)
-        elif kind == "image":
-            data = Image.from_base64(data)
-        mime_type = MemoryMimeType(item["mime_type"]) if item["named"] else item["mime_type"]
-        more = item.get("more", {})
-        cls = _OpenContent if more else MemoryContent
-        return cls(content=data, mime_type=mime_type, metadata=item["metadata"], **more)
-    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        raise InvalidValue(f"message {seq} of the session is not a memory of AutoGen: {error}") from error
+        return _item_to_content(record.data)
+    except UNREADABLE as error:
+        raise unreadable(record.seq, session, "AutoGen", error) from None
 
 
 async def _last_text(context: ChatCompletionContext) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any, Self, Unpack
 
 from crewai.flow.async_feedback.types import PendingFeedbackContext
@@ -69,7 +70,7 @@ class BotWireFlowPersistence(FlowPersistence):
     ) -> None:
         """Store the state of a flow and what it waits for, both or neither; raises as `save_state`."""
         state = _state(state_data)
-        waits = {"context": to_jsonable_python(context.to_dict(), fallback=str), "state": state}
+        waits = {"context": _plain(context.to_dict()), "state": state}
         stored = {"method_name": context.method_name, "state": state}
         self._memory.set_many({f"state:{flow_uuid}": stored, f"pending:{flow_uuid}": waits})
 
@@ -86,5 +87,25 @@ class BotWireFlowPersistence(FlowPersistence):
 def _state(data: Any) -> dict[str, Any]:
     if not isinstance(data, dict | BaseModel):
         raise InvalidValue(f"the state of a flow is a dict or a pydantic model, not {type(data).__name__}")
-    state: dict[str, Any] = to_jsonable_python(data, fallback=str)
+    state = _plain(data)
+    if not isinstance(state, dict):
+        raise InvalidValue(f"the state of a flow has fields, and a {type(data).__name__} has none")
     return state
+
+
+def _plain(data: Any) -> Any:
+    try:
+        return to_jsonable_python(_with_dates_as_given(data), fallback=str)
+    except (ValueError, RecursionError) as error:
+        raise InvalidValue(f"the state of the flow cannot be stored: {error}") from error
+
+
+def _with_dates_as_given(value: Any) -> Any:
+    """Write dates outside of models as CrewAI does: pydantic would write Z for +00:00."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {name: _with_dates_as_given(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_with_dates_as_given(item) for item in value]
+    return value

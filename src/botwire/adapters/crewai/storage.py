@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any, Self, TypeAlias, Unpack
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import numpy as np
 from crewai.memory.storage.backend import EmbeddingDimensionMismatchError
@@ -24,8 +25,8 @@ from ...namespace import Namespace
 from ...operations import Clear, Delete, Operation, Put
 from ...queries import CountEntries, GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
-from ...values import encode, size
-from .._base import OverMemory, async_form, batches, blocking_method
+from ...values import decode, encode, size
+from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, quoted, reason
 
 Match: TypeAlias = "tuple[MemoryRecord, float]"
 _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
@@ -33,7 +34,6 @@ _RECORD, _VECTOR, _PATH = "crewai:record:", "crewai:vector:", "crewai:place:"
 are next to each other. The path is stored under the id."""
 _DIMENSIONS = "crewai:dimensions"
 _BATCH = 2000
-_BATCH_BYTES = 16 * 1024 * 1024
 _PAGE = 1000
 _FLOAT = "<f4"
 
@@ -69,11 +69,11 @@ class BotWireStorage(OverMemory):
 
         Raises:
             EmbeddingDimensionMismatchError: an embedding has another length than the stored ones.
-            InvalidValue: a record contains data that would not come back unchanged.
+            InvalidValue: a record contains data that would not come back unchanged, or its embedding NaN or infinity.
             InvalidName: scope and id together are too long for a key: about 500 bytes.
         """
         new = {stored.id_key: stored for stored in map(_Stored, records)}
-        for batch in batches(new.values(), _BATCH, lambda stored: stored.bytes, _BATCH_BYTES):
+        for batch in batches(new.values(), _BATCH, lambda stored: stored.bytes, BATCH_BYTES):
             for attempt in range(MAX_ATTEMPTS):
                 try:
                     await memory.bridge.write(*await _puts(memory, batch))
@@ -101,10 +101,11 @@ class BotWireStorage(OverMemory):
 
         Raises:
             EmbeddingDimensionMismatchError: the embedding has another length than the stored ones.
+            InvalidValue: the embedding contains NaN or infinity.
         """
         if limit <= 0:
             return []
-        query = np.asarray(query_embedding, _FLOAT)
+        query = _vector(query_embedding)
         best: list[tuple[float, str]] = []
         async for vectors in _vectors(memory, scope_prefix, categories, metadata_filter):
             paths = [entry.key.removeprefix(_VECTOR) for entry in vectors]
@@ -213,12 +214,16 @@ class BotWireStorage(OverMemory):
         """Set the time of last access of records to now, as `Memory.recall` does for its results."""
         now = datetime.now(UTC).replace(tzinfo=None)  # CrewAI's times have no zone
         paths = [entry.value for entry in (await _entries(memory, map(_id_key, record_ids))).values()]
-        for key, entry in (await _entries(memory, (_RECORD + path for path in paths))).items():
-            data = encode(entry.value | {"last_accessed": now.isoformat()})
+        found = await _entries(memory, (_RECORD + path for path in paths))
+        puts = [
+            Put(key, encode(entry.value | {"last_accessed": now.isoformat()}), if_version=entry.version)
+            for key, entry in found.items()
+        ]
+        for batch in batches(puts, _BATCH, lambda put: size(put.stored), BATCH_BYTES):
             try:
-                await memory.bridge.write(Put(key, data, if_version=entry.version))
-            except Conflict:  # another client has used or changed it just now
-                continue
+                await memory.bridge.write(*batch)
+            except Conflict:
+                await _put_unchanged(memory, batch)
 
     asave = async_form(save)
     asearch = async_form(search)
@@ -227,6 +232,13 @@ class BotWireStorage(OverMemory):
     _save: Any = awaiting(save)
     _delete: Any = awaiting(delete)
     _list_scopes: Any = awaiting(list_scopes)
+
+
+async def _put_unchanged(memory: Namespace, puts: Sequence[Put]) -> None:
+    """Write each on its own, except for those that another client has used or changed just now."""
+    for put in puts:
+        with contextlib.suppress(Conflict):
+            await memory.bridge.write(put)
 
 
 async def _puts(memory: Namespace, batch: Sequence[_Stored]) -> list[Operation]:
@@ -298,29 +310,43 @@ class _Stored:
         if not isinstance(record, MemoryRecord):
             raise InvalidValue(f"a storage of CrewAI holds memory records, not {type(record).__name__}")
         self.id_key = _id_key(record.id)
-        self.path = f"{_quoted(record.scope)}#{quote(record.id, safe='')}"
-        self.dimensions = len(record.embedding or ())
+        self.path = f"{_quoted(record.scope)}#{quoted(record.id, 'record id')}"
+        vector = _vector(record.embedding or ())
+        self.dimensions = vector.size
         try:
-            data = to_jsonable_python(record.model_dump(exclude={"embedding"}), inf_nan_mode="constants")
-        except ValueError as error:
-            raise InvalidValue(f"the memory record cannot be stored: {error}") from error
-        stored, vector = encode(data), np.asarray(record.embedding or (), _FLOAT).tobytes()
+            data = record.model_dump(exclude={"embedding"}, warnings=False)
+            stored = encode(to_jsonable_python(data, inf_nan_mode="constants"))
+            _to_record(decode(stored))
+        except UNREADABLE as error:
+            raise InvalidValue(f"the memory record would not come back: {reason(error)}") from None
         vector_key = _VECTOR + self.path
         self.puts: tuple[Operation, ...] = (
             Put(check_name(_RECORD + self.path), stored),
-            Put(vector_key, vector) if vector else Delete(vector_key),
+            Put(vector_key, vector.tobytes()) if vector.size else Delete(vector_key),
         )
-        self.bytes = size(stored) + len(vector)
+        self.bytes = size(stored) + vector.nbytes
+
+
+def _vector(embedding: Sequence[float]) -> Any:
+    """Return an embedding as an array, or raise `InvalidValue`: with NaN or infinity it is near to nothing, or to everything."""
+    try:
+        with np.errstate(over="ignore"):  # such a number becomes infinity
+            vector = np.asarray(embedding, _FLOAT)
+    except (TypeError, ValueError) as error:
+        raise InvalidValue(f"an embedding is a list of numbers: {error}") from None
+    if vector.ndim != 1 or not np.isfinite(vector).all():
+        raise InvalidValue("an embedding is a list of finite numbers of 32 bits")
+    return vector
 
 
 def _quoted(scope: str | None) -> str:
     """Return a scope as it is in keys: ``/a/b``, or nothing for the root."""
     names = (scope or "").strip("/")
-    return f"/{quote(names, safe='/')}" if names else ""
+    return f"/{quoted(names, 'scope', safe='/')}" if names else ""
 
 
 def _id_key(record_id: str) -> str:
-    return check_name(_PATH + quote(record_id, safe=""))
+    return check_name(_PATH + quoted(record_id, "record id"))
 
 
 def _prefixes(kind: str, scope: str | None) -> list[str]:
@@ -347,12 +373,18 @@ def _restored(entries: Iterable[Entry]) -> dict[str, MemoryRecord]:
     records = {}
     for entry in entries:
         try:
-            closed = entry.value.keys() <= MemoryRecord.model_fields.keys()
-            record = (MemoryRecord if closed else _OpenRecord).model_validate(entry.value)
-        except (AttributeError, ValueError) as error:
-            raise InvalidValue(f"the value of {entry.key!r} is not a memory record of CrewAI: {error}") from error
-        records[entry.key.removeprefix(_RECORD)] = record
+            records[entry.key.removeprefix(_RECORD)] = _to_record(entry.value)
+        except UNREADABLE as error:
+            raise InvalidValue(
+                f"the value of key {entry.key!r} is not a memory record of CrewAI: {reason(error)}. "
+                "delete(record_ids=[…]) with its id, after the '#', removes it"
+            ) from None
     return records
+
+
+def _to_record(data: Any) -> MemoryRecord:
+    closed = data.keys() <= MemoryRecord.model_fields.keys()
+    return (MemoryRecord if closed else _OpenRecord).model_validate(data)
 
 
 def _fits(record: MemoryRecord, categories: Sequence[str] | None, metadata: dict[str, Any] | None) -> bool:

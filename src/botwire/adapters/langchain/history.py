@@ -20,7 +20,7 @@ from ...errors import InvalidValue
 from ...memory import Memory, Options
 from ...records import Message
 from ...values import decode, encode_json
-from .._base import OverSession
+from .._base import UNREADABLE, OverSession, SessionId, reason, session_name, unreadable
 
 __all__ = ["BotWireChatHistory"]
 
@@ -45,15 +45,19 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
     back at all is refused before anything is written.
 
     Args:
-        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters.
+        session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
     """
 
     def __init__(
-        self, session_id: str, namespace: str = "langchain-sessions", url: str | None = None, **options: Unpack[Options]
+        self,
+        session_id: SessionId,
+        namespace: str = "langchain-sessions",
+        url: str | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self._memory = Memory(namespace, url, **options)
-        self._history = self._memory.history(session_id)
+        self._history = self._memory.history(session_name(session_id))
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
@@ -62,7 +66,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         Raises:
             InvalidValue: the session contains something that is not a LangChain message.
         """
-        return _restored(self._history.messages())
+        return _restored(self.session_id, self._history.messages())
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
         """Append messages, at most 10,000 at once, all or none. They are on disk when this returns.
@@ -74,7 +78,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
 
     async def aget_messages(self) -> list[BaseMessage]:
         """As `messages`."""
-        return _restored(await self._async_history.messages())
+        return _restored(self.session_id, await self._async_history.messages())
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """As `add_messages`. A call that is cancelled adds all of them or none."""
@@ -170,7 +174,7 @@ def _key(key: Any) -> str:
     return str(text)
 
 
-def _restored(records: list[Message]) -> list[BaseMessage]:
+def _restored(session: str, records: list[Message]) -> list[BaseMessage]:
     try:
         return to_messages([record.data for record in records])
     except InvalidValue:
@@ -178,7 +182,7 @@ def _restored(records: list[Message]) -> list[BaseMessage]:
             try:
                 to_messages([record.data])
             except InvalidValue as error:
-                raise InvalidValue(f"message {record.seq} of the session is not one of LangChain: {error}") from error
+                raise unreadable(record.seq, session, "LangChain", error) from None
         raise
 
 
@@ -186,8 +190,8 @@ def to_messages(items: list[Any]) -> list[BaseMessage]:
     """Rebuild messages from their stored form."""
     try:
         messages = messages_from_dict(items)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InvalidValue(f"LangChain cannot read it as a message: {error}") from error
+    except UNREADABLE as error:
+        raise InvalidValue(f"LangChain cannot read it as a message: {reason(error)}") from None
     for message, item in zip(messages, items, strict=True):
         if isinstance(message, AIMessage):
             # LangChain parses tool calls again from their raw form, so set them to what they were.

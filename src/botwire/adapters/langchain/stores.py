@@ -11,15 +11,15 @@ from langchain_core.caches import BaseCache
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
 from langchain_core.stores import BaseStore, InvalidKeyException
 
-from ...errors import InvalidName, InvalidValue
+from ...errors import BotWireError, InvalidName, InvalidValue
 from ...limits import check_name, check_prefix, check_ttl
 from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...operations import Delete, Put
 from ...queries import GetEntries, GetEntry
 from ...records import Entry
-from ...values import encode
-from .._base import OverMemory, async_form, batches, blocking_method
+from ...values import Stored, decode, encode, size
+from .._base import BATCH_BYTES, UNREADABLE, OverMemory, async_form, batches, blocking_method, reason
 from .history import to_item, to_messages, to_plain
 
 _log = logging.getLogger("botwire")
@@ -37,8 +37,8 @@ class InvalidKey(InvalidName, InvalidKeyException):
 class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
     """A persistent `ByteStore` for LangChain.
 
-    What a call sets or deletes is on disk when it returns, all or none, for up to 10,000 keys. More keys take several writes.
-    Threads, processes and event loops may share a store.
+    What a call sets or deletes is on disk when it returns, all or none, for up to 10,000 keys and 16 MiB. More take several
+    writes. Threads, processes and event loops may share a store.
 
     Args:
         namespace: the namespace of the keys. It contains nothing else.
@@ -70,7 +70,8 @@ class BotWireByteStore(OverMemory, BaseStore[str, bytes]):
 
     @blocking_method
     async def mset(self, memory: Namespace, key_value_pairs: Sequence[tuple[str, bytes]]) -> None:
-        for part in batches([self._put(key, value) for key, value in key_value_pairs]):
+        puts = [self._put(key, value) for key, value in key_value_pairs]
+        for part in batches(puts, size=lambda put: size(put.stored), room=BATCH_BYTES):
             await memory.bridge.write(*part)
 
     @blocking_method
@@ -120,8 +121,10 @@ def _bytes(entry: Entry | None) -> bytes | None:
 class BotWireCache(OverMemory, BaseCache):
     """A persistent cache for LangChain that processes can share. An answer is on disk when `update` returns.
 
-    Generations are stored as data and rebuilt as generations and messages. Stored data never names a class to create. A
-    generation that would not come back unchanged is not stored, and the logger ``botwire`` warns.
+    Generations are stored as data and rebuilt as generations and messages. Stored data never names a class to create.
+
+    A cache never costs an answer: whatever fails in `lookup` is a miss, and what `update` cannot store is not cached. The logger
+    ``botwire`` warns each time. A lookup may take as long as the memory's timeout.
 
     Args:
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
@@ -141,14 +144,20 @@ class BotWireCache(OverMemory, BaseCache):
 
     @blocking_method
     async def lookup(self, memory: Namespace, prompt: str, llm_string: str) -> Sequence[Generation] | None:
-        entry = await memory.bridge.read(GetEntry(_key(prompt, llm_string)))
-        return None if entry is None else _generations(entry.value)
+        try:
+            entry = await memory.bridge.read(GetEntry(_key(prompt, llm_string)))
+            return None if entry is None else _generations(entry.value) or None  # an answer has one generation or more
+        except Exception as error:  # noqa: BLE001 - the model can still answer
+            _warn("no answer is taken from the cache", error)
+            return None
 
     @blocking_method
     async def update(self, memory: Namespace, prompt: str, llm_string: str, return_val: Sequence[Generation]) -> None:
-        items = _items(return_val)
-        if items is not None:
-            await memory.bridge.write(Put(_key(prompt, llm_string), encode(items), self._ttl))
+        try:
+            stored = _stored(return_val)
+            await memory.bridge.write(Put(_key(prompt, llm_string), stored, self._ttl))
+        except Exception as error:  # noqa: BLE001 - the model has answered
+            _warn("an answer is not cached", error)
 
     def clear(self, **_: Any) -> None:
         self._memory.clear(_PREFIX)
@@ -165,16 +174,18 @@ def _key(prompt: str, llm_string: str) -> str:
     return _PREFIX + digest.hexdigest()
 
 
-def _items(generations: Sequence[Generation]) -> list[dict[str, Any]] | None:
-    try:
-        items = [_item(generation) for generation in generations]
-    except ValueError as error:
-        _log.warning("an answer is not cached: %s", error)
-        return None
-    if _generations(items) != list(generations):
-        _log.warning("an answer is not cached: it would not come back unchanged")
-        return None
-    return items
+def _warn(what: str, error: Exception) -> None:
+    # What another error says may contain the answer.
+    _log.warning(
+        "%s: %s", what, reason(error) if isinstance(error, ValueError | BotWireError) else type(error).__name__
+    )
+
+
+def _stored(generations: Sequence[Generation]) -> Stored:
+    stored = encode([_item(generation) for generation in generations])
+    if _generations(decode(stored)) != list(generations):
+        raise InvalidValue("it would not come back unchanged")
+    return stored
 
 
 def _item(generation: Generation) -> dict[str, Any]:
@@ -187,14 +198,11 @@ def _item(generation: Generation) -> dict[str, Any]:
     return {**item, "text": generation.text}
 
 
-def _generations(items: Any) -> list[Generation] | None:
-    """Return stored generations, or None if something else is stored."""
-    if not isinstance(items, list):
-        return None
+def _generations(items: Any) -> list[Generation]:
     try:
         return [_generation(item) for item in items]
-    except (InvalidValue, LookupError, TypeError, ValueError):
-        return None
+    except UNREADABLE as error:
+        raise InvalidValue(f"the stored answer is not one of LangChain: {reason(error)}") from None
 
 
 def _generation(item: Any) -> Generation:

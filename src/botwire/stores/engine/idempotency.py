@@ -39,7 +39,11 @@ _RECORD = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | M
 
 
 def hash_of(write: Write) -> str:
-    """Return a hash of all that the caller wrote. Ids of messages that the server chose differ in a repeat and are left out."""
+    """Return a hash of all that the caller wrote.
+
+    Ids that the caller did not choose differ in a repeat and are left out: those of messages that a server chose, and those of
+    messages to pop, which an encrypted memory reads first.
+    """
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     for operation in write.operations:
         # Bytes are base64 in JSON, which may also be the JSON text of a value.
@@ -49,6 +53,8 @@ def hash_of(write: Write) -> str:
 
 
 def _without_chosen_ids(operation: Operation) -> Operation:
+    if isinstance(operation, Pop):
+        return Pop(operation.session, operation.count)
     if not isinstance(operation, Append) or all(message.has_own_id for message in operation.messages):
         return operation
     messages = (item if item.has_own_id else NewMessage("", item.stored) for item in operation.messages)

@@ -31,6 +31,16 @@ class Customer(BaseModel):
     tags: set[str] = set()
 
 
+class Sealed:
+    """Can be taken apart, and not be made again."""
+
+    def __init__(self) -> None:
+        self.name = "x"
+
+    def __setstate__(self, state: object) -> None:
+        raise TypeError("it is sealed")
+
+
 class Shop:
     """Has a constructor that must not be called by loading a checkpoint."""
 

@@ -27,7 +27,7 @@ from agent_framework import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders import Customer, Order, Point, Shop, Size
+from orders import Customer, Order, Point, Sealed, Shop, Size
 
 from botwire import InvalidName, InvalidValue, Memory
 from botwire.adapters.agent_framework import BotWireCheckpointStorage, BotWireHistoryProvider
@@ -194,11 +194,12 @@ async def test_what_may_not_come_back_is_not_saved(address: str) -> None:
 
     knot: list = []
     knot.append(knot)
-    where = storage(address, name(), ["orders:Order"])
+    where = storage(address, name(), ["orders:Order", "orders:Sealed"])
     for value, reason in (
         (Shop("x"), "add 'orders:Shop' to allowed_checkpoint_types"),
         (Size.SMALL, "orders:Size"),
         (Hidden(), "Hidden"),
+        (Sealed(), "it is sealed"),
         (Local(), "Local"),
         (Shop, "orders:Shop"),
         (len, "builtin"),
@@ -214,6 +215,45 @@ async def test_what_may_not_come_back_is_not_saved(address: str) -> None:
     with pytest.raises(InvalidValue):
         await where.save(checkpoint(state={"x": "x" * 17_000_000}))
     assert await where.list_checkpoints(workflow_name="w") == []
+
+
+async def test_a_workflow_may_have_any_number_of_checkpoints(tmp_path: Path) -> None:
+    where, start = storage(f"sqlite:///{tmp_path}/memory.db"), dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    made = [
+        checkpoint(checkpoint_id=f"c{number}", timestamp=(start + dt.timedelta(seconds=number)).isoformat())
+        for number in range(10_001)
+    ]
+    for part in range(0, len(made), 1000):
+        await asyncio.gather(*map(where.save, made[part : part + 1000]))
+    assert await where.list_checkpoint_ids(workflow_name="w") == [one.checkpoint_id for one in made]
+    assert await where.get_latest(workflow_name="w") == made[-1]
+    assert await where.delete("c10000")
+    assert await where.get_latest(workflow_name="w") == made[-2]
+
+
+async def test_checkpoints_are_in_the_order_of_their_times(address: str) -> None:
+    where = storage(address, name())
+    times = ["2026-01-01T00:00:00", "2026-01-01T02:30:00+02:00", "2026-01-01T01:00:00.000001Z", "9999-12-31T23:59:59"]
+    for number in (2, 0, 3, 1):
+        await where.save(checkpoint(checkpoint_id=str(number), timestamp=times[number]))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["0", "1", "2", "3"]
+    assert [one.checkpoint_id for one in await where.list_checkpoints(workflow_name="w")] == ["0", "1", "2", "3"]
+    assert (await where.get_latest(workflow_name="w")).checkpoint_id == "3"
+    await where.save(checkpoint(checkpoint_id="3", timestamp="0001-01-01T00:00:00"))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["3", "0", "1", "2"]
+    for wrong in ("yesterday", "", None):
+        with pytest.raises(InvalidValue, match="timestamp"):
+            await where.save(checkpoint(timestamp=wrong))
+
+
+async def test_of_many_saves_of_one_id_one_is_left(address: str) -> None:
+    namespace = name()
+    where = storage(address, namespace)
+    same = [checkpoint(checkpoint_id="c", timestamp=f"2026-01-{day:02}T00:00:00+00:00") for day in range(1, 17)]
+    await asyncio.gather(*map(where.save, same))
+    assert await where.list_checkpoint_ids(workflow_name="w") == ["c"]
+    assert sorted(await asyncio.gather(*[where.delete("c") for _ in range(8)])) == [False] * 7 + [True]
+    assert Memory(namespace, address).list_keys() == []
 
 
 def attacks(path: Path) -> list[Any]:
@@ -385,6 +425,30 @@ async def test_fields_of_a_subclass_come_back(address: str) -> None:
             await history.get_messages(wrong)
 
 
+@pytest.mark.parametrize("number", [0, 7, uuid.UUID(int=7)])
+async def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path: Path) -> None:
+    history = BotWireHistoryProvider(url=f"sqlite:///{tmp_path}/memory.db")
+    await history.save_messages(number, [Message("user", ["hi"])])
+    assert [message.text for message in await history.get_messages(str(number))] == ["hi"]
+    for wrong in (True, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            await history.get_messages(wrong)
+
+
+async def test_half_a_character_in_a_name_is_refused(address: str) -> None:
+    where, half = storage(address, name()), "x\ud83d"
+    for call in (
+        lambda: where.save(checkpoint(checkpoint_id=half)),
+        lambda: where.save(checkpoint(workflow_name=half)),
+        lambda: where.load(half),
+        lambda: where.delete(half),
+        lambda: where.list_checkpoints(workflow_name=half),
+        lambda: where.get_latest(workflow_name=half),
+    ):
+        with pytest.raises(InvalidName, match="surrogate"):
+            await call()
+
+
 async def test_what_is_not_a_message_is_refused(address: str) -> None:
     namespace = name()
     history = BotWireHistoryProvider(namespace, address)
@@ -396,7 +460,7 @@ async def test_what_is_not_a_message_is_refused(address: str) -> None:
     for item in ([1], {"type": "os.system"}, "x"):
         Memory(namespace, address).history(name()).append([item])
     for session in Memory(namespace, address).sessions():
-        with pytest.raises(InvalidValue, match="message 1 of the session is not one of Agent Framework"):
+        with pytest.raises(InvalidValue, match="message 1 of session '.*' is not one of Agent Framework"):
             await history.get_messages(session.name)
 
 

@@ -315,6 +315,41 @@ async def test_what_cannot_come_back_is_refused(address: str) -> None:
         BotWireMemory("", url=address)
 
 
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+async def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -> None:
+    url, said = f"sqlite:///{tmp_path}/memory.db", UserMessage(content="hi", source="user")
+    await BotWireChatCompletionContext(number, url=url).add_message(said)
+    again = BotWireChatCompletionContext.load_component(BotWireChatCompletionContext(number, url=url).dump_component())
+    assert (again.session_id, await again.get_messages()) == (str(number), [said])
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireChatCompletionContext(wrong, url=url)
+
+
+async def test_what_would_not_be_read_back_is_refused(address: str) -> None:
+    """Pydantic does not check an attribute that is set later, nor what `model_construct` is given."""
+    memory, context = BotWireMemory(name(), url=address), BotWireChatCompletionContext(name(), url=address)
+    said = UserMessage(content="x", source="user")
+    said.content = 5
+    for message in (
+        said,
+        AssistantMessage.model_construct(content=[1], source="a", type="AssistantMessage"),
+        FunctionExecutionResultMessage.model_construct(content="x", type="FunctionExecutionResultMessage"),
+    ):
+        with pytest.raises(InvalidValue, match="would not come back"):
+            await context.add_message(message)
+        with pytest.raises(InvalidValue, match="would not come back"):
+            await context.load_state({"messages": [message]})
+    for content in (
+        MemoryContent.model_construct(content="a", mime_type=5, metadata=None),
+        MemoryContent.model_construct(content="a", mime_type="text/plain", metadata="sEcReT"),
+    ):
+        with pytest.raises(InvalidValue, match="would not come back") as caught:
+            await memory.add(content)
+        assert "sEcReT" not in str(caught.value)
+    assert (await memory.query()).results == await context.get_messages() == []
+
+
 async def test_data_names_no_classes(address: str) -> None:
     """What somebody else writes into a session becomes a message of AutoGen or an error, whatever it says."""
     session = name()
@@ -325,11 +360,11 @@ async def test_data_names_no_classes(address: str) -> None:
         [1],
     ):
         Memory("autogen-contexts", address).history(session).append([item])
-        with pytest.raises(InvalidValue, match="message 1 of the session is not a message of AutoGen"):
+        with pytest.raises(InvalidValue, match=f"message 1 of session '{session}' is not one of AutoGen"):
             await BotWireChatCompletionContext(session, url=address).get_messages()
         Memory("autogen-contexts", address).history(session).clear()
         Memory("autogen-memory", address).history(session).append([item])
-        with pytest.raises(InvalidValue, match="message 1 of the session is not a memory of AutoGen"):
+        with pytest.raises(InvalidValue, match=f"message 1 of session '{session}' is not one of AutoGen"):
             await BotWireMemory(session, url=address).query()
         Memory("autogen-memory", address).history(session).clear()
 
@@ -342,6 +377,18 @@ async def test_a_state_is_kept_under_a_name(address: str) -> None:
     await save_state(saved, key, url=address)
     assert await load_state(empty, key, url=address)
     assert await empty.get_messages() == await saved.get_messages()
+
+
+async def test_a_state_may_have_any_number_of_messages(address: str) -> None:
+    context, other = (BotWireChatCompletionContext(name(), url=address) for _ in range(2))
+    said = [UserMessage(content=str(number), source="user") for number in range(10_001)]
+    await context.load_state({"messages": said})
+    assert await context.get_messages() == said
+    await other.add_message(said[0])
+    await other.load_state(await context.save_state())
+    assert await other.get_messages() == said
+    await other.load_state({"messages": []})
+    assert await other.get_messages() == []
 
 
 async def test_a_cancelled_call_is_cancelled(address: str) -> None:

@@ -8,7 +8,8 @@ import json
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from crewai.memory.types import MemoryRecord
 from crewai.tools import BaseTool
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from packaging.requirements import Requirement
+from pydantic import BaseModel, RootModel
 
 from botwire import InvalidName, InvalidValue, Memory, generate_key
 from botwire.adapters.crewai import BotWireFlowPersistence, BotWireStorage, memory_tools
@@ -133,6 +135,17 @@ def test_a_storage_answers_as_lancedb_does(script: list, tmp_path_factory) -> No
         assert seen(ours.get_record(record_id)) == seen(theirs.get_record(record_id))
 
 
+def test_the_extra_mcp_does_not_fit_into_the_same_environment() -> None:
+    """If this fails, crewai takes mcp 2: correct docs/mcp.md, docs/crewai.md and pyproject.toml."""
+    needed, wanted = (
+        [item for item in map(Requirement, requires(name)) if item.name == "mcp"] for name in ("crewai", "botwire")
+    )
+    assert needed, "crewai needs no mcp any more"
+    for release in ("2.0.0", "2.3.0", "2.99.0"):
+        assert any(release in item.specifier for item in wanted)
+        assert not any(release in item.specifier for item in needed)
+
+
 def test_it_is_a_storage_backend(address: str) -> None:
     storage = BotWireStorage(name(), address)
     assert isinstance(storage, StorageBackend)
@@ -215,6 +228,24 @@ def test_what_cannot_come_back_is_refused(address: str) -> None:
         storage.save([record(scope="/" + "x" * 600)])
     with pytest.raises(InvalidValue):
         storage.save([record(), record(metadata={"x": float("nan")})])
+    for wrong in (float("nan"), float("-inf"), 1e39):
+        unreal = record(embedding=[1.0, wrong, 0.0])
+        for attempt in (lambda: storage.save([record(), unreal]), lambda: storage.search(unreal.embedding)):
+            with pytest.raises(InvalidValue, match="finite"):
+                attempt()
+    with pytest.raises(InvalidValue, match="list of numbers"):
+        storage.search(["x"])
+    for half in ("\ud83d", "x/\ud83d"):
+        for attempt in (
+            lambda: storage.save([record(id=half)]),
+            lambda: storage.save([record(scope=half)]),
+            lambda: storage.search([1.0, 0.0, 0.0], half),
+            lambda: storage.get_record(half),
+            lambda: storage.list_scopes(half),
+            lambda: storage.delete(record_ids=[half]),
+        ):
+            with pytest.raises(InvalidName, match="surrogate"):
+                attempt()
     with pytest.raises(InvalidValue, match="not dict"):
         storage.save([{"content": "x"}])
     assert storage.count() == 0
@@ -222,6 +253,33 @@ def test_what_cannot_come_back_is_refused(address: str) -> None:
     Memory(namespace, address).set("crewai:record:#1", {"__class__": "subprocess.Popen"})
     with pytest.raises(InvalidValue, match="not a memory record"):
         BotWireStorage(namespace, address).list_records()
+
+
+def test_what_would_not_be_read_back_is_refused(address: str) -> None:
+    """One unreadable record would break every list and search of its scope."""
+    storage, flows = BotWireStorage(name(), address), BotWireFlowPersistence(name(), address)
+    changed = record()
+    changed.importance = "sEcReT"
+    with pytest.raises(InvalidValue, match="would not come back: importance") as caught:
+        storage.save([record(), changed])
+    assert "sEcReT" not in str(caught.value)
+    assert storage.list_records() == []
+    with pytest.raises(InvalidValue, match="has none"):
+        flows.save_state("f", "m", RootModel[list[int]]([1]))
+    with pytest.raises(InvalidValue, match="cannot be stored"):
+        flows.save_state("f", "m", {"x": b"\xff"})
+    assert flows.load_state("f") is None
+
+
+def test_an_unreadable_record_can_be_deleted(address: str) -> None:
+    namespace = name()
+    storage, bad = BotWireStorage(namespace, address), record(id="bad")
+    storage.save([record(), bad])
+    Memory(namespace, address).set("crewai:record:#bad", {"importance": 7})
+    with pytest.raises(InvalidValue, match="delete"):
+        storage.list_records()
+    assert storage.delete(record_ids=["bad"]) == 1
+    assert len(storage.list_records()) == 1
 
 
 def test_fields_of_a_subclass_and_other_keys_are_kept(address: str) -> None:
@@ -298,13 +356,42 @@ class Draft(BaseModel):
     words: list[str] = []
 
 
+def test_touching_is_one_write_and_loses_no_update(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records that another client changes at the same time are left as that client stores them."""
+    storage, many = BotWireStorage(name(), address), [record(id=str(number)) for number in range(40)]
+    storage.save(many)
+    early = min(found.last_accessed for found in storage.list_records())
+
+    def work(thread: int) -> None:
+        for number in range(thread, 40, 8):
+            storage.touch_records([one.id for one in many])
+            storage.update(record(id=str(number), content=f"changed {number}", last_accessed=early))
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    writes, write = [], storage._memory.bridge.write
+    monkeypatch.setattr(storage._memory.bridge, "write", lambda *new: writes.append(len(new)) or write(*new))
+    storage.touch_records([one.id for one in many])
+    assert writes == [40]
+    found = storage.list_records()
+    assert {one.content for one in found} == {f"changed {number}" for number in range(40)}
+    assert min(one.last_accessed for one in found) > early
+
+
 class Odd:
     def __str__(self) -> str:
         return "odd"
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"a": [1, None, "ü"]}, {"t": (1, 2), "when": NOON, "odd": Odd(), "m": Draft()}, Draft(words=["a"])]
+    "state",
+    [
+        {},
+        {"a": [1, None, "ü"]},
+        {"t": (1, 2), "when": NOON, "odd": Odd(), "m": Draft()},
+        {"when": NOON.replace(tzinfo=UTC), "in": [{"day": NOON.date()}]},
+        Draft(words=["a"]),
+    ],
 )
 def test_flow_persistence_answers_as_sqlite_does(state, address: str, tmp_path: Path) -> None:
     ours, theirs = BotWireFlowPersistence(name(), address), SQLiteFlowPersistence(str(tmp_path / "flows.db"))

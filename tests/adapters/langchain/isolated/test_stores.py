@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from langchain_core.caches import InMemoryCache
+from langchain_core.language_models.llms import BaseLLM
 from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generation, GenerationChunk, LLMResult
 from langchain_core.stores import InMemoryByteStore, InvalidKeyException
 
-from botwire import InvalidName, InvalidValue, Memory
+from botwire import InvalidName, InvalidValue, Memory, generate_key
 from botwire.adapters.langchain import BotWireByteStore, BotWireCache
 
 keys = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8) | st.sampled_from(
@@ -54,6 +57,12 @@ def test_more_keys_than_one_write_holds(store: BotWireByteStore) -> None:
     assert list(store.yield_keys(prefix="k")) == [key for key, _ in pairs]
     store.mdelete([key for key, _ in pairs])
     assert list(store.yield_keys()) == []
+
+
+def test_more_bytes_than_one_request_may_have(store: BotWireByteStore) -> None:
+    large = b"x" * 12_000_000
+    store.mset([(key, large) for key in "abc"])
+    assert store.mget(["a", "b", "c"]) == [large] * 3
 
 
 @pytest.mark.parametrize("key", ["", "a\x00", "x" * 513])
@@ -136,6 +145,67 @@ def test_something_else_under_the_key_is_a_miss(cache: BotWireCache) -> None:
     for value in (1, [1], [{"type": "os.system"}], [evil], [{"type": "ChatGeneration", "info": None, "message": evil}]):
         memory.set(key, value)
         assert cache.lookup("p", "m") is None
+
+
+class Model(BaseLLM):
+    """A model that gives one answer."""
+
+    answer: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "one answer"
+
+    def _generate(self, prompts: list[str], *_: Any, **__: Any) -> LLMResult:
+        return LLMResult(generations=[[self.answer] for _ in prompts])
+
+
+async def answers(cache: BotWireCache, answer: Generation) -> None:
+    """Ask twice in each form: both times there is an answer."""
+    model = Model(answer=answer, cache=cache)
+    for _ in range(2):
+        assert model.invoke("blocking") == answer.text
+        assert await model.ainvoke("awaited") == answer.text
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Generation(text="x", generation_info={"logprobs": [float("-inf")]}),
+        Generation(text="cut \ud83d"),
+        Generation(text="x", generation_info={"tokens": b"\xff\x00"}),
+        Generation(text="x", generation_info={"when": datetime(2026, 1, 1)}),
+        Generation(text="x" * 17_000_000),
+    ],
+    ids=["infinity", "half an emoji", "bytes", "a date", "17 MB"],
+)
+async def test_an_answer_that_cannot_be_cached_is_given(cache: BotWireCache, answer: Generation, caplog) -> None:
+    await answers(cache, answer)
+    assert caplog.text.count("an answer is not cached") == 4
+
+
+async def test_a_cache_that_fails_costs_no_answer(cache: BotWireCache, address: str, tmp_path, caplog) -> None:
+    namespace, answer = cache._memory.namespace, Generation(text="x")
+    encrypted = BotWireCache(namespace, address, encryption_key=generate_key())
+    await answers(encrypted, answer)
+    assert "cache" not in caplog.text
+    memory = Memory(namespace, address)
+    for key, damaged in zip(memory.list_keys(), ([], {"type": "Generation"}), strict=True):
+        memory.set(key, damaged)
+    await answers(cache, answer)
+    assert "is not one of LangChain" in caplog.text
+    wrong_key = BotWireCache(namespace, address, encryption_key=generate_key())
+    await answers(wrong_key, answer)
+    cache.close()
+    await answers(cache, answer)
+    await answers(BotWireCache(namespace, "http://127.0.0.1:9", timeout=0.2), answer)
+    assert not any("\n" in record.getMessage() for record in caplog.records)
+
+
+async def test_a_file_that_cannot_be_opened_costs_no_answer(tmp_path, caplog) -> None:
+    (tmp_path / "memory.db").write_bytes(b"not a database" * 500)
+    await answers(BotWireCache(url=f"sqlite:///{tmp_path}/memory.db"), Generation(text="x"))
+    assert "no answer is taken from the cache" in caplog.text
 
 
 def test_different_prompts_and_models_have_different_keys(cache: BotWireCache) -> None:

@@ -21,6 +21,7 @@ from llama_index.core.storage.chat_store import SimpleChatStore
 from llama_index.core.storage.chat_store.base_db import MessageStatus
 from llama_index.core.storage.chat_store.sql import SQLAlchemyChatStore
 
+import botwire
 from botwire import InvalidArgument, InvalidName, InvalidValue
 from botwire.adapters.llama_index import BotWireChatStore, BotWireMemoryStore
 
@@ -154,8 +155,19 @@ def test_what_would_not_come_back_is_refused_before_anything_is_written(store: B
 
 def test_a_message_from_another_program_is_read_or_refused(store: BotWireChatStore) -> None:
     store._memory.history("k").append([{"role": "nobody", "blocks": 7}])
-    with pytest.raises(InvalidValue, match="message 1 of the session"):
+    with pytest.raises(InvalidValue, match="message 1 of session 'k'"):
         store.get_messages("k")
+
+
+async def test_the_oldest_of_more_messages_than_one_write_holds_are_deleted(tmp_path) -> None:
+    store = BotWireMemoryStore(url=f"sqlite:///{tmp_path}/memory.db")
+    said = [ChatMessage(str(number)) for number in range(10_100)]
+    await store.add_messages("k", said[:9_000])
+    await store.add_messages("k", said[9_000:])
+    with pytest.raises(InvalidArgument, match="all messages after it again"):
+        await store.archive_oldest_messages("k", 1)
+    assert await store.delete_oldest_messages("k", 200) == said[:200]
+    assert await store.get_messages("k") == said[200:]
 
 
 async def test_wrong_names_and_arguments(store: BotWireChatStore, address: str) -> None:
@@ -242,6 +254,23 @@ async def test_16_tasks_on_one_store_lose_nothing(store: BotWireChatStore) -> No
 
     await asyncio.gather(*map(work, range(16)))
     balance(await store.aget_messages("k"), deleted)
+
+
+def test_an_unreadable_message_is_named_and_can_be_deleted(store: BotWireChatStore, caplog) -> None:
+    session = botwire.Memory(store.namespace, store._memory.address).history("k")
+    session.append([{"role": "user", "blocks": "sEcReT"}])
+    store.add_message("k", ChatMessage("last"))
+    with pytest.raises(InvalidValue, match="message 1 of session 'k' is not one of LlamaIndex") as caught:
+        store.get_messages("k")
+    assert store.delete_message("k", 0) is None
+    assert [message.content for message in store.get_messages("k")] == ["last"]
+    session.append(["sEcReT"])
+    assert store.delete_last_message("k") is None
+    session.append(["sEcReT"])
+    assert [message.content for message in store.delete_messages("k")] == ["last"]
+    assert store.get_keys() == []
+    assert caplog.text.count("is not returned") == 3
+    assert "sEcReT" not in caplog.text + str(caught.value)
 
 
 def balance(left: list[ChatMessage], deleted: list[ChatMessage | None]) -> None:

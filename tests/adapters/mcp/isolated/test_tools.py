@@ -36,6 +36,9 @@ async def test_the_tools(place: tuple[str, str]) -> None:
         assert recalled["expires_at"] is None
         await call(here, "remember", key="user/otp", value="318 204", ttl=300)
         assert (await call(here, "recall", key="user/otp"))["expires_at"]
+        await call(here, "remember", key="user/text", value="[1]")
+        assert (await call(here, "recall", key="user/text"))["value"] == "[1]"
+        await call(here, "forget", key="user/text")
         await call(here, "remember", key="user/none", value=None)
         nothing = await call(here, "recall", key="user/none")
         assert (nothing["found"], nothing["value"]) == (True, None)
@@ -103,6 +106,39 @@ async def describes_itself(here: Client) -> None:
         assert tool.output_schema["type"] == "object"
         assert all("description" in part for part in tool.input_schema["properties"].values())
     assert tools["remember"].input_schema["required"] == ["key", "value"]
+
+
+TEXTS = ['{"theme": "dark"}', "[1, 2]", "[]", "null", "true", "42", "1.50", '"quoted"', "{not json", " {} ", "1" * 5000]
+OTHERS = [0, -1, 2**70, 1.0, 2.5, True, False, None, [], {}, ["1", 1, [None]], {"a": "[]", "b": {"c": "null"}}]
+
+
+async def test_every_value_is_recalled_as_it_was_sent(address: str) -> None:
+    """The SDK parses strings that look like JSON, unless it is told not to."""
+    namespace = f"test-{uuid.uuid4()}"
+    memory = Memory(namespace, address)
+    async with Client(create_server(namespace, address)) as here:
+        for value in (*TEXTS, *OTHERS):
+            await call(here, "remember", key="k", value=value)
+            recalled = (await call(here, "recall", key="k"))["value"]
+            for found in (recalled, memory["k"]):
+                assert (type(found), found) == (type(value), value)
+
+
+@pytest.mark.parametrize("name", ["null", "[]", "{}", "7"])
+async def test_a_name_that_is_json_is_a_name(name: str, address: str) -> None:
+    namespace = f"test-{uuid.uuid4()}"
+    memory = Memory(namespace, address)
+    memory.history(name).append(["teal"])
+    memory.history("other").append(["teal"])
+    memory.set(f"{name}1", "x")
+    async with Client(create_server(namespace, address)) as here:
+        assert (await call(here, "list", after="!"))["keys"] == [f"{name}1"]
+        assert [item["data"] for item in (await call(here, "history", session=name))["messages"]] == ["teal"]
+        assert [hit["session"] for hit in (await call(here, "search", query="teal", session=name))["hits"]] == [name]
+        assert await call(here, "forget", prefix=name) == {"forgotten": 1}
+        assert await call(here, "forget", session=name) == {"forgotten": 1}
+        assert await call(here, "forget", key=name) == {"forgotten": 0}
+    assert [session.name for session in memory.sessions()] == ["other"]
 
 
 def test_wrong_options_are_refused() -> None:

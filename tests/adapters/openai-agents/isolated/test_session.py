@@ -56,6 +56,17 @@ async def perform(session: Any, operation: tuple[Any, ...]) -> Any:
     return await getattr(session, name)(*arguments)
 
 
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+async def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -> None:
+    """As in the SDK's own session."""
+    url = f"sqlite:///{tmp_path}/memory.db"
+    await BotWireSession(number, url=url).add_items([{"role": "user"}])
+    assert await BotWireSession(str(number), url=url).get_items() == [{"role": "user"}]
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireSession(wrong, url=url)
+
+
 @given(script=st.lists(operations, max_size=12))
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_it_does_what_the_sdks_own_session_does(address: str, script: list[tuple[Any, ...]]) -> None:
@@ -109,7 +120,7 @@ async def test_an_item_that_contains_itself_is_refused(session: BotWireSession) 
 
 
 def test_wrong_names(address: str) -> None:
-    for session_id, namespace in [("", "n"), ("s", "a/b"), (7, "n")]:
+    for session_id, namespace in [("", "n"), ("s", "a/b"), (True, "n")]:
         with pytest.raises(InvalidName):
             BotWireSession(session_id, namespace, address)
 

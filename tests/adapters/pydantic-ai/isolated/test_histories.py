@@ -29,7 +29,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.usage import RequestUsage
 
-from botwire import InvalidValue
+from botwire import InvalidName, InvalidValue
 from botwire.adapters.pydantic_ai import BotWireConversationStore, BotWireMessageHistory
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
@@ -106,6 +106,42 @@ def test_what_is_not_a_message(history: BotWireMessageHistory) -> None:
     with pytest.raises(InvalidValue, match="parts") as caught:
         history.load()
     assert "sEcReT" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [7, uuid.UUID(int=7)])
+def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -> None:
+    url = f"sqlite:///{tmp_path}/memory.db"
+    BotWireMessageHistory(number, url=url).append([request("hi")])
+    assert BotWireMessageHistory(str(number), url=url).load() == [request("hi")]
+    for wrong in (True, None, 7.0, b"7", "half \ud83d"):
+        with pytest.raises(InvalidName):
+            BotWireMessageHistory(wrong, url=url)
+
+
+def retry_without_its_input() -> ModelMessage:
+    """Return a message that Pydantic AI writes, and does not read back."""
+    error = {"type": "missing", "loc": ("city",), "msg": "Field required"}
+    return ModelRequest([RetryPromptPart([error], tool_name="weather", tool_call_id="1")])
+
+
+async def test_a_message_that_would_not_be_read_back_is_refused(history: BotWireMessageHistory) -> None:
+    history.append([request("earlier")])
+    with pytest.raises(InvalidValue, match=r"would not read it back: .*input"):
+        history.append([request("fine"), retry_without_its_input()])
+    with pytest.raises(InvalidValue, match="would not read it back"):
+        await history.aappend([retry_without_its_input()])
+    assert history.load() == [request("earlier")]
+
+
+def test_an_unreadable_message_is_named_and_can_be_removed(history: BotWireMessageHistory) -> None:
+    history.append([request("first")])
+    history._history.append(["sEcReT"])
+    history.append([request("last")])
+    with pytest.raises(InvalidValue, match=f"message 2 of session '{history.session_id}'") as caught:
+        history.load()
+    assert "sEcReT" not in str(caught.value)
+    assert caught.value.details == {"seq": 2, "session": history.session_id}
+    assert history.load(last=1) == [request("last")]
 
 
 def test_16_threads_on_one_history_lose_nothing(history: BotWireMessageHistory) -> None:

@@ -22,6 +22,7 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    RetryPromptPart,
     SystemPromptPart,
     TextPart,
     ThinkingPart,
@@ -194,6 +195,20 @@ async def test_everything_in_a_conversation_comes_back(store: BotWireConversatio
         await store.read_entry("nobody")
 
 
+async def test_a_conversation_may_begin_with_more_messages_than_one_write_holds(
+    store: BotWireConversationStore,
+) -> None:
+    said = [request(str(number)) for number in range(5001)]
+    await store.save(Conversation(conversation_id="c", messages=said))
+    assert (await store.load("c")).messages == said
+    with pytest.raises(ConversationConflict):
+        await store.save(Conversation(conversation_id="c", messages=said))
+    memory = Memory(store._memory.namespace, store._memory.address)
+    assert len(memory.history("c")) == 5001
+    await store.delete("c")
+    assert (memory.list_keys(), memory.sessions()) == (["forks"], [])
+
+
 async def test_of_many_saves_of_one_revision_one_succeeds(store: BotWireConversationStore) -> None:
     await store.save(Conversation(conversation_id="c", messages=[request("begin")]))
     loaded = [await store.load("c") for _ in range(16)]
@@ -244,6 +259,16 @@ async def test_a_fork_outlives_what_it_was_forked_from(store: BotWireConversatio
     assert [text(message) for message in (await store.load("g")).messages] == ["1"]
     await store.delete("g")
     assert [text(message) for message in (await store.load("c")).messages] == ["other"]
+
+
+async def test_a_message_that_would_not_be_read_back_is_refused(store: BotWireConversationStore) -> None:
+    await store.save(Conversation(conversation_id="c", messages=[request("begin")]))
+    conversation = await store.load("c")
+    error = {"type": "missing", "loc": ("city",), "msg": "Field required"}
+    conversation.messages.append(ModelRequest([RetryPromptPart([error], tool_name="weather", tool_call_id="1")]))
+    with pytest.raises(InvalidValue, match="would not read it back"):
+        await store.save(conversation)
+    assert [text(message) for message in (await store.load("c")).messages] == ["begin"]
 
 
 async def test_wrong_names_and_what_is_not_json(store: BotWireConversationStore) -> None:

@@ -123,7 +123,7 @@ def store(tmp_path):
 
 def test_what_others_change_since_it_was_read_is_read_again(store):
     store.write("n", [Append("s", tuple(NewMessage(name, f'"{name}"') for name in "abcd"))])
-    sealed = store._encrypt("n", Append("s", (NewMessage("e", '"e"'),)))
+    sealed = store._encrypt("n", Append("s", (NewMessage("e", '"e"'),)), None)
     hostile = EncryptedStore(Interrupted(store.store, [Pop("s")], [sealed], [Pop("s"), Pop("s")]), Cipher(OLD))
     ((popped,),) = hostile.write("n", [Pop("s")])
     assert popped.id == "b"
