@@ -19,11 +19,11 @@ from ..values import Stored, decode
 MAX_WORDS = 10_000
 """Words of one text that are indexed; later ones are stored but not found."""
 MAX_CHARS = 262_144
-"""Characters of one text in which these words are looked for: 26 for each, where English needs six. Whoever stores a text of 16 MB
-has only its beginning prepared, not all of it."""
+"""Characters of one text that are searched for these words: 26 for each, and English needs six. So a text of 16 MB takes no longer
+than its beginning."""
 PIECE_CHARS = 1_024
-"""Characters that are folded at once. Normalization takes quadratic time for a row of combining marks: 1 ms for so many,
-but minutes for a million (measured)."""
+"""Characters that are folded at once. Normalization takes quadratic time for a row of combining marks: 1 ms for 1,024, and minutes
+for a million (measured)."""
 MAX_WORD_CHARS = 40
 """Longer strings are not words: hashes, Base64."""
 SNIPPET_CHARS = 240

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from heapq import nlargest
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeAlias
 
 import msgspec
@@ -203,8 +203,9 @@ class _Searching:
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
         """Read what is not indexed yet."""
-        keys, places = pending_of(self.state.pending)
+        keys, runs = pending_of(self.state.pending)
         self.pending_keys.update(keys)
+        places = chain.from_iterable(runs)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
             self._read_entries(keys)

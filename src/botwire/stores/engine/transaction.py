@@ -38,7 +38,7 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
     is removed. `known` are states that are certain to be those in the database, so that they need not be read. The
-    transaction takes them over.
+    transaction takes them over. `index_bytes` limits how much is indexed for search: see `word_index`.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Transaction:
         *,
         ages_are_known: Callable[[], bool] = lambda: True,
         known: dict[str, NamespaceState] | None = None,
+        index_bytes: int = word_index.STEP_BYTES,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
         self._now = now
         self._ages_are_known = ages_are_known
         self._known = {} if known is None else known
+        self._index_bytes = index_bytes
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -82,13 +84,15 @@ class Transaction:
 
     def finish(self) -> None:
         """Remove some expired entries, and write back the index, the journal and the states of all namespaces touched."""
+        allowance: word_index.Allowance | None = None
         for state in self.states.values():
             if state.id is None:
                 continue
             if state.expires is not None:
                 self._purge(state, PURGE)
             if state.pending:
-                word_index.index_pending(self._tables, state)
+                allowance = allowance or word_index.Allowance(self._index_bytes)
+                word_index.index_pending(self._tables, state, allowance)
             if len(state.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, state)
             self._tables.set_state(state)
@@ -225,6 +229,8 @@ class Transaction:
         length = size(stored) + size(key) if head is None else size(stored) - head[3]
         self._charge(state, writes, length)
         _record_entry(state, SET, key)
+        if len(stored) > word_index.LARGE and state.is_indexed:
+            state.mark_unindexed(f"{word_index.DUE_NOW}\n")
         if expires is not None and (state.expires is None or expires < state.expires):
             state.expires = expires
         assert state.id is not None
@@ -280,14 +286,14 @@ class Transaction:
                 writes += message.created is None
                 added += size(message.id) + size(message.stored)
                 seqs.append(last)
-                if state.is_indexed:
-                    state.mark_unindexed(f"m{place_of(session, last)}\n")
             else:  # the session has a message of this id: the append is repeated
                 seqs.append(self._tables.seq_of_message(session, message.id))
         if added:
             self._charge(state, writes, added)
             self._tables.set_session(session, last, held + added, updated)
             journal.record_append(state, session, before + 1, last)
+            if state.is_indexed:
+                word_index.mark_messages(state, place_of(session, before + 1), last - before, added)
         return seqs
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:

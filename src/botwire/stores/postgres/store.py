@@ -141,12 +141,12 @@ class PostgresStore(DatabaseStore):
     def to_async(self) -> AsyncPostgresStore:
         return AsyncPostgresStore(self)
 
-    def _index_cursor(self, namespace: str) -> str | None:
+    def _state(self, namespace: str) -> NamespaceState | None:
         def attempt(connection: Connection) -> NamespaceState | None:
             return PostgresReads(connection, namespace).get_state(namespace)
 
-        state = self._no_reentry(self._pool.run, attempt, time.monotonic() + self.timeout)
-        return None if state is None else state.index_cursor
+        state: NamespaceState | None = self._no_reentry(self._pool.run, attempt, time.monotonic() + self.timeout)
+        return state
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         self._refuse_finalizer()

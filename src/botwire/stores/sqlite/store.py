@@ -28,6 +28,7 @@ from ..engine.pool import Connections, SharedConnection
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
+from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .tables import SqliteTables
@@ -161,9 +162,8 @@ class SqliteStore(DatabaseStore):
         with contextlib.suppress(BotWireError):
             self.commits.run(lambda _: self._lock.close(), time.monotonic() + self.timeout)
 
-    def _index_cursor(self, namespace: str) -> str | None:
-        state = self._look(lambda connection: connection.tables.get_state(namespace))
-        return None if state is None else state.index_cursor
+    def _state(self, namespace: str) -> NamespaceState | None:
+        return self._look(lambda connection: connection.tables.get_state(namespace))
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         def in_transaction(tables: SqliteTables) -> T:
@@ -261,10 +261,12 @@ class SqliteStore(DatabaseStore):
     def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         return self._transact(lambda tables: self.apply(tables, writes), deadline)
 
-    def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
+    def apply(self, tables: SqliteTables, writes: Sequence[Write], index_bytes: int = STEP_BYTES) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
-        clock, moment = self._clock, self._moment
-        transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=self._known)
+        clock, moment, known = self._clock, self._moment, self._known
+        transaction = Transaction(
+            tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=known, index_bytes=index_bytes
+        )
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
@@ -291,13 +293,13 @@ class SqliteStore(DatabaseStore):
     def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
         """Apply writes in a transaction that is still open on the connection returned: `commit` it, in a `COMMIT_THREAD`.
 
-        Raises `Timeout` at once if another process writes.
+        It indexes little for search, because it may run on an event loop. Raises `Timeout` at once if another process writes.
         """
         connection = self._connections.take()
         try:
             self._begin(connection, 0)
             self._connections.hand_over(COMMIT_THREAD)
-            return connection, self.apply(connection.tables, writes)
+            return connection, self.apply(connection.tables, writes, SHORT_STEP_BYTES)
         except BaseException as error:
             self._undo(connection, error)
             raise

@@ -45,23 +45,57 @@ WITH removed AS (
 SELECT count(*) FROM removed;
 
 -- entries_to_index
--- The indexed and the stored versions of the entries in a JSON list of keys.
-SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes
-FROM json_array_elements_text($2::json) AS wanted (key)
+-- The indexed and the stored versions of the entries in a JSON list of keys, and values to index, until these have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT each.number, each.key, indexed.id AS text, indexed.version AS indexed, held.version,
+        sum(held.length) FILTER (WHERE indexed.version IS DISTINCT FROM held.version) OVER (
+            ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS each (key, number)
+    LEFT JOIN LATERAL (
+        SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = each.key OFFSET 0
+    ) AS indexed ON true
+    LEFT JOIN LATERAL (
+        SELECT version, coalesce(octet_length(text), octet_length(bytes)) AS length
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = each.key
+        OFFSET 0
+    ) AS held ON true
+)
+SELECT wanted.key, wanted.text, indexed, version, held.text, held.bytes
+FROM wanted
 LEFT JOIN LATERAL (
-    SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = wanted.key OFFSET 0
-) AS indexed ON true
-LEFT JOIN LATERAL (
-    SELECT version, text, bytes FROM botwire.entries WHERE namespace = $1 AND key = wanted.key OFFSET 0
-) AS held ON true;
+    SELECT text, bytes
+    FROM botwire.entries
+    WHERE namespace = $1 AND key = wanted.key AND indexed IS DISTINCT FROM wanted.version
+    OFFSET 0
+) AS held ON true
+WHERE before IS NULL OR before < $3
+ORDER BY number;
 
 -- messages_to_index
--- The messages in a JSON list of row ids that are not in the index, in order.
-SELECT place, data
-FROM botwire.messages
-WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
-    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place OFFSET 0)
-ORDER BY place;
+-- The row ids of a JSON list, each with its message if that is not in the index, until these have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT each.number, each.place, length,
+        sum(length) OVER (ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT number, id::bigint AS place FROM json_array_elements_text($2::json) WITH ORDINALITY AS item (id, number)
+    ) AS each
+    LEFT JOIN LATERAL (
+        SELECT octet_length(data) AS length
+        FROM botwire.messages
+        WHERE namespace = $1 AND messages.place = each.place
+            AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = each.place OFFSET 0)
+        OFFSET 0
+    ) AS held ON true
+)
+SELECT wanted.place, data
+FROM wanted
+LEFT JOIN LATERAL (
+    SELECT data FROM botwire.messages WHERE namespace = $1 AND messages.place = wanted.place AND length IS NOT NULL OFFSET 0
+) AS held ON true
+WHERE before IS NULL OR before < $3
+ORDER BY number;
 
 -- keys_to_index
 -- Keys of a namespace after a key.
