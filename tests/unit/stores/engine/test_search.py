@@ -62,12 +62,21 @@ def test_arguments(memory):
         {"where": {"a": float("nan")}},
         {"since": 17},
         {"until": datetime(2026, 1, 1)},
+        {"query": "a" * 8_001},
+        {"kinds": ["x" * 100] * 1_000},
+        {"where": dict.fromkeys(map(str, range(33)), 1)},
+        {"where": {"a" + ".a" * 100: 1}},
+        {"where": {"a": "é" * 5_000}},
+        {"where": {"a" * 9_000: 1}},
     ):
-        with pytest.raises((InvalidArgument, ValueError), match="."):
+        with pytest.raises((InvalidArgument, ValueError), match=".") as refused:
             memory.search(**{"query": "blue", **wrong})
+        assert len(str(refused.value)) < 300
     for wrong in ({"session": ""}, {"prefix": "\n"}):
         with pytest.raises(InvalidName):
             memory.search("blue", **wrong)
+    most = {"a" + ".a" * 99: 1, **dict.fromkeys(map(str, range(31)), 1)}
+    assert memory.search("blue " * 1_600, where=most) == []
     assert keys(memory.search("blue", kinds="entries", half_life=timedelta(days=1), until=datetime.now(UTC))) == ["k"]
 
 
