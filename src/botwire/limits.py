@@ -27,6 +27,8 @@ MAX_QUESTION_CHARS = 8_000
 """The length of a question. Its first 1,000 different words count, and an embedder receives no more characters."""
 MAX_FILTERS = 32
 """The most paths in the ``where`` of a search. Each may have `MAX_DEPTH` names, because no value is nested deeper."""
+MAX_SEARCH_BYTES = 256 * 1024
+"""The size of the body of a search over HTTP. A question, its filters and its vector take less, also with all characters escaped."""
 MAX_WHERE_BYTES = 8 * 1024
 """The size of the ``where`` of a search as JSON text."""
 MAX_DIMENSIONS = 4096

@@ -111,7 +111,7 @@ class VectorContract(Finding):
                 assert all(item.key is None or item.key > name for item in store.read("n", ListTexts(name, f"e{name}")))
 
         self.for_all(any_text, ask)
-        for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(10_000))):
+        for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(400))):
             ask(text)
 
     def test_texts_without_vectors(self, store: Store) -> None:

@@ -145,9 +145,10 @@ def test_ranking():
     assert idf(1, 1000) > idf(100, 1000) > idf(1000, 1000) > 0
     assert idf(5, 1) > 0
     weights = {"a": 1.0, "b": 2.0}
-    assert bm25(["a", "b"], weights, 2) == pytest.approx(3.0)
-    assert bm25(["a", "a"], weights, 2) > bm25(["a", "c"], weights, 2) > bm25(["a", *"cdefgh"], weights, 2)
-    assert bm25([], weights, 0) == bm25(["c"], weights, 0) == 0
+    assert bm25({"a": 1, "b": 1}, 2, weights, 2) == pytest.approx(3.0)
+    more, once, among = bm25({"a": 2}, 2, weights, 2), bm25({"a": 1}, 2, weights, 2), bm25({"a": 1}, 4, weights, 2)
+    assert more > once > among
+    assert bm25({}, 0, weights, 0) == bm25({"c": 1}, 1, weights, 0) == 0
     assert ranked({1: 3.0, 2: 4.0, 3: 3.0}) == [2, 3, 1]
     assert fuse({1: 4.0, 2: 1.0}, {2: 0.5, 3: 0.9}) == {1: 1, 2: 0.75, 3: 0.9}
     assert fuse({}, {1: 0.5}) == {1: 0.5}

@@ -264,17 +264,20 @@ class ReadTables(Protocol):
         """Return ids of texts of entries whose key begins with a prefix."""
         return self._column("texts_of_entries", namespace, prefix, end_of(prefix), limit)
 
-    def messages_at(self, namespace: NamespaceId, places: Sequence[int]) -> list[tuple[int, str, Message]]:
+    # These three read in the order of their list, and end with the row whose values fill `room` bytes.
+
+    def messages_at(self, namespace: NamespaceId, places: Sequence[int], room: int) -> list[tuple[int, str, Message]]:
         """Return place, session name and message for each of these places that has one."""
-        rows = self._run("messages_at", namespace, as_json(places))
+        rows = self._run_within(room, 4, "messages_at", namespace, as_json(places))
         return [(place, session, Message(*row)) for place, session, *row in rows]
 
-    def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int) -> list[tuple[int, Entry]]:
+    def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int, room: int) -> list[tuple[int, Entry]]:
         """Return text id and entry for each text that is indexed at the current version of a live entry."""
-        return [(text, Entry(*row)) for text, *row in self._run("entries_at", namespace, as_json(texts), now)]
+        rows = self._run_within(room, 2, "entries_at", namespace, as_json(texts), now)
+        return [(text, Entry(*row)) for text, *row in rows]
 
-    def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int) -> list[Entry]:
-        return [self._entry(row) for row in self._run("entries_named", namespace, as_json(keys), now)]
+    def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int, room: int) -> list[Entry]:
+        return list(map(self._entry, self._run_within(room, 1, "entries_named", namespace, as_json(keys), now)))
 
     def nearest_messages(
         self, namespace: NamespaceId, first: int, last: int, model: str, vector: bytes, limit: int

@@ -19,15 +19,18 @@ from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.answer import answer, is_short
+from ..engine.answer import answer, is_heavy, is_short
 from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
+from ..engine.search import search
+from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
+from ..engine.turns import ReadingTurns, until_cancelled
 from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
@@ -86,10 +89,10 @@ class SqliteStore(DatabaseStore):
         """Of the transaction that runs now: its time, how often the file's time was set back if it is now, and the states of
         namespaces that it need not read."""
 
-    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        is_search = isinstance(query, Search)
-        if is_search:
-            self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
+    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None, stop: Stop | None = None) -> T:
+        if isinstance(query, Search):
+            stop = stop or Stop.after(self.timeout)
+            self._bring_up_to_date(namespace, stop.at)
         moment, clock = self._wall_ns() // 1000, self._clock
         if moment >= clock.latest:  # as nearly always; this runs with each read
             clock.latest = moment
@@ -97,8 +100,9 @@ class SqliteStore(DatabaseStore):
             moment = self._follow_clock()
         connection = self._borrow()
         try:
-            if is_search:
-                result = self._search(connection, namespace, query, moment)
+            if stop is not None:
+                with connection.stopping(stop):
+                    result = self._long_read(connection, namespace, query, moment, stop)
             else:
                 result = answer(connection.tables, self.plans, namespace, query, moment)
             if guard is not None and not connection.holds(guard, moment):
@@ -115,12 +119,13 @@ class SqliteStore(DatabaseStore):
                 connection.roll_back()
             self._return(connection)
 
-    def _search(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
-        assert isinstance(query, Search)
+    def _long_read(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:
+        if not isinstance(query, Search):
+            return cast("T", answer(connection.tables, self.plans, namespace, query, moment))
         if query.vector is not None:
             connection.load_vectors()
         connection.execute("BEGIN")  # so that all of its statements see the same
-        found = answer(connection.tables, self.plans, namespace, query, moment)
+        found = search(connection.tables, namespace, query, moment, stop)
         connection.execute("COMMIT")
         return cast("T", found)
 
@@ -390,11 +395,17 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
     def __init__(self, store: SqliteStore) -> None:
         super().__init__(store)
         self._poller = Poller(self, peek_version=store.peek_version)
+        self._turns = ReadingTurns()
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         if is_short(query):
             return self.store.read(namespace, query, guard=guard)
-        return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
+        stop = Stop.after(self.store.timeout)
+
+        def start() -> asyncio.Future[T]:
+            return asyncio.ensure_future(asyncio.to_thread(self.store.read, namespace, query, guard=guard, stop=stop))
+
+        return await (self._turns.run(namespace, stop, start) if is_heavy(query) else until_cancelled(start(), stop))
 
     def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:
         return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
