@@ -26,6 +26,8 @@ RESPONSES_KEPT = 600_000_000
 """How long a response is kept for its idempotency key, in microseconds: ten minutes, longer than any client retries."""
 PURGE = 64
 """Expired entries, and old responses, that one write removes. More than one, so that a backlog shrinks."""
+PURGE_FOR_ROOM = 1_000
+"""Expired entries that a write removes at a time, if it needs their bytes."""
 
 _UNLIMITED = Plan()
 _Times: TypeAlias = tuple[int, int, int | None]
@@ -378,11 +380,14 @@ class Transaction:
         state.bytes += length
 
     def _make_room(self, state: NamespaceState, length: int, name: str, plan: Plan) -> None:
-        """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, all expired entries are removed first."""
+        """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, expired entries are removed until they do."""
         if plan.max_bytes is None or length <= 0 or state.held + length <= plan.max_bytes:
             return
         assert state.id is not None
-        self._purge(state, None)
+        while state.held + length > plan.max_bytes and self._purge(state, PURGE_FOR_ROOM):
+            # Each removal adds to these lists, which would be copied each time.
+            word_index.index_pending(self._tables, state, word_index.Allowance(self._index_bytes))
+            journal.move_to_blocks(self._tables, state)
         if state.vectors:
             state.vectors = self._tables.vector_bytes(state.id)
         if state.held + length > plan.max_bytes:
@@ -393,13 +398,15 @@ class Transaction:
                 limit=plan.max_bytes,
             )
 
-    def _purge(self, state: NamespaceState, limit: int | None) -> None:
-        """Remove expired entries, at most `limit`."""
+    def _purge(self, state: NamespaceState, limit: int | None) -> int:
+        """Remove expired entries, at most `limit`. Returns how many."""
         if state.id is None or state.expires is None or state.expires > self._now:
-            return
-        for key, length in self._tables.find_expired(state.id, self._now, limit):
+            return 0
+        expired = self._tables.find_expired(state.id, self._now, limit)
+        for key, length in expired:
             self._delete_entry(state, key, length - size(key), EXPIRED)
         state.expires = self._tables.first_expiry(state.id)
+        return len(expired)
 
 
 def _record_entry(state: NamespaceState, kind: str, key: str) -> None:
