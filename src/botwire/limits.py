@@ -23,6 +23,14 @@ MAX_PAGE = 10_000
 """The most rows that one read over HTTP returns. Callers of ``Memory`` never see this limit."""
 MAX_HITS = 1_000
 """The most hits that one search returns."""
+MAX_QUESTION_CHARS = 8_000
+"""The length of a question. Its first 1,000 different words count, and an embedder receives no more characters."""
+MAX_FILTERS = 32
+"""The most paths in the ``where`` of a search. Each may have `MAX_DEPTH` names, because no value is nested deeper."""
+MAX_SEARCH_BYTES = 256 * 1024
+"""The size of the body of a search over HTTP. A question, its filters and its vector take less, also with all characters escaped."""
+MAX_WHERE_BYTES = 8 * 1024
+"""The size of the ``where`` of a search as JSON text."""
 MAX_DIMENSIONS = 4096
 """The most numbers that a vector has."""
 MAX_NEIGHBOURS = 10

@@ -313,13 +313,13 @@ class Memory(Namespace):
         such as "what" count nothing. There are no operators.
 
         Args:
-            query: a question or some words.
-            limit: at most n hits, up to 1,000.
+            query: a question or some words, up to 8,000 characters.
+            limit: at most n hits, up to 1,000. There are fewer if their values take more than 16 MB: then the last ones are left out.
             kinds: what to search: "messages", "entries", or both.
             session: only messages of this session.
             prefix: only entries whose key begins with it.
             where: JSON values that a value or a message's data must have, by their paths, with dots between names:
-                ``{"data.type": "ai"}``.
+                ``{"data.type": "ai"}``. At most 32 paths, of 100 names each, and 8 kB as JSON.
             since: only hits that were stored at this time or later. For an entry, its last change counts.
             until: only hits that were stored before this time.
             neighbours: how many messages before and after a message gain from its score, because an answer is often next to
@@ -333,6 +333,7 @@ class Memory(Namespace):
         Raises:
             InvalidArgument: an argument is wrong, the namespace's index is off, or its values are encrypted.
             Unavailable: the index is not complete yet. Search again: each search continues it.
+            Timeout: the search took longer than the memory's timeout.
         """
         asked = search_query(
             query,

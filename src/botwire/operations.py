@@ -193,7 +193,7 @@ def _rows_of(operation: Operation) -> float:
         case Pop(count=count):
             return count
         case SetVectors(vectors=vectors):
-            return 3 * len(vectors)
+            return sum(3 + len(item.vector) // (_ROW_BYTES // 4) for item in vectors)  # they are sent to SQLite as text
         case Clear() | Forget():
             return math.inf
         case Delete() | Require() | Increment() | Expire():

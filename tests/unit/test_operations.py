@@ -21,6 +21,8 @@ from botwire.operations import (
     Require,
     SetVectors,
     Vector,
+    Write,
+    weight_of,
 )
 from botwire.queries import Query
 from botwire.stores.engine import transaction
@@ -60,6 +62,14 @@ def test_every_operation_is_in_every_table():
         assert isinstance(kind.reveals, bool)
         assert kind.values in {"none", "sealed", "computed", "returned", "plain"}
     assert len({operation_name(kind) for kind in ALL}) == len(ALL)
+
+
+def test_a_large_value_weighs_as_much_as_many_rows():
+    row = "x" * 16_384
+    assert weight_of(Write("n", (Put("k", row * 100),))) > 100
+    assert weight_of(Write("n", (Append("s", (NewMessage("i", row * 100),)),))) > 100
+    vectors = (Vector(bytes(16_384), key="k", version=1),) * 100
+    assert weight_of(Write("n", (SetVectors("m", vectors),))) > 600
 
 
 def test_every_query_is_answered():

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Unpack
 
 from ..aio import AsyncMemory
 from ..errors import BotWireError, InvalidArgument
+from ..limits import MAX_QUESTION_CHARS
 from ..memory import Options
 from ..version import __version__
 from ._base import needs
@@ -239,7 +240,9 @@ class Tools:
 
     async def search(
         self,
-        query: Annotated[str, Field(min_length=1, description="A question or some words")],
+        query: Annotated[
+            str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, description="A question or some words")
+        ],
         limit: Limit = 10,
         session: Annotated[str | None, Field(description="Only messages of this session")] = None,
         prefix: Prefix = "",

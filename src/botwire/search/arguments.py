@@ -36,11 +36,13 @@ def search_query(
     """
     if not isinstance(text, str):
         raise InvalidArgument(f"a query is a str, not {type(text).__name__}")
-    if len(text) > limits.MAX_VALUE_BYTES:
-        raise InvalidArgument(f"a query has at most {limits.MAX_VALUE_BYTES:,} characters, this one has {len(text):,}")
+    if len(text) > limits.MAX_QUESTION_CHARS:
+        raise InvalidArgument(
+            f"a query has at most {limits.MAX_QUESTION_CHARS:,} characters, this one has {len(text):,}: search with a part of it"
+        )
     chosen = {kinds} if isinstance(kinds, str) else set(kinds)
     if not chosen or not chosen <= set(KINDS):
-        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r}")
+        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
     session = None if session is None else limits.check_name(session, "session name")
     prefix = limits.check_prefix(prefix)
     if session is not None and not prefix:
@@ -88,7 +90,16 @@ def _where(where: object) -> dict[str, Any]:
         return {}
     if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
         raise InvalidArgument("where is a dict of paths, such as 'data.type', and the JSON values that must be there")
-    for path, wanted in where.items():
+    if len(where) > limits.MAX_FILTERS:
+        raise InvalidArgument(f"where has at most {limits.MAX_FILTERS} paths, not {len(where):,}")
+    for path in where:
         limits.check_text(path, "a path of where")
-        encode_json(wanted)
+    deepest = max((path.count(".") + 1 for path in where), default=0)
+    if deepest > limits.MAX_DEPTH:
+        raise InvalidArgument(
+            f"a path in where has at most {limits.MAX_DEPTH} names, because no value is nested deeper, not {deepest:,}"
+        )
+    size = len(encode_json(dict(where)).encode())
+    if size > limits.MAX_WHERE_BYTES:
+        raise InvalidArgument(f"where has at most {limits.MAX_WHERE_BYTES:,} bytes as JSON, this one has {size:,}")
     return dict(where)

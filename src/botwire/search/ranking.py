@@ -6,8 +6,7 @@ Every parameter is from the literature or was chosen in advance; none is fitted 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 K1, B = 0.9, 0.4
 """BM25's saturation of repeated words and its penalty for long texts: the values of Anserini, which work well for many
@@ -22,11 +21,10 @@ def idf(holders: int, texts: int) -> float:
     return math.log(1 + (texts - holders + 0.5) / (holders + 0.5))
 
 
-def bm25(terms: Sequence[str], weights: Mapping[str, float], average: float) -> float:
-    """Return the score of a text by its terms, the idf of the query's terms, and the average number of terms in a text."""
-    counts = Counter(term for term in terms if term in weights)
-    base = K1 * (1 - B + B * len(terms) / max(average, 1.0))
-    return sum(weights[term] * count * (K1 + 1) / (count + base) for term, count in counts.items())
+def bm25(counts: Mapping[str, int], length: int, weights: Mapping[str, float], average: float) -> float:
+    """Return the score of a text: `counts` of the query's terms in it, of all its terms, `weights` their idf, `average` of lengths."""
+    base = K1 * (1 - B + B * length / max(average, 1.0))
+    return sum(weights[term] * count * (K1 + 1) / (count + base) for term, count in counts.items() if term in weights)
 
 
 def ranked(scores: Mapping[int, float]) -> list[int]:

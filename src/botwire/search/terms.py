@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 from ..values import Stored, decode
 
 MAX_WORDS = 10_000
 """Words of one text that are indexed; later ones are stored but not found."""
+MAX_CHARS = 262_144
+"""Characters of one text that are searched for these words: 26 for each, and English needs six. So a text of 16 MB takes no longer
+than its beginning."""
+PIECE_CHARS = 1_024
+"""Characters that are folded at once. Normalization takes quadratic time for a row of combining marks: 1 ms for 1,024, and minutes
+for a million (measured)."""
 MAX_WORD_CHARS = 40
 """Longer strings are not words: hashes, Base64."""
 SNIPPET_CHARS = 240
@@ -39,6 +45,9 @@ _EMOJI = "\u2600-\u27bf\U0001f000-\U0001faff"
 _LETTER = rf"(?:(?![{_SPACELESS}])[^\W_]|[{_MARKS}])"
 _ASCII_WORD = re.compile(r"[a-z0-9]+(?:'[a-z0-9]+)*")
 _ANY_WORD = re.compile(rf"{_LETTER}+(?:'{_LETTER}+)*|[{_SPACELESS}]+|[{_EMOJI}]")
+_PIECE = re.compile(rf".{{1,{PIECE_CHARS}}}(?=[\s。、，！？]|\Z)|.{{1,{PIECE_CHARS}}}", re.DOTALL)
+"""Ends between words where it can."""
+_LAST_WORD = re.compile(r"\s\S*\Z")
 _SPACELESS_WORD = re.compile(f"[{_SPACELESS}]")
 _DIACRITIC = re.compile("[\u0300-\u036f\u0591-\u05c7\u064b-\u0652]")
 _LABELS = frozenset({"role", "type"})
@@ -58,16 +67,26 @@ STOP_WORDS = frozenset(
 
 
 def words_of(text: str) -> Iterator[str]:
-    """Return the words of a text in lower case, without diacritics; text without spaces in pieces."""
+    """Return the words of the beginning of a text in lower case, without diacritics; text without spaces in pieces."""
+    text = _beginning(text)
     if text.isascii():
         yield from map(_bare, _ASCII_WORD.findall(text.lower()))
         return
-    for word in _ANY_WORD.findall(fold(text)):
-        if _SPACELESS_WORD.match(word):
-            yield from word
-            yield from map("".join, pairwise(word))
-        else:
-            yield _bare(word)
+    for piece in _PIECE.finditer(text):
+        for word in _ANY_WORD.findall(fold(piece[0])):
+            if _SPACELESS_WORD.match(word):
+                yield from word
+                yield from map("".join, pairwise(word))
+            else:
+                yield _bare(word)
+
+
+def _beginning(text: str) -> str:
+    """Return the first `MAX_CHARS` characters of a text, without a word that the cut would shorten."""
+    if len(text) <= MAX_CHARS:
+        return text
+    cut = _LAST_WORD.search(text, MAX_CHARS - 2 * MAX_WORD_CHARS, MAX_CHARS)
+    return text[: cut.start() + 1 if cut else MAX_CHARS]
 
 
 def fold(text: str) -> str:
@@ -78,7 +97,7 @@ def fold(text: str) -> str:
 
 def terms_of(text: str) -> list[str]:
     """Return the terms of the first 10,000 words of a text, in order, with repetitions."""
-    words = _ASCII_WORD.findall(text.lower()) if text.isascii() else words_of(text)
+    words = _ASCII_WORD.findall(_beginning(text).lower()) if text.isascii() else words_of(text)
     return list(filter(None, map(_terms.__getitem__, islice(words, MAX_WORDS))))
 
 
@@ -90,16 +109,28 @@ def question_of(text: str) -> list[str]:
 
 
 def text_of_message(stored: str) -> str:
-    """Return the text of a message: its strings, except those that name its kind."""
-    return "\n".join(_strings(decode(stored), names=False))
+    """Return the text of a message: its strings, except those that name its kind. Little more than `MAX_CHARS` of it."""
+    return _joined(_strings(decode(stored), names=False))
 
 
 def text_of_entry(key: str, stored: Stored) -> str:
-    """Return the text of an entry: its key, and the strings and names in its value. Bytes are not text."""
+    """Return the text of an entry: its key, and the strings and names in its value, as for a message. Bytes are not text."""
     if isinstance(stored, bytes):
         return ""
-    strings = list(_strings(decode(stored), names=True))
-    return "\n".join([key, *strings]) if strings else ""
+    strings = _strings(decode(stored), names=True)
+    first = next(strings, None)
+    return "" if first is None else _joined(chain([key, first], strings))
+
+
+def _joined(strings: Iterable[str]) -> str:
+    """Return strings as lines. They end one character after `MAX_CHARS`, which shows that there were more."""
+    lines, room = [], MAX_CHARS + 1
+    for string in strings:
+        lines.append(string[:room])
+        room -= len(string) + 1
+        if room <= 0:
+            break
+    return "\n".join(lines)
 
 
 def snippet_of(text: str, weights: Mapping[str, float]) -> str:
@@ -132,20 +163,24 @@ def _strings(value: Any, *, names: bool) -> Iterator[str]:
             yield value
     elif isinstance(value, list):
         for item in value:
-            yield from _strings(item, names=names)
+            if isinstance(item, _HOLDERS):  # a call for each number in a list of millions takes seconds
+                yield from _strings(item, names=names)
     elif isinstance(value, dict):
         for name, item in value.items():
             if names:
                 yield name
-            if names or name not in _LABELS or not isinstance(item, str):
+            if isinstance(item, _HOLDERS) and (names or name not in _LABELS or not isinstance(item, str)):
                 yield from _strings(item, names=names)
 
 
 def _is_code(text: str) -> bool:
     """Whether a string is an image, a hash or encrypted data: one long ASCII word that is not a URL."""
-    return len(text) >= CODE_CHARS and text.isascii() and "://" not in text and not _SPACE.search(text)
+    if len(text) < CODE_CHARS or not text.isascii():
+        return False
+    return text.find("://", 0, MAX_CHARS) < 0 and not _SPACE.search(text, 0, MAX_CHARS)
 
 
+_HOLDERS = (str, list, dict)
 _SPACE = re.compile(r"\s")
 _CONTRACTIONS = frozenset({"s", "m", "d", "t", "re", "ve", "ll"})
 

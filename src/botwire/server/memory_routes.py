@@ -21,6 +21,7 @@ from ..search.arguments import KINDS, search_query
 from ..search.embedding import Embedding
 from ..version import __version__
 from ..wire.responses import Count, Entries, Hits, Keys, Messages, Sessions, Texts, Usage, UsageHistory
+from .connected import while_connected
 from .routes import CallersStore, JsonResponse, Namespace, apply, list_page, messages_of, page_size, read_body
 from .telemetry.metrics import MEDIA_TYPE
 from .telemetry.usage_history import KEPT_DAYS
@@ -119,7 +120,8 @@ async def search(
         half_life=half_life,
     )
     check_namespace(namespace)
-    hits = await store.read(namespace, await _with_vector(request.app.state, query, by))
+    query = await _with_vector(request.app.state, query, by)
+    hits = await while_connected(request, store.read(namespace, query))
     return JsonResponse(Hits.of(hits))
 
 
@@ -141,11 +143,12 @@ async def _with_vector(app: State, query: Search, by: By) -> Search:
 async def search_long(request: Request, store: CallersStore, namespace: Namespace) -> Response:
     """Find the entries and messages that answer a question best. It changes nothing."""
     query = wire.decode_search(await read_body(request))
-    hits = await store.read(check_namespace(namespace), query)
+    hits = await while_connected(request, store.read(check_namespace(namespace), query))
     return JsonResponse(Hits.of(hits))
 
 
 async def texts_without_vectors(
+    request: Request,
     store: CallersStore,
     namespace: Namespace,
     model: Annotated[str, Query(description="the name of the embedding model")],
@@ -154,7 +157,7 @@ async def texts_without_vectors(
 ) -> Response:
     """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` stores vectors."""
     query = ListTexts(check_name(model, "model"), after, limit)
-    return await list_page(store, check_namespace(namespace), query, Texts)
+    return await while_connected(request, list_page(store, check_namespace(namespace), query, Texts))
 
 
 async def usage(store: CallersStore, namespace: Namespace) -> Response:

@@ -111,7 +111,7 @@ class VectorContract(Finding):
                 assert all(item.key is None or item.key > name for item in store.read("n", ListTexts(name, f"e{name}")))
 
         self.for_all(any_text, ask)
-        for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(10_000))):
+        for text in (*ODD_TEXTS, " ".join(f"word{number}" for number in range(400))):
             ask(text)
 
     def test_texts_without_vectors(self, store: Store) -> None:
@@ -153,27 +153,32 @@ class VectorContract(Finding):
         assert embed(store) == 2
 
     def test_a_vector_goes_with_its_text(self, store: Store) -> None:
-        store.write("n", [put("stays", "cat")])
-        embed(store)
-        begun = store.read("n", GetUsage()).bytes
-        store.write("n", [put(key, "dog") for key in ("k", "l", "m/1", "m/2")])
-        store.write("n", [put("number", "dog"), put("t", "dog", ttl=3.0)])
-        expiry = time.monotonic() + 3.05
-        store.write("n", [Append("s", messages_of(*["dog"] * 3)), Append("t", messages_of(*["dog"] * 3))])
-        stored = store.read("n", GetUsage()).bytes
-        assert embed(store) == 12
-        assert store.read("n", GetUsage()).bytes == stored + 12 * len(vector(""))
-        assert len(self.near(store, "dog")) == 12
-        store.write("n", [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/")])
-        store.write("n", [Pop("s", 1), Forget("t"), Append("t", messages_of("cat"))])
-        time.sleep(max(0.0, expiry - time.monotonic()))
-        assert self.near(store, "dog") == ["dog", "dog"]
-        assert embed(store) == 2
-        assert self.near(store, "dog") == ["dog", "dog"]
-        store.write("n", [Forget("s"), Forget("t"), Delete("k"), Delete("number")])
-        assert self.near(store, "dog") == []
-        assert self.near(store, "cat") == ["cat"]
-        assert store.read("n", GetUsage()).bytes == begun
+        for ttl in (0.3, 3.0, 30.0):  # on a busy machine, the entry may expire before its vector was found
+            namespace = f"n{ttl}"
+            store.write(namespace, [put("stays", "cat")])
+            embed(store, namespace)
+            begun = store.read(namespace, GetUsage()).bytes
+            store.write(namespace, [put(key, "dog") for key in ("k", "l", "m/1", "m/2")])
+            expiry = time.monotonic() + ttl
+            store.write(namespace, [put("number", "dog"), put("t", "dog", ttl=ttl)])
+            store.write(namespace, [Append(name, messages_of(*["dog"] * 3)) for name in ("s", "t")])
+            stored = store.read(namespace, GetUsage()).bytes
+            found = embed(store, namespace), len(self.near(store, "dog", namespace))
+            bytes_ = store.read(namespace, GetUsage()).bytes
+            if time.monotonic() < expiry:
+                break
+        assert found == (12, 12)
+        assert bytes_ == stored + 12 * len(vector(""))
+        store.write(namespace, [put("k", "cat"), put("number", 1), Increment("number"), Delete("l"), Clear("m/")])
+        store.write(namespace, [Pop("s", 1), Forget("t"), Append("t", messages_of("cat"))])
+        time.sleep(max(0.0, expiry + 0.05 - time.monotonic()))
+        assert self.near(store, "dog", namespace) == ["dog", "dog"]
+        assert embed(store, namespace) == 2
+        assert self.near(store, "dog", namespace) == ["dog", "dog"]
+        store.write(namespace, [Forget("s"), Forget("t"), Delete("k"), Delete("number")])
+        assert self.near(store, "dog", namespace) == []
+        assert self.near(store, "cat", namespace) == ["cat"]
+        assert store.read(namespace, GetUsage()).bytes == begun
 
     def test_deleted_data_is_not_found_while_others_embed(self, store: Store) -> None:
         def work(worker: int) -> None:

@@ -16,7 +16,16 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import operations, queries, timestamps
 from ..errors import InvalidArgument, InvalidValue
-from ..limits import MAX_DEPTH, MAX_OPERATIONS, check_bounded, check_count, check_name, check_prefix, check_ttl
+from ..limits import (
+    MAX_DEPTH,
+    MAX_OPERATIONS,
+    MAX_SEARCH_BYTES,
+    check_bounded,
+    check_count,
+    check_name,
+    check_prefix,
+    check_ttl,
+)
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
@@ -368,6 +377,10 @@ def decode_write(body: bytes) -> tuple[Operation, ...]:
 
 def decode_search(body: bytes) -> queries.Search:
     """Return the query in the body of a POST to a namespace's search, checked."""
+    if len(body) > MAX_SEARCH_BYTES:
+        raise InvalidArgument(
+            f"a search has at most {MAX_SEARCH_BYTES:,} bytes, this one has {len(body):,}: shorten it"
+        )
     return _search_body(body).query()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from botwire.search import terms
 from botwire.search.ranking import bm25, fuse, idf, ranked, recency
 from botwire.search.terms import (
     MAX_WORDS,
@@ -50,6 +52,50 @@ def test_terms_are_stems_and_repeat():
     assert terms_of("Bicycles, bicycling, bicycle") == ["bicycl", "bicycl", "bicycl"]
     assert terms_of("x" * 41 + " short") == ["short"]
     assert len(terms_of("a b c " * MAX_WORDS)) == MAX_WORDS
+
+
+def test_only_the_beginning_of_a_long_text_is_prepared():
+    """Folding, splitting and stemming all of 16 MB takes a second or more, in which nobody else can write."""
+    beginning = "Café and tea. " * 2_000
+    fold, folded = terms.fold, []
+    terms.fold = lambda text: folded.append(len(text)) or fold(text)
+    try:
+        assert terms_of(beginning + "ﷺ" * 5_000_000)[:6_000] == terms_of(beginning)
+        assert terms_of("ﷺ" * 5_000_000) == terms_of("ﷺ" * MAX_WORDS)
+        assert terms_of("- ́̀" * 1_000_000 + "late") == []
+    finally:
+        terms.fold = fold
+    assert sum(folded) < 3 * terms.MAX_CHARS
+    assert max(folded) <= terms.PIECE_CHARS
+    assert terms_of("-" * terms.MAX_CHARS + " late") == []
+    assert terms_of("so" + " " * (terms.MAX_CHARS - 4) + "cut in two") == ["so"]
+    assert len(terms_of("title " + "猫" * terms.MAX_CHARS)) == MAX_WORDS
+
+
+def test_a_row_of_marks_takes_no_time():
+    """Normalization sorts marks in quadratic time: a row of 20,000 takes as long as 400 rows of 1,000."""
+    marks = "\u1dc0\u1dc2"
+    times = {}
+    for length, rows in ((500, 40), (20_000, 1)):
+        begun = time.process_time()
+        assert terms_of(("a" + marks * length + " ") * rows)
+        times[length] = time.process_time() - begun
+    assert times[20_000] < 5 * times[500]
+
+
+def test_pieces_end_between_words():
+    """Whatever its length, a text in pieces has the terms of the whole."""
+    for text in ("Größe, l’amour d’été ", "ein Wort\n", "私は猫が好きです。", "Ada’s naïve 手机 "):
+        long = text * 500
+        assert len(long) > 3 * terms.PIECE_CHARS
+        assert terms_of(long) == (terms_of(text) * 500)[:MAX_WORDS]
+
+
+def test_text_in_a_large_value_is_found_early():
+    numbers = "1," * 1_000_000
+    assert text_of_entry("k", f'[{numbers}"end"]') == "k\nend"
+    lines = text_of_message(f'["{"a " * 1_000_000}","later"]')
+    assert len(lines) == terms.MAX_CHARS + 1
 
 
 def test_common_words_of_a_question_are_ignored():
@@ -99,9 +145,10 @@ def test_ranking():
     assert idf(1, 1000) > idf(100, 1000) > idf(1000, 1000) > 0
     assert idf(5, 1) > 0
     weights = {"a": 1.0, "b": 2.0}
-    assert bm25(["a", "b"], weights, 2) == pytest.approx(3.0)
-    assert bm25(["a", "a"], weights, 2) > bm25(["a", "c"], weights, 2) > bm25(["a", *"cdefgh"], weights, 2)
-    assert bm25([], weights, 0) == bm25(["c"], weights, 0) == 0
+    assert bm25({"a": 1, "b": 1}, 2, weights, 2) == pytest.approx(3.0)
+    more, once, among = bm25({"a": 2}, 2, weights, 2), bm25({"a": 1}, 2, weights, 2), bm25({"a": 1}, 4, weights, 2)
+    assert more > once > among
+    assert bm25({}, 0, weights, 0) == bm25({"c": 1}, 1, weights, 0) == 0
     assert ranked({1: 3.0, 2: 4.0, 3: 3.0}) == [2, 3, 1]
     assert fuse({1: 4.0, 2: 1.0}, {2: 0.5, 3: 0.9}) == {1: 1, 2: 0.75, 3: 0.9}
     assert fuse({}, {1: 0.5}) == {1: 0.5}

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
-from ...limits import check_count
+from ...limits import MAX_QUESTION_CHARS, check_count
 from ...memory import Memory, Options
 from ...records import Message
 from ...values import decode, encode_json
@@ -156,7 +156,7 @@ class BotWireMemory(AutoGenMemory, Component[BotWireMemoryConfig]):
 
     async def _contents(self, query: str) -> list[MemoryContent]:
         if self._k and query:
-            hits = await self._history.search(query, limit=self._k, neighbours=0)
+            hits = await self._history.search(query[:MAX_QUESTION_CHARS], limit=self._k, neighbours=0)
             records = sorted((hit.message for hit in hits if hit.message), key=lambda record: record.seq)
         else:
             records = await self._history.messages(self._limit)

@@ -24,7 +24,7 @@ from langgraph.store.base import (
 from ...aio import AsyncMemory
 from ...bridge import awaiting
 from ...errors import Conflict, InvalidArgument, Unavailable
-from ...limits import MAX_HITS, MAX_OPERATIONS, check_ttl
+from ...limits import MAX_HITS, MAX_OPERATIONS, MAX_QUESTION_CHARS, check_ttl
 from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...operations import Delete, Operation, Put
@@ -250,7 +250,9 @@ class BotWireStore(DropIn, Sweeping, BaseStore):
         assert op.query is not None
         most = op.offset + op.limit
         try:
-            hits = await _find(memory, op.query, limit=MAX_HITS, kinds="entries", prefix=ITEM + prefix)
+            hits = await _find(
+                memory, op.query[:MAX_QUESTION_CHARS], limit=MAX_HITS, kinds="entries", prefix=ITEM + prefix
+            )
         except (InvalidArgument, Unavailable):
             if memory.embedding_model is not None:
                 raise

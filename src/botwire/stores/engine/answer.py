@@ -14,6 +14,7 @@ from ...records import Message, Text, Usage
 from ...search.terms import text_of_entry, text_of_message
 from .journal import changes_after, progress
 from .search import search
+from .stop import Stop
 from .tables import FIRST_MESSAGE, NamespaceId, NamespaceState, ReadTables, day_of
 
 FEW = 50
@@ -51,6 +52,11 @@ def is_short(query: queries.Query[Any]) -> bool:
         case queries.ListChanges(limit=limit):
             return limit <= FEW
     return False
+
+
+def is_heavy(query: queries.Query[Any]) -> bool:
+    """Whether a query takes much work for each row."""
+    return isinstance(query, queries.Search | queries.ListTexts)
 
 
 def _rows(limit: int | None) -> float:
@@ -124,6 +130,6 @@ _ANSWER: Mapping[type, Callable[[ReadTables, Plans, str, Any, int], Any]] = {
     queries.GetUsage: _get_usage,
     queries.ListChanges: lambda tables, _, namespace, query, now: changes_after(tables, namespace, query, now),
     queries.GetProgress: lambda tables, _, namespace, __, now: progress(tables, namespace, now),
-    queries.Search: lambda tables, _, namespace, query, now: search(tables, namespace, query, now),
+    queries.Search: lambda tables, _, namespace, query, now: search(tables, namespace, query, now, Stop(math.inf)),
     queries.ListTexts: _list_texts,
 }

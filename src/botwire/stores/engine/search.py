@@ -2,25 +2,27 @@
 
 The word index returns candidates, ranked by how rare their words are. The best ones are read, and scored again by their whole
 text. For a word that is in very many texts, only texts that also have a rarer word are candidates, so the time does not grow
-with the namespace.
+with the namespace. Texts are read some megabytes at a time and not kept: the values of the hits are read again at the end.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from heapq import nlargest
-from itertools import islice
-from typing import Any, TypeAlias
+from itertools import chain, islice
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
 from ...queries import Search
-from ...records import Entry, Hit
+from ...records import Entry, Hit, Message
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
-from ...values import decode
+from ...values import Stored, decode
+from .stop import Stop
 from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, NamespaceState, ReadTables, place_of
 from .word_index import pending_of
 
@@ -42,22 +44,29 @@ PASSING = 64
 """The best messages, which share their score with their neighbours."""
 FEW_ENTRIES = 2_000
 """Up to this many entries with a prefix, the search filters by it before it reads entries."""
+READ_BYTES = 1 << 22
+"""Bytes of values that one statement reads, and one value at least."""
+HIT_BYTES = 1 << 24
+"""Bytes of values that the hits have in all, and one hit at least."""
 
 _ENTRIES = 1, FIRST_MESSAGE - 1
 _MESSAGES = FIRST_MESSAGE, 2**63 - 1
+R = TypeVar("R")
+N = TypeVar("N", int, str)
 _Id: TypeAlias = int
 """The id of a text in the index; for an entry that is not in it, a negative number."""
 
 
 @dataclass(slots=True)
 class _Text:
-    """An entry or message that was read, with its text and its score."""
+    """What is kept of an entry or message that was read: how often each word of the question is in it, and of how many words."""
 
-    hit: Hit
-    text: str
+    key: str | None
+    changed: int
+    bytes: int
+    counts: Counter[str]
+    length: int
     score: float = 0.0
-    changed: int = 0
-    terms: list[str] | None = None
 
 
 @dataclass
@@ -69,6 +78,10 @@ class _Searching:
     now: int
     state: NamespaceState
     namespace: NamespaceId
+    stop: Stop
+    filters: list[tuple[list[str], Any]] = field(default_factory=list)
+    asked: frozenset[str] = frozenset()
+    """The words that are counted in texts."""
     weights: dict[str, float] = field(default_factory=dict)
     read: dict[_Id, _Text] = field(default_factory=dict)
     seen: set[_Id] = field(default_factory=set)
@@ -80,21 +93,32 @@ class _Searching:
         """The average number of terms of a text."""
         if self.state.texts:
             return self.state.words / self.state.texts
-        return sum(len(self._terms(text)) for text in self.read.values()) / max(len(self.read), 1)
+        return sum(text.length for text in self.read.values()) / max(len(self.read), 1)
 
     def hits(self) -> list[Hit]:
         """Return the hits."""
+        self.filters = [(path.split("."), wanted) for path, wanted in self.query.where.items()]
         scores = self._by_words() if self.query.words else {}
         if self.query.vector is not None:
             scores = fuse(scores, self._by_meaning(self.query.vector))
-        return [self._hit(id_, scores[id_]) for id_ in islice(self._passing(ranked(scores)), self.query.limit)]
+        best: list[_Id] = []
+        room = HIT_BYTES
+        for id_ in islice(self._passing(ranked(scores)), self.query.limit):
+            room -= self.read[id_].bytes
+            if room < 0 and best:
+                break
+            best.append(id_)
+        return [self._hit(hit, scores[id_]) for id_, hit in self._values(best)]
 
     def _by_words(self) -> dict[_Id, float]:
         """Return ids and scores."""
-        found = self._candidates()
+        terms = question_of(self.query.text)[:MAX_ASKED]
+        self.asked = frozenset(terms)
+        found = self._candidates(terms)
         for id_ in islice(self._passing(_best_first(found)), self._wanted):
             text = self.read[id_]
-            text.score = bm25(self._terms(text), self.weights, self.average) * self._fresh(text)
+            text.score = bm25(text.counts, text.length, self.weights, self.average) * self._fresh(text)
+        self.asked = frozenset()
         own = {id_: text.score for id_, text in self.read.items() if text.score}
         return self._passed_on(own, found)
 
@@ -125,7 +149,7 @@ class _Searching:
 
     def _ids_of(self, keys: list[str]) -> dict[_Id, str]:
         """Return ids of entries by their keys, reading those that were not read."""
-        known = {text.hit.entry.key: id_ for id_, text in self.read.items() if text.hit.entry}
+        known = {text.key: id_ for id_, text in self.read.items() if text.key is not None}
         unknown = [key for key in keys if key not in known]
         known |= self._read_entries(unknown)
         self.seen.update(known.values())
@@ -133,11 +157,11 @@ class _Searching:
 
     # Words → candidates
 
-    def _candidates(self) -> dict[_Id, float]:
+    def _candidates(self, terms: list[str]) -> dict[_Id, float]:
         """Return ids of texts that have words of the question, with the sum of the weights of these words."""
         ranges = self._ranges()
         self._read_pending(ranges)
-        counted = self._counted()
+        counted = self._counted(terms)
         scores: dict[_Id, float] = {}
         names = [term for term, _ in counted]
         weights = [self.weights[term] for term, _ in counted]
@@ -153,7 +177,7 @@ class _Searching:
                 for id_ in self._common(names[: index + 1], low, high, alone=len(scores) < READ):
                     scores[id_] = scores.get(id_, least) + weights[index]
         for id_, text in self.read.items():
-            score = sum(self.weights.get(term, 0.0) for term in set(self._terms(text)))
+            score = sum(self.weights.get(term, 0.0) for term in text.counts)
             if score:
                 scores[id_] = score
         return self._with_prefix(scores)
@@ -167,11 +191,10 @@ class _Searching:
             return scores
         return {id_: score for id_, score in scores.items() if id_ < 0 or id_ >= FIRST_MESSAGE or id_ in few}
 
-    def _counted(self) -> list[tuple[str, int]]:
+    def _counted(self, terms: list[str]) -> list[tuple[str, int]]:
         """Return the terms that find candidates, and how many texts have each, the rarest first. Sets the weights of all terms."""
-        terms = question_of(self.query.text)[:MAX_ASKED]
         indexed = {terms[index]: count for index, count in self.tables.count_texts(self.namespace, terms)}
-        pending = Counter(term for text in self.read.values() for term in set(self._terms(text)))
+        pending = Counter(term for text in self.read.values() for term in text.counts)
         texts = self.state.texts + len(self.read)
         counts = {term: indexed.get(term, 0) + pending[term] for term in terms}
         self.weights = {term: idf(count, texts) for term, count in counts.items() if count}
@@ -203,8 +226,9 @@ class _Searching:
 
     def _read_pending(self, ranges: list[tuple[int, int]]) -> None:
         """Read what is not indexed yet."""
-        keys, places = pending_of(self.state.pending)
+        keys, runs = pending_of(self.state.pending)
         self.pending_keys.update(keys)
+        places = chain.from_iterable(runs)
         self._read([place for place in places if any(low <= place <= high for low, high in ranges)])
         if keys and self.query.entries:
             self._read_entries(keys)
@@ -221,41 +245,69 @@ class _Searching:
 
     def _read(self, ids: list[_Id]) -> None:
         self.seen.update(ids)
-        places = [id_ for id_ in ids if id_ >= FIRST_MESSAGE]
-        entries = [id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE]
-        if places:
-            for place, session, message in self.tables.messages_at(self.namespace, places):
-                text = _Text(Hit(0, "", None, message, session), text_of_message(message.stored), 0, message.created)
-                self._keep(place, text, message.stored)
-        if entries:
-            for id_, entry in self.tables.entries_at(self.namespace, entries, self.now):
-                if entry.key not in self.pending_keys:
-                    self._keep_entry(id_, entry)
+        for place, _, message in self._messages(_messages_of(ids)):
+            if self._fits(message.stored, message.created):
+                self.read[place] = self._text(None, message.created, message.stored, text_of_message)
+        for id_, entry in self._entries([id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE]):
+            if entry.key not in self.pending_keys:
+                self._keep_entry(id_, entry)
 
     def _read_entries(self, keys: list[str]) -> dict[str, _Id]:
         """Read entries that are not in the index; return the ids that they get."""
         ids = {}
-        for entry in self.tables.entries_named(self.namespace, keys, self.now):
+        for entry in self._entries_named(keys):
             self.unindexed += 1
             self._keep_entry(-self.unindexed, entry)
             ids[entry.key] = -self.unindexed
         return ids
 
     def _keep_entry(self, id_: _Id, entry: Entry) -> None:
-        if entry.key.startswith(self.query.prefix):
-            text = _Text(Hit(0, "", entry), text_of_entry(entry.key, entry.stored), 0, entry.updated)
-            self._keep(id_, text, entry.stored)
+        if entry.key.startswith(self.query.prefix) and self._fits(entry.stored, entry.updated):
+            self.read[id_] = self._text(entry.key, entry.updated, entry.stored, partial(text_of_entry, entry.key))
 
-    def _keep(self, id_: _Id, text: _Text, stored: Any) -> None:
-        since, until, where = self.query.since, self.query.until, self.query.where
-        in_time = (since is None or since <= text.changed) and (until is None or text.changed < until)
-        if in_time and (not where or _holds(decode(stored), where)):
-            self.read[id_] = text
+    def _fits(self, stored: Stored, changed: int) -> bool:
+        """Whether a value passes the filters."""
+        self.stop.check()
+        since, until = self.query.since, self.query.until
+        in_time = (since is None or since <= changed) and (until is None or changed < until)
+        return in_time and (not self.filters or _holds(decode(stored), self.filters))
 
-    def _terms(self, text: _Text) -> list[str]:
-        if text.terms is None:
-            text.terms = terms_of(text.text)
-        return text.terms
+    def _text(self, key: str | None, changed: int, stored: Stored, text_of: Callable[[Any], str]) -> _Text:
+        terms = terms_of(text_of(stored)) if self.asked else []
+        return _Text(key, changed, len(stored), Counter(filter(self.asked.__contains__, terms)), len(terms))
+
+    # Rows, some megabytes at a time
+
+    def _messages(self, places: Sequence[_Id]) -> Iterator[tuple[_Id, str, Message]]:
+        """Return place, session and message of those that exist, in order."""
+        return _in_parts(
+            places, lambda row: row[0], lambda rest: self.tables.messages_at(self.namespace, rest, READ_BYTES)
+        )
+
+    def _entries(self, texts: Sequence[_Id]) -> Iterator[tuple[_Id, Entry]]:
+        """Return text id and entry of those that are indexed as they are now, in order."""
+        return _in_parts(
+            texts, lambda row: row[0], lambda rest: self.tables.entries_at(self.namespace, rest, self.now, READ_BYTES)
+        )
+
+    def _entries_named(self, keys: Sequence[str]) -> Iterator[Entry]:
+        return _in_parts(
+            keys,
+            lambda row: row.key,
+            lambda rest: self.tables.entries_named(self.namespace, rest, self.now, READ_BYTES),
+        )
+
+    def _values(self, ids: Sequence[_Id]) -> list[tuple[_Id, Hit]]:
+        """Return hits for texts that were read, in their order."""
+        names = {self.read[id_].key: id_ for id_ in ids if id_ < 0}
+        hits = {
+            place: Hit(0, "", None, message, session) for place, session, message in self._messages(_messages_of(ids))
+        }
+        hits |= {
+            id_: Hit(0, "", entry) for id_, entry in self._entries([id_ for id_ in ids if 0 < id_ < FIRST_MESSAGE])
+        }
+        hits |= {names[entry.key]: Hit(0, "", entry) for entry in self._entries_named([str(key) for key in names])}
+        return [(id_, hits[id_]) for id_ in ids]
 
     def _fresh(self, text: _Text) -> float:
         return recency((self.now - text.changed) / 1_000_000, self.query.half_life)
@@ -279,18 +331,32 @@ class _Searching:
                 if near >> SEQ_BITS == id_ >> SEQ_BITS:
                     yield near, FADING**distance
 
-    def _hit(self, id_: _Id, score: float) -> Hit:
-        text = self.read[id_]
-        return msgspec.structs.replace(text.hit, score=score, snippet=snippet_of(text.text, self.weights))
+    def _hit(self, hit: Hit, score: float) -> Hit:
+        self.stop.check()
+        entry, message = hit.entry, hit.message
+        text = text_of_message(message.stored) if message else text_of_entry(entry.key, entry.stored) if entry else ""
+        return msgspec.structs.replace(hit, score=score, snippet=snippet_of(text, self.weights))
 
 
-def search(tables: ReadTables, namespace: str, query: Search, now: int) -> list[Hit]:
-    """Answer a question from the index. All reads must see one snapshot."""
+def search(tables: ReadTables, namespace: str, query: Search, now: int, stop: Stop) -> list[Hit]:
+    """Answer a question from the index, or raise `Timeout` when it must stop. All reads must see one snapshot."""
     state = tables.get_state(namespace)
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    return _Searching(tables, query, now, state, state.id).hits()
+    return _Searching(tables, query, now, state, state.id, stop).hits()
+
+
+def _messages_of(ids: Iterable[_Id]) -> list[_Id]:
+    return [id_ for id_ in ids if id_ >= FIRST_MESSAGE]
+
+
+def _in_parts(wanted: Sequence[N], name_of: Callable[[R], N], read: Callable[[Sequence[N]], list[R]]) -> Iterator[R]:
+    """Return rows for names, in their order. A read returns the first ones."""
+    while wanted:
+        rows = read(wanted)
+        yield from rows
+        wanted = wanted[wanted.index(name_of(rows[-1])) + 1 :] if rows else ()
 
 
 def _cosines(rows: Iterable[tuple[Any, ...]]) -> dict[Any, float]:
@@ -310,13 +376,13 @@ def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
 _NOTHING = object()
 
 
-def _holds(value: Any, where: dict[str, Any]) -> bool:
-    return all(_same(_at(value, path), wanted) for path, wanted in where.items())
+def _holds(value: Any, filters: Iterable[tuple[list[str], Any]]) -> bool:
+    return all(_same(_at(value, names), wanted) for names, wanted in filters)
 
 
-def _at(value: Any, path: str) -> Any:
+def _at(value: Any, names: Iterable[str]) -> Any:
     """Return the value at a path of names and numbers, such as ``data.tags.0``."""
-    for name in path.split("."):
+    for name in names:
         if isinstance(value, dict):
             value = value.get(name, _NOTHING)
         elif (

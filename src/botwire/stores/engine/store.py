@@ -17,7 +17,7 @@ from ...store import GuardedStore, OperatedStore, Reader
 from . import word_index
 from .clock import Clock
 from .feeds import AsyncFeed, Poller
-from .tables import OFF, Tables
+from .tables import OFF, NamespaceState, Tables
 from .transaction import Transaction
 
 T = TypeVar("T")
@@ -36,8 +36,8 @@ class DatabaseStore(ABC):
         """Run a change in a transaction of its own. It may run again if that fails."""
 
     @abstractmethod
-    def _index_cursor(self, namespace: str) -> str | None:
-        """Return `NamespaceState.index_cursor`; None: everything is indexed."""
+    def _state(self, namespace: str) -> NamespaceState | None:
+        """Return the state of a namespace, None if it does not exist."""
 
     def propagate(self, fields: Callable[[], tuple[tuple[str, str], ...]]) -> None:
         del fields  # a database gets no header fields
@@ -54,7 +54,8 @@ class DatabaseStore(ABC):
 
     def set_index(self, namespace: str, *, on: bool) -> None:
         # What exists already is indexed by the first search, or by `index`.
-        if on and self._index_cursor(namespace) != OFF:
+        state = self._state(namespace)
+        if on and (state is None or state.index_cursor != OFF):
             return
         self._change_now(
             namespace, lambda transaction, _: word_index.turn_off(transaction.open_namespace(namespace)[0])
@@ -78,7 +79,7 @@ class DatabaseStore(ABC):
 
     def _index_until(self, namespace: str, deadline: float) -> bool:
         """Index until a deadline, in steps between which others can write. Returns whether everything is indexed."""
-        while self._index_cursor(namespace) not in {None, OFF}:
+        while (state := self._state(namespace)) is not None and word_index.is_behind(state):
             if time.monotonic() >= deadline:
                 return False
             now = time.monotonic()

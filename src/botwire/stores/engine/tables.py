@@ -45,8 +45,10 @@ EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
 SessionHead: TypeAlias = tuple[int, int, int]
 """Number, last seq and bytes of a session."""
 EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
-"""A key, the text id and version in the index, and the version and value of the entry."""
+"""A key, the text id and version in the index, and the version of the entry, with its value if the versions differ."""
 
+_LONG_LIST = 16_384
+"""Characters of a list that takes long to search for each new mark."""
 _LAST = "\U0010ffff" * (MAX_NAME_BYTES // 4 + 1)
 """After every possible key."""
 
@@ -123,8 +125,8 @@ class NamespaceState:
             raise InvalidArgument(f"namespace {namespace!r} cannot be searched: its index is off")
 
     def mark_unindexed(self, mark: str) -> None:
-        """Add a mark to the list of what the word index does not have yet."""
-        if mark not in self.pending:
+        """Add a mark, which is a line, to the list of what the word index does not have yet. A long list may have it twice."""
+        if len(self.pending) > _LONG_LIST or not (self.pending.startswith(mark) or f"\n{mark}" in self.pending):
             self.pending += mark
 
 
@@ -142,6 +144,9 @@ class ReadTables(Protocol):
 
     def _run(self, name: str, *values: object) -> list[Any]:
         """Run the statement of this name, and return its rows."""
+
+    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
+        """Run a statement, and return its first rows: the values in a column of the last one fill `room` bytes."""
 
     def _first(self, name: str, *values: object) -> Any | None:
         rows = self._run(name, *values)
@@ -265,17 +270,20 @@ class ReadTables(Protocol):
         """Return ids of texts of entries whose key begins with a prefix."""
         return self._column("texts_of_entries", namespace, prefix, end_of(prefix), limit)
 
-    def messages_at(self, namespace: NamespaceId, places: Sequence[int]) -> list[tuple[int, str, Message]]:
+    # These three read in the order of their list, and end with the row whose values fill `room` bytes.
+
+    def messages_at(self, namespace: NamespaceId, places: Sequence[int], room: int) -> list[tuple[int, str, Message]]:
         """Return place, session name and message for each of these places that has one."""
-        rows = self._run("messages_at", namespace, as_json(places))
+        rows = self._run_within(room, 4, "messages_at", namespace, as_json(places))
         return [(place, session, Message(*row)) for place, session, *row in rows]
 
-    def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int) -> list[tuple[int, Entry]]:
+    def entries_at(self, namespace: NamespaceId, texts: Sequence[int], now: int, room: int) -> list[tuple[int, Entry]]:
         """Return text id and entry for each text that is indexed at the current version of a live entry."""
-        return [(text, Entry(*row)) for text, *row in self._run("entries_at", namespace, as_json(texts), now)]
+        rows = self._run_within(room, 2, "entries_at", namespace, as_json(texts), now)
+        return [(text, Entry(*row)) for text, *row in rows]
 
-    def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int) -> list[Entry]:
-        return [self._entry(row) for row in self._run("entries_named", namespace, as_json(keys), now)]
+    def entries_named(self, namespace: NamespaceId, keys: Sequence[str], now: int, room: int) -> list[Entry]:
+        return list(map(self._entry, self._run_within(room, 1, "entries_named", namespace, as_json(keys), now)))
 
     def nearest_messages(
         self, namespace: NamespaceId, first: int, last: int, model: str, vector: bytes, limit: int
@@ -445,13 +453,15 @@ class Tables(ReadTables, Protocol):
 
     # The word index
 
-    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
-        """Return what the index must compare of the entries under these keys."""
-        return self._run("entries_to_index", namespace, as_json(keys))
+    # These two begin with the first key or place, and end after `most` bytes of values.
 
-    def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
-        """Return place and data of those messages that are not in the index, by place."""
-        return self._run("messages_to_index", as_json(places))
+    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str], most: int) -> list[EntryToIndex]:
+        """Return what the index must compare of the entry under each key."""
+        return self._run_within(most, 4, "entries_to_index", namespace, as_json(keys))
+
+    def messages_to_index(self, places: Sequence[int], most: int) -> list[tuple[int, str | None]]:
+        """Return each place with the data of its message, None if there is none or it is in the index."""
+        return self._run_within(most, 1, "messages_to_index", as_json(places))
 
     def keys_to_index(self, namespace: NamespaceId, after: str, limit: int) -> list[str]:
         """Return keys after a key, expired ones too."""

@@ -21,6 +21,8 @@ from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, Name
 
 PURGE = 64
 """Expired entries that one write removes. More than one, so that a backlog shrinks."""
+PURGE_FOR_ROOM = 1_000
+"""Expired entries that a write removes at a time, if it needs their bytes."""
 SWEEP_INTERVAL = 10_000_000
 """How often the writes of a connection remove old idempotency records, in microseconds."""
 
@@ -33,7 +35,8 @@ class Transaction:
     """Applies writes one after the other; `finish` writes the states back.
 
     `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
-    that are certain to be those in the database, so that they need not be read. The transaction takes them over.
+    that are certain to be those in the database, so that they need not be read. The transaction takes them over. `index_bytes`
+    limits how much is indexed for search: see `word_index`.
     """
 
     def __init__(
@@ -44,12 +47,14 @@ class Transaction:
         *,
         ages_are_known: Callable[[], bool] = lambda: False,
         known: dict[str, NamespaceState] | None = None,
+        index_bytes: int = word_index.STEP_BYTES,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
         self._now = now
         self._ages_are_known = ages_are_known
         self._known = {} if known is None else known
+        self._index_bytes = index_bytes
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -77,13 +82,15 @@ class Transaction:
 
     def finish(self) -> None:
         """Remove some expired entries, and write back the index, the journal and the states of all namespaces touched."""
+        allowance: word_index.Allowance | None = None
         for state in self.states.values():
             if state.id is None:
                 continue
             if state.expires is not None:
                 self._purge(state, PURGE)
             if state.pending:
-                word_index.index_pending(self._tables, state)
+                allowance = allowance or word_index.Allowance(self._index_bytes)
+                word_index.index_pending(self._tables, state, allowance)
             if len(state.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, state)
             self._tables.set_state(state)
@@ -239,6 +246,8 @@ class Transaction:
         length = size(stored) + size(key) if head is None else size(stored) - head[3]
         self._charge(state, writes, length)
         _record_entry(state, SET, key)
+        if len(stored) > word_index.LARGE and state.is_indexed:
+            state.mark_unindexed(f"{word_index.DUE_NOW}\n")
         if expires is not None and (state.expires is None or expires < state.expires):
             state.expires = expires
         assert state.id is not None
@@ -301,14 +310,14 @@ class Transaction:
                 writes += message.created is None
                 added += size(message.id) + size(message.stored)
                 seqs.append(last)
-                if state.is_indexed:
-                    state.mark_unindexed(f"m{place_of(session, last)}\n")
             else:  # the session has a message of this id: the append is repeated
                 seqs.append(self._tables.seq_of_message(session, message.id))
         if added:
             self._charge(state, writes, added)
             self._tables.set_session(session, last, held + added, updated)
             journal.record_append(state, session, before + 1, last)
+            if state.is_indexed:
+                word_index.mark_messages(state, place_of(session, before + 1), last - before, added)
         return seqs
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:
@@ -397,11 +406,14 @@ class Transaction:
         state.bytes += length
 
     def _make_room(self, state: NamespaceState, length: int, name: str, plan: Plan) -> None:
-        """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, all expired entries are removed first."""
+        """Raise `StorageExceeded` unless `length` more bytes fit. If they do not, expired entries are removed until they do."""
         if plan.max_bytes is None or length <= 0 or state.held + length <= plan.max_bytes:
             return
         assert state.id is not None
-        self._purge(state, None)
+        while state.held + length > plan.max_bytes and self._purge(state, PURGE_FOR_ROOM):
+            # Each removal adds to these lists, which would be copied each time.
+            word_index.index_pending(self._tables, state, word_index.Allowance(self._index_bytes))
+            journal.move_to_blocks(self._tables, state)
         if state.vectors:
             state.vectors = self._tables.vector_bytes(state.id)
         if state.held + length > plan.max_bytes:
@@ -412,13 +424,15 @@ class Transaction:
                 limit=plan.max_bytes,
             )
 
-    def _purge(self, state: NamespaceState, limit: int | None) -> None:
-        """Remove expired entries, at most `limit`."""
+    def _purge(self, state: NamespaceState, limit: int | None) -> int:
+        """Remove expired entries, at most `limit`. Returns how many."""
         if state.id is None or state.expires is None or state.expires > self._now:
-            return
-        for key, length in self._tables.find_expired(state.id, self._now, limit):
+            return 0
+        expired = self._tables.find_expired(state.id, self._now, limit)
+        for key, length in expired:
             self._delete_entry(state, key, length - size(key), EXPIRED)
         state.expires = self._tables.first_expiry(state.id)
+        return len(expired)
 
 
 def _check_numbers(what: str, numbers: Iterable[int | None]) -> None:

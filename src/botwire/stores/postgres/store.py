@@ -17,14 +17,17 @@ from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
 from ...queries import ListChanges, ListTexts, Query, Search
 from ...store import CLOSED, GUARD_FAILED, GuardFailed
-from ..engine.answer import answer
+from ..engine.answer import answer, is_heavy
 from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, ThreadExecutor, no_reentry
 from ..engine.pool import REENTERED
+from ..engine.search import search
+from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import PURGE, Transaction
+from ..engine.turns import ReadingTurns
 from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
@@ -83,16 +86,17 @@ class PostgresStore(DatabaseStore):
         self._queues: weakref.WeakValueDictionary[str, CommitQueue] = weakref.WeakValueDictionary()
         self.threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="botwire-postgres")
 
-    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        deadline = time.monotonic() + self.timeout
+    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None, stop: Stop | None = None) -> T:
+        stop = stop or Stop.after(self.timeout)
+        deadline = stop.at
         if isinstance(query, ListTexts) or (isinstance(query, Search) and query.vector is not None):
             self.create_vectors(deadline)
         if isinstance(query, Search):
             self._bring_up_to_date(namespace, deadline)
-        return cast("T", self._no_reentry(self._read, namespace, query, guard, deadline))
+        return cast("T", self._no_reentry(self._read, namespace, query, guard, stop))
 
-    def _read(self, namespace: str, query: Query[T], guard: Guard | None, deadline: float) -> T:
-        moment = self._now(deadline)
+    def _read(self, namespace: str, query: Query[T], guard: Guard | None, stop: Stop) -> T:
+        moment = self._now(stop.at)
 
         def attempt(connection: Connection) -> T:
             if self._pool.clock.is_old:
@@ -102,7 +106,7 @@ class PostgresStore(DatabaseStore):
             )
             result: T
             if isinstance(query, Search):
-                result = self._search(connection, namespace, query, moment)
+                result = self._search(connection, namespace, query, moment, stop)
             else:
                 result = answer(reads, self.plans, namespace, query, moment)
             # After a search, by the current version, not by that of the snapshot.
@@ -110,13 +114,13 @@ class PostgresStore(DatabaseStore):
                 raise GuardFailed(GUARD_FAILED)
             return result
 
-        return self._pool.run(attempt, deadline)
+        return self._pool.run(attempt, stop.at)
 
-    def _search(self, connection: Connection, namespace: str, query: Search, moment: int) -> Any:
+    def _search(self, connection: Connection, namespace: str, query: Search, moment: int, stop: Stop) -> Any:
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
         reads = PostgresReads(connection, namespace, in_transaction=True)
-        found = answer(reads, self.plans, namespace, query, moment)
+        found = search(reads, namespace, query, moment, stop)
         connection.run("commit")
         return found
 
@@ -141,12 +145,12 @@ class PostgresStore(DatabaseStore):
     def to_async(self) -> AsyncPostgresStore:
         return AsyncPostgresStore(self)
 
-    def _index_cursor(self, namespace: str) -> str | None:
+    def _state(self, namespace: str) -> NamespaceState | None:
         def attempt(connection: Connection) -> NamespaceState | None:
             return PostgresReads(connection, namespace).get_state(namespace)
 
-        state = self._no_reentry(self._pool.run, attempt, time.monotonic() + self.timeout)
-        return None if state is None else state.index_cursor
+        state: NamespaceState | None = self._no_reentry(self._pool.run, attempt, time.monotonic() + self.timeout)
+        return state
 
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         self._refuse_finalizer()
@@ -285,9 +289,15 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
     def __init__(self, store: PostgresStore) -> None:
         super().__init__(store)
         self._poller = Poller(self, signal=store.listener)
+        self._turns = ReadingTurns()
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        return await self._in_thread(partial(self.store.read, namespace, query, guard=guard))
+        if not is_heavy(query):
+            return await self._in_thread(partial(self.store.read, namespace, query, guard=guard))
+        stop = Stop.after(self.store.timeout)
+        read = partial(self.store.read, namespace, query, guard=guard, stop=stop)
+        self.store.check_open()
+        return await self._turns.run(namespace, stop, lambda: self.store.submit(read))
 
     async def _write(self, write: Write) -> list[Result]:
         deadline = time.monotonic() + self.store.timeout

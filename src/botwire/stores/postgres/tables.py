@@ -26,6 +26,10 @@ class PostgresReads(ReadTables):
         *_, rows = self._connection.run_all((*plan, (name, values)))
         return rows
 
+    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
+        del column  # the statement knows it
+        return self._run(name, *values, room)
+
     def _entry(self, row: Sequence[Any]) -> Entry:
         key, text, data, *rest = row
         return Entry(key, text if data is None else data, *rest)

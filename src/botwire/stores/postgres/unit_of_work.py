@@ -405,12 +405,12 @@ class Unit(PostgresReads, Tables):
         blocks = self._changed.blocks
         blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
 
-    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str]) -> list[EntryToIndex]:
-        rows = self._run("entries_to_index", namespace, as_json(keys))
+    def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str], most: int) -> list[EntryToIndex]:
+        rows = self._run("entries_to_index", namespace, as_json(keys), most)
         return [(*head, text if data is None else data) for *head, text, data in rows]
 
-    def messages_to_index(self, places: Sequence[int]) -> list[tuple[int, str]]:
-        return self._run("messages_to_index", self._namespace, as_json(places))
+    def messages_to_index(self, places: Sequence[int], most: int) -> list[tuple[int, str | None]]:
+        return self._run("messages_to_index", self._namespace, as_json(places), most)
 
     def new_entry_text(self, _namespace: NamespaceId, key: str, version: int) -> int:
         self._entry_texts_ever += 1

@@ -12,6 +12,7 @@ import apsw
 from ...errors import BotWireError, InvalidArgument, StoreError, Timeout, Unavailable
 from ...operations import Guard
 from ..engine.statements import load_migrations
+from ..engine.stop import Stop
 from .lock import FileLock
 from .place import Place
 from .tables import SqliteTables
@@ -33,6 +34,8 @@ PRAGMA trusted_schema = OFF;
 PRAGMA secure_delete = FAST;
 """
 _FLAGS = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+_STEPS = 10_000
+"""Instructions of SQLite's virtual machine, less than a millisecond, after which a long statement may be stopped."""
 _DAMAGE_CHECK = 2.0
 """Seconds that SQLite may search for damage after an unexpected error."""
 
@@ -82,6 +85,18 @@ class Connection(apsw.Connection):
         finally:
             self.enable_load_extension(enable=False)
         self._knows_vectors = True
+
+    @contextlib.contextmanager
+    def stopping(self, stop: Stop) -> Iterator[None]:
+        """Raise `Timeout` when it is time to stop, also within a statement."""
+        self.set_progress_handler(lambda: stop.is_over, _STEPS)
+        try:
+            yield
+        except apsw.InterruptError:
+            stop.check()
+            raise
+        finally:
+            self.set_progress_handler(None)
 
     def roll_back(self) -> None:
         """Undo the transaction if there is one. An error here would hide the reason for the rollback."""

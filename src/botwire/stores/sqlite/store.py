@@ -19,15 +19,19 @@ from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.answer import answer, is_short
+from ..engine.answer import answer, is_heavy, is_short
 from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
+from ..engine.search import search
+from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
 from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
+from ..engine.turns import ReadingTurns, until_cancelled
+from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .place import Moved, Place
@@ -109,10 +113,10 @@ class SqliteStore(DatabaseStore):
         """Of the transaction that runs now: its time, how often the file's time was set back if it is now, and the states of
         namespaces that it need not read."""
 
-    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
-        is_search = isinstance(query, Search)
-        if is_search:
-            self._bring_up_to_date(namespace, time.monotonic() + self.timeout)
+    def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None, stop: Stop | None = None) -> T:
+        if isinstance(query, Search):
+            stop = stop or Stop.after(self.timeout)
+            self._bring_up_to_date(namespace, stop.at)
         moment, clock = self._wall_ns() // 1000, self._clock
         if moment >= clock.latest:  # as nearly always; this runs with each read
             clock.latest = moment
@@ -122,8 +126,9 @@ class SqliteStore(DatabaseStore):
         try:
             if not moment < self._look_at <= moment + _LOOK:  # or the clock was set back
                 self._check_names(connection, moment)
-            if is_search:
-                result = self._search(connection, namespace, query, moment)
+            if stop is not None:
+                with connection.stopping(stop):
+                    result = self._long_read(connection, namespace, query, moment, stop)
             else:
                 result = answer(connection.tables, self.plans, namespace, query, moment)
             if guard is not None and not connection.holds(guard, moment):
@@ -140,12 +145,13 @@ class SqliteStore(DatabaseStore):
                 connection.roll_back()
             self._return(connection)
 
-    def _search(self, connection: Connection, namespace: str, query: Query[T], moment: int) -> T:
-        assert isinstance(query, Search)
+    def _long_read(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:
+        if not isinstance(query, Search):
+            return cast("T", answer(connection.tables, self.plans, namespace, query, moment))
         if query.vector is not None:
             connection.load_vectors()
         connection.execute("BEGIN")  # so that all of its statements see the same
-        found = answer(connection.tables, self.plans, namespace, query, moment)
+        found = search(connection.tables, namespace, query, moment, stop)
         connection.execute("COMMIT")
         return cast("T", found)
 
@@ -187,9 +193,8 @@ class SqliteStore(DatabaseStore):
         with contextlib.suppress(BotWireError):
             self.commits.run(lambda _: self._lock.close(), time.monotonic() + self.timeout)
 
-    def _index_cursor(self, namespace: str) -> str | None:
-        state = self._look(lambda connection: connection.tables.get_state(namespace))
-        return None if state is None else state.index_cursor
+    def _state(self, namespace: str) -> NamespaceState | None:
+        return self._look(lambda connection: connection.tables.get_state(namespace))
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         def in_transaction(tables: SqliteTables) -> T:
@@ -296,10 +301,12 @@ class SqliteStore(DatabaseStore):
     def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         return self._transact(lambda tables: self.apply(tables, writes), deadline)
 
-    def apply(self, tables: SqliteTables, writes: Sequence[Write]) -> list[Outcome]:
+    def apply(self, tables: SqliteTables, writes: Sequence[Write], index_bytes: int = STEP_BYTES) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
-        clock, moment = self._clock, self._moment
-        transaction = Transaction(tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=self._known)
+        clock, moment, known = self._clock, self._moment, self._known
+        transaction = Transaction(
+            tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=known, index_bytes=index_bytes
+        )
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
         transaction.finish()
@@ -326,13 +333,13 @@ class SqliteStore(DatabaseStore):
     def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
         """Apply writes in a transaction that is still open on the connection returned: `commit` it, in a `COMMIT_THREAD`.
 
-        Raises `Timeout` at once if another process writes.
+        It indexes little for search, because it may run on an event loop. Raises `Timeout` at once if another process writes.
         """
         connection = self._connections.take()
         try:
             self._begin(connection, 0)
             self._connections.hand_over(COMMIT_THREAD)
-            return connection, self.apply(connection.tables, writes)
+            return connection, self.apply(connection.tables, writes, SHORT_STEP_BYTES)
         except BaseException as error:
             self._undo(connection, error)
             raise
@@ -445,11 +452,17 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
     def __init__(self, store: SqliteStore) -> None:
         super().__init__(store)
         self._poller = Poller(self, peek_version=store.peek_version)
+        self._turns = ReadingTurns()
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         if is_short(query):
             return self.store.read(namespace, query, guard=guard)
-        return await asyncio.to_thread(self.store.read, namespace, query, guard=guard)
+        stop = Stop.after(self.store.timeout)
+
+        def start() -> asyncio.Future[T]:
+            return asyncio.ensure_future(asyncio.to_thread(self.store.read, namespace, query, guard=guard, stop=stop))
+
+        return await (self._turns.run(namespace, stop, start) if is_heavy(query) else until_cancelled(start(), stop))
 
     def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:
         return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

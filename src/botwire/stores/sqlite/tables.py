@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -51,6 +52,17 @@ class SqliteTables(Tables):
         for row in self._execute(_SQL[name], values).fetchall():
             return row
         return None
+
+    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
+        # Row by row. To ask for the lengths first would read the values: SQLite compares whole rows of a table WITHOUT ROWID.
+        rows = []
+        with contextlib.closing(self._execute(_SQL[name], values)) as cursor:
+            for row in cursor:
+                rows.append(row)
+                room -= len(row[column] or ())
+                if room <= 0:
+                    break
+        return rows
 
     def _count(self, name: str, *values: object) -> int:
         """Run a statement that returns no rows, and return how many it changed."""

@@ -220,6 +220,8 @@ async def test_k_memories_that_answer_the_question(address: str) -> None:
         0
     ].content == "Bob sails."
     assert len((await memory.query()).results) == 4
+    whole_document = "Who sails? " + "Nobody knows. " * 10_000
+    assert (await memory.query(whole_document)).results[0].content == "Bob sails."
     assert memory.dump_component().config["k"] == 2
     with pytest.raises(InvalidArgument, match="together"):
         BotWireMemory(name(), url=address, k=2, limit=2)

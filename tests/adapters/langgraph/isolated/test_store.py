@@ -170,6 +170,8 @@ def test_search_by_words(address: str, encrypted: bool) -> None:
     assert (everything[0].key, len(everything)) == ("food", 4)
     assert everything[-1].score is None
     assert [item.key for item in store.search(("users",), query="Ada", filter={"kind": "town"})] == ["town"]
+    whole_document = store.search(("users",), query="fish " * 10_000)
+    assert (whole_document[0].key, whole_document[1].score) == ("food", None)
     for query in ('" OR 1=1 --', "*", "NEAR(", "'"):
         assert len(store.search(("users",), query=query)) == 4
 

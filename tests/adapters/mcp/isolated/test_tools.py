@@ -79,6 +79,7 @@ async def test_the_tools(place: tuple[str, str]) -> None:
         assert "limit" in await refused(here, "list", limit=0)
         assert "value" in await refused(here, "remember", key="a")
         assert "query" in await refused(here, "search", query="")
+        assert "query" in await refused(here, "search", query="teal " * 2_000)
     assert memory.list_keys() == ["bytes"]
     assert memory.sessions() == []
 

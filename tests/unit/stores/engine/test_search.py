@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
-from botwire import AsyncMemory, InvalidArgument, InvalidName, Memory, Unavailable, generate_key
+from botwire import AsyncMemory, InvalidArgument, InvalidName, Memory, Timeout, Unavailable, generate_key, values
 from botwire.cli import app
+from botwire.operations import Append, NewMessage, Put
 from botwire.queries import Search
 from botwire.stores.engine import search, word_index
+from botwire.stores.engine.stop import Stop
+from botwire.stores.engine.tables import ReadTables
 from botwire.stores.sqlite import connection as connection_module
 from botwire.stores.sqlite.store import SqliteStore
+from tests.contract.stores import InAFile, InPostgres
 
 
 @pytest.fixture
@@ -62,12 +67,21 @@ def test_arguments(memory):
         {"where": {"a": float("nan")}},
         {"since": 17},
         {"until": datetime(2026, 1, 1)},
+        {"query": "a" * 8_001},
+        {"kinds": ["x" * 100] * 1_000},
+        {"where": dict.fromkeys(map(str, range(33)), 1)},
+        {"where": {"a" + ".a" * 100: 1}},
+        {"where": {"a": "é" * 5_000}},
+        {"where": {"a" * 9_000: 1}},
     ):
-        with pytest.raises((InvalidArgument, ValueError), match="."):
+        with pytest.raises((InvalidArgument, ValueError), match=".") as refused:
             memory.search(**{"query": "blue", **wrong})
+        assert len(str(refused.value)) < 300
     for wrong in ({"session": ""}, {"prefix": "\n"}):
         with pytest.raises(InvalidName):
             memory.search("blue", **wrong)
+    most = {"a" + ".a" * 99: 1, **dict.fromkeys(map(str, range(31)), 1)}
+    assert memory.search("blue " * 1_600, where=most) == []
     assert keys(memory.search("blue", kinds="entries", half_life=timedelta(days=1), until=datetime.now(UTC))) == ["k"]
 
 
@@ -303,3 +317,106 @@ def test_other_namespaces_change_nothing(memory, address):
     with Memory("other", address) as other:
         other.set_many({f"k{number}": "red red red and many more words" for number in range(500)})
     assert memory.search("red blue") == before
+
+
+def filled(store, count, *, size=0):
+    """Fill a namespace with entries and messages that a search for ``word`` finds."""
+    text = '"word ' + "text " * size + '"'
+    store.write("n", [Put(f"k{number}", text) for number in range(count)])
+    store.write("n", [Append("s", tuple(NewMessage(f"m{number}", text) for number in range(count)))])
+    return store
+
+
+class Bounded:
+    def test_values_are_read_some_at_a_time(self, store, monkeypatch):
+        """Candidates may be a thousand values of 16 MB. None of them is kept, and a statement reads few."""
+        monkeypatch.setattr(search, "READ_BYTES", 3_000)
+        held = []
+        for name in ("messages_at", "entries_at", "entries_named"):
+            read = getattr(ReadTables, name)
+
+            def counted(*arguments, read=read):
+                rows = read(*arguments)
+                records = [row[-1] if isinstance(row, tuple) else row for row in rows]
+                held.append(sum(len(record.stored) for record in records))
+                return rows
+
+            monkeypatch.setattr(ReadTables, name, counted)
+        filled(store, 20, size=200)
+        hits = store.read("n", Search(text="word", limit=100, neighbours=0))
+        assert len(hits) == 40
+        assert {hit.snippet[:9] for hit in hits if hit.message} == {"word text"}
+        assert {hit.entry.key for hit in hits if hit.entry} == {f"k{number}" for number in range(20)}
+        assert max(held) < 3_000 + 1_100
+        store.write("n", [Put("new", '"word"'), Append("s", (NewMessage("new", '"word"'),))])
+        assert len(store.read("n", Search(text="word", limit=100, neighbours=0))) == 42
+
+    def test_hits_have_some_megabytes(self, store, monkeypatch):
+        monkeypatch.setattr(search, "HIT_BYTES", 5_500)
+        filled(store, 20, size=200)
+        store.write("n", [Put("best", '"word word"')])
+        hits = store.read("n", Search(text="word", limit=100, neighbours=0))
+        assert hits[0].entry
+        assert (hits[0].entry.key, len(hits)) == ("best", 1 + 5)
+        monkeypatch.setattr(search, "HIT_BYTES", 1)
+        assert len(store.read("n", Search(text="text", limit=100))) == 1
+
+    def test_a_search_ends_at_its_deadline(self, store, monkeypatch):
+        filled(store, 40)
+        assert len(store.read("n", Search(text="word", limit=100))) == 80
+        decoded = []
+
+        def decode(stored):
+            decoded.append(stored)
+            time.sleep(0.05)
+            return values.decode(stored)
+
+        monkeypatch.setattr(search, "decode", decode)
+        monkeypatch.setattr(store, "timeout", 0.4)
+        with pytest.raises(Timeout, match="longer than it may"):
+            store.read("n", Search(text="word", where={"x": 1}))
+        assert len(decoded) < 40
+        monkeypatch.undo()
+        assert len(store.read("n", Search(text="word", limit=100))) == 80
+
+    def test_a_search_ends_when_its_caller_is_cancelled(self, store, monkeypatch):
+        filled(store, 40)
+        begun = threading.Event()
+        decoded = []
+
+        def decode(stored):
+            decoded.append(stored)
+            begun.set()
+            time.sleep(0.02)
+            return values.decode(stored)
+
+        async def main():
+            waiting = store.to_async()
+            assert len(await waiting.read("n", Search(text="word", limit=100))) == 80
+            monkeypatch.setattr(search, "decode", decode)
+            task = asyncio.create_task(waiting.read("n", Search(text="word", where={"x": 1})))
+            await asyncio.to_thread(begun.wait, 10)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await asyncio.to_thread(time.sleep, 0.2)
+            count = len(decoded)
+            await asyncio.to_thread(time.sleep, 0.2)
+            assert len(decoded) == count < 80
+
+        asyncio.run(main())
+
+
+class TestBoundedInAFile(InAFile, Bounded):
+    def test_a_statement_ends_at_its_deadline(self, store):
+        """As one that compares a question with a million vectors."""
+        connection = store._connections.take()
+        endless = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+        with pytest.raises(Timeout), connection.stopping(Stop.after(0.1)):
+            connection.execute(endless).fetchall()
+        assert connection.execute("SELECT 1").fetchall() == [(1,)]
+        store._connections.give(connection)
+
+
+class TestBoundedInPostgres(InPostgres, Bounded):
+    pass

@@ -169,9 +169,12 @@ def test_indexing_does_not_read_the_whole_namespace():
         connection.execute("ANALYZE")
         connection.execute("SET plan_cache_mode = force_generic_plan")
         for name, values in (
-            ("entries_to_index", ("n", '["k1", "k2"]')),
+            ("entries_to_index", ("n", '["k1", "k2"]', 1_000)),
             ("get_entries", ("n", '["k1", "k2"]', 0)),
-            ("messages_to_index", ("n", "[4294967297]")),
+            ("messages_to_index", ("n", "[4294967297]", 1_000)),
+            ("messages_at", ("n", "[4294967297]", 1_000)),
+            ("entries_at", ("n", "[1, 2]", 0, 1_000)),
+            ("entries_named", ("n", '["k1", "k2"]', 0, 1_000)),
             ("fetch_messages", ("n", '[{"name": "s", "id": "i"}]')),
         ):
             explain = f"EXPLAIN (ANALYZE, FORMAT JSON) {TEXTS[name]}"

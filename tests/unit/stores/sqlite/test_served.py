@@ -9,7 +9,8 @@ import pytest
 
 from botwire import Conflict, Memory, Timeout
 from botwire.operations import Append, Clear, Increment, NewMessage, Put
-from botwire.queries import CountEntries, GetEntry
+from botwire.queries import CountEntries, GetEntry, Search
+from botwire.stores.engine import word_index
 from botwire.stores.sqlite import served
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import SqliteStore
@@ -146,4 +147,32 @@ def test_long_writes_run_on_the_thread(path, monkeypatch):
     asyncio.run(main())
     threads = ["commit" in name for name in applied]
     assert threads == [True, True, True, False]
+    store.store.close()
+
+
+def test_little_is_indexed_on_the_event_loop(path, monkeypatch):
+    """A write of a few bytes continues the index after large ones. Nobody else is answered meanwhile."""
+    store = served_store(path)
+    indexed = []
+    terms_of = word_index.terms_of
+
+    def counted(text):
+        indexed.append((threading.current_thread().name, len(text)))
+        return terms_of(text)
+
+    async def main():
+        await store.write("n", [Put("k", '"begun"')])
+        await store.read("n", Search(text="begun"))
+        monkeypatch.setattr(served, "MAX_HERE", 300)
+        many = [Put(f"k{number}", f'"{"text " * 1_000}"') for number in range(350)]
+        await store.write("n", many)
+        monkeypatch.setattr(word_index, "terms_of", counted)
+        for number in range(5):
+            await store.write("n", [Put(f"small{number}", "1")])
+            assert {name for name, _ in indexed} == {threading.main_thread().name}
+            assert 0 < sum(length for _, length in indexed) < word_index.SHORT_STEP_BYTES + 5_000
+            indexed.clear()
+        assert len(await store.read("n", Search(text="text"))) == 10
+
+    asyncio.run(main())
     store.store.close()

@@ -60,23 +60,57 @@ ORDER BY free
 LIMIT 1;
 
 -- entries_to_index
--- The indexed and the stored versions of the entries in a JSON list of keys.
-SELECT wanted.key, indexed.id, indexed.version, held.version, held.text, held.bytes
-FROM json_array_elements_text($2::json) AS wanted (key)
+-- The indexed and the stored versions of the entries in a JSON list of keys, and values to index, until these have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT each.number, each.key, indexed.id AS text, indexed.version AS indexed, held.version,
+        sum(held.length) FILTER (WHERE indexed.version IS DISTINCT FROM held.version) OVER (
+            ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS each (key, number)
+    LEFT JOIN LATERAL (
+        SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = each.key OFFSET 0
+    ) AS indexed ON true
+    LEFT JOIN LATERAL (
+        SELECT version, coalesce(octet_length(text), octet_length(bytes)) AS length
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = each.key
+        OFFSET 0
+    ) AS held ON true
+)
+SELECT wanted.key, wanted.text, indexed, version, held.text, held.bytes
+FROM wanted
 LEFT JOIN LATERAL (
-    SELECT id, version FROM botwire.texts WHERE namespace = $1 AND key = wanted.key OFFSET 0
-) AS indexed ON true
-LEFT JOIN LATERAL (
-    SELECT version, text, bytes FROM botwire.entries WHERE namespace = $1 AND key = wanted.key OFFSET 0
-) AS held ON true;
+    SELECT text, bytes
+    FROM botwire.entries
+    WHERE namespace = $1 AND key = wanted.key AND indexed IS DISTINCT FROM wanted.version
+    OFFSET 0
+) AS held ON true
+WHERE before IS NULL OR before < $3
+ORDER BY number;
 
 -- messages_to_index
--- The messages in a JSON list of row ids that are not in the index, in order.
-SELECT place, data
-FROM botwire.messages
-WHERE namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
-    AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = place OFFSET 0)
-ORDER BY place;
+-- The row ids of a JSON list, each with its message if that is not in the index, until these have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT each.number, each.place, length,
+        sum(length) OVER (ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM (
+        SELECT number, id::bigint AS place FROM json_array_elements_text($2::json) WITH ORDINALITY AS item (id, number)
+    ) AS each
+    LEFT JOIN LATERAL (
+        SELECT octet_length(data) AS length
+        FROM botwire.messages
+        WHERE namespace = $1 AND messages.place = each.place
+            AND NOT EXISTS (SELECT FROM botwire.texts WHERE texts.namespace = $1 AND texts.id = each.place OFFSET 0)
+        OFFSET 0
+    ) AS held ON true
+)
+SELECT wanted.place, data
+FROM wanted
+LEFT JOIN LATERAL (
+    SELECT data FROM botwire.messages WHERE namespace = $1 AND messages.place = wanted.place AND length IS NOT NULL OFFSET 0
+) AS held ON true
+WHERE before IS NULL OR before < $3
+ORDER BY number;
 
 -- keys_to_index
 -- Keys of a namespace after a key.
@@ -136,26 +170,69 @@ ORDER BY id DESC
 LIMIT $6;
 
 -- messages_at
--- The messages in a JSON list of row ids.
-SELECT place, sessions.name, place & 4294967295, messages.id, data, messages.created
-FROM botwire.messages
-JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = messages.session
-WHERE messages.namespace = $1 AND place = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint));
+-- The messages in a JSON list of row ids, in its order, until they have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT number, place, sum(length) OVER (ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS item (id, number)
+    CROSS JOIN LATERAL (
+        SELECT place, octet_length(data) AS length FROM botwire.messages WHERE namespace = $1 AND place = item.id::bigint OFFSET 0
+    ) AS held
+)
+SELECT place, sessions.name, place & 4294967295, held.id, data, held.created
+FROM wanted
+CROSS JOIN LATERAL (
+    SELECT session, id, data, created FROM botwire.messages WHERE namespace = $1 AND place = wanted.place OFFSET 0
+) AS held
+JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = held.session
+WHERE before IS NULL OR before < $3
+ORDER BY number;
 
 -- entries_at
--- The live entries of a JSON list of text ids, if the indexed version is the current one.
-SELECT texts.id, entries.key, text, entries.version, created, updated, expires
-FROM botwire.texts
-JOIN botwire.entries
-    ON entries.namespace = $1 AND entries.key = texts.key AND entries.version = texts.version
-WHERE texts.namespace = $1 AND texts.id = ANY (ARRAY(SELECT json_array_elements_text($2::json)::bigint))
-    AND (expires IS NULL OR expires > $3);
+-- The live entries of a JSON list of text ids, in its order, if the indexed version is the current one, until they have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT number, item.id::bigint AS id, held.key,
+        sum(length) OVER (ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS item (id, number)
+    CROSS JOIN LATERAL (
+        SELECT key, version FROM botwire.texts WHERE namespace = $1 AND texts.id = item.id::bigint OFFSET 0
+    ) AS indexed
+    CROSS JOIN LATERAL (
+        SELECT key, octet_length(text) AS length
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = indexed.key AND version = indexed.version AND (expires IS NULL OR expires > $3)
+        OFFSET 0
+    ) AS held
+)
+SELECT id, key, text, version, created, updated, expires
+FROM wanted
+CROSS JOIN LATERAL (
+    SELECT text, version, created, updated, expires FROM botwire.entries WHERE namespace = $1 AND key = wanted.key OFFSET 0
+) AS held
+WHERE before IS NULL OR before < $4
+ORDER BY number;
 
 -- entries_named
--- The live entries in a JSON list of keys.
+-- The live entries in a JSON list of keys, in its order, until they have some bytes.
+WITH wanted AS MATERIALIZED (
+    SELECT number, item.key, sum(length) OVER (ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS item (key, number)
+    CROSS JOIN LATERAL (
+        SELECT coalesce(octet_length(text), octet_length(bytes)) AS length
+        FROM botwire.entries
+        WHERE namespace = $1 AND entries.key = item.key AND (expires IS NULL OR expires > $3)
+        OFFSET 0
+    ) AS held
+)
 SELECT key, text, bytes, version, created, updated, expires
-FROM botwire.entries
-WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json))) AND (expires IS NULL OR expires > $3);
+FROM wanted
+CROSS JOIN LATERAL (
+    SELECT text, bytes, version, created, updated, expires
+    FROM botwire.entries
+    WHERE namespace = $1 AND key = wanted.key
+    OFFSET 0
+) AS held
+WHERE before IS NULL OR before < $4
+ORDER BY number;
 
 -- texts_of_entries
 -- The text ids of some entries in the range of a prefix.

@@ -64,18 +64,18 @@ UPDATE entry_texts SET id = ?2 WHERE id = ?1;
 UPDATE entry_texts SET version = ?3 WHERE id = ?1 AND key = ?2;
 
 -- entries_to_index
--- The indexed and the stored versions of the entries in a JSON list of keys.
-SELECT wanted.value, entry_texts.id, entry_texts.version, entries.version, entries.value
+-- The indexed and the stored versions of the entries in a JSON list of keys, in its order, and those values that are not indexed.
+SELECT wanted.value, entry_texts.id, entry_texts.version, entries.version,
+    CASE WHEN entry_texts.version IS NOT entries.version THEN entries.value END
 FROM json_each(?2) AS wanted
 LEFT JOIN entry_texts ON entry_texts.namespace = ?1 AND entry_texts.key = wanted.value
 LEFT JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value;
 
 -- messages_to_index
--- The messages in a JSON list of row ids that are not in the index, in order.
-SELECT place, data
-FROM messages
-WHERE place IN (SELECT value FROM json_each(?1)) AND NOT EXISTS (SELECT 1 FROM texts_docsize WHERE id = place)
-ORDER BY place;
+-- The row ids of a JSON list, in its order, each with its message if that is not in the index.
+SELECT wanted.value, data
+FROM json_each(?1) AS wanted
+LEFT JOIN messages ON place = wanted.value AND NOT EXISTS (SELECT 1 FROM texts_docsize WHERE id = wanted.value);
 
 -- keys_to_index
 -- Keys of a namespace after a key.
