@@ -140,12 +140,14 @@ class Guard(msgspec.Struct):
     """A condition of a read or a write: entries of another namespace are still at the versions that its decision relied on.
 
     ``needs``: their keys and versions (0: no entry). ``version``: a version of that namespace at which they were so. A store
-    that finds the namespace at this version need not check the entries. One that checks them updates ``version``.
+    that finds the namespace at this version need not check the entries. One that checks them updates ``version``. ``until``: the
+    time from which it fails, in microseconds by the wall clock of the process that made it; None: it has no end.
     """
 
     namespace: str
     needs: tuple[tuple[str, int], ...] = ()
     version: int = -1
+    until: int | None = None
 
 
 class Write(msgspec.Struct, frozen=True):

@@ -15,9 +15,10 @@ from ..queries import ListNamespaces
 from ..search.embedding import Embedding
 from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
-from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
+from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials, rule_of
 from .access.tokens import shown
 from .routes import JsonResponse, header, list_page, page_size, read_body
+from .telemetry.metrics import ROUTE
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
@@ -167,7 +168,11 @@ def _tokens(request: Request) -> access.Tokens:
 
 
 async def _body(request: Request, kind: type[B]) -> B:
+    """Return the body, and authorize the caller again: it may have come slowly, and the token may not be valid any more."""
+    body = await read_body(request)
+    scope = request.scope
+    scope["store"] = await request.app.state.authorizer.authorize_request(scope, rule_of(request.method, scope[ROUTE]))
     try:
-        return msgspec.json.decode(await read_body(request), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
         raise InvalidArgument(f"the body of this request is not valid: {error}") from error

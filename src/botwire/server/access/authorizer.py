@@ -7,6 +7,7 @@ So a request of a known caller costs a lookup in a dict, and a revoked token is 
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,7 +17,7 @@ import msgspec
 from starlette import types
 
 from ...errors import InvalidArgument, InvalidName, Unavailable
-from ...limits import ACCESS, check_namespace
+from ...limits import check_namespace
 from ...operations import Guard, Operation, Result
 from ...queries import Query
 from ...store import GuardedStore, GuardFailed
@@ -89,7 +90,7 @@ class Authorizer:
                 # An issued token does not depend on the claim. A server that requires tokens does not read it for a caller
                 # without one: a refusal takes the same time, whatever the namespace holds.
                 claim, on_claim = await self.tokens.claim_on(namespace)
-                guard = Guard(ACCESS, (*guard.needs, *on_claim.needs))
+                guard = msgspec.structs.replace(guard, needs=(*guard.needs, *on_claim.needs))
             authorize(known, scope, namespace, claim, mode=self.mode, now=now())
             check_namespace(namespace)
             try:
@@ -98,8 +99,8 @@ class Authorizer:
                 continue
             claims = bool(known.secret) and not known.issued_id and claim is None and scope == "write"
             until = time.time() + KEPT_SECONDS
-            if known.token is not None and known.token.expires is not None:
-                until = min(until, known.token.expires / 1_000_000)
+            if guard.until is not None:
+                until = min(until, guard.until / 1_000_000)
             found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims)
             if not claims:
                 if len(self._kept) >= MAX_KEPT:
@@ -158,6 +159,10 @@ class AuthorizedStore(msgspec.Struct):
             except GuardFailed:
                 await self._authorize_again()
         raise Unavailable(_TOO_FAST)
+
+    def expires_in(self) -> float:
+        """Return the seconds until the caller's token expires, not below 0; infinite if it does not."""
+        return math.inf if self.guard.until is None else max(self.guard.until - now(), 0) / 1_000_000
 
     async def _authorize_again(self) -> None:
         self.guard = (await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)).guard

@@ -38,6 +38,7 @@ class Tokens:
         if not caller.issued_id:
             return caller, Guard(ACCESS)
         token, guard = await self._find(_TOKEN + caller.issued_id)
+        guard.until = None if token is None else token.expires
         return caller._replace(token=rules.proven(caller.secret, token, now())), guard
 
     async def claim_on(self, namespace: str) -> tuple[Token | None, Guard]:
@@ -87,7 +88,9 @@ class Tokens:
         try:
             await self._store.write(ACCESS, [put, _act("token.create", token.by, **_grant(token))], guard=issuer.guard)
         except GuardFailed:
-            raise Forbidden("the token that issues this one was revoked in the meantime", "admin") from None
+            raise Forbidden(
+                "the token that issues this one was revoked or has expired in the meantime", "admin"
+            ) from None
         return token, secret
 
     async def listed(self, issuer: TokenIssuer | None = None, namespace: str | None = None) -> list[Token]:
@@ -228,7 +231,7 @@ class TokenIssuer:
             claim, guard = await self._tokens.claim_on(namespace)
             self._claims[namespace] = rules.proven(self._caller.secret, claim, now())
             if self._claims[namespace] is not None and self.guard is not None:
-                self.guard = Guard(ACCESS, (*self.guard.needs, *guard.needs))
+                self.guard = msgspec.structs.replace(self.guard, needs=(*self.guard.needs, *guard.needs))
         claim = self._claims[namespace]
         return claim is not None and claim.administers(namespace)
 
