@@ -166,7 +166,7 @@ SELECT current_setting('server_version') AS version, current_database() AS datab
     to_regclass('botwire.schema') IS NOT NULL AS tables, has_database_privilege(current_database(), 'CREATE') AS may_create,
     pg_is_in_recovery() AS replica, current_setting('default_transaction_read_only') AS read_only,
     current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-    current_setting('synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
     pg_backend_pid() AS pid, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls,
     coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true) AS local,
     (SELECT installed_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
@@ -178,13 +178,14 @@ def _postgres(address: str) -> _Findings:
     import psycopg
     from psycopg.rows import namedtuple_row
 
-    from ..stores.postgres.connection import connect
+    from ..stores.postgres.connection import connect, without_password
+    from ..stores.postgres.statements import refuse_strangers
 
     try:
-        with closing(connect(address, _PATIENCE)) as connection:
-            raw = connection.raw
+        with closing(connect(address, _PATIENCE)) as connection, connection.transaction() as raw:
             yield _reached(lambda: raw.execute("SELECT 1"))
             facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
+            refuse_strangers(raw, without_password(address))
             schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
             yield from _server(facts, schema)
             yield _durable(facts)
@@ -217,11 +218,15 @@ def _server(facts: Any, schema: tuple[Any, ...] | None) -> _Findings:
 
 
 def _durable(facts: Any) -> _Finding:
-    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(facts, name) == "off"]
+    off = [name for name in ("fsync", "full_page_writes") if getattr(facts, name) == "off"]
     if off:
         are = "is" if len(off) == 1 else "are"
         return _no("durable", f"{' and '.join(off)} {are} off; a power cut can lose writes")
     level = facts.synchronous_commit
+    if level == "off":
+        return _Finding(
+            "durable", "yes: fsync is on; synchronous_commit is off, and botwire turns it on for itself", ok=True
+        )
     if facts.standbys and level != "local":
         return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {facts.standbys})", ok=True)
     return _Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)
