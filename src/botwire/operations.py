@@ -153,13 +153,15 @@ class Guard(msgspec.Struct):
 class Write(msgspec.Struct, frozen=True):
     """One atomic list of operations on one namespace.
 
-    ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds.
+    ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds. ``also``: a write to
+    another namespace, applied in the same transaction, but only if this one changes something.
     """
 
     namespace: str
     operations: tuple[Operation, ...]
     idempotency_key: str | None = None
     guard: Guard | None = None
+    also: Write | None = None
 
 
 _ROW_BYTES = 16_384

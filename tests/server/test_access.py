@@ -275,7 +275,8 @@ def test_it_is_as_much_work_to_refuse(tmp_path):
 
     async def main():
         authorizer = Authorizer(store, mode="open", local_only=False)
-        await authorizer.tokens.claim("claimed", OTHERS)
+        claim = authorizer.tokens.claim("claimed", OTHERS)
+        await store.write(claim.namespace, claim.operations)
         _token, secret = await authorizer.tokens.create(namespaces=["elsewhere"], can=["read"])
         await store.write("there", [Put("k", "1")])
         authorizer = Authorizer(store, mode="required", local_only=False)
@@ -392,7 +393,8 @@ def test_a_write_that_was_on_its_way_when_the_namespace_was_claimed(tmp_path):
         authorizer = Authorizer(store, mode="open", local_only=False)
         anonymous = await authorizer.authorized_store(Caller(""), "n", "write")
         reader = await authorizer.authorized_store(Caller(""), "n", "read")
-        claim = asyncio.create_task(authorizer.tokens.claim("n", OWN))
+        owner = await authorizer.authorized_store(Caller(OWN), "n", "write")
+        claim = asyncio.create_task(owner.write("n", [Put("k", "0")]))
         await asyncio.sleep(0)
         with pytest.raises(AuthError):
             await anonymous.write("n", [Put("k", "1")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
@@ -15,6 +16,7 @@ from botwire.operations import Guard, Put
 from botwire.plans import Plans
 from botwire.queries import GetEntry, ListChanges, Search
 from botwire.server.operator import OnStore
+from botwire.server.watch import HEARTBEAT
 from botwire.store import GuardFailed
 from botwire.stores import open_to_serve
 from botwire.timestamps import now
@@ -52,21 +54,24 @@ def send(server, method, path, token, body=b""):
 
 
 def rest(connection):
-    """Return everything until the server closes the connection."""
-    with connection:
-        return b"".join(iter(lambda: connection.recv(65_536), b""))
+    """Return everything until the server closes the connection, or what there is before its first heartbeat."""
+    told, end = b"", time.monotonic() + HEARTBEAT - 3
+    with connection, contextlib.suppress(TimeoutError):
+        while time.monotonic() < end:
+            connection.settimeout(end - time.monotonic())
+            if not (part := connection.recv(65_536)):
+                break
+            told += part
+    return told
 
 
 def test_a_watch_ends_when_its_token_expires(server, db):
     """No write and no heartbeat is needed, and no later write is told."""
     watch = send(server, "GET", "/watch/n", create(db, 2.0, "read"))
-    begun = time.monotonic()
     told = watch.recv(65_536)
     assert b"200 OK" in told
     told += rest(watch)
-    seconds = time.monotonic() - begun
     assert b"unknown, revoked or expired" in told
-    assert seconds < 12, "it waited for a heartbeat"
     Memory("n", db).set("after", "told to nobody")
     assert b"after" not in told
 

@@ -114,7 +114,8 @@ class Authorizer:
 class AuthorizedStore(msgspec.Struct):
     """A `Store` for one caller, limited to one namespace and one scope.
 
-    ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write claims the namespace.
+    ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write that changes something
+    claims the namespace.
     """
 
     authorizer: Authorizer
@@ -139,22 +140,19 @@ class AuthorizedStore(msgspec.Struct):
     async def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        """As `Store.write`, and as `read`. The first write with a self-generated token claims the namespace."""
+        """As `Store.write`, and as `read`. A write that changes something claims the namespace, if it ``claims``."""
         if namespace != self.namespace or self.scope == "read":
             raise self._refusal("write")
         for operation in operations:
             if operation.reveals:  # its result shows stored data
                 await self.authorizer.authorized_store(self.caller, namespace, "read")
                 break
-        if self.claims:
-            await self.authorizer.tokens.claim(namespace, self.caller.secret)
-            claimed = await self.authorizer.authorized_store(self.caller, namespace, self.scope)
-            return await claimed.write(namespace, operations, idempotency_key=idempotency_key)
         self.authorizer.recorder.written.add(namespace)
         for _ in range(_ATTEMPTS):
+            claim = self.authorizer.tokens.claim(namespace, self.caller.secret) if self.claims else None
             try:
                 return await self.authorizer.store.write(
-                    namespace, operations, idempotency_key=idempotency_key, guard=self.guard
+                    namespace, operations, idempotency_key=idempotency_key, guard=self.guard, also=claim
                 )
             except GuardFailed:
                 await self._authorize_again()
@@ -165,7 +163,8 @@ class AuthorizedStore(msgspec.Struct):
         return math.inf if self.guard.until is None else max(self.guard.until - now(), 0) / 1_000_000
 
     async def _authorize_again(self) -> None:
-        self.guard = (await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)).guard
+        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)
+        self.guard, self.claims = again.guard, again.claims
 
     def _refusal(self, scope: Scope) -> Forbidden:
         return Forbidden(f"this request may {self.scope} {self.namespace!r} and nothing else", scope)

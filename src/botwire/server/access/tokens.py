@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from ...errors import Conflict, InvalidArgument, NotFound, Unavailable
+from ...errors import InvalidArgument, NotFound, Unavailable
 from ...limits import ACCESS, MAX_PAGE, MAX_TTL_SECONDS, check_namespace
-from ...operations import Append, Guard, NewMessage, Operation, Put
+from ...operations import Append, Guard, NewMessage, Operation, Put, Write
 from ...queries import GetEntry, ListEntries, ListMessages
 from ...records import Message
 from ...store import GuardedStore, GuardFailed
@@ -49,8 +49,8 @@ class Tokens:
         """Raise `GuardFailed` if a guard no longer holds, else set the version at which it does."""
         await self._store.read(ACCESS, GetEntry(_AUDIT), guard=guard)
 
-    async def claim(self, namespace: str, secret: str) -> None:
-        """Let a namespace belong to a self-generated token, unless another claim was faster. The token must be long enough."""
+    def claim(self, namespace: str, secret: str) -> Write:
+        """Return the write that lets a namespace belong to a self-generated token, which must be long enough."""
         if len(secret) < rules.MIN_CLAIM_CHARS:
             raise InvalidArgument(
                 f"a token that claims a namespace has at least {rules.MIN_CLAIM_CHARS} characters that no one can guess: create "
@@ -59,8 +59,7 @@ class Tokens:
         identity, _ = rules.new_secret()
         claim = Token(identity, "", rules.hash_of(secret), (namespace,), SCOPES, now(), claim=True)
         put = Put(_CLAIM + namespace, _text(claim), if_version=0)
-        with contextlib.suppress(Conflict):
-            await self._store.write(ACCESS, [put, _act("claim", identity, **_grant(claim))])
+        return Write(ACCESS, (put, _act("claim", identity, **_grant(claim))))
 
     # Administration. The issuer None is the operator at the command line.
 
@@ -115,14 +114,16 @@ class Tokens:
 
         When this returns, none of them reads or writes any more, at any server on this store. A claimed namespace stays closed,
         except to operators and the tokens that they issue. ``namespace``: the claimed one, for a caller who revokes their own
-        claim. Raises `NotFound` if the issuer administers no such token.
+        claim.
+
+        Raises:
+            NotFound: the issuer administers no such token.
+            Forbidden: it is a claim of another caller, or the issuer's own token was issued by it, directly or not.
+            Unauthorized: the issuer's own token was revoked or has expired in the meantime.
         """
-        if issuer is not None:  # first: a caller without permission must not make the server read all tokens
-            await self._check_target(identity, issuer, namespace)
-        issuer = issuer or TokenIssuer(self)
         for _ in range(_ATTEMPTS):
             with contextlib.suppress(GuardFailed):
-                return await self._revoke(identity, issuer.id)
+                return await self._revoke(identity, issuer, namespace)
         raise Unavailable("tokens are created faster than they can be revoked; try again")
 
     async def _check_target(self, identity: str, issuer: TokenIssuer, namespace: str | None) -> None:
@@ -132,12 +133,27 @@ class Tokens:
             target = claim if claim is not None and claim.id == identity else None
         if target is None or not await issuer.administers(target.namespaces):
             raise NotFound(_UNKNOWN)
+        if target.claim and not issuer.may_revoke_claims:
+            raise Forbidden("only its owner and operators revoke a claim", "admin")
+        by = issuer.issued_by
+        while by:
+            if by == identity:
+                raise Forbidden("a token does not revoke the one that it was issued with", "admin")
+            ancestor, _ = await self._find(_TOKEN + by)
+            by = "" if ancestor is None else ancestor.by
+        if issuer.guard is not None:
+            try:
+                await self.confirm(issuer.guard)
+            except GuardFailed:
+                raise rules.Unauthorized(rules.NOT_ACCEPTED, "invalid_token") from None
 
-    async def _revoke(self, identity: str, by: str) -> list[Token]:
+    async def _revoke(self, identity: str, issuer: TokenIssuer | None, namespace: str | None) -> list[Token]:
         """Revoke unless anything changes in the meantime, which could be a token that one of these issues."""
         guard = Guard(ACCESS)
         await self.confirm(guard)
         guard.needs = (("", -1),)  # no entry is at this version, so the guard holds at its own version only
+        if issuer is not None:  # first: a caller without permission must not make the server read all tokens
+            await self._check_target(identity, issuer, namespace)
         everything = await self._all()
         target = next((token for _, token in everything if token.id == identity), None)
         if target is None:
@@ -151,7 +167,9 @@ class Tokens:
         moment = now()
         revoked = [msgspec.structs.replace(token, revoked=moment) for _, token in live]
         operations: list[Operation] = [Put(key, _text(token)) for (key, _), token in zip(live, revoked, strict=True)]
-        operations.append(_act("token.revoke", by, tokens=[token.id for token in revoked]))
+        operations.append(
+            _act("token.revoke", (issuer or TokenIssuer(self)).id, tokens=[token.id for token in revoked])
+        )
         await self._store.write(ACCESS, operations, guard=guard)
         return revoked
 
@@ -199,6 +217,16 @@ class TokenIssuer:
         """The id of its token or of its claim, for the audit log."""
         token = self._caller.token
         return token.id if token else next(claim.id for claim in self._claims.values() if claim)
+
+    @property
+    def issued_by(self) -> str:
+        """The id of the token that issued its own; empty if it has no issued token."""
+        return "" if self._caller.token is None else self._caller.token.by
+
+    @property
+    def may_revoke_claims(self) -> bool:
+        """Whether it is an operator, or has a self-generated token, which administers what was claimed with it."""
+        return self._caller.token is None or self._caller.token.administers(EVERYWHERE)
 
     @property
     def is_admin(self) -> bool:

@@ -38,7 +38,7 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of saved responses, and is called when one is saved. If not, none
     is removed. `known` are states that are certain to be those in the database, so that they need not be read. The
-    transaction takes them over.
+    transaction takes them over. `apply_also` applies the second write of a write; this transaction by default.
     """
 
     def __init__(
@@ -49,12 +49,14 @@ class Transaction:
         *,
         ages_are_known: Callable[[], bool] = lambda: True,
         known: dict[str, NamespaceState] | None = None,
+        apply_also: Callable[[Write], object] | None = None,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
         self._now = now
         self._ages_are_known = ages_are_known
         self._known = {} if known is None else known
+        self._apply_also = apply_also or self._apply
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -71,6 +73,8 @@ class Transaction:
             if alone:
                 raise failed
             return failed
+        if write.also is not None:
+            return self._apply_both(write) if alone else self._apply_or_undo(write)
         if alone:
             return self._apply(write)
         if write.idempotency_key is None and len(write.operations) == 1 and self._changes_nothing_if_refused(write):
@@ -149,18 +153,32 @@ class Transaction:
         return type(write.operations[0]) in _REFUSED_FIRST and self.state(write.namespace).id is not None
 
     def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
-        saved = copy.copy(self.states.get(write.namespace))
+        also = () if write.also is None else (write.also.namespace,)
+        saved = {name: copy.copy(self.states.get(name)) for name in (write.namespace, *also)}
         self._tables.savepoint()
         try:
-            results = self._apply(write)
+            results = self._apply_both(write)
         except BotWireError as error:
             self._tables.undo()
-            if saved is None:
-                self.states.pop(write.namespace, None)
-            else:
-                self.states[write.namespace] = saved
+            for name, state in saved.items():
+                if state is None:
+                    self.states.pop(name, None)
+                else:
+                    self.states[name] = state
             return error
         self._tables.release()
+        return results
+
+    def _apply_both(self, write: Write) -> list[Result]:
+        """Apply a write, and also its second one if this one changes something."""
+        if write.also is None:
+            return self._apply(write)
+        before = self.state(write.namespace).version
+        results = self._apply(write)
+        # A repeated write has results and changes nothing; a delete of nothing may remove what had expired.
+        has_effect = any(isinstance(op, operations.Increment) for op in write.operations) or any(results)
+        if has_effect and self.state(write.namespace).version != before:
+            self._apply_also(write.also)
         return results
 
     def _apply(self, write: Write) -> list[Result]:
