@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -162,6 +163,11 @@ class Write(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     guard: Guard | None = None
     also: Write | None = None
+
+
+def has_effect(operations: Sequence[Operation], results: Sequence[Result]) -> bool:
+    """Whether a write did anything by its results. A delete of nothing did not; a repeated write did, the first time."""
+    return any(results) or any(isinstance(operation, Increment) for operation in operations)
 
 
 _ROW_BYTES = 16_384

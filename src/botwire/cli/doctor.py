@@ -14,8 +14,11 @@ from typing import Any, NamedTuple, TypeAlias
 import apsw
 import typer
 
-from ..errors import BotWireError, StoreError, Unavailable
-from ..stores.address import default_path, is_postgres, sqlite_path
+from ..errors import AuthError, BotWireError, StoreError, Unavailable
+from ..server.disk import space_of
+from ..stores.address import default_path, default_token, is_postgres, sqlite_path
+from ..stores.http.messages import Request
+from ..stores.http.store import HttpStore
 from ..version import __version__
 from .base import Json, Url, address_from, app, is_server, memory_at, say
 
@@ -94,6 +97,7 @@ def _checks(address: str, url: str | None) -> _Findings:
         yield _reached(memory.usage)
         if is_server(address):
             yield _Finding("durable", "a returned write is on the server's disk")
+            yield from _limits(address)
         elif memory.address == "sqlite:///:memory:":
             yield _no("durable", "it is in memory and ends with the process")
         else:
@@ -142,9 +146,29 @@ def _file(file: Path) -> _Findings:
         yield _Finding("durable", f"yes: each write is synced to {where}", ok=True)
     if mode := file.stat().st_mode & 0o077:
         yield _no("private", f"other users of this machine can access it ({mode:03o}): run chmod 600 {file}")
-    space = os.statvfs(file)
-    free = space.f_bavail * space.f_frsize
-    yield _Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
+    yield _space(*space_of(file))
+
+
+def _space(free: float, reserve: float) -> _Finding:
+    found = f"{free / 1e9:,.1f} GB; a server refuses writes below {reserve / 1e9:,.2f} GB"
+    return _Finding("free space", found, ok=free >= reserve)
+
+
+def _limits(address: str) -> _Findings:
+    """Return what a server says of its own limits, to those who may read its metrics."""
+    with closing(HttpStore(address, token=default_token(), timeout=_PATIENCE)) as store:
+        try:
+            lines = store.ask(Request("GET", "/metrics")).decode().splitlines()
+        except AuthError:
+            yield _Finding("limits", "not shown: they need a token that may read everywhere")
+            return
+    values = dict(line.rsplit(" ", 1) for line in lines if line.startswith("botwire_"))
+    if float(values.get("botwire_disk_free_bytes", 0)):
+        yield _space(float(values["botwire_disk_free_bytes"]), float(values["botwire_disk_reserve_bytes"]))
+    if "botwire_namespaces_per_address" in values:
+        limit = int(float(values["botwire_namespaces_per_address"]))
+        found = f"{limit:,} new namespaces a day for each address of clients without a token" if limit else "none"
+        yield _Finding("limits", found)
 
 
 def _filesystem_of(file: Path) -> str:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
+from ..operations import Append
 from ..plans import Plan, Plans
 from ..queries import ListNamespaces
 from ..search.embedding import Embedding
@@ -90,6 +91,7 @@ class ChosenPlan(msgspec.Struct, forbid_unknown_fields=True):
 async def create_token(request: Request) -> Response:
     """Create a token for namespaces that the caller administers. Its secret is in the answer and stored nowhere."""
     asked = msgspec.structs.asdict(await _body(request, NewToken))
+    request.app.state.disk.check((Append("", ()),))  # what it stores
     token, secret = await _tokens(request).create(**asked, issuer=request.scope["store"])
     return JsonResponse({"secret": secret, **shown(token)})
 

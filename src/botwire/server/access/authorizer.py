@@ -16,13 +16,14 @@ from typing import TypeVar
 import msgspec
 from starlette import types
 
-from ...errors import InvalidArgument, InvalidName, Unavailable
+from ...errors import BotWireError, InvalidArgument, InvalidName, Timeout, Unavailable
 from ...limits import check_namespace
-from ...operations import Guard, Operation, Result
-from ...queries import Query
+from ...operations import Guard, Operation, Result, has_effect
+from ...queries import GetProgress, Query
 from ...store import GuardedStore, GuardFailed
 from ...timestamps import now
 from ..telemetry.usage_history import Recorder
+from .newcomers import Newcomers
 from .rules import Caller, Forbidden, Mode, Rule, Scope, authorize, authorize_route, parse_credentials
 from .tokens import TokenIssuer, Tokens
 
@@ -47,8 +48,11 @@ class Authorizer:
     to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the name.
     """
 
-    def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
+    def __init__(
+        self, store: GuardedStore, *, mode: Mode, local_only: bool, newcomers: Newcomers | None = None
+    ) -> None:
         self.store = store
+        self.newcomers = newcomers or Newcomers()
         self.tokens = Tokens(store)
         self.recorder = Recorder(store)
         self.mode: Mode = mode
@@ -72,7 +76,9 @@ class Authorizer:
             kept = self._kept.get((*credentials, namespace, rule.scope))
             if kept is not None and kept.until > time.time():
                 return kept
-            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope)
+            peer = request.get("client")
+            client = None if peer is None else self.newcomers.counted(peer[0])
+            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope, client)
         if rule.where == "nowhere" or (rule.where == "counts" and self.mode == "open"):
             return self.store
         caller, guard = await self.tokens.known(parse_credentials(credentials))
@@ -81,8 +87,10 @@ class Authorizer:
             return caller
         return TokenIssuer(self.tokens, caller, guard) if rule.where == "tokens" else self.store
 
-    async def authorized_store(self, caller: Caller, namespace: str, scope: Scope) -> AuthorizedStore:
-        """Return the store for a caller in a namespace, or raise `AuthError`."""
+    async def authorized_store(
+        self, caller: Caller, namespace: str, scope: Scope, client: str | None = None
+    ) -> AuthorizedStore:
+        """Return the store for a caller in a namespace, or raise `AuthError`. ``client``: see `Newcomers.counted`."""
         for _ in range(_ATTEMPTS):
             known, guard = await self.tokens.known(caller)
             claim = None
@@ -97,25 +105,35 @@ class Authorizer:
                 await self.tokens.confirm(guard)
             except GuardFailed:
                 continue
-            claims = bool(known.secret) and not known.issued_id and claim is None and scope == "write"
+            may_found = scope == "write" and not known.issued_id and claim is None
+            claims = may_found and bool(known.secret)
+            if may_found and client is not None and not claims and await self._exists(namespace):
+                client = None
             until = time.time() + KEPT_SECONDS
             if guard.until is not None:
                 until = min(until, guard.until / 1_000_000)
-            found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims)
-            if not claims:
-                if len(self._kept) >= MAX_KEPT:
-                    self._kept.clear()
-                credentials = (f"Bearer {caller.secret}".encode(),) if caller.secret else ()
-                self._kept[*credentials, namespace, scope] = found
+            found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims, client if may_found else None)
+            if not claims and found.newcomer is None:
+                self._keep(found)
             return found
         raise Unavailable(_TOO_FAST)
+
+    async def _exists(self, namespace: str) -> bool:
+        return (await self.store.read(namespace, GetProgress())).version > 0
+
+    def _keep(self, found: AuthorizedStore) -> None:
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+        secret = found.caller.secret
+        credentials = (f"Bearer {secret}".encode(),) if secret else ()
+        self._kept[*credentials, found.namespace, found.scope] = found
 
 
 class AuthorizedStore(msgspec.Struct):
     """A `Store` for one caller, limited to one namespace and one scope.
 
     ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write that changes something
-    claims the namespace.
+    claims the namespace. ``newcomer``: the address of the client if such a write creates or claims the namespace, and is counted.
     """
 
     authorizer: Authorizer
@@ -125,6 +143,7 @@ class AuthorizedStore(msgspec.Struct):
     guard: Guard
     until: float
     claims: bool
+    newcomer: str | None = None
 
     async def read(self, namespace: str, query: Query[T]) -> T:
         """As `Store.read`. If tokens or claims have changed, the caller is authorized again."""
@@ -147,7 +166,23 @@ class AuthorizedStore(msgspec.Struct):
             if operation.reveals:  # its result shows stored data
                 await self.authorizer.authorized_store(self.caller, namespace, "read")
                 break
+        newcomers, newcomer = self.authorizer.newcomers, self.newcomer
+        if newcomer is not None:
+            newcomers.take(newcomer)
+        try:
+            results = await self._write(namespace, operations, idempotency_key)
+        except BotWireError as error:
+            if newcomer is not None and not isinstance(error, Timeout):  # after one, the write may have happened
+                newcomers.give_back(newcomer)
+            raise
+        if newcomer is not None and idempotency_key is None and not has_effect(operations, results):
+            newcomers.give_back(newcomer)
         self.authorizer.recorder.written.add(namespace)
+        return results
+
+    async def _write(
+        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
+    ) -> list[Result]:
         for _ in range(_ATTEMPTS):
             claim = self.authorizer.tokens.claim(namespace, self.caller.secret) if self.claims else None
             try:
@@ -163,7 +198,7 @@ class AuthorizedStore(msgspec.Struct):
         return math.inf if self.guard.until is None else max(self.guard.until - now(), 0) / 1_000_000
 
     async def _authorize_again(self) -> None:
-        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)
+        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope, self.newcomer)
         self.guard, self.claims = again.guard, again.claims
 
     def _refusal(self, scope: Scope) -> Forbidden:

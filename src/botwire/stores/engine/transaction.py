@@ -176,8 +176,7 @@ class Transaction:
         before = self.state(write.namespace).version
         results = self._apply(write)
         # A repeated write has results and changes nothing; a delete of nothing may remove what had expired.
-        has_effect = any(isinstance(op, operations.Increment) for op in write.operations) or any(results)
-        if has_effect and self.state(write.namespace).version != before:
+        if operations.has_effect(write.operations, results) and self.state(write.namespace).version != before:
             self._apply_also(write.also)
         return results
 

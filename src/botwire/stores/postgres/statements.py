@@ -52,7 +52,7 @@ def migrate(connection: psycopg.Connection[Row], address: str) -> None:
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-    refuse_strangers(connection, address)  # somebody may have created the schema before it was our turn
+    refuse_strangers(connection, address)  # another role may have created the schema before it was our turn
     for number, script in enumerate(_MIGRATIONS, 1):
         if number > _schema_version(connection, address):
             connection.execute(script.encode())
