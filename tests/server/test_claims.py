@@ -139,7 +139,7 @@ def test_the_second_write_is_applied_with_the_first_or_not_at_all(db):
     asyncio.run(main())
 
 
-def test_nobody_revokes_the_token_that_theirs_descends_from(server, db):
+def test_no_token_revokes_one_that_it_descends_from(server, db):
     Memory("mine", server.url, token=OWN).set("k", 1)
     listed = call(server, "GET", "/tokens?namespace=mine", OWN)[1]["tokens"]
     claim = next(token["id"] for token in listed if token["claim"])

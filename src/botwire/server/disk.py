@@ -23,7 +23,7 @@ _STORING = frozenset({Put, Increment, Append, SetVectors})
 
 
 class Disk:
-    """The disk of a store. Without a file, as for PostgreSQL, nothing is known of it, and nothing is refused.
+    """The disk of a store. Without a file, as for PostgreSQL, it cannot be measured, and nothing is refused.
 
     Args:
         address: of the store.
