@@ -26,7 +26,7 @@ Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
 
 TokenFacts = msgspec.defstruct(
     "TokenFacts",
-    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name != "hash"],
+    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name not in {"hash", "root"}],
     namespace={"__doc__": "A token or a claim without its secret. Times are in microseconds."},
 )
 CreatedToken = msgspec.defstruct(
