@@ -14,7 +14,9 @@ import httpx
 import pytest
 
 from botwire import Memory, Unavailable
+from botwire.limits import ACCESS
 from botwire.plans import Plans
+from botwire.queries import ListKeys
 from botwire.server.access import newcomers
 from botwire.server.access.newcomers import network_of
 from botwire.server.app import create_app
@@ -36,6 +38,8 @@ async def opened(db, limit=3):
         transport = httpx.ASGITransport(app, client=(host, 1))
         return httpx.AsyncClient(transport=transport, base_url="http://botwire", headers=fields)
 
+    at.recorder = app.app.state.authorizer.recorder
+    at.store = store
     yield at
     await store.close()
 
@@ -61,6 +65,8 @@ def test_an_address_may_use_so_many_new_namespaces_in_a_day(db):
                 assert (await put(stranger, f"none{number}", if_version=7)).status_code == 409
                 assert (await stranger.delete(f"/memory/none{number}/k")).status_code == 404
                 assert (await stranger.get(f"/memory/none{number}/k")).status_code == 404
+            await at.recorder.record()
+            assert await at.store.read(ACCESS, ListKeys("usage/")) == []
             assert (await put(stranger, "one")).status_code == 200
             session = {"messages": [{"data": 1}]}
             assert (await stranger.post("/sessions/two/s", json=session)).status_code == 200

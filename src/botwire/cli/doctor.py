@@ -163,8 +163,9 @@ def _limits(address: str) -> _Findings:
             yield _Finding("limits", "not shown: they need a token that may read everywhere")
             return
     values = dict(line.rsplit(" ", 1) for line in lines if line.startswith("botwire_"))
-    if float(values.get("botwire_disk_free_bytes", 0)):
-        yield _space(float(values["botwire_disk_free_bytes"]), float(values["botwire_disk_reserve_bytes"]))
+    free, reserve = (float(values.get(f"botwire_disk_{name}_bytes", 0)) for name in ("free", "reserve"))
+    if free or reserve:  # it is a file
+        yield _space(free, reserve)
     if "botwire_namespaces_per_address" in values:
         limit = int(float(values["botwire_namespaces_per_address"]))
         found = f"{limit:,} new namespaces a day for each address of clients without a token" if limit else "none"
@@ -190,7 +191,8 @@ SELECT current_setting('server_version') AS version, current_database() AS datab
     to_regclass('botwire.schema') IS NOT NULL AS tables, has_database_privilege(current_database(), 'CREATE') AS may_create,
     pg_is_in_recovery() AS replica, current_setting('default_transaction_read_only') AS read_only,
     current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit,
+    current_setting('synchronous_standby_names') AS standbys,
     pg_backend_pid() AS pid, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls,
     coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true) AS local,
     (SELECT installed_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,

@@ -166,39 +166,44 @@ class AuthorizedStore(msgspec.Struct):
             if operation.reveals:  # its result shows stored data
                 await self.authorizer.authorized_store(self.caller, namespace, "read")
                 break
-        newcomers, newcomer = self.authorizer.newcomers, self.newcomer
-        if newcomer is not None:
-            newcomers.take(newcomer)
-        try:
-            results = await self._write(namespace, operations, idempotency_key)
-        except BotWireError as error:
-            if newcomer is not None and not isinstance(error, Timeout):  # after one, the write may have happened
-                newcomers.give_back(newcomer)
-            raise
-        if newcomer is not None and idempotency_key is None and not has_effect(operations, results):
-            newcomers.give_back(newcomer)
-        self.authorizer.recorder.written.add(namespace)
-        return results
-
-    async def _write(
-        self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
-    ) -> list[Result]:
+        if self.newcomer is not None:
+            return await self._write_as_newcomer(self.newcomer, operations, idempotency_key)
         for _ in range(_ATTEMPTS):
             claim = self.authorizer.tokens.claim(namespace, self.caller.secret) if self.claims else None
             try:
-                return await self.authorizer.store.write(
+                results = await self.authorizer.store.write(
                     namespace, operations, idempotency_key=idempotency_key, guard=self.guard, also=claim
                 )
             except GuardFailed:
                 await self._authorize_again()
+                continue
+            if has_effect(operations, results):
+                self.authorizer.recorder.written.add(namespace)
+            return results
         raise Unavailable(_TOO_FAST)
+
+    async def _write_as_newcomer(
+        self, newcomer: str, operations: Sequence[Operation], idempotency_key: str | None
+    ) -> list[Result]:
+        """Write, and count the namespace unless the write changes nothing."""
+        newcomers, self.newcomer = self.authorizer.newcomers, None
+        newcomers.take(newcomer)
+        try:
+            results = await self.write(self.namespace, operations, idempotency_key=idempotency_key)
+        except BotWireError as error:
+            if not isinstance(error, Timeout):  # after one, the write may have happened
+                newcomers.give_back(newcomer)
+            raise
+        if idempotency_key is None and not has_effect(operations, results):  # a key is kept in the namespace
+            newcomers.give_back(newcomer)
+        return results
 
     def expires_in(self) -> float:
         """Return the seconds until the caller's token expires, not below 0; infinite if it does not."""
         return math.inf if self.guard.until is None else max(self.guard.until - now(), 0) / 1_000_000
 
     async def _authorize_again(self) -> None:
-        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope, self.newcomer)
+        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)
         self.guard, self.claims = again.guard, again.claims
 
     def _refusal(self, scope: Scope) -> Forbidden:
