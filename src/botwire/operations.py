@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 import msgspec
@@ -155,24 +156,33 @@ class Guard(msgspec.Struct):
     """A condition of a read or a write: entries of another namespace are still at the versions that its decision relied on.
 
     ``needs``: their keys and versions (0: no entry). ``version``: a version of that namespace at which they were so. A store
-    that finds the namespace at this version need not check the entries. One that checks them updates ``version``.
+    that finds the namespace at this version need not check the entries. One that checks them updates ``version``. ``until``: the
+    time from which it fails, in microseconds by the wall clock of the process that made it; None: it has no end.
     """
 
     namespace: str
     needs: tuple[tuple[str, int], ...] = ()
     version: int = -1
+    until: int | None = None
 
 
 class Write(msgspec.Struct, frozen=True):
     """One atomic list of operations on one namespace.
 
-    ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds.
+    ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds. ``also``: a write to
+    another namespace, applied in the same transaction, but only if this one changes something.
     """
 
     namespace: str
     operations: tuple[Operation, ...]
     idempotency_key: str | None = None
     guard: Guard | None = None
+    also: Write | None = None
+
+
+def has_effect(operations: Sequence[Operation], results: Sequence[Result]) -> bool:
+    """Whether a write did anything by its results. A delete of nothing did not; a repeated write did, the first time."""
+    return any(results) or any(isinstance(operation, Increment) for operation in operations)
 
 
 _ROW_BYTES = 16_384

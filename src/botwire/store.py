@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from .errors import BotWireError
-from .operations import Guard, Operation, Result
+from .operations import Guard, Operation, Result, Write
 from .plans import Plans
 from .queries import ListChanges, Query
 from .records import Changes
@@ -269,8 +269,9 @@ class GuardedStore(AsyncStore, Protocol):
         *,
         idempotency_key: str | None = None,
         guard: Guard | None = None,
+        also: Write | None = None,
     ) -> list[Result]:
-        """As `AsyncStore.write`, or raise `GuardFailed`."""
+        """As `AsyncStore.write`, or raise `GuardFailed`. ``also``: see `Write`."""
         ...
 
     def changes_for(self, reader: Reader, namespace: str, query: ListChanges) -> AsyncFeed:

@@ -38,7 +38,7 @@ def test_a_full_disk_refuses_writes_and_answers_reads(tmp_path, figures):
     """Uses a real disk of one megabyte, which another process fills."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    with Server(disk / "a.db", prefix=(*MOUNT, str(disk))) as server:
+    with Server(disk / "a.db", "--keep-free", "0", prefix=(*MOUNT, str(disk))) as server:
         figures(written_until_it_was_full=fill_up(server, disk))
 
 

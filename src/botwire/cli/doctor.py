@@ -14,8 +14,11 @@ from typing import Any, NamedTuple, TypeAlias
 import apsw
 import typer
 
-from ..errors import BotWireError, StoreError, Unavailable
-from ..stores.address import default_path, is_postgres, sqlite_path
+from ..errors import AuthError, BotWireError, StoreError, Unavailable
+from ..server.disk import space_of
+from ..stores.address import default_path, default_token, is_postgres, sqlite_path
+from ..stores.http.messages import Request
+from ..stores.http.store import HttpStore
 from ..version import __version__
 from .base import Json, Url, address_from, app, is_server, memory_at, say
 
@@ -94,6 +97,7 @@ def _checks(address: str, url: str | None) -> _Findings:
         yield _reached(memory.usage)
         if is_server(address):
             yield _Finding("durable", "a returned write is on the server's disk")
+            yield from _limits(address)
         elif memory.address == "sqlite:///:memory:":
             yield _no("durable", "it is in memory and ends with the process")
         else:
@@ -142,9 +146,30 @@ def _file(file: Path) -> _Findings:
         yield _Finding("durable", f"yes: each write is synced to {where}", ok=True)
     if mode := file.stat().st_mode & 0o077:
         yield _no("private", f"other users of this machine can access it ({mode:03o}): run chmod 600 {file}")
-    space = os.statvfs(file)
-    free = space.f_bavail * space.f_frsize
-    yield _Finding("free space", f"{free / 1e9:,.1f} GB", ok=free > 100_000_000)
+    yield _space(*space_of(file))
+
+
+def _space(free: float, reserve: float) -> _Finding:
+    found = f"{free / 1e9:,.1f} GB; a server refuses writes below {reserve / 1e9:,.2f} GB"
+    return _Finding("free space", found, ok=free >= reserve)
+
+
+def _limits(address: str) -> _Findings:
+    """Return what a server says of its own limits, to those who may read its metrics."""
+    with closing(HttpStore(address, token=default_token(), timeout=_PATIENCE)) as store:
+        try:
+            lines = store.ask(Request("GET", "/metrics")).decode().splitlines()
+        except AuthError:
+            yield _Finding("limits", "not shown: they need a token that may read everywhere")
+            return
+    values = dict(line.rsplit(" ", 1) for line in lines if line.startswith("botwire_"))
+    free, reserve = (float(values.get(f"botwire_disk_{name}_bytes", 0)) for name in ("free", "reserve"))
+    if free or reserve:  # it is a file
+        yield _space(free, reserve)
+    if "botwire_namespaces_per_address" in values:
+        limit = int(float(values["botwire_namespaces_per_address"]))
+        found = f"{limit:,} new namespaces a day for each address of clients without a token" if limit else "none"
+        yield _Finding("limits", found)
 
 
 def _filesystem_of(file: Path) -> str:
@@ -166,7 +191,8 @@ SELECT current_setting('server_version') AS version, current_database() AS datab
     to_regclass('botwire.schema') IS NOT NULL AS tables, has_database_privilege(current_database(), 'CREATE') AS may_create,
     pg_is_in_recovery() AS replica, current_setting('default_transaction_read_only') AS read_only,
     current_setting('fsync') AS fsync, current_setting('full_page_writes') AS full_page_writes,
-    current_setting('synchronous_commit') AS synchronous_commit, current_setting('synchronous_standby_names') AS standbys,
+    (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit,
+    current_setting('synchronous_standby_names') AS standbys,
     pg_backend_pid() AS pid, (SELECT version FROM pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS tls,
     coalesce(inet_server_addr() <<= '127.0.0.0/8' OR host(inet_server_addr()) = '::1', true) AS local,
     (SELECT installed_version FROM pg_available_extensions WHERE name = 'vector') AS pgvector,
@@ -178,13 +204,14 @@ def _postgres(address: str) -> _Findings:
     import psycopg
     from psycopg.rows import namedtuple_row
 
-    from ..stores.postgres.connection import connect
+    from ..stores.postgres.connection import connect, without_password
+    from ..stores.postgres.statements import refuse_strangers
 
     try:
-        with closing(connect(address, _PATIENCE)) as connection:
-            raw = connection.raw
+        with closing(connect(address, _PATIENCE)) as connection, connection.transaction() as raw:
             yield _reached(lambda: raw.execute("SELECT 1"))
             facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
+            refuse_strangers(raw, without_password(address))
             schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
             yield from _server(facts, schema)
             yield _durable(facts)
@@ -217,11 +244,15 @@ def _server(facts: Any, schema: tuple[Any, ...] | None) -> _Findings:
 
 
 def _durable(facts: Any) -> _Finding:
-    off = [name for name in ("fsync", "full_page_writes", "synchronous_commit") if getattr(facts, name) == "off"]
+    off = [name for name in ("fsync", "full_page_writes") if getattr(facts, name) == "off"]
     if off:
         are = "is" if len(off) == 1 else "are"
         return _no("durable", f"{' and '.join(off)} {are} off; a power cut can lose writes")
     level = facts.synchronous_commit
+    if level == "off":
+        return _Finding(
+            "durable", "yes: fsync is on; synchronous_commit is off, and botwire turns it on for itself", ok=True
+        )
     if facts.standbys and level != "local":
         return _Finding("durable", f"yes, and on replicas before a write returns ({level}: {facts.standbys})", ok=True)
     return _Finding("durable", "yes: fsync and synchronous_commit are on; no synchronous replica", ok=True)

@@ -36,6 +36,24 @@ Certificate = Annotated[str | None, Option("--tls-cert", metavar="<path>", help=
 Key = Annotated[str | None, Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, unencrypted.")]
 Workers = Annotated[int, Option(help="The number of worker processes.", min=1, max=64)]
 MaxConnections = Annotated[int, Option(help="Connections per process; further ones get 503 and retry.", min=1)]
+PerAddress = Annotated[
+    int,
+    Option(
+        "--namespaces-per-address",
+        help="New namespaces a day for all clients without a token at one address of another machine; 0: no limit.",
+        min=0,
+    ),
+]
+KeepFree = Annotated[
+    int | None,
+    Option(
+        "--keep-free",
+        metavar="<MiB>",
+        help="Free space on the disk of the file below which writes are refused, and deletes are not; 0: none.",
+        show_default="5 % of the disk, at most 256",
+        min=0,
+    ),
+]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], Option("--log-level", help="Lowest level to log.")]
 Traces = Annotated[
     str | None,
@@ -74,6 +92,8 @@ def serve(
     traces: Traces = None,
     as_json: ServerJson = False,
     embedder: ServerEmbedder = None,
+    namespaces_per_address: PerAddress = 1_000,
+    keep_free: KeepFree = None,
 ) -> Any:
     """Serve the memory over HTTP until SIGTERM or Ctrl-C. SIGHUP reloads plans, certificate and log level in place."""
     from ..server.serve import serve as run_server
@@ -91,6 +111,8 @@ def serve(
         max_connections=max_connections,
         traces=traces,
         embedder=embedder,
+        namespaces_per_address=namespaces_per_address,
+        keep_free=None if keep_free is None else keep_free * 1024 * 1024,
     )
     if context.obj is _SETTINGS_ONLY:
         return settings

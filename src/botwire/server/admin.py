@@ -10,21 +10,23 @@ from starlette.responses import Response
 
 from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
+from ..operations import Append
 from ..plans import Plan, Plans
 from ..queries import ListNamespaces
 from ..search.embedding import Embedding
 from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
-from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
+from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials, rule_of
 from .access.tokens import shown
 from .routes import JsonResponse, header, list_page, page_size, read_body
+from .telemetry.metrics import ROUTE
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
 
 TokenFacts = msgspec.defstruct(
     "TokenFacts",
-    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name != "hash"],
+    [(field.name, field.type) for field in msgspec.structs.fields(Token) if field.name not in {"hash", "root"}],
     namespace={"__doc__": "A token or a claim without its secret. Times are in microseconds."},
 )
 CreatedToken = msgspec.defstruct(
@@ -89,6 +91,7 @@ class ChosenPlan(msgspec.Struct, forbid_unknown_fields=True):
 async def create_token(request: Request) -> Response:
     """Create a token for namespaces that the caller administers. Its secret is in the answer and stored nowhere."""
     asked = msgspec.structs.asdict(await _body(request, NewToken))
+    request.app.state.disk.check((Append("", ()),))  # what it stores
     token, secret = await _tokens(request).create(**asked, issuer=request.scope["store"])
     return JsonResponse({"secret": secret, **shown(token)})
 
@@ -167,7 +170,11 @@ def _tokens(request: Request) -> access.Tokens:
 
 
 async def _body(request: Request, kind: type[B]) -> B:
+    """Return the body, and authorize the caller again: it may have come slowly, and the token may not be valid any more."""
+    body = await read_body(request)
+    scope = request.scope
+    scope["store"] = await request.app.state.authorizer.authorize_request(scope, rule_of(request.method, scope[ROUTE]))
     try:
-        return msgspec.json.decode(await read_body(request), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
         raise InvalidArgument(f"the body of this request is not valid: {error}") from error

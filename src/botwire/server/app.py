@@ -21,8 +21,10 @@ from ..search.embedding import Embedding
 from ..store import GuardedStore
 from ..version import __version__
 from .access.authorizer import Authorizer
+from .access.newcomers import Newcomers
 from .access.rules import Mode
 from .console import add_console
+from .disk import Disk
 from .openapi import add_routes
 from .routes import Dispatcher, failure, problem, problem_response, refusal
 from .telemetry.metrics import Metrics
@@ -46,11 +48,14 @@ def create_app(
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
     tracing: Tracing | None = None,
+    namespaces_per_address: int = 0,
+    keep_free: int | None = None,
 ) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
     ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``embedding``: the
     model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
+    ``namespaces_per_address``: see `Newcomers`. ``keep_free``: see `Disk`.
     """
     app = FastAPI(
         title="botwire",
@@ -63,9 +68,14 @@ def create_app(
         # FastAPI's telemetry records whole URLs, and with them keys. `telemetry.traces` makes spans without them.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only)
+    newcomers = Newcomers(namespaces_per_address)
+    app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only, newcomers=newcomers)
+    app.state.disk = Disk(store.address, keep_free)
     app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
-    app.state.metrics = metrics or Metrics()
+    app.state.metrics = metrics = metrics or Metrics()
+    metrics.namespaces_per_address.set(namespaces_per_address)
+    newcomers.on_refusal = metrics.refusals.labels("namespaces").inc
+    app.state.disk.on_refusal = metrics.refusals.labels("disk").inc
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     _add_error_handlers(app)

@@ -179,7 +179,10 @@ async def usage_history(
 
 async def metrics(request: Request) -> Response:
     """Return the metrics of the server, for Prometheus."""
-    return Response(request.app.state.metrics.text(), media_type=MEDIA_TYPE)
+    state = request.app.state
+    state.disk.measure()
+    state.metrics.show_disk(state.disk.free, state.disk.reserve)
+    return Response(state.metrics.text(), media_type=MEDIA_TYPE)
 
 
 async def health(store: CallersStore) -> dict[str, str]:

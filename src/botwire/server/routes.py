@@ -210,6 +210,7 @@ async def apply(request: Request, namespace: str, *operations: Operation) -> lis
     key = header(request, b"idempotency-key")
     if key:
         check_name(key, "idempotency key")
+    request.app.state.disk.check(operations)
     return await _store(request).write(namespace, operations, idempotency_key=key or None)
 
 
@@ -314,13 +315,14 @@ def problem(error: BotWireError) -> Response:
     if isinstance(error, QuotaExceeded):
         wait = str(error.details.get("retry_after", 60))
         # https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10
-        headers["RateLimit-Policy"] = f'"writes";q={error.details.get("limit", 0)};w=86400'
-        headers["RateLimit"] = f'"writes";r=0;t={wait}'
+        policy = error.details.get("policy", "writes")
+        headers["RateLimit-Policy"] = f'"{policy}";q={error.details.get("limit", 0)};w=86400'
+        headers["RateLimit"] = f'"{policy}";r=0;t={wait}'
         headers["Retry-After"] = wait
     elif isinstance(error, Unauthorized | Forbidden):
         headers["WWW-Authenticate"] = error.challenge
     elif isinstance(error, Unavailable):
-        headers["Retry-After"] = "1"
+        headers["Retry-After"] = str(error.details.get("retry_after", 1))
     return problem_response(wire.encode_problem(error), error.status, headers)
 
 

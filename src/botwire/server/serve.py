@@ -120,7 +120,10 @@ class Worker:
             metrics=metrics,
             embedding=None if settings.embedder is None else Embedding(local_embedder(settings.embedder)),
             tracing=tracing,
+            namespaces_per_address=-(-settings.namespaces_per_address // settings.workers),
+            keep_free=settings.keep_free,
         )
+        metrics.namespaces_per_address.set(settings.namespaces_per_address)  # of all workers together
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
         # What exists by now stays: each full garbage collection that searched it took 45 ms.
         gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -17,6 +18,7 @@ from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
+from .access.authorizer import AuthorizedStore
 from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
@@ -24,6 +26,8 @@ log = logging.getLogger("botwire.server")
 HEARTBEAT = 15.0
 """Seconds without a change after which the server sends an empty event. It shows the client that the connection works, and
 the server checks whether the client may still read."""
+_AFTER = 0.01
+"""Seconds after the expiry of a token at which its streams end: a timer may be early by the clock."""
 ENDING = "botwire.ending"
 """The key in a stream's ASGI scope of the event that asks it to end, for `protocol.Protocol`."""
 _HEADERS = [
@@ -56,20 +60,23 @@ async def watch(
     last = number(header(request, b"last-event-id") or None, "Last-Event-ID")
     query = watch_query(prefix, session=session, after=after if last is None else last)
     store: GuardedStore = request.app.state.authorizer.store
-    feed = store.changes_for(request.scope["store"], check_namespace(namespace), query)
-    return EventStream(feed, request.app.state)
+    reader: AuthorizedStore = request.scope["store"]
+    feed = store.changes_for(reader, check_namespace(namespace), query)
+    return EventStream(feed, request.app.state, reader.expires_in)
 
 
 class EventStream(Response):
     """An answer that lasts until the client disconnects, an error ends it, or the server stops.
 
     An error before its first event is answered as for any other request. The state of the app limits and counts the streams.
+    ``expires_in`` returns the seconds until the feed may not be read any more. It is read then, and so the stream ends.
     """
 
-    def __init__(self, feed: AsyncFeed, app: State) -> None:
+    def __init__(self, feed: AsyncFeed, app: State, expires_in: Callable[[], float]) -> None:
         super().__init__()
         self._feed = feed
         self._app = app
+        self._expires_in = expires_in
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -100,7 +107,7 @@ class EventStream(Response):
             await send({"type": "http.response.body", "body": events.encode_changes(found), "more_body": True})
             try:
                 # After changes, ask at once for more: the client learns when it has received all of them.
-                found = await self._feed.next(0 if found.changes else HEARTBEAT)
+                found = await self._feed.next(0 if found.changes else min(HEARTBEAT, self._expires_in() + _AFTER))
             except BotWireError as error:
                 end = error
                 break

@@ -7,6 +7,7 @@ So a request of a known caller costs a lookup in a dict, and a revoked token is 
 from __future__ import annotations
 
 import ipaddress
+import math
 import time
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,13 +16,14 @@ from typing import TypeVar
 import msgspec
 from starlette import types
 
-from ...errors import InvalidArgument, InvalidName, Unavailable
-from ...limits import ACCESS, check_namespace
-from ...operations import Guard, Operation, Result
-from ...queries import Query
+from ...errors import BotWireError, InvalidArgument, InvalidName, Timeout, Unavailable
+from ...limits import check_namespace
+from ...operations import Guard, Operation, Result, has_effect
+from ...queries import GetProgress, Query
 from ...store import GuardedStore, GuardFailed
 from ...timestamps import now
 from ..telemetry.usage_history import Recorder
+from .newcomers import Newcomers
 from .rules import Caller, Forbidden, Mode, Rule, Scope, authorize, authorize_route, parse_credentials
 from .tokens import TokenIssuer, Tokens
 
@@ -46,8 +48,11 @@ class Authorizer:
     to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the name.
     """
 
-    def __init__(self, store: GuardedStore, *, mode: Mode, local_only: bool) -> None:
+    def __init__(
+        self, store: GuardedStore, *, mode: Mode, local_only: bool, newcomers: Newcomers | None = None
+    ) -> None:
         self.store = store
+        self.newcomers = newcomers or Newcomers()
         self.tokens = Tokens(store)
         self.recorder = Recorder(store)
         self.mode: Mode = mode
@@ -71,7 +76,9 @@ class Authorizer:
             kept = self._kept.get((*credentials, namespace, rule.scope))
             if kept is not None and kept.until > time.time():
                 return kept
-            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope)
+            peer = request.get("client")
+            client = None if peer is None else self.newcomers.counted(peer[0])
+            return await self.authorized_store(parse_credentials(credentials), namespace, rule.scope, client)
         if rule.where == "nowhere" or (rule.where == "counts" and self.mode == "open"):
             return self.store
         caller, guard = await self.tokens.known(parse_credentials(credentials))
@@ -80,8 +87,10 @@ class Authorizer:
             return caller
         return TokenIssuer(self.tokens, caller, guard) if rule.where == "tokens" else self.store
 
-    async def authorized_store(self, caller: Caller, namespace: str, scope: Scope) -> AuthorizedStore:
-        """Return the store for a caller in a namespace, or raise `AuthError`."""
+    async def authorized_store(
+        self, caller: Caller, namespace: str, scope: Scope, client: str | None = None
+    ) -> AuthorizedStore:
+        """Return the store for a caller in a namespace, or raise `AuthError`. ``client``: see `Newcomers.counted`."""
         for _ in range(_ATTEMPTS):
             known, guard = await self.tokens.known(caller)
             claim = None
@@ -89,31 +98,42 @@ class Authorizer:
                 # An issued token does not depend on the claim. A server that requires tokens does not read it for a caller
                 # without one: a refusal takes the same time, whatever the namespace holds.
                 claim, on_claim = await self.tokens.claim_on(namespace)
-                guard = Guard(ACCESS, (*guard.needs, *on_claim.needs))
+                guard = msgspec.structs.replace(guard, needs=(*guard.needs, *on_claim.needs))
             authorize(known, scope, namespace, claim, mode=self.mode, now=now())
             check_namespace(namespace)
             try:
                 await self.tokens.confirm(guard)
             except GuardFailed:
                 continue
-            claims = bool(known.secret) and not known.issued_id and claim is None and scope == "write"
+            may_found = scope == "write" and not known.issued_id and claim is None
+            claims = may_found and bool(known.secret)
+            if may_found and client is not None and not claims and await self._exists(namespace):
+                client = None
             until = time.time() + KEPT_SECONDS
-            if known.token is not None and known.token.expires is not None:
-                until = min(until, known.token.expires / 1_000_000)
-            found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims)
-            if not claims:
-                if len(self._kept) >= MAX_KEPT:
-                    self._kept.clear()
-                credentials = (f"Bearer {caller.secret}".encode(),) if caller.secret else ()
-                self._kept[*credentials, namespace, scope] = found
+            if guard.until is not None:
+                until = min(until, guard.until / 1_000_000)
+            found = AuthorizedStore(self, caller, namespace, scope, guard, until, claims, client if may_found else None)
+            if not claims and found.newcomer is None:
+                self._keep(found)
             return found
         raise Unavailable(_TOO_FAST)
+
+    async def _exists(self, namespace: str) -> bool:
+        return (await self.store.read(namespace, GetProgress())).version > 0
+
+    def _keep(self, found: AuthorizedStore) -> None:
+        if len(self._kept) >= MAX_KEPT:
+            self._kept.clear()
+        secret = found.caller.secret
+        credentials = (f"Bearer {secret}".encode(),) if secret else ()
+        self._kept[*credentials, found.namespace, found.scope] = found
 
 
 class AuthorizedStore(msgspec.Struct):
     """A `Store` for one caller, limited to one namespace and one scope.
 
-    ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write claims the namespace.
+    ``until``: the time (`time.time`) until which the decision may be used again. ``claims``: the first write that changes something
+    claims the namespace. ``newcomer``: the address of the client if such a write creates or claims the namespace, and is counted.
     """
 
     authorizer: Authorizer
@@ -123,6 +143,7 @@ class AuthorizedStore(msgspec.Struct):
     guard: Guard
     until: float
     claims: bool
+    newcomer: str | None = None
 
     async def read(self, namespace: str, query: Query[T]) -> T:
         """As `Store.read`. If tokens or claims have changed, the caller is authorized again."""
@@ -138,29 +159,52 @@ class AuthorizedStore(msgspec.Struct):
     async def write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        """As `Store.write`, and as `read`. The first write with a self-generated token claims the namespace."""
+        """As `Store.write`, and as `read`. A write that changes something claims the namespace, if it ``claims``."""
         if namespace != self.namespace or self.scope == "read":
             raise self._refusal("write")
         for operation in operations:
             if operation.reveals:  # its result shows stored data
                 await self.authorizer.authorized_store(self.caller, namespace, "read")
                 break
-        if self.claims:
-            await self.authorizer.tokens.claim(namespace, self.caller.secret)
-            claimed = await self.authorizer.authorized_store(self.caller, namespace, self.scope)
-            return await claimed.write(namespace, operations, idempotency_key=idempotency_key)
-        self.authorizer.recorder.written.add(namespace)
+        if self.newcomer is not None:
+            return await self._write_as_newcomer(self.newcomer, operations, idempotency_key)
         for _ in range(_ATTEMPTS):
+            claim = self.authorizer.tokens.claim(namespace, self.caller.secret) if self.claims else None
             try:
-                return await self.authorizer.store.write(
-                    namespace, operations, idempotency_key=idempotency_key, guard=self.guard
+                results = await self.authorizer.store.write(
+                    namespace, operations, idempotency_key=idempotency_key, guard=self.guard, also=claim
                 )
             except GuardFailed:
                 await self._authorize_again()
+                continue
+            if has_effect(operations, results):
+                self.authorizer.recorder.written.add(namespace)
+            return results
         raise Unavailable(_TOO_FAST)
 
+    async def _write_as_newcomer(
+        self, newcomer: str, operations: Sequence[Operation], idempotency_key: str | None
+    ) -> list[Result]:
+        """Write, and count the namespace unless the write changes nothing."""
+        newcomers, self.newcomer = self.authorizer.newcomers, None
+        newcomers.take(newcomer)
+        try:
+            results = await self.write(self.namespace, operations, idempotency_key=idempotency_key)
+        except BotWireError as error:
+            if not isinstance(error, Timeout):  # after one, the write may have happened
+                newcomers.give_back(newcomer)
+            raise
+        if idempotency_key is None and not has_effect(operations, results):  # a key is kept in the namespace
+            newcomers.give_back(newcomer)
+        return results
+
+    def expires_in(self) -> float:
+        """Return the seconds until the caller's token expires, not below 0; infinite if it does not."""
+        return math.inf if self.guard.until is None else max(self.guard.until - now(), 0) / 1_000_000
+
     async def _authorize_again(self) -> None:
-        self.guard = (await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)).guard
+        again = await self.authorizer.authorized_store(self.caller, self.namespace, self.scope)
+        self.guard, self.claims = again.guard, again.claims
 
     def _refusal(self, scope: Scope) -> Forbidden:
         return Forbidden(f"this request may {self.scope} {self.namespace!r} and nothing else", scope)

@@ -99,7 +99,8 @@ class Token(msgspec.Struct, frozen=True):
     """An issued token, or a claim. Only the SHA-256 of its secret is stored. Times are in microseconds.
 
     ``namespaces``: patterns, see `covers`; of a claim, its one namespace. ``by``: the id of the token that issued it, or ``cli``
-    for the command line.
+    for the command line. ``root``: the id of the claim, or of an operator's token for some namespaces, that it descends from. Their
+    descendants are counted together, see `tokens.MAX_ISSUED`. Empty: it is not counted.
     """
 
     id: str
@@ -112,6 +113,7 @@ class Token(msgspec.Struct, frozen=True):
     revoked: int | None = None
     by: str = ""
     claim: bool = False
+    root: str = ""
 
     def live(self, now: int) -> bool:
         """Whether it is neither revoked nor expired."""

@@ -49,6 +49,20 @@ class Metrics:
         self._writes = Counter("botwire_committed_writes", "Writes in these commits.", registry=own)
         self.connections = self._gauge("botwire_connections", "Open connections.", own)
         self.watchers = self._gauge("botwire_watchers", "Watchers, each with a connection.", own)
+        self.refusals = Counter(
+            "botwire_refusals",
+            "Writes that were refused: the disk is nearly full, or an address used its new namespaces of the day.",
+            ("reason",),
+            registry=own,
+        )
+        self._disk_free, self._disk_reserve, self.namespaces_per_address = (
+            Gauge(f"botwire_{name}", text, registry=own, multiprocess_mode="livemostrecent")
+            for name, text in (
+                ("disk_free_bytes", "Free space on the disk of the SQLite file; 0 without a file."),
+                ("disk_reserve_bytes", "Free space below which writes are refused."),
+                ("namespaces_per_address", "New namespaces that an address may use in a day; 0: no limit."),
+            )
+        )
         version = Gauge(
             "botwire_build_info", "The running version.", ("version",), registry=own, multiprocess_mode="livemax"
         )
@@ -82,6 +96,11 @@ class Metrics:
         """Count a commit of some writes."""
         self._commits.inc()
         self._writes.inc(writes)
+
+    def show_disk(self, free: int, reserve: int) -> None:
+        """Show the free space of the disk, and how much of it is kept free, in bytes."""
+        self._disk_free.set(free)
+        self._disk_reserve.set(reserve)
 
     def text(self) -> bytes:
         """Return the metrics of all processes together, in the text format of Prometheus."""

@@ -129,8 +129,9 @@ class AwaitedStore(GuardedStore, Generic[S]):
         *,
         idempotency_key: str | None = None,
         guard: Guard | None = None,
+        also: Write | None = None,
     ) -> Coroutine[Any, Any, list[Result]]:
-        return self._write(Write(namespace, tuple(operations), idempotency_key, guard))
+        return self._write(Write(namespace, tuple(operations), idempotency_key, guard, also))
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await asyncio.to_thread(self.store.set_plan, namespace, plan)

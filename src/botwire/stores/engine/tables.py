@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from ... import timestamps
 from ...errors import InvalidArgument, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Guard, Vector
@@ -226,7 +227,12 @@ class ReadTables(Protocol):
         return self._value("get_version", namespace) or 0
 
     def holds(self, guard: Guard, version: int, now: int) -> bool:
-        """Whether a guard holds while its namespace is at a version. The guard remembers a version at which it does."""
+        """Whether a guard holds while its namespace is at a version. The guard remembers a version at which it does.
+
+        Its end is compared with the clock and not with ``now``: a call may have waited, or read for long, since ``now``.
+        """
+        if guard.until is not None and guard.until <= timestamps.now():
+            return False
         if guard.version == version:
             return True
         if any(self.entry_version(guard.namespace, key, now) != wanted for key, wanted in guard.needs):

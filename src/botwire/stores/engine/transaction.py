@@ -36,7 +36,8 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
     that are certain to be those in the database, so that they need not be read. The transaction takes them over. `index_bytes`
-    limits how much is indexed for search: see `word_index`.
+    limits how much is indexed for search: see `word_index`. `apply_also` applies the second write of a write; this transaction
+    by default.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Transaction:
         ages_are_known: Callable[[], bool] = lambda: False,
         known: dict[str, NamespaceState] | None = None,
         index_bytes: int = word_index.STEP_BYTES,
+        apply_also: Callable[[Write], object] | None = None,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
@@ -55,6 +57,7 @@ class Transaction:
         self._ages_are_known = ages_are_known
         self._known = {} if known is None else known
         self._index_bytes = index_bytes
+        self._apply_also = apply_also or self._apply
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -71,6 +74,8 @@ class Transaction:
             if alone:
                 raise failed
             return failed
+        if write.also is not None:
+            return self._apply_both(write) if alone else self._apply_or_undo(write)
         if alone:
             return self._apply(write)
         if write.idempotency_key is None and len(write.operations) == 1 and self._changes_nothing_if_refused(write):
@@ -159,18 +164,31 @@ class Transaction:
         return type(write.operations[0]) in _REFUSED_FIRST and self.state(write.namespace).id is not None
 
     def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
-        saved = copy.copy(self.states.get(write.namespace))
+        also = () if write.also is None else (write.also.namespace,)
+        saved = {name: copy.copy(self.states.get(name)) for name in (write.namespace, *also)}
         self._tables.savepoint()
         try:
-            results = self._apply(write)
+            results = self._apply_both(write)
         except BotWireError as error:
             self._tables.undo()
-            if saved is None:
-                self.states.pop(write.namespace, None)
-            else:
-                self.states[write.namespace] = saved
+            for name, state in saved.items():
+                if state is None:
+                    self.states.pop(name, None)
+                else:
+                    self.states[name] = state
             return error
         self._tables.release()
+        return results
+
+    def _apply_both(self, write: Write) -> list[Result]:
+        """Apply a write, and also its second one if this one changes something."""
+        if write.also is None:
+            return self._apply(write)
+        before = self.state(write.namespace).version
+        results = self._apply(write)
+        # A repeated write has results and changes nothing; a delete of nothing may remove what had expired.
+        if operations.has_effect(write.operations, results) and self.state(write.namespace).version != before:
+            self._apply_also(write.also)
         return results
 
     def _apply(self, write: Write) -> list[Result]:

@@ -93,7 +93,7 @@ class Committer:
         unit = Unit(connection, group.writes[0].namespace, group.writes, new_ids=group.new_ids)
         earlier = group.outcomes
         is_committed = unit.begin(deadline - time.monotonic(), None if earlier is None else group.key)
-        outcomes = earlier if earlier is not None and is_committed else self._apply(unit, group)
+        outcomes = earlier if earlier is not None and is_committed else self._apply(unit, group, connection)
         connection.unreplicated = False
         try:
             # Also if an earlier attempt was committed: it is on the primary, but perhaps not on its replica yet. This commit
@@ -109,13 +109,24 @@ class Committer:
             raise StoreError("the commit was cancelled while it waited for its replica: it is on the primary alone")
         return outcomes
 
-    def _apply(self, unit: Unit, group: _Group) -> list[Outcome]:
+    def _apply(self, unit: Unit, group: _Group, connection: Connection) -> list[Outcome]:
         """Apply the writes at the time at which the server began the transaction."""
         self.pool.clock.update(unit.time, unit.asked)
         moment = self.clock.now()
         if self.clock.is_behind and group.may_turn:
             raise _ClockTurned
-        transaction = Transaction(unit, self.plans, moment, ages_are_known=self.clock.ages_are_known)
+
+        def apply_also(write: Write) -> None:
+            other = Unit(connection, write.namespace, (write,))
+            other.join()
+            second = Transaction(other, self.plans, moment)
+            second.apply(write, alone=True)
+            second.finish()
+            other.write_out()
+
+        transaction = Transaction(
+            unit, self.plans, moment, ages_are_known=self.clock.ages_are_known, apply_also=apply_also
+        )
         alone = len(group.writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in group.writes]
         transaction.finish()

@@ -26,6 +26,9 @@ _LONGEST_WAIT = 3_600.0
 _SETTLE = 0.25
 """Seconds to cancel a statement, or to roll back, after the deadline of a call. A slower connection is closed instead."""
 
+_BEGINNINGS = frozenset({"begin", "begin_snapshot"})
+"""The statements that begin a transaction. PostgreSQL takes an isolation level only before any other statement."""
+
 
 class Late(psycopg.OperationalError):
     """The deadline passed before the server answered."""
@@ -44,6 +47,8 @@ class Connection:
     committing = False
     asked = 0.0
     """When the last statements were sent, on `time.monotonic`."""
+    pins = True
+    """Whether each transaction must be pinned, because the session is not: a pooler lends each transaction another one."""
     unreplicated = False
     """Whether the server reported that a commit is on the primary alone, although a replica should have it too."""
 
@@ -73,6 +78,13 @@ class Connection:
 
     def run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         """Run statements in one round trip and return the rows of each. When one fails, the ones after it do not run."""
+        if self.pins and self.pgconn.transaction_status == TransactionStatus.IDLE:
+            at = int(statements[0][0] in _BEGINNINGS)
+            answers = self._run_all((*statements[:at], ("pin", ()), *statements[at:]))
+            return answers[:at] + answers[at + 1 :]
+        return self._run_all(statements)
+
+    def _run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         self.asked = time.monotonic()
         self.pgconn.enter_pipeline_mode()
         asked = [item for name, values in statements for item in self._ask(name, values)]
@@ -156,6 +168,28 @@ class Connection:
             with socket.fromfd(file, socket.AF_INET, socket.SOCK_STREAM) as copy:
                 copy.shutdown(socket.SHUT_RDWR)
 
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Row]]:
+        """Lend psycopg's connection in a transaction, which is committed in the end."""
+        with self.raw.transaction():
+            if self.pins:
+                self.raw.execute(SQL["pin"])
+            yield self.raw
+
+    def pin(self, timeout: float) -> None:
+        """Pin the session, for as long as it lasts, unless a pooler is in between: then other clients would get it too.
+
+        A name without a schema means PostgreSQL's own object. Otherwise, a function or an operator that another user created
+        in a schema of the search path could be chosen, and would run with the rights of this role (CVE-2018-1058).
+        And a commit waits for the disk, even if the database or the role has ``synchronous_commit = off``.
+        """
+        self.deadline, self.prepares = time.monotonic() + timeout, False
+        ((process,),) = self._run_all([("server_process", ())])[0]
+        if process == self.pgconn.backend_pid:
+            self._run_all([("pin_session", ())])
+            self.pins = False
+        del self.deadline, self.prepares
+
     def settle(self) -> bool:
         """Roll back an open transaction and cancel a running statement. Returns whether the connection can be used again."""
         if self.raw.closed:
@@ -190,7 +224,13 @@ def connect(address: str, timeout: float) -> Connection:
     elif raw.info.parameter_status("server_encoding") != "UTF8":
         unfit = "the database is not in UTF-8; create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
     else:
-        return Connection(raw)
+        connection = Connection(raw)
+        try:
+            connection.pin(timeout)
+        except BaseException:
+            raw.close()
+            raise
+        return connection
     raw.close()
     raise StoreError(unfit)
 
@@ -291,6 +331,7 @@ _MAPPED: tuple[tuple[tuple[str, ...], type[BotWireError], str], ...] = (
     (("53100",), StoreError, "the server's disk is full; nothing was written. Free some space, then try again"),
     (("53",), Unavailable, "the server has no memory or connections left; nothing was written"),
     (("22003",), InvalidArgument, "a number has more than 64 bits; nothing was written"),
+    (("25006",), Unavailable, "the server takes no writes: it is a standby, or default_transaction_read_only is on"),
     (("42501",), StoreError, "permission denied: the role must own the schema botwire, or be allowed to create it"),
     (("XX001", "XX002"), StoreError, "the database is damaged: restore a backup"),
 )

@@ -165,7 +165,8 @@ class ConnectionPool:
                 self.ask_time(connection)
                 if not self._migrated:
                     # Without a deadline: a migration that stops halfway would have to start again.
-                    migrate(connection.raw, self.address)
+                    with connection.transaction() as raw:
+                        migrate(raw, self.address)
                     self._migrated = True
             except BaseException:
                 connection.close()

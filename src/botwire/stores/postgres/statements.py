@@ -47,15 +47,39 @@ _VECTORS = (SQL_FOLDER / "vectors.sql").read_text("utf-8")
 
 
 def migrate(connection: psycopg.Connection[Row], address: str) -> None:
-    """Migrate the database to the newest schema. Of several processes, one does it and the others wait."""
+    """Migrate the database to the newest schema, in a transaction. Of several processes, one does it and the others wait."""
+    refuse_strangers(connection, address)
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
-    with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        for number, script in enumerate(_MIGRATIONS, 1):
-            if number > _schema_version(connection, address):
-                connection.execute(script.encode())
-                connection.execute("UPDATE botwire.schema SET version = %s", (number,))
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    refuse_strangers(connection, address)  # another role may have created the schema before it was our turn
+    for number, script in enumerate(_MIGRATIONS, 1):
+        if number > _schema_version(connection, address):
+            connection.execute(script.encode())
+            connection.execute("UPDATE botwire.schema SET version = %s", (number,))
+
+
+def refuse_strangers(connection: psycopg.Connection[Row], address: str) -> None:
+    """Raise `StoreError` if the schema, or a table or function in it, belongs to a role that this one is not a member of."""
+    for what, owner in connection.execute(_OF_STRANGERS).fetchall():
+        raise StoreError(
+            f"{address}: {what} belongs to the role {owner!r}, and {connection.info.user!r} is not a member of it. The owner "
+            "could read, change and delete everything, and run code as this role. If you trust it, make this role a member of it "
+            "with GRANT; if not, drop the schema botwire, or use another database"
+        )
+
+
+_OF_STRANGERS = """
+SELECT what, pg_get_userbyid(owner) FROM (
+    SELECT 'the schema botwire', nspowner FROM pg_namespace WHERE nspname = 'botwire'
+    UNION ALL
+    SELECT 'botwire.' || relname, relowner FROM pg_class WHERE relnamespace = to_regnamespace('botwire')
+    UNION ALL
+    SELECT 'botwire.' || proname, proowner FROM pg_proc WHERE pronamespace = to_regnamespace('botwire')
+) AS found (what, owner)
+WHERE NOT pg_has_role(owner, 'MEMBER')
+LIMIT 1
+"""
 
 
 def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
@@ -71,20 +95,23 @@ def _schema_version(connection: psycopg.Connection[Row], address: str) -> int:
 
 
 def create_vectors(connection: psycopg.Connection[Row], address: str, timeout: float) -> None:
-    """Create the tables for vectors and their extension if they are missing. A statement takes at most `timeout` seconds."""
+    """Create the tables for vectors and their extension if they are missing, in a transaction.
+
+    A statement takes at most `timeout` seconds.
+    """
     if _has(connection, "entry_vectors"):
         return
-    with connection.transaction():
-        connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(max(1, int(timeout * 1000))),))
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-        if not _has(connection, "entry_vectors"):
-            connection.execute(_VECTORS.replace("{pgvector}", _create_pgvector(connection, address)).encode())
+    connection.execute("SELECT set_config('statement_timeout', %s, true)", (str(max(1, int(timeout * 1000))),))
+    connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+    if not _has(connection, "entry_vectors"):
+        connection.execute(_VECTORS.replace("{pgvector}", _create_pgvector(connection, address)).encode())
 
 
 def _create_pgvector(connection: psycopg.Connection[Row], address: str) -> str:
     """Return the schema of the extension, as SQL names it."""
+    ((home,),) = connection.execute(_HOME_OF_EXTENSIONS).fetchall()
     try:
-        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(f"CREATE EXTENSION IF NOT EXISTS vector SCHEMA {home}")
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
         raise InvalidArgument(
             f"{address} cannot store vectors, because its server has no pgvector. Install it there "
@@ -96,9 +123,19 @@ def _create_pgvector(connection: psycopg.Connection[Row], address: str) -> str:
             f"owner of the database {connection.info.dbname!r} to run CREATE EXTENSION vector; in it, and try "
             "again. Search by words works without it"
         ) from None
-    home = "SELECT quote_ident(nspname) FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace"
-    ((schema,),) = connection.execute(f"{home} WHERE extname = 'vector'").fetchall()
+    ((schema,),) = connection.execute(_HOME_OF_PGVECTOR).fetchall()
     return str(schema)
+
+
+_HOME_OF_EXTENSIONS = """
+SELECT CASE WHEN count(*) > 0 THEN 'public' ELSE 'botwire' END
+FROM pg_namespace WHERE nspname = 'public' AND has_schema_privilege(oid, 'CREATE')
+"""
+_HOME_OF_PGVECTOR = """
+SELECT quote_ident(nspname)
+FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+WHERE extname = 'vector'
+"""
 
 
 def _has(connection: psycopg.Connection[Row], table: str) -> bool:

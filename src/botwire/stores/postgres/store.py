@@ -178,7 +178,7 @@ class PostgresStore(DatabaseStore):
         until = time.monotonic() + self.timeout if deadline is None else deadline
 
         def attempt(connection: Connection) -> None:
-            with connection.raw_until_deadline() as raw:
+            with connection.raw_until_deadline(), connection.transaction() as raw:
                 create_vectors(raw, self.address, until - time.monotonic())
 
         self._no_reentry(self._pool.run, attempt, until)

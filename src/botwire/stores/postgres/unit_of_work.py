@@ -43,7 +43,7 @@ _KNOWN_BEFOREHAND = frozenset({Put, Delete, Require, Increment, Append})
 
 def is_known_beforehand(write: Write) -> bool:
     """Whether the operations of a write name all rows that it needs, so that these can be fetched at once."""
-    return all(type(operation) in _KNOWN_BEFOREHAND for operation in write.operations)
+    return write.also is None and all(type(operation) in _KNOWN_BEFOREHAND for operation in write.operations)
 
 
 class NeededRows:
@@ -163,6 +163,8 @@ class Unit(PostgresReads, Tables):
         self.asked = 0.0
         """When the server was asked for it, on `time.monotonic`."""
         self._guarded = {write.guard.namespace for write in writes if write.guard is not None} - {namespace}
+        self._changes_guarded = namespace < FIRST_NAME or any(write.also is not None for write in writes)
+        """Whether it may change a system namespace, on which the guards of others rely."""
         self._versions: dict[str, int] = {}
         self._state: NamespaceState | None = None
         self._changed_state: NamespaceState | None = None
@@ -185,10 +187,19 @@ class Unit(PostgresReads, Tables):
         """
         begin: list[Statement] = [("begin", ()), ("limit_times", (max(1, int(seconds * 1000)),))]
         # Guards first: a transaction that locks a namespace must not wait for them.
-        if self._namespace < FIRST_NAME:  # a system namespace, on which guards rely
+        if self._changes_guarded:
             begin.append(("change_guarded", ()))
         elif self._guarded:
-            begin += [("rely_on_guards", ()), *(("get_version", (namespace,)) for namespace in self._guarded)]
+            begin.append(("rely_on_guards", ()))
+        begin += [("get_version", (namespace,)) for namespace in self._guarded]
+        return self._fetch(begin, key)
+
+    def join(self) -> None:
+        """Lock another namespace, in a transaction that a unit for another one has begun. `write_out` ends it."""
+        self._fetch([], None)
+
+    def _fetch(self, begin: list[Statement], key: str | None) -> bool:
+        """Run the first statements, lock the namespace, and fetch the rows that the writes need. Returns as `begin`."""
         begin.append(("lock_state", (self._namespace,)))
         if key is not None:
             begin.append(("fetch_responses", (self._namespace, as_json([key]))))
@@ -213,17 +224,26 @@ class Unit(PostgresReads, Tables):
 
     def commit(self) -> bool:
         """Write everything; it is on disk when this returns. Returns whether any process listens for changes."""
+        statements = self._last_changes()
+        self._connection.committing = True
+        *_, ready, _ = self._connection.run_all([*statements, ("get_ready_to_commit", ()), ("commit", ())])
+        self._connection.committing = False
+        ((_, is_listened_to),) = ready
+        return bool(is_listened_to)
+
+    def write_out(self) -> None:
+        """Write everything, and leave the commit to the unit that began the transaction."""
+        self._connection.run_all(self._last_changes())
+
+    def _last_changes(self) -> list[Statement]:
+        """Return the statements that write what is left, and the state."""
         statements = self._take_changes()
         state = self._changed_state
         if state is not None:
             name = "add_state" if self._state is None else "set_state"
             # First: if two clients create a namespace, the second fails before it waits for anything else.
             statements.insert(0, (name, self._state_row(state)))
-        self._connection.committing = True
-        *_, ready, _ = self._connection.run_all([*statements, ("get_ready_to_commit", ()), ("commit", ())])
-        self._connection.committing = False
-        ((_, is_listened_to),) = ready
-        return bool(is_listened_to)
+        return statements
 
     def _state_row(self, state: NamespaceState) -> Row:
         return (

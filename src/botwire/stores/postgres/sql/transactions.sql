@@ -6,6 +6,25 @@ BEGIN;
 -- Begin a transaction whose reads see the same data.
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 
+-- pin_session
+-- Let a name without a schema mean PostgreSQL's own object, and a commit wait for the disk, for the rest of this session.
+-- Everything here names its schema, because it runs before that is so.
+SELECT
+    pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false),
+    CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
+        THEN pg_catalog.set_config('synchronous_commit', 'on', false)
+    END;
+
+-- pin
+-- As pin_session, for the rest of this transaction.
+SELECT
+    pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true),
+    CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off'
+        THEN pg_catalog.set_config('synchronous_commit', 'on', true)
+    END;
+
 -- plan_once
 -- Use one generic plan for all values of each statement, so that none is planned again, for all partitions.
 -- It never scans a whole table. A scan is cheap only while the table is small, and the plan is kept while the table grows.
@@ -60,7 +79,7 @@ ROLLBACK;
 
 -- server_process
 -- The id of the process that serves this connection.
-SELECT pg_backend_pid();
+SELECT pg_catalog.pg_backend_pid();
 
 -- listen
 -- Receive the notifications of botwire.
