@@ -17,7 +17,7 @@ from tests.servers import Server
 HEADER, BODY, READING = 1, 2, 2
 QUICK = f"""
 import sys
-from botwire.server import protocol
+from botwire.connections import protocol
 protocol.HEADER_SECONDS, protocol.BODY_SECONDS, protocol.READING_SECONDS = {HEADER}, {BODY}, {READING}
 sys.argv = sys.argv[3:]
 from botwire.cli import run

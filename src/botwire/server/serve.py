@@ -26,6 +26,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from ..connections.config import Config
 from ..errors import BotWireError, InvalidArgument
 from ..plans import Plans
 from ..search.embedding import Embedding, local_embedder
@@ -236,8 +237,8 @@ def _read_live(file: Path) -> LiveSettings:
     return msgspec.json.decode(file.read_bytes(), type=LiveSettings)
 
 
-def _config(settings: Settings, worker: Worker) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(settings: Settings, worker: Worker) -> Config:
+    return Config(
         worker.app,
         factory=True,
         host=settings.host,
@@ -245,11 +246,9 @@ def _config(settings: Settings, worker: Worker) -> uvicorn.Config:
         workers=settings.workers,
         log_config=logs.config(settings.live.log_level),
         access_log=False,
-        server_header=False,
         http=f"{__package__}.protocol:Protocol",
         limit_concurrency=settings.max_connections,
         proxy_headers=False,  # nothing depends on where a request came from
-        ws="none",
         timeout_graceful_shutdown=GRACE,
         ssl_context_factory=worker.tls_context if settings.live.tls_cert else None,
     )

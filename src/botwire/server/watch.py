@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import wire
+from ..connections.protocol import ENDING
 from ..errors import BotWireError, Unavailable
 from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
@@ -24,8 +25,6 @@ log = logging.getLogger("botwire.server")
 HEARTBEAT = 15.0
 """Seconds without a change after which the server sends an empty event. It shows the client that the connection works, and
 the server checks whether the client may still read."""
-ENDING = "botwire.ending"
-"""The key in a stream's ASGI scope of the event that asks it to end, for `protocol.Protocol`."""
 _HEADERS = [
     (b"content-type", events.MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),
