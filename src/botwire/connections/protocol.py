@@ -97,7 +97,6 @@ class Protocol(HttpToolsProtocol):
         self._hosts = 0
         self._deaf = False
         """Whether it ignores what comes, and closes when the requests before are answered."""
-        self._shaking_hands: asyncio.Task[None] | None = None
         self._entered = False
         self._answered: RequestResponseCycle | None = None
         """The request that the app answers; ``cycle`` is the last one that has come."""
@@ -105,13 +104,16 @@ class Protocol(HttpToolsProtocol):
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if self.transport is not None:  # the handshake is complete
+            self._begin(transport, self.transport)
+            return
         self.transport = transport
         if not self.enter(transport):
             transport.abort()
         elif getattr(self.config, "tls", None) is None:
             self._begin(transport)
         else:
-            self._shaking_hands = self.loop.create_task(self._shake_hands(transport))
+            self._shake_hands(transport)
 
     def enter(self, transport: asyncio.Transport) -> bool:
         """Count an accepted connection, and return whether there is room for it."""
@@ -131,17 +133,28 @@ class Protocol(HttpToolsProtocol):
         """Count a connection no longer."""
         _PEERS.leave(self._peer)
 
-    async def _shake_hands(self, transport: asyncio.Transport) -> None:
-        try:
-            # uvloop passes on the first data only after this has returned.
-            secure = await self.loop.start_tls(transport, self, self.config.tls, server_side=True)  # type: ignore[attr-defined]
-        except OSError:  # also those of ssl: the client speaks no TLS, or went away
-            secure = None
-        if secure is None:
-            transport.abort()
+    def _shake_hands(self, transport: asyncio.Transport) -> None:
+        """Begin TLS as uvloop does for a server. Its `start_tls` would be too late for data that is there already."""
+        from uvloop.loop import SSLProtocol  # type: ignore[attr-defined]  # it has no stub
+
+        done = self.loop.create_future()
+        done.add_done_callback(self._end_handshake)
+        tls = SSLProtocol(
+            self.loop,
+            self,
+            self.config.tls,  # type: ignore[attr-defined]
+            done,
+            server_side=True,
+            ssl_handshake_timeout=HEADER_SECONDS,
+            ssl_shutdown_timeout=HEADER_SECONDS,
+        )
+        transport.set_protocol(tls)
+        tls.connection_made(transport)
+
+    def _end_handshake(self, done: asyncio.Future[None]) -> None:
+        if done.exception() is not None or self.flow is None:  # it failed, or the client left
+            self.transport.abort()
             self.connection_lost(None)
-        else:
-            self._begin(secure, transport)
 
     def _begin(self, *transports: asyncio.Transport) -> None:
         self.due = self.loop.time() + HEADER_SECONDS
