@@ -29,6 +29,8 @@ BODY_SECONDS = 60.0
 """How long a body may stop. After an early answer, such as 401, also how long the rest of the body may take."""
 READING_SECONDS = 60.0
 """How long a client may stop reading its answer."""
+CLOSING_SECONDS = 3.0
+"""How long a client may take to confirm the end of TLS, after it has read its last answer."""
 SLOWEST = 8 * 1024
 """Bytes a second that a client sends of a body, or reads of an answer, on average. It may stop for the times above."""
 MAX_URL_BYTES = 16 * 1024
@@ -146,7 +148,7 @@ class Protocol(HttpToolsProtocol):
             done,
             server_side=True,
             ssl_handshake_timeout=HEADER_SECONDS,
-            ssl_shutdown_timeout=HEADER_SECONDS,
+            ssl_shutdown_timeout=math.inf,  # `check_deadlines` ends it, also while the last answer is read
         )
         transport.set_protocol(tls)
         tls.connection_made(transport)
@@ -305,6 +307,8 @@ class Protocol(HttpToolsProtocol):
             self._bodies_seen = self._bodies
         if not self.transport.get_write_buffer_size():
             self.reading_due = math.inf
+            if self.transport.is_closing():
+                self.due = min(self.due, now + CLOSING_SECONDS)
         elif isinstance(self.transport, JoiningTransport):
             taken = self.transport.taken()
             moved, self._taken_seen = max(0, taken - self._taken_seen), taken
