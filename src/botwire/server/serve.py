@@ -33,6 +33,7 @@ from ..search.embedding import Embedding, local_embedder
 from ..stores import open_served
 from ..version import __version__
 from .app import create_app
+from .parent import end_with_parent
 from .settings import LiveSettings, Settings, check_tls, tls_context
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
@@ -105,6 +106,8 @@ class Worker:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         logs.set_level(self.live.log_level)
+        if settings.workers > 1:
+            end_with_parent(GRACE + 5)
         self._plans = ReplaceablePlans(self.live.plans)
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
