@@ -12,13 +12,13 @@ import time
 import pytest
 
 from botwire import Memory
-from botwire.server.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
+from botwire.connections.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
 from tests.servers import Server
 
 STRICT = """
 import sys
-from botwire.server import protocol
-protocol.is_exempt = lambda host: host == "127.0.0.1"
+from botwire.connections import peers
+peers.is_exempt = lambda host: host == "127.0.0.1"
 sys.argv = sys.argv[3:]
 from botwire.cli import run
 run()

@@ -278,18 +278,6 @@ class TooLarge(InvalidArgument):
     status = 413
 
 
-class UrlTooLong(TooLarge):
-    """The path and query are longer than any legal request needs; nothing was done."""
-
-    status = 414
-
-
-class HeaderTooLarge(TooLarge):
-    """The header has more fields, or more bytes, than any legal request needs; nothing was done."""
-
-    status = 431
-
-
 class UnsupportedMediaType(InvalidArgument):
     """A body needs the media type of JSON; nothing was written."""
 

@@ -26,12 +26,14 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
+from ..connections.config import Config
 from ..errors import BotWireError, InvalidArgument
 from ..plans import Plans
 from ..search.embedding import Embedding, local_embedder
 from ..stores import open_served
 from ..version import __version__
 from .app import create_app
+from .parent import end_with_parent
 from .settings import LiveSettings, Settings, check_tls, tls_context
 from .telemetry import logs
 from .telemetry.exporters import begin, exporters_of
@@ -104,6 +106,8 @@ class Worker:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         logs.set_level(self.live.log_level)
+        if settings.workers > 1:
+            end_with_parent(GRACE + 5)
         self._plans = ReplaceablePlans(self.live.plans)
         metrics = Metrics(self._metrics)
         tracing = begin(exporters_of(settings.traces))
@@ -239,8 +243,8 @@ def _read_live(file: Path) -> LiveSettings:
     return msgspec.json.decode(file.read_bytes(), type=LiveSettings)
 
 
-def _config(settings: Settings, worker: Worker) -> uvicorn.Config:
-    return uvicorn.Config(
+def _config(settings: Settings, worker: Worker) -> Config:
+    return Config(
         worker.app,
         factory=True,
         host=settings.host,
@@ -248,11 +252,9 @@ def _config(settings: Settings, worker: Worker) -> uvicorn.Config:
         workers=settings.workers,
         log_config=logs.config(settings.live.log_level),
         access_log=False,
-        server_header=False,
         http=f"{__package__}.protocol:Protocol",
         limit_concurrency=settings.max_connections,
         proxy_headers=False,  # nothing depends on where a request came from
-        ws="none",
         timeout_graceful_shutdown=GRACE,
         ssl_context_factory=worker.tls_context if settings.live.tls_cert else None,
     )

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from ..connections.peers import is_loopback
 from ..errors import InvalidArgument
 from ..plans import Plans
 from ..search.embedding import local_embedder
 from ..stores import open_to_serve
-from .access.authorizer import is_loopback
 from .access.rules import Mode
 from .telemetry.exporters import exporters_of
 
@@ -105,6 +105,7 @@ def tls_context(live: LiveSettings) -> ssl.SSLContext:
     assert live.tls_cert is not None
     assert live.tls_key is not None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_RENEGOTIATION  # one handshake for each connection
     try:
         context.load_cert_chain(live.tls_cert, live.tls_key, password=lambda: "")
     except FileNotFoundError as error:

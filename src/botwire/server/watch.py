@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import wire
+from ..connections.protocol import ENDING
 from ..errors import BotWireError, Unavailable
 from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
@@ -28,8 +29,6 @@ HEARTBEAT = 15.0
 the server checks whether the client may still read."""
 _AFTER = 0.01
 """Seconds after the expiry of a token at which its streams end: a timer may be early by the clock."""
-ENDING = "botwire.ending"
-"""The key in a stream's ASGI scope of the event that asks it to end, for `protocol.Protocol`."""
 _HEADERS = [
     (b"content-type", events.MEDIA_TYPE.encode()),
     (b"cache-control", b"no-store"),

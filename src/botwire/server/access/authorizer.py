@@ -6,7 +6,6 @@ So a request of a known caller costs a lookup in a dict, and a revoked token is 
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import TypeVar
 import msgspec
 from starlette import types
 
+from ...connections.peers import is_loopback
 from ...errors import BotWireError, InvalidArgument, InvalidName, Timeout, Unavailable
 from ...limits import check_namespace
 from ...operations import Guard, Operation, Result, has_effect
@@ -231,13 +231,3 @@ def is_local(host: bytes | None) -> bool:
         return True
     name, colon, port = host.decode("latin-1").rpartition(":")
     return is_loopback((name if colon and port.isdigit() else name + colon + port).strip("[]"))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an interface (RFC 1122, section 3.2.1.3; RFC 4291, section 2.5.3)."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
