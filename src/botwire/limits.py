@@ -21,6 +21,8 @@ MAX_OPERATIONS = 10_000
 """How many operations, counting every message, one write may hold."""
 MAX_PAGE = 10_000
 """The most rows that one read over HTTP returns. Callers of ``Memory`` never see this limit."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""About how many bytes the rows of one read over HTTP take. The row that reaches it is the last. Callers never see this either."""
 MAX_HITS = 1_000
 """The most hits that one search returns."""
 MAX_DIMENSIONS = 4096

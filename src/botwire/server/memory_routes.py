@@ -13,7 +13,16 @@ from starlette.responses import Response
 
 from .. import wire
 from ..errors import InvalidArgument, NotFound
-from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
+from ..limits import (
+    MAX_HITS,
+    MAX_NEIGHBOURS,
+    MAX_OPERATIONS,
+    MAX_PAGE,
+    PAGE_BYTES,
+    check_name,
+    check_namespace,
+    check_prefix,
+)
 from ..operations import Forget, Pop
 from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts, Search
 from ..records import Message
@@ -42,14 +51,13 @@ async def list_entries(
     check_namespace(namespace)
     if key:
         names = tuple(check_name(name) for name in key)
-        found = await store.read(namespace, GetEntries(names))
-        return JsonResponse(Entries.of(found, full=False))
+        return await list_page(store, namespace, GetEntries(names, PAGE_BYTES), Entries)
     check_prefix(prefix), check_prefix(after)
     if count:
         return JsonResponse(Count(await store.read(namespace, CountEntries(prefix))))
     if values:
-        return await list_page(store, namespace, ListEntries(prefix, after, page_size(limit)), Entries)
-    return await list_page(store, namespace, ListKeys(prefix, after, limit), Keys, namespace)
+        return await list_page(store, namespace, ListEntries(prefix, after, page_size(limit), PAGE_BYTES), Entries)
+    return await list_page(store, namespace, ListKeys(prefix, after, limit, PAGE_BYTES), Keys, namespace)
 
 
 async def list_sessions(
@@ -153,7 +161,7 @@ async def texts_without_vectors(
     limit: Annotated[int, Query(ge=0, le=MAX_PAGE)] = 500,
 ) -> Response:
     """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` stores vectors."""
-    query = ListTexts(check_name(model, "model"), after, limit)
+    query = ListTexts(check_name(model, "model"), after, limit, PAGE_BYTES)
     return await list_page(store, check_namespace(namespace), query, Texts)
 
 

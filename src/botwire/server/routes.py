@@ -7,7 +7,8 @@ core). The layers of a FastAPI app around an endpoint cost nearly as much again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 from typing import Annotated, Any, cast
 
@@ -20,9 +21,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
-from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
+from ..limits import MAX_PAGE, MAX_WRITE_BYTES, PAGE_BYTES, check_count, check_name, check_namespace
 from ..operations import Delete, Operation, Result
-from ..queries import CountMessages, GetEntry, ListMessages, Query
+from ..queries import CountMessages, GetEntry, ListMessages, Query, weight
 from ..store import AsyncStore, Reader
 from ..wire.responses import Count, Messages, NamedEntry, Page, Results, Seqs, Written
 from .access.authorizer import AuthorizedStore, Authorizer
@@ -201,8 +202,8 @@ async def messages_of(request: Request, namespace: str, session: str) -> Respons
         return JsonResponse(Count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
-    messages = await store.read(namespace, ListMessages(session, after or 0, limit, last))
-    return JsonResponse(Messages.of(messages, full=last is None and len(messages) == limit))
+    query = ListMessages(session, after or 0, limit, last, PAGE_BYTES)
+    return await list_page(store, namespace, query, Messages)
 
 
 async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:
@@ -236,9 +237,14 @@ async def read_body(request: Request) -> bytes:
 
 
 async def list_page(store: Reader, namespace: str, query: Query[Any], kind: type[Page], *more: str) -> Response:
-    """Return the rows that a query with a limit finds, as a page."""
+    """Return the rows that a query with a `room` finds, as a page."""
     rows = await store.read(namespace, query)
-    return JsonResponse(kind.of(rows, *more, full=len(rows) == query.limit))  # type: ignore[attr-defined]
+    return JsonResponse(kind.of(rows, *more, full=is_full(rows, query)))
+
+
+def is_full(rows: Sequence[Any], query: Query[Any]) -> bool:
+    """Whether a page ended because of the limit or the room of its query, so that more rows may follow."""
+    return len(rows) == getattr(query, "limit", None) or sum(map(weight, rows)) >= getattr(query, "room", math.inf)
 
 
 def page_size(limit: int | None, last: int | None = None) -> int:

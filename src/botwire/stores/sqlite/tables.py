@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...operations import Vector
+from ...queries import weight, within
 from ...records import Entry
 from ..engine.statements import load_queries
 from ..engine.tables import (
@@ -40,6 +41,15 @@ class SqliteTables(Tables):
     def _run(self, name: str, *values: object) -> list[Any]:
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
         return rows
+
+    def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
+        if room is None:
+            return self._run(name, *values)
+        cursor = self._execute(_SQL[name], values)
+        try:
+            return within(cursor, room, lambda row: weight(row[column]))
+        finally:
+            cursor.close()  # or a statement that has more rows would keep its snapshot
 
     def _first(self, name: str, *values: object) -> Any | None:
         for row in self._execute(_SQL[name], values).fetchall():

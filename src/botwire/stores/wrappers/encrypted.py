@@ -28,8 +28,8 @@ from .cipher import Cipher
 
 T = TypeVar("T")
 
-_PAGE = 100
-"""Entries that are encrypted again at a time."""
+_PAGE, _ROOM = 100, 1 << 22
+"""Entries, and about how many bytes of them, that are encrypted again at a time."""
 
 
 class _Encrypted:
@@ -116,7 +116,7 @@ class _Encrypted:
 
     async def _reencrypt(self, namespace: str, *, plain: bool = False) -> int:
         changed, after = 0, ""
-        while page := await result_of(self.store.read(namespace, ListEntries(after=after, limit=_PAGE))):
+        while page := await result_of(self.store.read(namespace, ListEntries(after=after, limit=_PAGE, room=_ROOM))):
             for entry in page:
                 changed += await self._renew(namespace, entry, plain=plain)
             after = page[-1].key
