@@ -22,6 +22,7 @@ from ..store import GuardedStore
 from ..version import __version__
 from .access.authorizer import Authorizer
 from .access.rules import Mode
+from .budget import MAX_HELD, Budget
 from .console import add_console
 from .openapi import add_routes
 from .routes import Dispatcher, failure, problem, problem_response, refusal
@@ -40,13 +41,15 @@ def create_app(
     mode: Mode = "open",
     local_only: bool = True,
     max_watchers: int = 500,
+    max_held: int = MAX_HELD,
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
     tracing: Tracing | None = None,
 ) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
-    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``embedding``: the
+    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``max_held``: bytes of
+    large requests and answers at once; further ones get 503. ``embedding``: the
     model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
     """
     app = FastAPI(
@@ -63,6 +66,7 @@ def create_app(
     app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only)
     app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
     app.state.metrics = metrics or Metrics()
+    app.state.budget = Budget(max_held)
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     _add_error_handlers(app)

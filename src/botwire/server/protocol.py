@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from ..errors import Unavailable
 from .access.authorizer import is_loopback
+from .large import ABORT
 from .routes import Dispatcher, HeaderTooLarge, UrlTooLong, problem
 from .watch import ENDING
 
@@ -147,6 +148,7 @@ class Protocol(HttpToolsProtocol):
         ):
             self.app = _LARGE_HEADER
         self._head = None
+        cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort
         super().on_headers_complete()
         self.due = self.loop.time() + BODY_SECONDS
         if len(self.connections) > self._limit:

@@ -117,6 +117,7 @@ class Worker:
             mode=settings.auth,
             local_only=settings.auth == "open" and not settings.open,
             max_watchers=max(1, settings.max_connections // 2),
+            max_held=settings.max_held << 20,
             metrics=metrics,
             embedding=None if settings.embedder is None else Embedding(local_embedder(settings.embedder)),
             tracing=tracing,

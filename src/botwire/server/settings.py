@@ -13,6 +13,7 @@ from ..search.embedding import local_embedder
 from ..stores import open_to_serve
 from .access.authorizer import is_loopback
 from .access.rules import Mode
+from .budget import MAX_HELD
 from .telemetry.exporters import exporters_of
 
 _IN_MEMORY = "sqlite:///:memory:"
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     open to every client until one claims it; required: every request needs a token. ``open``: listen on an interface that other
     machines reach without requiring tokens, and accept every ``Host`` field. ``workers``: processes; one that dies is replaced.
     ``max_connections``: open connections of each process, of which half may watch; further ones get 503 with Retry-After.
+    ``max_held``: MiB of large requests and answers that each process holds at once; further ones get 503 with Retry-After.
     ``traces``: exporters as in ``OTEL_TRACES_EXPORTER``; None: as the environment says. ``embedder``: a local model, see
     `local_embedder`, for questions that come without a vector.
     """
@@ -50,6 +52,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     open: bool = False
     workers: int = 1
     max_connections: int = 1_000
+    max_held: int = MAX_HELD >> 20
     traces: str | None = None
     embedder: str | None = None
 

@@ -16,7 +16,16 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from .. import operations, queries, timestamps
 from ..errors import InvalidArgument, InvalidValue
-from ..limits import MAX_DEPTH, MAX_OPERATIONS, check_bounded, check_count, check_name, check_prefix, check_ttl
+from ..limits import (
+    MAX_DEPTH,
+    MAX_OPERATIONS,
+    check_bounded,
+    check_count,
+    check_name,
+    check_nodes,
+    check_prefix,
+    check_ttl,
+)
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
@@ -319,6 +328,7 @@ def _decoder(kind: type[B]) -> Callable[[bytes], B]:
     decode = msgspec.json.Decoder(kind).decode
 
     def read(body: bytes) -> B:
+        check_nodes(body)
         try:
             return decode(body)
         except RecursionError as error:
