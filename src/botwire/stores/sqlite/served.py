@@ -6,14 +6,23 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import Timeout
-from ...operations import weight_of
+from ...operations import Guard, weight_of
+from ...queries import Query, Search
+from ..engine.answer import is_short
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
-from .store import AsyncSqliteStore, SqliteStore
+from .store import AsyncSqliteStore, NotShort, SqliteStore
 
+T = TypeVar("T")
+
+LONGEST_HERE = 64 * 1024
+"""Bytes of a row that is read on the event loop. Fifty such rows take some milliseconds, a value of 16 MiB alone takes 30."""
+READERS = 4
+"""Threads that read at once. Each may hold a value of 16 MiB, which takes up to 64 MiB as a str. As many threads search."""
 MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""
 
@@ -32,7 +41,20 @@ class ServedSqliteStore(AsyncSqliteStore):
 
     def __init__(self, store: SqliteStore, *, on_commit: Callable[[int], None] = lambda _: None) -> None:
         super().__init__(store)
+        self._reading = ThreadPoolExecutor(READERS, "botwire-read")
+        self._searching = ThreadPoolExecutor(READERS, "botwire-search")
         store.commits.executor = LoopExecutor(store, on_commit)
+
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
+        """As `AsyncSqliteStore.read`. Also a read of few rows runs in a thread if one of them is long."""
+        if is_short(query):
+            try:
+                return self.store.read_short(namespace, query, guard=guard, longest=LONGEST_HERE)
+            except NotShort:
+                pass  # the thread returns the rows, or raises what failed
+        threads = self._searching if isinstance(query, Search) else self._reading
+        read = partial(self.store.read, namespace, query, guard=guard)
+        return await asyncio.get_running_loop().run_in_executor(threads, read)
 
 
 class _Lead(NamedTuple):
