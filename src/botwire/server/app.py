@@ -24,6 +24,7 @@ from .access.authorizer import Authorizer
 from .access.rules import Mode
 from .budget import MAX_HELD, Budget
 from .console import add_console
+from .encoded import Encoder
 from .openapi import add_routes
 from .routes import Dispatcher, failure, problem, problem_response, refusal
 from .telemetry.metrics import Metrics
@@ -66,7 +67,8 @@ def create_app(
     app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only)
     app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
     app.state.metrics = metrics or Metrics()
-    app.state.budget = Budget(max_held)
+    app.state.budget = budget = Budget(max_held)
+    app.state.encoder = Encoder(budget)
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     _add_error_handlers(app)

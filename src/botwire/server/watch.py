@@ -17,6 +17,9 @@ from ..limits import check_namespace
 from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
+from .budget import LARGE
+from .encoded import Encoded
+from .large import send_in_parts
 from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
@@ -57,7 +60,7 @@ async def watch(
     query = watch_query(prefix, session=session, after=after if last is None else last)
     store: GuardedStore = request.app.state.authorizer.store
     feed = store.changes_for(request.scope["store"], check_namespace(namespace), query)
-    return EventStream(feed, request.app.state)
+    return EventStream(feed, namespace, request.app.state)
 
 
 class EventStream(Response):
@@ -66,9 +69,10 @@ class EventStream(Response):
     An error before its first event is answered as for any other request. The state of the app limits and counts the streams.
     """
 
-    def __init__(self, feed: AsyncFeed, app: State) -> None:
+    def __init__(self, feed: AsyncFeed, namespace: str, app: State) -> None:
         super().__init__()
         self._feed = feed
+        self._namespace = namespace
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,15 +82,17 @@ class EventStream(Response):
             async with self._app.watchers:  # it is free, so this does not wait
                 with self._app.metrics.watchers.track_inprogress():
                     await self._feed.begin()
-                    await self._stream(await self._feed.next(0), scope, receive, send)
+                    await self._stream(await self._next(0), scope, receive, send)
         finally:
             await self._feed.close()
         await send({"type": "http.response.body", "body": b""})
 
-    async def _stream(self, first: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, first: Encoded, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until one of three ends the stream: an error, the client, or the server."""
         ending = scope[ENDING] = asyncio.Event()
-        tasks = [asyncio.ensure_future(work) for work in (self._send(first, send), _gone(receive), ending.wait())]
+        works = self._send(first, scope, send), _gone(receive), ending.wait()
+        del first  # or it would be held as long as the stream
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -94,13 +100,19 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, found: Any, send: Send) -> None:
+    async def _next(self, seconds: float) -> Encoded:
+        encoded: Encoded = await self._app.encoder.encode(self._namespace, await self._feed.next(seconds))
+        return encoded
+
+    async def _send(self, encoded: Encoded | None, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        while True:
-            await send({"type": "http.response.body", "body": events.encode_changes(found), "more_body": True})
+        while encoded is not None:
+            await _send_events(encoded, scope, send)
+            # After changes, ask at once for more: the client learns when it has received all of them.
+            seconds = 0 if encoded.has_changes else HEARTBEAT
+            encoded = None  # large events are not held while the feed waits
             try:
-                # After changes, ask at once for more: the client learns when it has received all of them.
-                found = await self._feed.next(0 if found.changes else HEARTBEAT)
+                encoded = await self._next(seconds)
             except BotWireError as error:
                 end = error
                 break
@@ -110,6 +122,14 @@ class EventStream(Response):
                 break
         body = events.encode_end(wire.encode_problem(end))
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _send_events(encoded: Encoded, scope: Scope, send: Send) -> None:
+    message = {"type": "http.response.body", "body": encoded.body, "more_body": True}
+    if len(encoded.body) <= LARGE:
+        await send(message)
+    else:
+        await send_in_parts(scope, send, message, encoded.hold)
 
 
 async def _gone(receive: Receive) -> None:
