@@ -44,6 +44,7 @@ class Encoder:
         if encoded.encoding is None:
             encoded.hold.set(size)
             encoded.encoding = asyncio.ensure_future(in_thread(events.encode_changes, found))
+        del found  # or each of the streams that wait would hold its own
         # Not cancelled with this stream: others may wait for it.
         encoded.body = await asyncio.shield(encoded.encoding)
         encoded.hold.set(len(encoded.body))

@@ -8,6 +8,8 @@ signals the workers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import logging
 import os
@@ -41,6 +43,7 @@ log = logging.getLogger("botwire.server")
 
 ACCEPTS = 16
 """Connections that are accepted in one turn of the event loop."""
+_M_MMAP_THRESHOLD = -3
 GRACE = 10
 """Seconds that a shutdown waits for the requests in progress."""
 
@@ -103,6 +106,7 @@ class Worker:
     def app(self) -> ASGIApp:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
+        _give_memory_back()
         logs.set_level(self.live.log_level)
         self._plans = ReplaceablePlans(self.live.plans)
         metrics = Metrics(self._metrics)
@@ -172,6 +176,16 @@ class Certificate:
     def _use_current(self, connection: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
         """OpenSSL calls it for each connection, also for one that names no server, before it chooses a certificate."""
         connection.context = self._current
+
+
+def _give_memory_back() -> None:
+    """Have each large piece of memory go back to the system as soon as it is freed.
+
+    By default glibc keeps tens of megabytes for each thread (https://man7.org/linux/man-pages/man3/mallopt.3.html). Forty
+    watchers of one value of 15 MB left 270 MB behind, and with this setting 70 MB.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
 
 
 def attempt(change: Callable[[], None]) -> bool:
