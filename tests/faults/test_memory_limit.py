@@ -123,7 +123,7 @@ def request(server, method, target, body=None):
         connection.close()
 
 
-def test_answers_that_nobody_reads(server):
+def test_answers_that_no_client_reads(server):
     targets = ["/memory/n?values=true", "/sessions/n/s", "/memory/n/big%2F1", "/memory/n?key=big/1&key=big/2&key=big/3"]
     with bounded(server), contextlib.ExitStack() as stack:
         for target in targets:

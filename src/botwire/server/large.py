@@ -25,8 +25,8 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
     """Decode or encode something large, one after another in one thread, while the event loop serves others.
 
     The thread rests after work for as long as it has worked. The event loop needs Python's lock many times for one request,
-    and each time it may wait until a list of a million numbers is decoded. The garbage collector waits: it would look through
-    that list again and again while it grows, which takes three times as long as to decode it.
+    and each time it may wait until a list of a million numbers is decoded. The garbage collector waits: it would search
+    that list repeatedly while it grows, which takes three times as long as to decode it.
     """
     return await asyncio.get_running_loop().run_in_executor(_THREAD, _worked, work, *arguments)
 

@@ -182,7 +182,7 @@ def _give_memory_back() -> None:
     """Have each large piece of memory go back to the system as soon as it is freed.
 
     By default glibc keeps tens of megabytes for each thread (https://man7.org/linux/man-pages/man3/mallopt.3.html). Forty
-    watchers of one value of 15 MB left 270 MB behind, and with this setting 70 MB.
+    watchers of one value of 15 MB kept 270 MB, and with this setting 70 MB.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)

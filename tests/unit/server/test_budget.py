@@ -61,7 +61,7 @@ def test_one_client_leaves_room_for_others(shared):
     greedy[2].set(2 * LARGE)
 
 
-def test_who_waits_long_for_a_client_gives_way(shared, monkeypatch):
+def test_one_that_waits_long_for_its_client_gives_way(shared, monkeypatch):
     async def main():
         slow, quick, busy, asking = (Hold(shared, "") for _ in range(4))
         slow.set(4 * LARGE), busy.set(4 * LARGE)

@@ -64,7 +64,7 @@ class ServedSqliteStore(AsyncSqliteStore):
 class Readers:
     """Threads that read. The next read begins when the caller of one before has its rows.
 
-    A busy event loop would otherwise fall behind the threads, and all rows that wait for it would be in memory at once.
+    Otherwise the threads would be faster than a busy event loop, and all rows that wait for it would be in memory at once.
     """
 
     def __init__(self, name: str) -> None:

@@ -42,7 +42,7 @@ _ROUNDING = 0.05
 
 
 class NotShort(Exception):
-    """A read takes longer than an event loop may stand still. Nothing was returned."""
+    """A read would keep an event loop busy for too long. Nothing was returned."""
 
 
 class SqliteStore(DatabaseStore):
