@@ -17,10 +17,15 @@ MAX_DEPTH = 100
 """How deep lists and dicts may be nested in one value."""
 MAX_WRITE_BYTES = 32 * 1024 * 1024
 """The size of one write, and of one HTTP request body."""
+MAX_NODES = 1_000_000
+"""How many commas, colons and opening brackets, outside of strings, one HTTP request body may have. They count values, names of
+fields, lists and dicts, each of which takes up to 200 bytes of memory, beside its text, while the server checks the body."""
 MAX_OPERATIONS = 10_000
 """How many operations, counting every message, one write may hold."""
 MAX_PAGE = 10_000
 """The most rows that one read over HTTP returns. Callers of ``Memory`` never see this limit."""
+PAGE_BYTES = 4 * 1024 * 1024
+"""About how many bytes the rows of one read over HTTP take. The row that reaches it is the last. Callers never see this either."""
 MAX_HITS = 1_000
 """The most hits that one search returns."""
 MAX_QUESTION_CHARS = 8_000
@@ -129,6 +134,31 @@ def check_time(time: object, what: str) -> int | None:
     if not isinstance(time, datetime) or time.tzinfo is None:
         raise InvalidArgument(f"{what} is a datetime with a time zone, such as datetime.now(UTC), not {time!r}")
     return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def check_nodes(body: bytes) -> None:
+    """Raise `InvalidArgument` if JSON text has more than `MAX_NODES` values and what holds them. The text need not be valid.
+
+    It counts bytes, in a small part of the time and memory that decoding would take.
+    """
+    # Most bodies are shorter than that, or have fewer separators even when those inside of strings count too.
+    if len(body) <= MAX_NODES or _separators(body) <= MAX_NODES:
+        return
+    unescaped = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    outside = unescaped
+    if unescaped.count(b'"') <= 2 * MAX_NODES:  # else there are more strings than that
+        outside = b"".join(unescaped.split(b'"')[::2])
+        if _separators(outside) <= MAX_NODES:
+            return
+    raise InvalidArgument(
+        f"a request body may have {MAX_NODES:,} commas, colons and opening brackets outside of strings, and this one has more: "
+        "split it, or store the value as bytes"
+    )
+
+
+def _separators(text: bytes) -> int:
+    """Return how many values and names there are, at most, by what begins and separates them."""
+    return 1 + sum(map(text.count, (b",", b":", b"[", b"{")))
 
 
 def check_timeout(timeout: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias
 
@@ -187,6 +188,22 @@ def has_effect(operations: Sequence[Operation], results: Sequence[Result]) -> bo
 
 _ROW_BYTES = 16_384
 """Writing this much of a value takes as long as writing a row."""
+_OVERHEAD = 200
+"""Bytes of memory that an operation takes beside its value."""
+
+
+def memory_of(operations: object) -> int:
+    """Return about how many bytes of memory an operation, or a tuple of them, takes. Those of anything else do not count."""
+    match operations:
+        case tuple():
+            return sum(map(memory_of, operations))
+        case Put(stored=stored) | NewMessage(stored=stored):
+            return _OVERHEAD + sys.getsizeof(stored)
+        case Append(messages=items) | SetVectors(vectors=items):
+            return memory_of(items)
+        case Vector(vector=vector):
+            return _OVERHEAD + len(vector)
+    return _OVERHEAD
 
 
 def weight_of(write: Write) -> float:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from .operations import Values
 from .records import Changes, Entry, Hit, Message, Progress, Session, T, Text, Usage
 
+R = TypeVar("R")
+_OVERHEAD = 100
+"""Bytes that a row takes beside its value."""
+
 
 class Query(msgspec.Struct, Generic[T], frozen=True):
-    """A read of one namespace. Its ``values`` says what an encrypted store does with the answer, as `Values` for operations."""
+    """A read of one namespace. Its ``values`` says what an encrypted store does with the answer, as `Values` for operations.
+
+    ``room``, where a query has it, is about how many bytes of memory the rows may take. The answer ends with the row that fills it,
+    so it has at least one row if there is any. A store reads nothing after that row. None: no limit.
+    """
 
 
 class GetEntry(Query[Entry | None], frozen=True):
@@ -26,6 +36,7 @@ class GetEntries(Query[list[Entry]], frozen=True):
 
     values: ClassVar[Values] = "sealed"
     keys: tuple[str, ...]
+    room: int | None = None
 
 
 class ListKeys(Query[list[str]], frozen=True):
@@ -35,6 +46,7 @@ class ListKeys(Query[list[str]], frozen=True):
     prefix: str = ""
     after: str = ""
     limit: int | None = None
+    room: int | None = None
 
 
 class ListEntries(Query[list[Entry]], frozen=True):
@@ -44,6 +56,7 @@ class ListEntries(Query[list[Entry]], frozen=True):
     prefix: str = ""
     after: str = ""
     limit: int | None = None
+    room: int | None = None
 
 
 class CountEntries(Query[int], frozen=True):
@@ -61,6 +74,7 @@ class ListMessages(Query[list[Message]], frozen=True):
     after: int = 0
     limit: int | None = None
     last: int | None = None
+    room: int | None = None
 
 
 class CountMessages(Query[int], frozen=True):
@@ -109,6 +123,7 @@ class ListTexts(Query[list[Text]], frozen=True):
     model: str
     after: str = ""
     limit: int = 500
+    room: int | None = None
 
 
 class ListChanges(Query[Changes], frozen=True):
@@ -156,3 +171,24 @@ class GetUsage(Query[Usage], frozen=True):
     """The usage of the namespace and the limits of its plan."""
 
     values: ClassVar[Values] = "none"
+
+
+def weight(row: Any) -> int:
+    """Return about how many bytes of memory a row takes: mostly those of its value or text.
+
+    A text takes one to four bytes a character, so up to four times its length in UTF-8.
+    """
+    return _OVERHEAD + sys.getsizeof(getattr(row, "stored", None) or getattr(row, "text", row))
+
+
+def within(rows: Iterable[R], room: int | None, weigh: Callable[[R], int] = weight) -> list[R]:
+    """Return rows until they fill the `room` of a query, and read no row after that."""
+    if room is None:
+        return list(rows)
+    found = []
+    for row in rows:
+        found.append(row)
+        room -= weigh(row)
+        if room <= 0:
+            break
+    return found

@@ -19,6 +19,7 @@ from botwire.queries import (
     ListMessages,
     ListNamespaces,
     ListSessions,
+    within,
 )
 from botwire.records import Entry, Message, Session, Usage
 from botwire.store import Store
@@ -160,18 +161,19 @@ class Namespace:
             case GetEntry():
                 return self.entries.get(query.key)
             case GetEntries():
-                return [self.entries[key] for key in query.keys if key in self.entries]
+                return within((self.entries[key] for key in query.keys if key in self.entries), query.room)
             case ListKeys():
-                return page(keys, query)
+                return within(page(keys, query), query.room)
             case ListEntries():
-                return [self.entries[key] for key in page(keys, query)]
+                return within((self.entries[key] for key in page(keys, query)), query.room)
             case CountEntries():
                 return len(keys)
             case CountMessages():
                 return len(log.messages) if log else 0
             case ListMessages():
                 found = log.messages[query.after :][: query.limit] if log else []
-                return found if query.last is None else found[max(0, len(found) - query.last) :]
+                found = found if query.last is None else found[max(0, len(found) - query.last) :]
+                return within(found, query.room)
             case ListSessions():
                 logs = sorted(self.logs.items(), key=lambda item: -item[1].place)
                 before = [(name, log) for name, log in logs if query.before is None or log.place < query.before]

@@ -137,4 +137,4 @@ def test_the_tests_named_in_reliability_exist():
         assert set(cls) <= where, name
         assert test in where or (cls and f"    def {test}(" in contract), (file, name)
     rows = [line for line in text.partition("## Figures")[0].splitlines() if line.startswith("| ")]
-    assert all("::" in line or line.startswith(("| promise", "| what", "| ---")) for line in rows)
+    assert all("::" in line or line.startswith(("| promise", "| what |", "| ---")) for line in rows)

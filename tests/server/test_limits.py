@@ -13,6 +13,7 @@ import pytest
 
 from botwire import Memory
 from botwire.connections.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
+from botwire.limits import MAX_WRITE_BYTES
 from tests.servers import Server
 
 STRICT = """
@@ -149,6 +150,21 @@ def test_many_operations(shared_server):
     for count, wanted in ((10_000, 200), (10_001, 422), (500_000, 422)):
         body = b'{"operations":[' + b",".join([b'{"op":"delete","key":"k"}'] * count) + b"]}"
         connection.request("POST", "/memory/limits", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == wanted
+    connection.close()
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_the_length_of_a_body(shared_server, is_chunked):
+    """The answer comes although the client still sends, and the connection goes on."""
+    connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=60)
+    for length, wanted in ((MAX_WRITE_BYTES, 200), (MAX_WRITE_BYTES + 1, 413), (15, 200)):
+        body = b'{"value": "v"}'.ljust(length)
+        parts = [body[start : start + 1_000_000] for start in range(0, length, 1_000_000)]
+        fields = {"Content-Type": "application/json", "Connection": "keep-alive"}
+        connection.request("PUT", "/memory/limits/k", parts if is_chunked else body, fields, encode_chunked=is_chunked)
         response = connection.getresponse()
         response.read()
         assert response.status == wanted

@@ -36,6 +36,9 @@ Certificate = Annotated[str | None, Option("--tls-cert", metavar="<path>", help=
 Key = Annotated[str | None, Option("--tls-key", metavar="<path>", help="The certificate's key, in PEM, unencrypted.")]
 Workers = Annotated[int, Option(help="The number of worker processes.", min=1, max=64)]
 MaxConnections = Annotated[int, Option(help="Connections per process; further ones get 503 and retry.", min=1)]
+MaxHeld = Annotated[
+    int, Option(help="MiB of large requests and answers that a process holds; further ones get 503 and retry.", min=16)
+]
 PerAddress = Annotated[
     int,
     Option(
@@ -88,6 +91,7 @@ def serve(
     tls_key: Key = None,
     workers: Workers = 1,
     max_connections: MaxConnections = 1_000,
+    max_held: MaxHeld = 256,
     log_level: LogLevel = "info",
     traces: Traces = None,
     as_json: ServerJson = False,
@@ -109,6 +113,7 @@ def serve(
         open=open_,
         workers=workers,
         max_connections=max_connections,
+        max_held=max_held,
         traces=traces,
         embedder=embedder,
         namespaces_per_address=namespaces_per_address,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from ..limits import ACCESS
 from ..operations import Append, Operation, Put
@@ -14,7 +14,6 @@ from ..store import OperatedStore, Store
 from ..timestamps import now
 from ..values import Stored, size
 
-T = TypeVar("T", Entry, Message)
 Progress: TypeAlias = Callable[[int, int], None]
 """Receives the bytes done and the total."""
 
@@ -38,18 +37,16 @@ def list_namespaces(source: Store, target: Store) -> Iterator[str]:
 
 def list_entries(store: Store, namespace: str, after: str = "") -> Iterator[Entry]:
     """Return the entries after a key, in the order of their keys."""
-    rows = PAGE
-    while page := store.read(namespace, ListEntries("", after, rows)):
+    while page := store.read(namespace, ListEntries("", after, PAGE, BYTES)):
         yield from page
-        after, rows = page[-1].key, _rows(page)
+        after = page[-1].key
 
 
 def list_messages(store: Store, namespace: str, session: str, after: int = 0) -> Iterator[list[Message]]:
     """Return the messages after a seq, in pages."""
-    rows = PAGE
-    while page := store.read(namespace, ListMessages(session, after, rows)):
+    while page := store.read(namespace, ListMessages(session, after, PAGE, room=BYTES)):
         yield page
-        after, rows = page[-1].seq, _rows(page)
+        after = page[-1].seq
 
 
 def list_sessions(store: Store, namespace: str) -> list[str]:
@@ -60,11 +57,6 @@ def list_sessions(store: Store, namespace: str) -> list[str]:
         names += [session.name for session in page]
         before = page[-1].place
     return names[::-1]
-
-
-def _rows(page: Sequence[T]) -> int:
-    """Return the number of rows to read next: fewer for large values."""
-    return max(1, min(PAGE, BYTES * len(page) // (sum(size(row.stored) for row in page) + 1)))
 
 
 class Batch:

@@ -12,13 +12,13 @@ from ..errors import InvalidArgument
 from ..limits import MAX_PAGE, check_name, check_namespace
 from ..operations import Append
 from ..plans import Plan, Plans
-from ..queries import ListNamespaces
+from ..queries import ListNamespaces, weight
 from ..search.embedding import Embedding
 from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
 from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials, rule_of
 from .access.tokens import shown
-from .routes import JsonResponse, header, list_page, page_size, read_body
+from .routes import JsonResponse, header, list_page, page_size, read_body, respond
 from .telemetry.metrics import ROUTE
 
 B = TypeVar("B")
@@ -150,7 +150,7 @@ async def set_plan(request: Request, namespace: str) -> Response:
 
 async def list_namespaces(request: Request, after: str = "", limit: Page = None) -> Response:
     """List the namespaces. For operators."""
-    return await list_page(request.scope["store"], "", ListNamespaces(after, page_size(limit)), Namespaces)
+    return await list_page(request, "", ListNamespaces(after, page_size(limit)), Namespaces)
 
 
 async def audit(
@@ -161,7 +161,8 @@ async def audit(
     """Return the audit log. For operators."""
     size = page_size(limit)
     messages = await _tokens(request).audit(after=after, limit=size)
-    return JsonResponse(Messages.of(messages, full=len(messages) == size))
+    held = sum(map(weight, messages))
+    return await respond(request, held, lambda: Messages.of(messages, full=len(messages) == size))
 
 
 def _tokens(request: Request) -> access.Tokens:

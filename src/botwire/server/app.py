@@ -23,8 +23,10 @@ from ..version import __version__
 from .access.authorizer import Authorizer
 from .access.newcomers import Newcomers
 from .access.rules import Mode
+from .budget import MAX_HELD, Budget
 from .console import add_console
 from .disk import Disk
+from .encoded import Encoder
 from .openapi import add_routes
 from .routes import Dispatcher, failure, problem, problem_response, refusal
 from .telemetry.metrics import Metrics
@@ -45,6 +47,7 @@ def create_app(
     mode: Mode = "open",
     local_only: bool = True,
     max_watchers: int = 500,
+    max_held: int = MAX_HELD,
     metrics: Metrics | None = None,
     embedding: Embedding | None = None,
     tracing: Tracing | None = None,
@@ -53,7 +56,8 @@ def create_app(
 ) -> Dispatcher | TracedApp:
     """Return the service over a store, which it closes when it shuts down.
 
-    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``embedding``: the
+    ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``max_held``: bytes of
+    large requests and answers at once; further ones get 503. ``embedding``: the
     model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
     ``namespaces_per_address``: see `Newcomers`. ``keep_free``: see `Disk`.
     """
@@ -76,6 +80,9 @@ def create_app(
     metrics.namespaces_per_address.set(namespaces_per_address)
     newcomers.on_refusal = metrics.refusals.labels("namespaces").inc
     app.state.disk.on_refusal = metrics.refusals.labels("disk").inc
+    app.state.metrics = metrics or Metrics()
+    app.state.budget = budget = Budget(max_held)
+    app.state.encoder = Encoder(budget)
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     _add_error_handlers(app)

@@ -13,16 +13,25 @@ from starlette.responses import Response
 
 from .. import wire
 from ..errors import InvalidArgument, NotFound
-from ..limits import MAX_HITS, MAX_NEIGHBOURS, MAX_OPERATIONS, MAX_PAGE, check_name, check_namespace, check_prefix
+from ..limits import (
+    MAX_HITS,
+    MAX_NEIGHBOURS,
+    MAX_OPERATIONS,
+    MAX_PAGE,
+    PAGE_BYTES,
+    check_name,
+    check_namespace,
+    check_prefix,
+)
 from ..operations import Forget, Pop
-from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts, Search
+from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts, Search, weight
 from ..records import Message
 from ..search.arguments import KINDS, search_query
 from ..search.embedding import Embedding
 from ..version import __version__
 from ..wire.responses import Count, Entries, Hits, Keys, Messages, Sessions, Texts, Usage, UsageHistory
 from .connected import while_connected
-from .routes import CallersStore, JsonResponse, Namespace, apply, list_page, messages_of, page_size, read_body
+from .routes import CallersStore, JsonResponse, Namespace, apply, decoded, list_page, messages_of, page_size, respond
 from .telemetry.metrics import MEDIA_TYPE
 from .telemetry.usage_history import KEPT_DAYS
 
@@ -30,6 +39,7 @@ By: TypeAlias = Literal["words", "meaning", "both"]
 
 
 async def list_entries(
+    request: Request,
     store: CallersStore,
     namespace: Namespace,
     key: Annotated[list[str], Query(default_factory=list, description="return these entries instead of a list")],
@@ -43,19 +53,17 @@ async def list_entries(
     check_namespace(namespace)
     if key:
         names = tuple(check_name(name) for name in key)
-        found = await store.read(namespace, GetEntries(names))
-        return JsonResponse(Entries.of(found, full=False))
+        return await list_page(request, namespace, GetEntries(names, PAGE_BYTES), Entries)
     check_prefix(prefix), check_prefix(after)
     if count:
         return JsonResponse(Count(await store.read(namespace, CountEntries(prefix))))
     if values:
-        return await list_page(store, namespace, ListEntries(prefix, after, page_size(limit)), Entries)
-    return await list_page(store, namespace, ListKeys(prefix, after, limit), Keys, namespace)
+        return await list_page(request, namespace, ListEntries(prefix, after, page_size(limit), PAGE_BYTES), Entries)
+    return await list_page(request, namespace, ListKeys(prefix, after, limit, PAGE_BYTES), Keys, namespace)
 
 
 async def list_sessions(
     request: Request,
-    store: CallersStore,
     namespace: Namespace,
     session: Annotated[str | None, Query(description="return this session's messages instead of a list")] = None,
     before: Annotated[int | None, Query(ge=0, lt=2**63, description="the cursor of the previous page")] = None,
@@ -65,7 +73,7 @@ async def list_sessions(
     check_namespace(namespace)
     if session is not None:
         return await messages_of(request, namespace, check_name(session, "session name"))
-    return await list_page(store, namespace, ListSessions(before, page_size(limit)), Sessions)
+    return await list_page(request, namespace, ListSessions(before, page_size(limit)), Sessions)
 
 
 async def forget_session(
@@ -82,13 +90,13 @@ async def forget_session(
     if not deleted:
         raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
     if isinstance(deleted, list):
-        return JsonResponse(Messages.of(cast("list[Message]", deleted), full=False))
+        popped = cast("list[Message]", deleted)
+        return await respond(request, sum(map(weight, popped)), lambda: Messages.of(popped, full=False))
     return JsonResponse(Count(int(deleted)))
 
 
 async def search(
     request: Request,
-    store: CallersStore,
     namespace: Namespace,
     q: Annotated[str, Query(description="a question or some words")],
     limit: Annotated[int, Query(ge=0, le=MAX_HITS)] = 10,
@@ -120,9 +128,7 @@ async def search(
         half_life=half_life,
     )
     check_namespace(namespace)
-    query = await _with_vector(request.app.state, query, by)
-    hits = await while_connected(request, store.read(namespace, query))
-    return JsonResponse(Hits.of(hits))
+    return await _hits(request, namespace, await _with_vector(request.app.state, query, by))
 
 
 async def _with_vector(app: State, query: Search, by: By) -> Search:
@@ -140,24 +146,27 @@ async def _with_vector(app: State, query: Search, by: By) -> Search:
     return msgspec.structs.replace(query, vector=vector, model=embedding.model, words=by == "both")
 
 
-async def search_long(request: Request, store: CallersStore, namespace: Namespace) -> Response:
+async def search_long(request: Request, namespace: Namespace) -> Response:
     """Find the entries and messages that answer a question best. It changes nothing."""
-    query = wire.decode_search(await read_body(request))
-    hits = await while_connected(request, store.read(check_namespace(namespace), query))
-    return JsonResponse(Hits.of(hits))
+    return await _hits(request, check_namespace(namespace), await decoded(request, wire.decode_search))
+
+
+async def _hits(request: Request, namespace: str, query: Search) -> Response:
+    hits = await while_connected(request, request.scope["store"].read(namespace, query))
+    size = sum(weight(hit.entry or hit.message) for hit in hits)
+    return await respond(request, size, lambda: Hits.of(hits))
 
 
 async def texts_without_vectors(
     request: Request,
-    store: CallersStore,
     namespace: Namespace,
     model: Annotated[str, Query(description="the name of the embedding model")],
     after: Annotated[str, Query(description="the cursor of the previous page", pattern=r"^(e.*|m\d{1,18})?$")] = "",
     limit: Annotated[int, Query(ge=0, le=MAX_PAGE)] = 500,
 ) -> Response:
     """List texts that have no vector of a model yet; `set_vectors` of `POST /memory/{namespace}` stores vectors."""
-    query = ListTexts(check_name(model, "model"), after, limit)
-    return await while_connected(request, list_page(store, check_namespace(namespace), query, Texts))
+    query = ListTexts(check_name(model, "model"), after, limit, PAGE_BYTES)
+    return await while_connected(request, list_page(request, check_namespace(namespace), query, Texts))
 
 
 async def usage(store: CallersStore, namespace: Namespace) -> Response:

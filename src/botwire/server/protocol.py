@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from ..connections import protocol
+from .large import ABORT
 from .routes import Dispatcher
 
 
@@ -23,3 +24,7 @@ class Protocol(protocol.Protocol):
     def leave(self) -> None:
         self._metrics.connections.dec()
         super().leave()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        cast("dict[str, Any]", self.scope)[ABORT] = self.transport.abort

@@ -7,9 +7,10 @@ core). The layers of a FastAPI app around an endpoint cost nearly as much again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
 from fastapi import Depends, FastAPI
@@ -20,15 +21,18 @@ from starlette.types import Message, Receive, Scope, Send
 
 from .. import wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
-from ..limits import MAX_PAGE, MAX_WRITE_BYTES, check_count, check_name, check_namespace
-from ..operations import Delete, Operation, Result
-from ..queries import CountMessages, GetEntry, ListMessages, Query
-from ..store import AsyncStore, Reader
+from ..limits import MAX_PAGE, MAX_WRITE_BYTES, PAGE_BYTES, check_count, check_name, check_namespace
+from ..operations import Delete, Operation, Result, memory_of
+from ..queries import CountMessages, GetEntry, ListMessages, Query, weight
+from ..store import AsyncStore
 from ..wire.responses import Count, Messages, NamedEntry, Page, Results, Seqs, Written
 from .access.authorizer import AuthorizedStore, Authorizer
 from .access.rules import TABLE, Forbidden, Rule, Unauthorized, rule_of
+from .budget import HOLD, LARGE, Budget, Hold
+from .large import in_thread, send_in_parts
 from .telemetry.metrics import ROUTE, Metrics
 
+T = TypeVar("T")
 log = logging.getLogger("botwire.server")
 
 _MEDIA_TYPE = wire.MEDIA_TYPE.encode()
@@ -40,13 +44,13 @@ async def get_entry(request: Request) -> Response:
     entry = await _store(request).read(namespace, GetEntry(key))
     if entry is None:
         raise NotFound(f"there is no key {key!r} in namespace {namespace!r}")
-    return JsonResponse(NamedEntry.of(entry, namespace=namespace))
+    return await respond(request, weight(entry), lambda: NamedEntry.of(entry, namespace=namespace))
 
 
 async def put_entry(request: Request) -> Response:
     """Set a key."""
     namespace, key = _namespace(request), request.path_params["name"]
-    (version,) = await apply(request, namespace, wire.decode_put(key, await read_body(request)))
+    (version,) = await apply(request, namespace, await decoded(request, wire.decode_put, key))
     return JsonResponse(Written(namespace, key, cast("int", version)))
 
 
@@ -62,8 +66,8 @@ async def delete_entry(request: Request) -> Response:
 async def write(request: Request) -> Response:
     """Apply operations, all or none."""
     namespace = _namespace(request)
-    operations = wire.decode_write(await read_body(request))
-    return JsonResponse(Results.of(await apply(request, namespace, *operations)))
+    operations = await decoded(request, wire.decode_write)
+    return await respond_results(request, await apply(request, namespace, *operations))
 
 
 async def get_messages(request: Request) -> Response:
@@ -74,7 +78,7 @@ async def get_messages(request: Request) -> Response:
 async def append(request: Request) -> Response:
     """Append messages to a session."""
     namespace, session = _namespace(request), request.path_params["name"]
-    (seqs,) = await apply(request, namespace, wire.decode_append(session, await read_body(request)))
+    (seqs,) = await apply(request, namespace, await decoded(request, wire.decode_append, session))
     return JsonResponse(Seqs(cast("list[int]", seqs)))
 
 
@@ -98,6 +102,7 @@ class Dispatcher:
     def __init__(self, app: FastAPI) -> None:
         self.app = app
         self.metrics: Metrics = app.state.metrics
+        self._budget: Budget = app.state.budget
         self._authorizer: Authorizer = app.state.authorizer
         self._hot: dict[tuple[int, str, str], tuple[Any, Rule, str]] = {
             (route.path.count("/"), route.path.split("/")[1], method): (
@@ -114,6 +119,13 @@ class Dispatcher:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            if HOLD in scope:
+                scope[HOLD].release()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun, method = perf_counter(), scope["method"]
         parts: list[str] = scope["path"].split("/", 3)
         hot = self._hot.get((len(parts) - 1, parts[1], method)) if len(parts) > 1 else None
@@ -138,7 +150,7 @@ class Dispatcher:
             await self.app(scope, receive, self._counted(scope, send, begun))
             return
         self.metrics.count(method, scope.get(ROUTE, ""), response.status_code, perf_counter() - begun)
-        await response(scope, receive, send)
+        await response(scope, receive, send if len(response.body) <= LARGE else self._in_parts(scope, send))
 
     async def _authorize(self, scope: Scope) -> None:
         for route in self.app.router.routes:
@@ -156,9 +168,19 @@ class Dispatcher:
             if message["type"] == "http.response.start":
                 seconds = perf_counter() - begun
                 self.metrics.count(scope["method"], scope.get(ROUTE, ""), message["status"], seconds)
-            await send(message)
+            await send_any(message)
 
+        send_any = self._in_parts(scope, send)
         return count
+
+    def _in_parts(self, scope: Scope, send: Send) -> Send:
+        async def send_any(message: Message) -> None:
+            if len(message.get("body", b"")) <= LARGE:
+                await send(message)
+            else:
+                await send_in_parts(scope, send, message, self._budget.of(scope))
+
+        return send_any
 
 
 # What the routes share
@@ -174,12 +196,12 @@ CallersStore = Annotated[AsyncStore, Depends(_authorized_store)]
 
 
 class JsonResponse(Response):
-    """A document as JSON. It takes a tenth of the time of its parent to create."""
+    """A document as JSON, which may be encoded already. It takes a tenth of the time of its parent to create."""
 
-    def __init__(self, document: msgspec.Struct | Mapping[str, Any]) -> None:
+    def __init__(self, document: msgspec.Struct | Mapping[str, Any] | bytes) -> None:
         self.status_code = 200
         self.background = None
-        self.body = wire.encode(document)
+        self.body = document if isinstance(document, bytes) else wire.encode(document)
         self.raw_headers = [(b"content-type", _MEDIA_TYPE), (b"content-length", b"%d" % len(self.body))]
 
 
@@ -201,8 +223,8 @@ async def messages_of(request: Request, namespace: str, session: str) -> Respons
         return JsonResponse(Count(await store.read(namespace, CountMessages(session))))
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
-    messages = await store.read(namespace, ListMessages(session, after or 0, limit, last))
-    return JsonResponse(Messages.of(messages, full=last is None and len(messages) == limit))
+    query = ListMessages(session, after or 0, limit, last, PAGE_BYTES)
+    return await list_page(request, namespace, query, Messages)
 
 
 async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:
@@ -214,7 +236,40 @@ async def apply(request: Request, namespace: str, *operations: Operation) -> lis
     return await _store(request).write(namespace, operations, idempotency_key=key or None)
 
 
-async def read_body(request: Request) -> bytes:
+async def decoded(request: Request, decode: Callable[..., T], *names: str) -> T:
+    """Return what `decode` makes of these names and of the body of a request. A large body is decoded in a thread."""
+    body = await read_body(request)
+    if len(body) <= LARGE:
+        return decode(*names, body)
+    found = await in_thread(decode, *names, body)
+    hold_of(request).set(memory_of(found))
+    return found
+
+
+async def respond(request: Request, size: int, document: Callable[[], msgspec.Struct]) -> Response:
+    """Answer with a document that is made of `size` bytes. A large one is encoded in a thread."""
+    if size <= LARGE:
+        return JsonResponse(document())
+    hold = hold_of(request)
+    hold.set(size)
+    body = await in_thread(lambda: wire.encode(document()))
+    hold.set(len(body))
+    return JsonResponse(body)
+
+
+async def respond_results(request: Request, results: list[Result]) -> Response:
+    """Answer with the results of operations, some of which are messages."""
+    size = sum(sum(map(weight, found)) for found in results if isinstance(found, list))
+    return await respond(request, size, lambda: Results.of(results))
+
+
+def hold_of(request: Request) -> Hold:
+    """Return what a request holds of the server's budget."""
+    budget: Budget = request.app.state.budget
+    return budget.of(request.scope)
+
+
+async def read_body(request: Request) -> bytes | bytearray:
     """Return the body of a request, which must be declared as JSON and not be too large.
 
     The declaration keeps pages of other sites out of a server on loopback: a browser sends JSON to another host only if that
@@ -223,23 +278,44 @@ async def read_body(request: Request) -> bytes:
     kind = header(request, b"content-type")
     if kind != wire.MEDIA_TYPE and kind.partition(";")[0].strip().lower() != wire.MEDIA_TYPE:
         raise UnsupportedMediaType("send the body with Content-Type: application/json")
-    parts, length, more = [], 0, True
-    while more:  # as Request.stream does, in a third of the time
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part, more = message.get("body", b""), message.get("more_body", False)
-        length += len(part)
-        if length > MAX_WRITE_BYTES:
-            raise TooLarge(f"a request may have {MAX_WRITE_BYTES:,} bytes: split it")
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+    body, more = await _receive(request)
+    return await _rest_of(request, body, more=more) if more or len(body) > LARGE else body
 
 
-async def list_page(store: Reader, namespace: str, query: Query[Any], kind: type[Page], *more: str) -> Response:
-    """Return the rows that a query with a limit finds, as a page."""
-    rows = await store.read(namespace, query)
-    return JsonResponse(kind.of(rows, *more, full=len(rows) == query.limit))  # type: ignore[attr-defined]
+async def _receive(request: Request) -> tuple[bytes, bool]:
+    """Return the next part of a body, and whether there is more."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _rest_of(request: Request, begun: bytes, *, more: bool) -> bytearray:
+    """Return a body that comes in several parts, or is large. The bytes that have come are counted."""
+    hold, body = hold_of(request), bytearray(begun)
+    try:
+        async with hold.waiting():
+            while True:
+                if len(body) > MAX_WRITE_BYTES:
+                    raise TooLarge(f"a request may have {MAX_WRITE_BYTES:,} bytes: split it")
+                hold.set(len(body))
+                if not more:
+                    return body
+                part, more = await _receive(request)
+                body += part
+    except TimeoutError:
+        raise Unavailable("the server needs the memory of this slow request for others; try again") from None
+
+
+async def list_page(request: Request, namespace: str, query: Query[Any], kind: type[Page], *more: str) -> Response:
+    """Return the rows that a query with a `room` finds, as a page."""
+    rows = await request.scope["store"].read(namespace, query)
+    return await respond(request, sum(map(weight, rows)), lambda: kind.of(rows, *more, full=is_full(rows, query)))
+
+
+def is_full(rows: Sequence[Any], query: Query[Any]) -> bool:
+    """Whether a page ended because of the limit or the room of its query, so that more rows may follow."""
+    return len(rows) == getattr(query, "limit", None) or sum(map(weight, rows)) >= getattr(query, "room", math.inf)
 
 
 def page_size(limit: int | None, last: int | None = None) -> int:

@@ -13,6 +13,7 @@ from ..plans import Plans
 from ..search.embedding import local_embedder
 from ..stores import open_to_serve
 from .access.rules import Mode
+from .budget import MAX_HELD
 from .telemetry.exporters import exporters_of
 
 _IN_MEMORY = "sqlite:///:memory:"
@@ -38,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     open to every client until one claims it; required: every request needs a token. ``open``: listen on an interface that other
     machines reach without requiring tokens, and accept every ``Host`` field. ``workers``: processes; one that dies is replaced.
     ``max_connections``: open connections of each process, of which half may watch; further ones get 503 with Retry-After.
+    ``max_held``: MiB of large requests and answers that each process holds at once; further ones get 503 with Retry-After.
     ``namespaces_per_address``: new namespaces that the clients without an issued token at one address may create or claim in a UTC
     day, see `Newcomers`; 0: no limit. ``keep_free``: bytes of the disk of a SQLite file that stay free, see `Disk`; None: 5 %, but at
     most 256 MiB; 0: none.
@@ -53,6 +55,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     open: bool = False
     workers: int = 1
     max_connections: int = 1_000
+    max_held: int = MAX_HELD >> 20
     namespaces_per_address: int = 1_000
     keep_free: int | None = None
     traces: str | None = None

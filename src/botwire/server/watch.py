@@ -20,6 +20,9 @@ from ..store import AsyncFeed, GuardedStore
 from ..watch import watch_query
 from ..wire import events
 from .access.authorizer import AuthorizedStore
+from .budget import LARGE
+from .encoded import Encoded
+from .large import send_in_parts
 from .routes import failure, header, number
 
 log = logging.getLogger("botwire.server")
@@ -61,7 +64,7 @@ async def watch(
     store: GuardedStore = request.app.state.authorizer.store
     reader: AuthorizedStore = request.scope["store"]
     feed = store.changes_for(reader, check_namespace(namespace), query)
-    return EventStream(feed, request.app.state, reader.expires_in)
+    return EventStream(feed, namespace, request.app.state, reader.expires_in)
 
 
 class EventStream(Response):
@@ -71,9 +74,10 @@ class EventStream(Response):
     ``expires_in`` returns the seconds until the feed may not be read any more. It is read then, and so the stream ends.
     """
 
-    def __init__(self, feed: AsyncFeed, app: State, expires_in: Callable[[], float]) -> None:
+    def __init__(self, feed: AsyncFeed, namespace: str, app: State, expires_in: Callable[[], float]) -> None:
         super().__init__()
         self._feed = feed
+        self._namespace = namespace
         self._app = app
         self._expires_in = expires_in
 
@@ -84,15 +88,17 @@ class EventStream(Response):
             async with self._app.watchers:  # it is free, so this does not wait
                 with self._app.metrics.watchers.track_inprogress():
                     await self._feed.begin()
-                    await self._stream(await self._feed.next(0), scope, receive, send)
+                    await self._stream(await self._next(0), scope, receive, send)
         finally:
             await self._feed.close()
         await send({"type": "http.response.body", "body": b""})
 
-    async def _stream(self, first: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, first: Encoded, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until one of three ends the stream: an error, the client, or the server."""
         ending = scope[ENDING] = asyncio.Event()
-        tasks = [asyncio.ensure_future(work) for work in (self._send(first, send), _gone(receive), ending.wait())]
+        works = self._send(first, scope, send), _gone(receive), ending.wait()
+        del first  # or it would be held as long as the stream
+        tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -100,13 +106,19 @@ class EventStream(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send(self, found: Any, send: Send) -> None:
+    async def _next(self, seconds: float) -> Encoded:
+        encoded: Encoded = await self._app.encoder.encode(self._namespace, await self._feed.next(seconds))
+        return encoded
+
+    async def _send(self, encoded: Encoded | None, scope: Scope, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        while True:
-            await send({"type": "http.response.body", "body": events.encode_changes(found), "more_body": True})
+        while encoded is not None:
+            await _send_events(encoded, scope, send)
+            # After changes, ask at once for more: the client learns when it has received all of them.
+            seconds = 0 if encoded.has_changes else min(HEARTBEAT, self._expires_in() + _AFTER)
+            encoded = None  # large events are not held while the feed waits
             try:
-                # After changes, ask at once for more: the client learns when it has received all of them.
-                found = await self._feed.next(0 if found.changes else min(HEARTBEAT, self._expires_in() + _AFTER))
+                encoded = await self._next(seconds)
             except BotWireError as error:
                 end = error
                 break
@@ -116,6 +128,14 @@ class EventStream(Response):
                 break
         body = events.encode_end(wire.encode_problem(end))
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+async def _send_events(encoded: Encoded, scope: Scope, send: Send) -> None:
+    message = {"type": "http.response.body", "body": encoded.body, "more_body": True}
+    if len(encoded.body) <= LARGE:
+        await send(message)
+    else:
+        await send_in_parts(scope, send, message, encoded.hold)
 
 
 async def _gone(receive: Receive) -> None:

@@ -319,6 +319,25 @@ class StoreContract(Generated):
             found = store.read("n", ListMessages("s", **options))
             assert [item.data for item in found] == [item.seq for item in found] == list(seqs)
 
+    def test_a_read_ends_when_its_room_is_full(self, store: Store) -> None:
+        texts = [letter * 10_000 for letter in "abcd"]
+        store.write("n", [*(put(text[0], text) for text in texts), put("e", b"e" * 10_000)])
+        store.write("n", [Append("s", messages_of(*texts))])
+        for room, rows in ((0, 1), (1, 1), (10_001, 1), (15_000, 2), (28_000, 3), (1_000_000, 5)):
+            found = store.read("n", ListEntries(room=room))
+            assert [entry.key for entry in found] == list("abcde")[:rows]
+            assert [entry.value[0] for entry in found[:4]] == list("abcd")[:rows]
+            keys = ("d", "x", "a", "e", "c", "b")
+            assert [entry.key for entry in store.read("n", GetEntries(keys, room))] == list("daecb")[:rows]
+            messages = store.read("n", ListMessages("s", room=room))
+            assert [message.data for message in messages] == texts[:rows]
+            assert [item.seq for item in store.read("n", ListMessages("s", last=3, room=room))] == [2, 3, 4][:rows]
+        assert [entry.key for entry in store.read("n", ListEntries("", "b", 2, 28_000))] == ["c", "d"]
+        assert store.read("n", ListKeys(room=1)) == ["a"]
+        assert store.read("n", ListKeys(room=1_000)) == list("abcde")
+        assert store.read("n", GetEntries(("x",), 1)) == []
+        assert store.read("n", ListMessages("t", room=1)) == []
+
     def test_appending_an_id_again_changes_nothing(self, store: Store) -> None:
         new = messages_of("a", "b")
         assert store.write("n", [Append("s", new)]) == [[1, 2]]

@@ -124,6 +124,15 @@ class WatchContract(Generated):
         assert entry == store.read("n", GetEntry("a"))
         assert [change.message for change in changes if change.message] == store.read("n", ListMessages("s"))
 
+    def test_large_messages_of_one_append(self, store: Store) -> None:
+        """A read ends by its bytes in the middle of them, and the next one continues there."""
+        large = [letter * 700_000 for letter in "abcde"]
+        store.write("n", [Append("s", messages_of(*large)), put("k", 1)])
+        with self.feed(store) as feed:
+            found = feed.next(0).changes
+            assert 0 < len(found) < 6
+            assert [change.value for change in found + delivered(feed)] == [*large, 1]
+
     def test_from_now_on(self, store: Store) -> None:
         store.write("n", [put("a", 1)])
         with self.feed(store, None) as feed, self.feed(store, None) as late:

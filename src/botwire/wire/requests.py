@@ -23,6 +23,7 @@ from ..limits import (
     check_bounded,
     check_count,
     check_name,
+    check_nodes,
     check_prefix,
     check_ttl,
 )
@@ -345,6 +346,7 @@ def _decoder(kind: type[B]) -> Callable[[bytes], B]:
     decode = msgspec.json.Decoder(kind).decode
 
     def read(body: bytes) -> B:
+        check_nodes(body)
         try:
             return decode(body)
         except RecursionError as error:

@@ -200,7 +200,7 @@ class Page(msgspec.Struct):
 
     @classmethod
     def of(cls, rows: Sequence[Any], *more: str, full: bool) -> Self:
-        """Return a page. ``full``: it has as many rows as the request asked for, so that another page may follow."""
+        """Return a page. ``full``: it has as many rows or bytes as a page may have, so that another page may follow."""
         last = rows[-1] if full and rows else None
         kind = _DOCUMENTS.get(type(rows[0])) if rows else None
         page = list(rows) if kind is None else [kind.of(row) for row in rows]

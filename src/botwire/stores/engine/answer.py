@@ -10,6 +10,7 @@ from typing import Any
 from ... import queries
 from ...errors import InvalidArgument
 from ...plans import DAY, Plans
+from ...queries import within
 from ...records import Message, Text, Usage
 from ...search.terms import text_of_entry, text_of_message
 from .journal import changes_after, progress
@@ -20,6 +21,8 @@ from .tables import FIRST_MESSAGE, NamespaceId, NamespaceState, ReadTables, day_
 FEW = 50
 """Rows that are read in less time than a change of threads takes."""
 _PAGE = 500
+_ROOM = 1 << 22
+"""Rows, and bytes of their values, that are read at once for texts without vectors."""
 _NEWEST = 2**63 - 1
 _LAST_CONTROL = "\x1f"
 """Names of system namespaces begin with a control character."""
@@ -67,7 +70,7 @@ def _list_messages(tables: ReadTables, _: Plans, namespace: str, query: queries.
     session, last = tables.find_session(namespace, query.session) or (0, 0)
     # Seqs have no holes, so the seq before the last n messages is known without reading any.
     after = query.after if query.last is None else max(query.after, last - query.last)
-    return tables.list_messages(session, after, last, query.limit) if after < last else []
+    return tables.list_messages(session, after, last, query.limit, query.room) if after < last else []
 
 
 def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: queries.GetUsage, now: int) -> Usage:
@@ -91,17 +94,17 @@ def _list_texts(tables: ReadTables, _: Plans, namespace: str, query: queries.Lis
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    return list(islice(_texts(tables, state.id, query.model, query.after, now), query.limit))
+    return within(islice(_texts(tables, state.id, query.model, query.after, now), query.limit), query.room)
 
 
 def _texts(tables: ReadTables, namespace: NamespaceId, model: str, after: str, now: int) -> Iterator[Text]:
     """Return entries by key, then messages by place. The cursor is ``e`` and a key, or ``m`` and a place."""
     key, place = ("", int(after[1:])) if after[:1] == "m" else (after[1:], FIRST_MESSAGE)
-    while after[:1] != "m" and (entries := tables.entries_without_vector(namespace, model, key, _PAGE, now)):
+    while after[:1] != "m" and (entries := tables.entries_without_vector(namespace, model, key, _PAGE, now, _ROOM)):
         for key, version, value in entries:
             if text := text_of_entry(key, value):
                 yield Text(text, f"e{key}", key=key, version=version)
-    while messages := tables.messages_without_vector(namespace, model, place, _PAGE):
+    while messages := tables.messages_without_vector(namespace, model, place, _PAGE, _ROOM):
         for place, session, id_, created, data in messages:
             if text := text_of_message(data):
                 yield Text(text, f"m{place}", version=created, session=session, id=id_)
@@ -109,12 +112,14 @@ def _texts(tables: ReadTables, namespace: NamespaceId, model: str, after: str, n
 
 _ANSWER: Mapping[type, Callable[[ReadTables, Plans, str, Any, int], Any]] = {
     queries.GetEntry: lambda tables, _, namespace, query, now: tables.get_entry(namespace, query.key, now),
-    queries.GetEntries: lambda tables, _, namespace, query, now: tables.get_entries(namespace, query.keys, now),
+    queries.GetEntries: lambda tables, _, namespace, query, now: tables.get_entries(
+        namespace, query.keys, now, query.room
+    ),
     queries.ListKeys: lambda tables, _, namespace, query, now: tables.list_keys(
-        namespace, query.prefix, query.after, query.limit, now
+        namespace, query.prefix, query.after, query.limit, now, query.room
     ),
     queries.ListEntries: lambda tables, _, namespace, query, now: tables.list_entries(
-        namespace, query.prefix, query.after, query.limit, now
+        namespace, query.prefix, query.after, query.limit, now, query.room
     ),
     queries.CountEntries: lambda tables, _, namespace, query, now: tables.count_entries(namespace, query.prefix, now),
     queries.ListMessages: _list_messages,

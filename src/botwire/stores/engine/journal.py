@@ -203,6 +203,8 @@ def _appended(
     # A later pop may have removed some, and others may have been appended in their place since.
     last = min([record.last, *(pop.first for pop in pops.get(name, ()) if pop.version > record.version)])
     first = max(record.since, query.after or 0) - offset
-    for message in tables.list_messages(session, first, last, query.limit):
-        version = offset + message.seq
-        yield version, Change(version=version, kind="append", session=name, message=message), message.stored
+    while first < last and (page := tables.list_messages(session, first, last, query.limit, BYTES_AT_ONCE)):
+        for message in page:
+            version = offset + message.seq
+            yield version, Change(version=version, kind="append", session=name, message=message), message.stored
+        first = page[-1].seq

@@ -146,8 +146,8 @@ class ReadTables(Protocol):
     def _run(self, name: str, *values: object) -> list[Any]:
         """Run the statement of this name, and return its rows."""
 
-    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
-        """Run a statement, and return its first rows: the values in a column of the last one fill `room` bytes."""
+    def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
+        """Run a statement for rows within the `room` of a query. The values in one column, counted from 0, fill it."""
 
     def _first(self, name: str, *values: object) -> Any | None:
         rows = self._run(name, *values)
@@ -175,17 +175,22 @@ class ReadTables(Protocol):
         row = self._first("get_entry", namespace, key, now)
         return None if row is None else self._entry(row)
 
-    def get_entries(self, namespace: str, keys: Sequence[str], now: int) -> list[Entry]:
+    def get_entries(self, namespace: str, keys: Sequence[str], now: int, room: int | None) -> list[Entry]:
         """Return the live entries among these keys, in the order of the keys."""
-        return [self._entry(row) for row in self._run("get_entries", namespace, as_json(keys), now)]
+        return list(map(self._entry, self._run_within(room, 1, "get_entries", namespace, as_json(keys), now)))
 
-    def list_keys(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[str]:
+    def list_keys(
+        self, namespace: str, prefix: str, after: str, limit: int | None, now: int, room: int | None
+    ) -> list[str]:
         """Return live keys with a prefix, those after `after`, in the order of their UTF-8 bytes."""
-        return self._column("list_keys", namespace, prefix, end_of(prefix), after, now, limit_of(limit))
-
-    def list_entries(self, namespace: str, prefix: str, after: str, limit: int | None, now: int) -> list[Entry]:
         values = namespace, prefix, end_of(prefix), after, now, limit_of(limit)
-        return [self._entry(row) for row in self._run("list_entries", *values)]
+        return [key for (key,) in self._run_within(room, 0, "list_keys", *values)]
+
+    def list_entries(
+        self, namespace: str, prefix: str, after: str, limit: int | None, now: int, room: int | None
+    ) -> list[Entry]:
+        values = namespace, prefix, end_of(prefix), after, now, limit_of(limit)
+        return list(map(self._entry, self._run_within(room, 1, "list_entries", *values)))
 
     def count_entries(self, namespace: str, prefix: str, now: int) -> int:
         return self._value("count_entries", namespace, prefix, end_of(prefix), now) or 0
@@ -204,10 +209,12 @@ class ReadTables(Protocol):
     def session_name(self, namespace: NamespaceId, session: int) -> str | None:
         return self._value("session_name", namespace, session)
 
-    def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
+    def list_messages(
+        self, session: int, after: int, last: int, limit: int | None, room: int | None = None
+    ) -> list[Message]:
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
         values = place_of(session, after), place_of(session, last), limit_of(limit)
-        return [Message(*row) for row in self._run("messages_between", *values)]
+        return [Message(*row) for row in self._run_within(room, 2, "messages_between", *values)]
 
     def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
         """Return sessions with a number below `before`, the newest first."""
@@ -305,16 +312,17 @@ class ReadTables(Protocol):
         return self._run("nearest_entries", *values)
 
     def entries_without_vector(
-        self, namespace: NamespaceId, model: str, after: str, limit: int, now: int
+        self, namespace: NamespaceId, model: str, after: str, limit: int, now: int, room: int
     ) -> list[tuple[str, int, Stored]]:
         """Return key, version and value of live entries after a key that have no vector of a model, in order."""
-        return self._run("entries_without_vector", namespace, model, after, now, limit)
+        return self._run_within(room, 2, "entries_without_vector", namespace, model, after, now, limit)
 
     def messages_without_vector(
-        self, namespace: NamespaceId, model: str, after: int, limit: int
+        self, namespace: NamespaceId, model: str, after: int, limit: int, room: int
     ) -> list[tuple[int, str, str, int, str]]:
         """Return place, session, id, creation time and data of messages after a place that have no vector of a model."""
-        return self._run("messages_without_vector", namespace, model, after >> SEQ_BITS, after, limit)
+        values = namespace, model, after >> SEQ_BITS, after, limit
+        return self._run_within(room, 4, "messages_without_vector", *values)
 
 
 class Tables(ReadTables, Protocol):

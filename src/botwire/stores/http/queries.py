@@ -56,52 +56,70 @@ async def _get_entry(call: Call, namespace: str, query: queries.GetEntry) -> Ent
 
 
 async def _get_entries(call: Call, namespace: str, query: queries.GetEntries) -> list[Entry]:
-    answers = [await call.get(wire.namespace_path("memory", namespace, key=keys)) for keys in _chunks(query.keys)]
-    return [entry for answer in answers for entry in answer.rows("entries")]
+    found: list[Entry] = []
+    for chunk in _chunks(query.keys):
+        keys = chunk
+        while keys and not _is_full(found, query.room):
+            page = await call.get(wire.namespace_path("memory", namespace, key=keys))
+            found += page.rows("entries")
+            # A page ends early when it is full. What it has answered ends with the first such key.
+            keys = [] if page.next is None else keys[keys.index(str(page.next)) + 1 :]
+    return queries.within(found, query.room)
 
 
 async def _list_keys(call: Call, namespace: str, query: queries.ListKeys) -> list[str]:
     path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix)
-    return await _pages(call, path, "keys", query.limit, after=query.after)
+    return await _pages(call, path, "keys", query.limit, query.room, after=query.after)
 
 
 async def _list_entries(call: Call, namespace: str, query: queries.ListEntries) -> list[Entry]:
     path = partial(wire.namespace_path, "memory", namespace, prefix=query.prefix, values="true")
-    return await _pages(call, path, "entries", query.limit, after=query.after)
+    return await _pages(call, path, "entries", query.limit, query.room, after=query.after)
 
 
 async def _list_messages(call: Call, namespace: str, query: queries.ListMessages) -> list[Message]:
     path = partial(_session_path, namespace, query.session)
-    after, last = query.after, query.last
-    if last is not None and last <= MAX_PAGE:
-        return (await call.get(path(after=after or None, last=last))).rows("messages")
-    if last is not None:
+    after, limit, last, room = query.after, query.limit, query.last, query.room
+    if last is None:
+        return await _pages(call, path, "messages", limit, room, after=after)
+    if last > MAX_PAGE:
         after = max(after, await _count_messages(call, namespace, queries.CountMessages(query.session)) - last)
-    messages = await _pages(call, path, "messages", query.limit, after=after)
-    return messages if last is None else messages[-last:]  # more were appended since they were counted
+        messages: list[Message] = await _pages(call, path, "messages", limit, room, after=after)
+        return messages[-last:]  # more were appended since they were counted
+    page = await call.get(path(after=after or None, last=last))
+    found: list[Message] = page.rows("messages")
+    if page.next is not None and not _is_full(found, room):
+        found += await _pages(call, path, "messages", last - len(found), room, after=page.next)
+    return queries.within(found, room)
 
 
 async def _list_sessions(call: Call, namespace: str, query: queries.ListSessions) -> list[Session]:
     path = partial(wire.namespace_path, "sessions", namespace)
-    return await _pages(call, path, "sessions", query.limit, before=query.before)
+    return await _pages(call, path, "sessions", query.limit, None, before=query.before)
 
 
 async def _list_namespaces(call: Call, _: str, query: queries.ListNamespaces) -> list[str]:
-    return await _pages(call, _namespaces_path, "namespaces", query.limit, after=query.after)
+    return await _pages(call, _namespaces_path, "namespaces", query.limit, None, after=query.after)
 
 
-async def _pages(call: Call, path: Callable[..., str], field: str, limit: int | None, **cursor: Any) -> list[Any]:
+async def _pages(
+    call: Call, path: Callable[..., str], field: str, limit: int | None, room: int | None, **cursor: Any
+) -> list[Any]:
     """Return one field of the answers, from as many pages as it takes; the cursor is where the first page begins."""
     ((name, start),) = cursor.items()
     found: list[Any] = []
-    while limit is None or len(found) < limit:
+    while (limit is None or len(found) < limit) and not _is_full(found, room):
         size = MAX_PAGE if limit is None else min(MAX_PAGE, limit - len(found))
         page = await call.get(path(**{name: start or None, "limit": size}))
         found += page.rows(field)
         start = page.next
         if start is None:
             break
-    return found
+    return queries.within(found, room)
+
+
+def _is_full(rows: list[Any], room: int | None) -> bool:
+    return room is not None and bool(rows) and sum(map(queries.weight, rows)) >= room
 
 
 async def _count_entries(call: Call, namespace: str, query: queries.CountEntries) -> int:
@@ -125,8 +143,8 @@ async def _search(call: Call, namespace: str, query: queries.Search) -> list[Hit
 
 
 async def _list_texts(call: Call, namespace: str, query: queries.ListTexts) -> list[Text]:
-    path = wire.namespace_path("texts", namespace, model=query.model, after=query.after or None, limit=query.limit)
-    return (await call.get(path)).texts
+    path = partial(wire.namespace_path, "texts", namespace, model=query.model)
+    return await _pages(call, path, "texts", query.limit, query.room, after=query.after)
 
 
 def _namespaces_path(**parameters: Any) -> str:

@@ -12,6 +12,8 @@ from ..engine.tables import SEQ_BITS, ReadTables, limit_of
 from .connection import Connection
 from .statements import Row, Statement, plan_of
 
+_EVERYTHING = 2**63 - 1
+
 
 class PostgresReads(ReadTables):
     """The reads of a namespace. ``in_transaction``: a transaction on one snapshot decides how statements are planned."""
@@ -26,9 +28,9 @@ class PostgresReads(ReadTables):
         *_, rows = self._connection.run_all((*plan, (name, values)))
         return rows
 
-    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
-        del column  # the statement knows it
-        return self._run(name, *values, room)
+    def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
+        del column  # the statement knows it, and a server sends no rows after those that fill the room
+        return self._run(name, *values, _EVERYTHING if room is None else max(room, 1))
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         key, text, data, *rest = row
@@ -37,10 +39,12 @@ class PostgresReads(ReadTables):
     def _vector(self, vector: bytes) -> object:
         return f"[{numbers_of(vector)}]"
 
-    def list_messages(self, session: int, after: int, last: int, limit: int | None) -> list[Message]:
+    def list_messages(
+        self, session: int, after: int, last: int, limit: int | None, room: int | None = None
+    ) -> list[Message]:
         start = session << SEQ_BITS
-        rows = self._run("messages_between", self._namespace, start + after, start + last, limit_of(limit))
-        return [Message(*row) for row in rows]
+        values = self._namespace, start + after, start + last, limit_of(limit)
+        return [Message(*row) for row in self._run_within(room, 2, "messages_between", *values)]
 
 
 class GuardedReads(PostgresReads):

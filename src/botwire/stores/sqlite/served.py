@@ -6,14 +6,25 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 from ...errors import Timeout
-from ...operations import weight_of
+from ...operations import Guard, weight_of
+from ...queries import Query, Search
+from ..engine.answer import is_short
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
-from .store import AsyncSqliteStore, SqliteStore
+from .store import AsyncSqliteStore, NotShort, SqliteStore
 
+T = TypeVar("T")
+
+LONGEST_HERE = 64 * 1024
+"""Bytes of a row that is read on the event loop. Fifty such rows take some milliseconds, a value of 16 MiB alone takes 30."""
+READERS = 4
+"""Threads that read at once. Each may hold a value of 16 MiB, which takes up to 64 MiB as a str. As many threads search."""
+REMEMBERED = 1_000
+"""Reads of long rows that are remembered, so that they begin in a thread."""
 MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""
 
@@ -32,7 +43,38 @@ class ServedSqliteStore(AsyncSqliteStore):
 
     def __init__(self, store: SqliteStore, *, on_commit: Callable[[int], None] = lambda _: None) -> None:
         super().__init__(store)
+        self._reading, self._searching = Readers("botwire-read"), Readers("botwire-search")
+        self._long: set[tuple[str, Query[Any]]] = set()
+        """Reads of few but long rows. To find that a row is long, SQLite reads it."""
         store.commits.executor = LoopExecutor(store, on_commit)
+
+    async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
+        """As `AsyncSqliteStore.read`. Also a read of few rows runs in a thread if one of them is long."""
+        if is_short(query) and (not self._long or (namespace, query) not in self._long):
+            try:
+                return self.store.read_short(namespace, query, guard=guard, longest=LONGEST_HERE)
+            except NotShort:  # the thread returns the rows, or raises what failed
+                if len(self._long) >= REMEMBERED:
+                    self._long.clear()
+                self._long.add((namespace, query))
+        readers = self._searching if isinstance(query, Search) else self._reading
+        return await readers.run(partial(self.store.read, namespace, query, guard=guard))
+
+
+class Readers:
+    """Threads that read. The next read begins when the caller of one before has its rows.
+
+    Otherwise the threads would be faster than a busy event loop, and all rows that wait for it would be in memory at once.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._threads = ThreadPoolExecutor(READERS, name)
+        self._free = asyncio.Semaphore(READERS)
+
+    async def run(self, read: Callable[[], T]) -> T:
+        """Run a read in a thread and return its rows."""
+        async with self._free:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
 
 
 class _Lead(NamedTuple):

@@ -40,6 +40,8 @@ from .wal import CHECKPOINT, Log
 
 T = TypeVar("T")
 
+_ANY_LENGTH = 2**31 - 1
+"""SQLite lowers it to its own limit (https://www.sqlite.org/limits.html)."""
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
@@ -59,6 +61,10 @@ _LOOK = 100_000
 _SINCE_COMMIT = 1_000
 """Microseconds after a commit for which its check is good for the next one too: no other program can open the file and write
 in that time."""
+
+
+class NotShort(Exception):
+    """A read would keep an event loop busy for too long. Nothing was returned."""
 
 
 class SqliteStore(DatabaseStore):
@@ -143,6 +149,25 @@ class SqliteStore(DatabaseStore):
         finally:
             if connection.in_transaction:
                 connection.roll_back()
+            self._return(connection)
+
+    def read_short(self, namespace: str, query: Query[T], *, guard: Guard | None, longest: int) -> T:
+        """As `read`, or raise `NotShort` at once if a row has more than `longest` bytes, or anything else fails."""
+        moment = self._follow_clock()
+        connection = self._borrow()
+        try:
+            if not moment < self._look_at <= moment + _LOOK:
+                self._check_names(connection, moment)
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, longest)
+            result = answer(connection.tables, self.plans, namespace, query, moment)
+            if guard is not None and not connection.holds(guard, moment):
+                raise GuardFailed(GUARD_FAILED)
+        except (apsw.Error, UnicodeDecodeError, TypeError) as error:
+            raise NotShort from error
+        else:
+            return cast("T", result)
+        finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, _ANY_LENGTH)
             self._return(connection)
 
     def _long_read(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:

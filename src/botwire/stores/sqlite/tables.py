@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...operations import Vector
+from ...queries import weight, within
 from ...records import Entry
 from ..engine.statements import load_queries
 from ..engine.tables import (
@@ -48,21 +48,19 @@ class SqliteTables(Tables):
         rows: list[Any] = self._execute(_SQL[name], values).fetchall()
         return rows
 
+    def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
+        if room is None:
+            return self._run(name, *values)
+        cursor = self._execute(_SQL[name], values)
+        try:
+            return within(cursor, room, lambda row: weight(row[column]))
+        finally:
+            cursor.close()  # or a statement that has more rows would keep its snapshot
+
     def _first(self, name: str, *values: object) -> Any | None:
         for row in self._execute(_SQL[name], values).fetchall():
             return row
         return None
-
-    def _run_within(self, room: int, column: int, name: str, *values: object) -> list[Any]:
-        # Row by row. To ask for the lengths first would read the values: SQLite compares whole rows of a table WITHOUT ROWID.
-        rows = []
-        with contextlib.closing(self._execute(_SQL[name], values)) as cursor:
-            for row in cursor:
-                rows.append(row)
-                room -= len(row[column] or ())
-                if room <= 0:
-                    break
-        return rows
 
     def _count(self, name: str, *values: object) -> int:
         """Run a statement that returns no rows, and return how many it changed."""

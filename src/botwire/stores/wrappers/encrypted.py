@@ -30,8 +30,8 @@ from .preparation import is_outdated, prepare
 
 T = TypeVar("T")
 
-_PAGE = 100
-"""Entries that are encrypted again at a time."""
+_PAGE, _ROOM = 100, 1 << 22
+"""Entries, and about how many bytes of them, that are encrypted again at a time."""
 _NAMED = 20
 """Keys that an error names."""
 _PREPARED = frozenset({"computed", "returned"})
@@ -110,7 +110,7 @@ class _Encrypted:
 
     async def _reencrypt(self, namespace: str, *, plain: bool = False) -> int:
         changed, after, skipped = 0, "", list[str]()
-        while page := await self._read_encrypted(namespace, ListEntries(after=after, limit=_PAGE)):
+        while page := await self._read_encrypted(namespace, ListEntries(after=after, limit=_PAGE, room=_ROOM)):
             for entry in page:
                 try:
                     changed += await self._renew(namespace, entry, plain=plain)

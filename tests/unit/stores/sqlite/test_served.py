@@ -7,9 +7,9 @@ import threading
 
 import pytest
 
-from botwire import Conflict, Memory, Timeout
+from botwire import Conflict, Memory, StoreError, Timeout
 from botwire.operations import Append, Clear, Increment, NewMessage, Put
-from botwire.queries import CountEntries, GetEntry, Search
+from botwire.queries import CountEntries, GetEntry, ListEntries, Search
 from botwire.stores.engine import word_index
 from botwire.stores.sqlite import served
 from botwire.stores.sqlite.served import ServedSqliteStore
@@ -35,6 +35,37 @@ def hold(path):
         other.close()
 
     return give_back
+
+
+class Recording(SqliteStore):
+    """A store that records which thread returned what."""
+
+    def read(self, namespace, query, *, guard=None):
+        found = super().read(namespace, query, guard=guard)
+        self.reads.append(threading.current_thread().name.rpartition("_")[0])
+        return found
+
+
+def test_a_long_value_is_read_in_a_thread(path):
+    """Short ones are read on the event loop. A read that fails there fails in the thread too, with its reason."""
+    store = ServedSqliteStore(Recording(path))
+    store.store.reads = []
+    long, longer = "x" * (served.LONGEST_HERE - 200), "x" * (served.LONGEST_HERE + 1)
+
+    async def main():
+        for key, text in (("long", long), ("longer", longer)):
+            await store.write("n", [Put(key, f'"{text}"')])
+        assert (await store.read("n", GetEntry("long"))).value == long
+        assert store.store.reads == []
+        assert (await store.read("n", GetEntry("longer"))).value == longer
+        assert len(await store.read("n", ListEntries(limit=2))) == 2
+        assert store.store.reads == ["botwire-read"] * 2
+        assert store.store.read("n", GetEntry("longer")).value == longer  # whatever connection it takes
+
+    asyncio.run(main())
+    store.store.close()
+    with pytest.raises(StoreError, match="the store is closed"):
+        asyncio.run(store.read("n", GetEntry("long")))
 
 
 def test_writes_that_come_together_are_committed_together(path):

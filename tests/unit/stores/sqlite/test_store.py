@@ -51,6 +51,17 @@ def test_a_newer_file_is_refused(tmp_path):
         open_file(tmp_path / "a.db")
 
 
+def test_a_read_that_ends_early_keeps_no_snapshot(tmp_path):
+    """A snapshot would keep the log from being emptied."""
+    with contextlib.closing(SqliteStore(tmp_path / "a.db")) as store:
+        store.write("n", [Put(key, '"x"') for key in "abc"])
+        assert len(store.read("n", ListEntries(room=1))) == 1
+        other = apsw.Connection(str(tmp_path / "a.db"))
+        ((busy, *_),) = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        other.close()
+        assert busy == 0
+
+
 def test_a_foreign_database_is_refused_and_left_alone(tmp_path):
     connection = apsw.Connection(str(tmp_path / "a.db"))
     connection.execute("CREATE TABLE theirs (x)")

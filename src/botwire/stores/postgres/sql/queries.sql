@@ -5,32 +5,54 @@ FROM botwire.entries
 WHERE namespace = $1 AND key = $2 AND (expires IS NULL OR expires > $3);
 
 -- get_entries
--- The live entries of a JSON list of keys, in the order of the list.
-SELECT held.*
-FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
-CROSS JOIN LATERAL (
-    SELECT key, text, bytes, version, created, updated, expires
-    FROM botwire.entries
-    WHERE namespace = $1 AND key = wanted.name AND (expires IS NULL OR expires > $3)
-    OFFSET 0
-) AS held
-ORDER BY wanted.place;
+-- The live entries of a JSON list of keys, in the order of the list, until they fill some bytes.
+SELECT key, text, bytes, version, created, updated, expires
+FROM (
+    SELECT
+        held.*, place,
+        sum(100 + octet_length(key) + coalesce(octet_length(text), octet_length(bytes)))
+            OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
+    CROSS JOIN LATERAL (
+        SELECT key, text, bytes, version, created, updated, expires
+        FROM botwire.entries
+        WHERE namespace = $1 AND key = wanted.name AND (expires IS NULL OR expires > $3)
+        OFFSET 0
+    ) AS held
+) AS page
+WHERE coalesce(before, 0) < $4
+ORDER BY place;
 
 -- list_keys
--- Live keys after a key, in the range of a prefix.
+-- Live keys after a key, in the range of a prefix, until they fill some bytes.
 SELECT key
-FROM botwire.entries
-WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
-ORDER BY key
-LIMIT nullif($6::bigint, -1);
+FROM (
+    SELECT
+        key,
+        sum(100 + octet_length(key)) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.entries
+    WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
+    ORDER BY key
+    LIMIT nullif($6::bigint, -1)
+) AS page
+WHERE coalesce(before, 0) < $7
+ORDER BY key;
 
 -- list_entries
--- Live entries after a key, in the range of a prefix.
+-- Live entries after a key, in the range of a prefix, until they fill some bytes. No value is read to know its length.
 SELECT key, text, bytes, version, created, updated, expires
-FROM botwire.entries
-WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
-ORDER BY key
-LIMIT nullif($6::bigint, -1);
+FROM (
+    SELECT
+        key, text, bytes, version, created, updated, expires,
+        sum(100 + octet_length(key) + coalesce(octet_length(text), octet_length(bytes)))
+            OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.entries
+    WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
+    ORDER BY key
+    LIMIT nullif($6::bigint, -1)
+) AS page
+WHERE coalesce(before, 0) < $7
+ORDER BY key;
 
 -- count_entries
 -- The number of live entries in the range of a prefix.
@@ -43,12 +65,19 @@ WHERE namespace = $1 AND key >= $2 AND key < $3 AND (expires IS NULL OR expires 
 SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND name = $2;
 
 -- messages_between
--- Messages in order, after one row id and up to another.
+-- Messages in order, after one row id and up to another, until they fill some bytes.
 SELECT place & 4294967295, id, data, created
-FROM botwire.messages
-WHERE namespace = $1 AND place > $2 AND place <= $3
-ORDER BY place
-LIMIT nullif($4::bigint, -1);
+FROM (
+    SELECT
+        place, id, data, created,
+        sum(100 + octet_length(data)) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.messages
+    WHERE namespace = $1 AND place > $2 AND place <= $3
+    ORDER BY place
+    LIMIT nullif($4::bigint, -1)
+) AS page
+WHERE coalesce(before, 0) < $5
+ORDER BY place;
 
 -- list_sessions
 -- Sessions with lower ids than a given one, the newest first.

@@ -239,31 +239,52 @@ ORDER BY number;
 SELECT id FROM botwire.texts WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT $4;
 
 -- entries_without_vector
--- Live entries after a key that have no vector of a model.
-SELECT entries.key, entries.version, text
-FROM botwire.entries
-LEFT JOIN (
-    SELECT key, version FROM botwire.entry_vectors WHERE namespace = $1 AND key > $3 AND model = $2 ORDER BY key OFFSET 0
-) AS held ON held.key = entries.key AND held.version = entries.version
-WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL AND held.key IS NULL
-ORDER BY entries.key
-LIMIT $5;
+-- Live entries after a key that have no vector of a model, until they fill some bytes.
+SELECT key, version, text
+FROM (
+    SELECT
+        entries.key, entries.version, text,
+        sum(100 + octet_length(text))
+            OVER (ORDER BY entries.key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.entries
+    LEFT JOIN (
+        SELECT key, version
+        FROM botwire.entry_vectors
+        WHERE namespace = $1 AND key > $3 AND model = $2
+        ORDER BY key
+        OFFSET 0
+    ) AS held ON held.key = entries.key AND held.version = entries.version
+    WHERE namespace = $1 AND entries.key > $3 AND (expires IS NULL OR expires > $4) AND text IS NOT NULL
+        AND held.key IS NULL
+    ORDER BY entries.key
+    LIMIT $5
+) AS page
+WHERE coalesce(before, 0) < $6
+ORDER BY key;
 
 -- messages_without_vector
--- Messages after a row id that have no vector of a model, beginning with a session.
+-- Messages after a row id that have no vector of a model, beginning with a session, until they fill some bytes.
 SELECT
-    messages.place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = session), id, created, data
-FROM botwire.messages
-LEFT JOIN (
-    SELECT place, version
-    FROM botwire.message_vectors
-    WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND model = $2
-    ORDER BY place
-    OFFSET 0
-) AS held ON held.place = messages.place AND held.version = messages.created
-WHERE namespace = $1 AND messages.place > greatest($4, $3::bigint << 32) AND held.place IS NULL
-ORDER BY messages.place
-LIMIT $5;
+    place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = page.session), id, created, data
+FROM (
+    SELECT
+        messages.place, session, id, created, data,
+        sum(100 + octet_length(data))
+            OVER (ORDER BY messages.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.messages
+    LEFT JOIN (
+        SELECT place, version
+        FROM botwire.message_vectors
+        WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND model = $2
+        ORDER BY place
+        OFFSET 0
+    ) AS held ON held.place = messages.place AND held.version = messages.created
+    WHERE namespace = $1 AND messages.place > greatest($4, $3::bigint << 32) AND held.place IS NULL
+    ORDER BY messages.place
+    LIMIT $5
+) AS page
+WHERE coalesce(before, 0) < $6
+ORDER BY place;
 
 -- keep_entry_vectors
 -- Store the vectors in a JSON list of key, version and vector, for entries that still have that version.

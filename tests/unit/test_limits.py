@@ -1,0 +1,56 @@
+"""Limits that need more than a comparison."""
+
+from __future__ import annotations
+
+import pytest
+
+from botwire import InvalidArgument
+from botwire.limits import MAX_NODES, check_nodes
+
+ENOUGH = MAX_NODES - 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"," * MAX_NODES,
+        b'"' + b"1,2;3:[{" * 500_000 + b'"',
+        b'"' + rb"\"," * 1_000_000 + b'"',
+        b'"' + rb"\\" * 600_000 + b'",' + b"1," * 1_000 + rb'"\"[[["' + b" " * MAX_NODES,
+        b"[" + b"1234567," * ENOUGH + b"1]",
+        b"[" + b"{}," * (ENOUGH // 2) + b"{}]",
+        b"[" + b'"","a,b",' * (ENOUGH // 2) + b"0]",
+        b'["' + b"," * 2 * MAX_NODES + b'"]',
+    ],
+    ids=[
+        "short",
+        "a string",
+        "escaped quotes",
+        "escaped backslashes",
+        "numbers",
+        "dicts",
+        "strings",
+        "commas in a string",
+    ],
+)
+def test_what_a_body_may_hold(text):
+    check_nodes(text)
+    check_nodes(bytearray(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"1," * MAX_NODES + b"1]",
+        b"[" + b"{}," * (MAX_NODES // 2) + b"{}]",
+        b"[" * (MAX_NODES + 1),
+        b'{"a":{"b":[' + b'"","a,b",' * MAX_NODES + b"0]}}",
+        b'"' * (2 * MAX_NODES + 10) + b"," * MAX_NODES,
+        b'"\\\\",' * (MAX_NODES + 1),
+        b'"\\\\\\"",' * (MAX_NODES + 1),
+    ],
+    ids=["numbers", "dicts", "depth", "strings", "quotes", "backslashes", "backslashes and quotes"],
+)
+def test_what_a_body_may_not_hold(text):
+    with pytest.raises(InvalidArgument, match="1,000,000 commas"):
+        check_nodes(text)
