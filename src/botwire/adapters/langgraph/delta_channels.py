@@ -24,30 +24,37 @@ _ROOM = 8 * 1024 * 1024
 
 
 class Walk:
-    """A walk from a checkpoint to its ancestors, until every channel has its seed."""
+    """A walk from a checkpoint to its ancestors, until every channel has its seed or an ancestor is missing."""
 
-    def __init__(self, serde: SerializerProtocol, channels: Sequence[str]) -> None:
+    def __init__(self, serde: SerializerProtocol, id_: str | None, channels: Sequence[str]) -> None:
         self._serde = serde
-        self._next: str | None = None
-        self._is_begun = False
+        self._visited: set[str] = set()
+        self.next = id_
+        """The id of the next checkpoint on the way; None at first: the newest."""
         self.remaining = set(channels)
+        self.is_over = not channels
         self.writes: dict[str, list[Any]] = {channel: [] for channel in channels}
         """What was written to each channel, the last first."""
         self.seeds: dict[str, Found] = {}
         """For each channel the checkpoint that has its seed."""
 
-    @property
-    def is_done(self) -> bool:
-        return not self.remaining or (self._is_begun and self._next is None)
+    def visit(self, found: Found) -> bool:
+        """Take what a checkpoint has, if it is the next. Returns whether the one after it has a greater id, so is listed before it.
 
-    def visit(self, found: Found) -> None:
-        """Take what the next checkpoint has. The first is where the walk begins; others that are no ancestors are skipped."""
-        if self._is_begun and found.record.id != self._next:
-            return
-        self._next = found.record.parent
-        if not self._is_begun:
-            self._is_begun = True
-            return
+        Ids have the time, so this happens only where the clocks of two computers differ.
+        """
+        record = found.record
+        if self.next is not None and record.id != self.next:
+            self.is_over = record.id < self.next  # they are listed by their ids, the greatest first
+            return False
+        if self._visited:
+            self._take(found)
+        self._visited.add(record.id)
+        self.next = record.parent
+        self.is_over = not self.remaining or record.parent is None or record.parent in self._visited
+        return not self.is_over and record.parent is not None and record.parent > record.id
+
+    def _take(self, found: Found) -> None:
         for write in reversed(list(pending_writes(self._serde, found, self.remaining))):
             self.writes[write[1]].append(write)
         for channel in self.remaining & {*found.record.small, *found.record.held}:
@@ -63,7 +70,7 @@ async def delta_history(
     It begins at the checkpoint with this id; None: at the newest.
     """
     while True:
-        walk = await _walked(memory, path, id_, Walk(serde, channels))
+        walk = await _walked(memory, path, Walk(serde, id_, channels))
         try:
             seeds = await _seeds(memory, serde, path, walk)
         except MissingValue:
@@ -76,17 +83,24 @@ async def delta_history(
         }
 
 
-async def _walked(memory: Namespace, path: ThreadPath, id_: str | None, walk: Walk) -> Walk:
-    # Ancestors are older, so they come later. Without its last character, the key of a checkpoint sorts right before it.
-    after: str | None = "" if id_ is None else path.checkpoint(id_)[:-1]
+async def _walked(memory: Namespace, path: ThreadPath, walk: Walk) -> Walk:
+    after: str | None = _before(path, walk)
     most = _FIRST
-    while after is not None and not walk.is_done:
+    while after is not None and not walk.is_over:
         page, after = await read_page(memory, path.checkpoints, after, most)
-        for found in page:
-            if id_ is None or found.record.id <= id_:
-                walk.visit(found)
         most = max(1, min(_PAGE, _ROOM * len(page) // (sum(map(_bytes, page)) or 1)))
+        for found in page:
+            if walk.visit(found):
+                after = _before(path, walk)
+                break
+            if walk.is_over:
+                break
     return walk
+
+
+def _before(path: ThreadPath, walk: Walk) -> str:
+    """Return what sorts right before the key of the next checkpoint: the key without its last character."""
+    return "" if walk.next is None else path.checkpoint(walk.next)[:-1]
 
 
 def _bytes(found: Found) -> int:

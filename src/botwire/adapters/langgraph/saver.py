@@ -177,7 +177,9 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
             await read_checkpoint(memory, self.serde, item, self._cache.get(item.path).heads, cursor.segments)
             for item in cursor.advanced(wanted, after)
         ]
-        return [one[0] for one in read if one is not None]
+        whole = [one[0] for one in read if one is not None]
+        cursor.count(len(whole))
+        return whole
 
     @blocking_method
     async def get_delta_channel_history(
@@ -296,15 +298,16 @@ class ListCursor:
         return all(field(metadata, name) == value for name, value in self.filter.items())
 
     def advanced(self, wanted: Sequence[Any], after: str | None) -> Sequence[Any]:
-        """Continue after a page: return as many of its checkpoints as are still to return."""
+        """Continue after a page: return as many of its checkpoints as are still to return. Those that are returned are to be counted."""
         assert self.prefixes is not None
         if after is None:
             self.prefixes.popleft()
         self.after = after or ""
+        return wanted[: self._left]
+
+    def count(self, returned: int) -> None:
         if self._left is not None:
-            wanted = wanted[: self._left]
-            self._left -= len(wanted)
-        return wanted
+            self._left -= returned
 
 
 def _checked(serde: SerializerProtocol) -> SerializerProtocol:

@@ -65,9 +65,34 @@ async def test_it_is_what_a_walk_by_checkpoints_finds(address: str) -> None:
             assert list(expected) == CHANNELS
         assert any("seed" in entry for entry in expected.values())
         assert any(entry["writes"] for entry in expected.values())
-    for config in (at("none"), at("t", "none"), at("t", "", "none"), at("t", "", "~")):
-        assert saver.get_delta_channel_history(config=config, channels=["a"]) == {"a": {"writes": []}}
+    nothing = {channel: {"writes": []} for channel in CHANNELS}
+    for config in (at("none"), at("t", "none"), at("t", "", "none"), at("t", "", "000020"), at("t", "", "-")):
+        assert saver.get_delta_channel_history(config=config, channels=CHANNELS) == nothing
     assert saver.get_delta_channel_history(config=at("t"), channels=[]) == {}
+
+
+@pytest.mark.parametrize("deleted", [None, 0, 7, 12])
+def test_ids_may_be_in_any_order(address: str, deleted: int | None) -> None:
+    """As those of computers whose clocks differ, and of a thread in which somebody deleted a checkpoint."""
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    config = at("t")
+    ids = [f"{number:02}" for number in (5, 4, 9, 10, 1, 2, 3, 11, 8, 0, 6, 7, 12)]
+    for id_ in ids:
+        config = saver.put(config, {**empty_checkpoint(), "id": id_}, {"run_id": id_}, {})
+        saver.put_writes(config, [("log", id_)], "task")
+    if deleted is not None:
+        saver.delete_for_runs([ids[deleted]])
+    expected = walked(saver, config, ["log", "other"])
+    assert saver.get_delta_channel_history(config=config, channels=["log", "other"]) == expected
+    first = 0 if deleted is None else deleted + 1
+    assert [value for _, _, value in expected["log"]["writes"]] == ids[first:-1]
+
+
+def test_a_circle_of_parents_ends(address: str) -> None:
+    saver = BotWireSaver(str(uuid.uuid4()), address)
+    for id_, parent in (("1", "2"), ("2", "1")):
+        saver.put(at("t", "", parent), {**empty_checkpoint(), "id": id_}, {}, {})
+    assert saver.get_delta_channel_history(config=at("t"), channels=["log"]) == {"log": {"writes": []}}
 
 
 def extend(value: list[str], writes: list[list[str]]) -> list[str]:
