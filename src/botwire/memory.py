@@ -119,7 +119,7 @@ class Memory(Namespace):
             A result for each operation, in order. All of them are on disk.
 
         Raises:
-            Conflict: an entry has another version than ``if_version``; nothing was written.
+            Conflict: an entry has another version than ``if_version`` or a `Require` says; nothing was written.
             InvalidArgument: too many operations, or the key was used for another write; nothing was written.
             InvalidName: the key is not 1 to 512 bytes of UTF-8 without control characters; nothing was written.
         """

@@ -84,7 +84,7 @@ class Store(Protocol):
             A result for each operation, in order.
 
         Raises:
-            Conflict: an entry has another version than ``if_version``.
+            Conflict: an entry has another version than ``if_version`` or a `Require` says.
             InvalidValue: an increment of something that is not a number.
             InvalidArgument: the idempotency key was used for another write, with other operations, names or values. Or messages
                 that this write popped the first time are no longer kept.

@@ -10,6 +10,9 @@ from functools import partial
 from typing import Annotated, Any, TypedDict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.checkpoint.base.id import uuid6
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -21,6 +24,7 @@ from botwire.operations import Clear, Operation, Put, Result
 from botwire.queries import GetEntries, GetEntry, ListChanges, ListEntries, Query
 from botwire.store import Feed, Store
 from botwire.stores import open_store
+from botwire.stores.sqlite.store import SqliteStore
 
 
 class State(TypedDict):
@@ -31,8 +35,8 @@ class State(TypedDict):
 LONG = "x" * 200
 
 
-def at(thread: str) -> Any:
-    return {"configurable": {"thread_id": thread}}
+def at(thread: str, id_: str = "") -> Any:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": "", **({"checkpoint_id": id_} if id_ else {})}}
 
 
 def graph(saver: BotWireSaver, tool: Callable[[], Any] = lambda: None) -> Any:
@@ -157,7 +161,7 @@ def test_a_subgraph_is_kept_whole(address: str) -> None:
     state = conversation(lambda: None).invoke(said(2), at("t"))
     fresh = BotWireSaver(name, address)
     newest: dict[str, Any] = {}
-    for found in fresh.list(at("t")):
+    for found in fresh.list({"configurable": {"thread_id": "t"}}):
         newest.setdefault(found.config["configurable"]["checkpoint_ns"], found.checkpoint["channel_values"])
     assert newest[""]["notes"] == state["notes"]
     assert len(newest) == 2
@@ -201,6 +205,68 @@ def test_two_workers_in_one_thread_disturb_nothing(address: str) -> None:
     assert saved(name, address) == state
     values = [len(entry.stored) for entry in first._memory.read(ListEntries("value/"))]
     assert max(values) < 5 * min(values)
+
+
+THREADS = st.sampled_from(["t", "u"])
+STEPS = st.one_of(
+    st.tuples(st.just("put"), st.integers(0, 1), THREADS, st.integers(0, 9), st.booleans()),
+    st.tuples(st.just("read"), st.integers(0, 1), THREADS, st.integers(0, 9)),
+    st.tuples(st.sampled_from(["delete", "prune", "copy"]), st.integers(0, 1), THREADS),
+    st.tuples(st.just("delete runs"), st.integers(0, 1), st.integers(0, 2)),
+)
+
+
+class Workers:
+    """Two savers in two threads, and all checkpoints that they ever put, from any of which a run in memory may go on."""
+
+    def __init__(self) -> None:
+        self.store = SqliteStore(":memory:")
+        self.savers = [BotWireSaver("n", store=self.store) for _ in range(2)]
+        self.threads: dict[str, list[Any]] = {"t": [], "u": []}
+        self.values: dict[str, Any] = {}
+
+    def put(self, worker: int, thread: str, which: int, changed: bool) -> None:
+        known, saver, number = self.threads[thread], self.savers[worker], len(self.values)
+        old = known[-1 - which % len(known)] if known else empty_checkpoint()
+        values, new = dict(old["channel_values"]), {}
+        for channel in ["notes", *(["profile"] if changed or not known else [])]:
+            new[channel] = saver.get_next_version(old["channel_versions"].get(channel))
+            values[channel] = [*values.get("notes", []), f"{number} {LONG}"] if channel == "notes" else {LONG: number}
+        versions = {**old["channel_versions"], **new}
+        checkpoint = {**old, "id": f"{number:04}", "channel_values": values, "channel_versions": versions}
+        saver.put(at(thread, old["id"] if known else ""), checkpoint, {"run_id": f"{number % 3}"}, new)
+        known.append(checkpoint)
+        self.values[checkpoint["id"]] = values
+
+    def read(self, worker: int, thread: str, which: int) -> None:
+        if known := self.threads[thread]:
+            self.savers[worker].get_tuple(at(thread, known[-1 - which % len(known)]["id"]))
+
+    def delete(self, worker: int, thread: str) -> None:
+        self.savers[worker].delete_thread(thread)
+
+    def prune(self, worker: int, thread: str) -> None:
+        self.savers[worker].prune([thread])
+
+    def copy(self, worker: int, thread: str) -> None:
+        self.savers[worker].copy_thread(thread, "tu".replace(thread, ""))
+
+    def delete_runs(self, worker: int, run: int) -> None:
+        self.savers[worker].delete_for_runs([f"{run}"])
+
+    def check(self) -> None:
+        for saver in (*self.savers, BotWireSaver("n", store=self.store)):
+            for found in saver.list(None):
+                assert found.checkpoint["channel_values"] == self.values[found.checkpoint["id"]]
+
+
+@given(st.lists(STEPS, max_size=16))
+@settings(max_examples=40, deadline=None)
+def test_every_checkpoint_is_whole_whatever_two_workers_put_and_delete(steps: list[tuple[Any, ...]]) -> None:
+    workers = Workers()
+    for name, *arguments in steps:
+        getattr(workers, name.replace(" ", "_"))(*arguments)
+        workers.check()
 
 
 # Between two reads

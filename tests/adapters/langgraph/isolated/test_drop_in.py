@@ -36,6 +36,7 @@ async def test_a_saver_and_a_store_from_an_address(address: str) -> None:
         await saver.asetup()
         await saver.aput(CONFIG, empty_checkpoint(), {}, {})
         assert await saver.aget_tuple(CONFIG) is not None
+        assert await saver.aget_tuple(CONFIG) == saver.get_tuple(CONFIG)  # allowed, although a loop runs
         await store.setup()
         await store.asetup()
         await store.aput(("a",), "k", {"n": 1})
