@@ -11,8 +11,10 @@ from io import BytesIO
 
 import pytest
 
-from botwire import InvalidArgument, Memory
+from botwire import InvalidArgument, Memory, Unavailable
 from botwire.migrate.jsonl import export, export_file, import_file, import_lines
+from botwire.operations import Put
+from botwire.queries import ListSessions
 from botwire.stores.sqlite.store import SqliteStore
 
 
@@ -114,6 +116,32 @@ def test_an_export_cut_at_any_byte_resumes(source, tmp_path):
     assert path.read_text() == "my diary\n"
     export_file(store, "n", path, force=True, progress=nothing)
     assert path.read_bytes() == wanted
+    store.close()
+
+
+class Ending(SqliteStore):
+    """A store that can no longer be reached when its sessions are read."""
+
+    def read(self, namespace, query, **options):
+        if isinstance(query, ListSessions):
+            raise Unavailable("the server is gone")
+        return super().read(namespace, query, **options)
+
+
+def test_an_export_is_replaced_only_by_a_complete_one(source, tmp_path):
+    store = SqliteStore(tmp_path / "source.db")
+    path = tmp_path / "n.jsonl"
+    export_file(store, "n", path, force=False, progress=nothing)
+    before = path.read_bytes()
+    ending = Ending(tmp_path / "source.db")
+    with pytest.raises(Unavailable):
+        export_file(ending, "n", path, force=True, progress=nothing)
+    ending.close()
+    assert path.read_bytes() == before
+    store.write("n", [Put("another", "1")])
+    export_file(store, "n", path, force=True, progress=nothing)
+    assert b'"another"' in path.read_bytes()
+    assert [file.name for file in tmp_path.iterdir() if "jsonl" in file.name] == ["n.jsonl"]
     store.close()
 
 

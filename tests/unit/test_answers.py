@@ -25,6 +25,7 @@ from botwire.queries import (
     Search,
 )
 from botwire.records import Change, Changes, Hit
+from botwire.store import Store
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
@@ -32,7 +33,7 @@ from botwire.stores.wrappers.encrypted import EncryptedStore
 KEY = generate_key()
 
 
-class Liar:
+class Liar(Store):
     """A store that answers a query with what a function makes of the true answer."""
 
     address = "liar:"

@@ -94,16 +94,30 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
 def export_file(store: Store, namespace: str, path: Path, *, force: bool, progress: Progress) -> Report:
     """Write a namespace to a file, which is on disk when this returns. Resumes an unfinished export.
 
-    Without `force`, any other existing file is refused with `InvalidArgument`.
+    With `force`, a new export replaces an existing file, once it is complete. Without it, any file but an unfinished export is
+    refused with `InvalidArgument`.
     """
+    target = path.with_name(path.name + ".part") if force else path
     if force:
-        path.unlink(missing_ok=True)
-    with _opened(path, "r+b") as out:
-        after = _last_line(out, namespace, path)
+        target.unlink(missing_ok=True)
+    with _opened(target, "r+b") as out:
+        after = _last_line(out, namespace, target)
         report = export(store, namespace, out, progress=progress, after=after)
         out.flush()
         os.fsync(out.fileno())
+    if force:
+        target.replace(path)
+        _sync_folder(path)
     return report
+
+
+def _sync_folder(path: Path) -> None:
+    """Wait until the name of a file is on disk."""
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _opened(path: Path, mode: Literal["rb", "r+b"]) -> BinaryIO:

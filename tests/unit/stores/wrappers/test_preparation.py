@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -97,6 +98,33 @@ def test_a_message_of_a_later_version_is_not_popped(url, namespace, owner, first
     assert plain.history("s").messages()[-1].stored == later
 
 
+def test_callers_that_pop_and_append_at_once(url, namespace, owner):
+    """Each message is popped once, in threads and on an event loop, at whatever store."""
+    history = owner.history("s")
+    history.append([str(number) for number in range(24)])
+
+    def pop(worker):
+        found = []
+        for number in range(6):
+            found += history.pop(1)
+            history.append([f"{worker}/{number}"])
+            found += history.pop(2)
+        return found
+
+    async def pop_awaited():
+        async with AsyncMemory(namespace, url, encryption_key=OLD) as memory:
+            popped = await asyncio.gather(*(memory.history("s").pop() for _ in range(6)))
+            return [message for messages in popped for message in messages]
+
+    with ThreadPoolExecutor(3) as threads:
+        work = [threads.submit(pop, 1), threads.submit(pop, 2), threads.submit(asyncio.run, pop_awaited())]
+        popped = [message.data for done in work for message in done.result()]
+    left = data_of(owner)
+    appended = [f"{worker}/{number}" for worker in (1, 2) for number in range(6)]
+    expected = ["one", "two", "three", *(str(number) for number in range(24)), *appended]
+    assert sorted(popped + left) == sorted(expected)
+
+
 class Interrupted:
     """A store in which another client writes after each of the first reads."""
 
@@ -173,7 +201,7 @@ def shown(results):
 
 
 @given(st.lists(st.lists(OPERATIONS, min_size=1, max_size=6), max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_several_operations_on_a_session_in_one_write(writes):
     """Encryption changes no result, whatever the operations of a write are."""
     plain, encrypted = SqliteStore(":memory:"), EncryptedStore(SqliteStore(":memory:"), Cipher(OLD))
