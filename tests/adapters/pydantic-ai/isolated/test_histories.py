@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import importlib.util
+import pickle
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +118,14 @@ def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path) -
     for wrong in (True, None, 7.0, b"7", "half \ud83d"):
         with pytest.raises(InvalidName):
             BotWireMessageHistory(wrong, url=url)
+
+
+def test_a_pickle_or_a_copy_of_a_history_is_the_history(history: BotWireMessageHistory) -> None:
+    history.append([request("hi")])
+    for other in (pickle.loads(pickle.dumps(history)), copy.deepcopy(history)):
+        assert other.load() == asyncio.run(other.aload()) == [request("hi")]
+    with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+        pickle.dumps(BotWireMessageHistory("s", url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 def retry_without_its_input() -> ModelMessage:
