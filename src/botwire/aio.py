@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar, cast
 from weakref import WeakSet
 
 from .bridge import Bridge, awaiting
@@ -56,6 +56,10 @@ class AsyncMemory(Namespace):
         twin.bridge = _Awaiting(twin._lease, twin._namespace)
         twin._watches = WeakSet()
         return twin
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        """Pickle as a `Memory`. The async form of a memory becomes that of the unpickled memory."""
+        return super().__reduce_ex__(protocol) if self._memory is None else (type(self).of, (self._memory,))
 
     read = awaiting(Memory.read)
     write = awaiting(Memory.write)

@@ -26,6 +26,9 @@ class SessionHistory:
         self._memory = memory
         self._session = check_name(session_id, "session name")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._memory, self._session)
+
     @property
     def session_id(self) -> str:
         """The name of the session."""

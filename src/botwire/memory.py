@@ -48,6 +48,7 @@ class Memory(Namespace):
         memory.set("last_action", "processed_invoice_#1234")
 
     A write that has returned is on disk: it survives a crash and a power cut. Safe to share between threads and after a fork.
+    A copy is the same memory. A pickle holds its address, without secrets.
 
     Args:
         namespace: the name of the memory: 1 to 128 characters, no ``/``, no control characters, not ``.`` or ``..``.
@@ -84,10 +85,10 @@ class Memory(Namespace):
     def _begin(self) -> None:
         self.bridge: BlockingBridge = BlockingBridge(self._lease, self._namespace)
         self._watches: WeakSet[Watch] = WeakSet()
-        if is_on_event_loop():  # opening a store takes time; the first call opens it
-            _ = self._lease.address  # raises now if it is not valid
-        else:
+        if self._opens_at_once and not is_on_event_loop():
             self._lease.store()
+        else:  # opening a store takes time; the first call opens it
+            _ = self._lease.address  # raises now if it is not valid
 
     @blocking
     async def read(self, query: Query[T]) -> T:

@@ -7,7 +7,7 @@ import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, NoReturn, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Namespace(ABC):
 
     bridge: Bridge
     """For logic that is written once for `Memory` and `AsyncMemory`; see `botwire.bridge`."""
+    _opens_at_once: bool = True
     embeds_on_search: bool = True
     """Whether a search by meaning first embeds up to 32 texts that have no vector yet. False: a search never writes."""
     _namespace: str
@@ -75,8 +76,15 @@ class Namespace(ABC):
         """Return this memory, as `__copy__`."""
         return self
 
-    def __reduce__(self) -> NoReturn:
-        raise TypeError(f"a {type(self).__name__} cannot be pickled: it has an open store. Create one in each process")
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the place of this memory, without secrets. The other process opens it when it first uses it."""
+        if self._embedding is not None:
+            raise TypeError(f"a {type(self).__name__} with an embedder= is not pickled: create it in the other process")
+        return {"namespace": self._namespace, **self._lease.place()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._opens_at_once = False
+        Namespace.__init__(self, **state)
 
     @abstractmethod
     def _begin(self) -> None:

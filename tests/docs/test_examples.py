@@ -125,7 +125,7 @@ def test_the_api_page_has_every_public_name():
 
 def test_the_tests_named_in_reliability_exist():
     text = (ROOT / "docs" / "reliability.md").read_text()
-    named = re.findall(r"`((?:\w+/)+test_\w+\.py)::([\w:]+)`", text.partition("## Figures")[0])
+    named = re.findall(r"`((?:[\w-]+/)+test_\w+\.py)::([\w:]+)`", text.partition("## Figures")[0])
     assert len(named) > 50
     known = {}
     for file, path in {(file, ROOT / "tests" / file) for file, _ in named}:

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from botwire import Memory
+from botwire import InvalidValue, Memory
 from botwire.connections.protocol import MAX_FIELDS, MAX_HEADER_BYTES, MAX_URL_BYTES
 from botwire.limits import MAX_WRITE_BYTES
 from tests.servers import Server
@@ -143,6 +143,13 @@ def test_one_client_leaves_room_for_others(tmp_path):
 def test_nonsense(shared_server, nonsense):
     status, _, _ = answer(shared_server, nonsense)
     assert status is None or 400 <= status < 500
+
+
+def test_a_write_that_is_too_large_says_how_large_one_may_be(shared_server):
+    with Memory("limits", shared_server.url) as memory:
+        with pytest.raises(InvalidValue, match="33,554,432 bytes: split it"):
+            memory.history("large").append(["x" * 12_000_000] * 3)
+        assert len(memory.history("large")) == 0
 
 
 def test_many_operations(shared_server):

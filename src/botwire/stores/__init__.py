@@ -146,6 +146,7 @@ class Lease(ForkAware):
             raise InvalidArgument("pass either store= or url=, token= and ca=: a store has these already")
         self._token = default_token() if token is None and url is None else token
         self._url = "" if store is not None else _checked(url, self._token, SCHEMES)
+        self._is_default, self._has_token = url is None, token is not None
         self._timeout = check_timeout(timeout)
         self._ca = ca
         if store is None:
@@ -196,6 +197,25 @@ class Lease(ForkAware):
                     assert self._given is not None
                     opened = self.opened = self._wrap(self._given)
         return opened
+
+    def place(self) -> dict[str, Any]:
+        """Return the arguments for a lease of the same store in another process. A pickle holds them, so they contain no secret.
+
+        Raises:
+            TypeError: it takes more than that.
+        """
+        has_password = is_postgres(self._url) and self.address != self._url and not self._is_default
+        for unfit, what, cure in (
+            (self._has_token, "with token=", "set BOTWIRE_URL and BOTWIRE_TOKEN for both processes instead"),
+            (self.is_encrypted, "with encryption_key=", "create it with its key in the other process"),
+            (not self._url, "with store=", "create it in the other process"),
+            (self._url == "sqlite:///:memory:", "in memory", "use a file or a server for several processes"),
+            (has_password, "whose address has a password", "set PGPASSWORD for both processes instead"),
+        ):
+            if unfit:
+                raise TypeError(f"a memory {what} is not pickled: {cure}")
+        ca = None if self._ca is None else os.fspath(self._ca)
+        return {"url": None if self._is_default else self.address, "timeout": self._timeout, "ca": ca}
 
     def encrypted_or_raise(self) -> None:
         """Raise `InvalidArgument` unless the store encrypts values."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import enum
 import json
+import multiprocessing
 import os
+import pickle
 import subprocess
 import sys
 import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,6 +105,17 @@ def test_a_number_or_a_uuid_names_a_session(number: int | uuid.UUID, tmp_path: P
     for wrong in (True, None, 7.0, b"7", "half \ud83d"):
         with pytest.raises(InvalidName):
             BotWireChatHistory(wrong, url=url)  # type: ignore[arg-type]
+
+
+def test_a_history_in_spawned_processes_is_one(embedded: MakeHistory) -> None:
+    history = embedded()
+    assert asyncio.run(history.aget_messages()) == []
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        pool.map(methodcaller("add_user_message", "hi"), [history, copy.deepcopy(history)], 1)
+    assert [message.content for message in history.messages] == ["hi", "hi"]
+    secret = BotWireChatHistory("s", url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT")
+    with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+        pickle.dumps(secret)
 
 
 # Every message comes back

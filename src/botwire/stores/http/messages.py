@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from ... import wire
 from ...errors import AuthError, BotWireError, InvalidValue, StoreError, Unavailable
+from ...limits import MAX_WRITE_BYTES
 
 _REPEATABLE = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 """Methods that have the same effect once and twice (RFC 9110, section 9.2.2)."""
@@ -59,7 +60,9 @@ def error_of(response: Response) -> BotWireError:
         case 407:
             return Unavailable("the proxy asks for a login: name it as http://user:password@host:port in HTTP_PROXY")
         case 413 | 414 | 431:
-            return InvalidValue(f"the server answered {status}: the request is too large for it")
+            return InvalidValue(
+                f"the server answered {status}: the request is too large for it. A write may have {MAX_WRITE_BYTES:,} bytes: split it"
+            )
         case 502 | 503 | 504:
             return Unavailable(f"the server answered {status}; try again later")
     return StoreError(f"the server answered {status} without a reason that botwire knows: is it a botwire server?")

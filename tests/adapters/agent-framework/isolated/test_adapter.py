@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import json
 import os
+import pickle
 import threading
 import uuid
 import warnings
@@ -447,6 +449,19 @@ async def test_half_a_character_in_a_name_is_refused(address: str) -> None:
     ):
         with pytest.raises(InvalidName, match="surrogate"):
             await call()
+
+
+async def test_pickles_and_copies_have_the_same_data(address: str) -> None:
+    history, where = BotWireHistoryProvider(name(), address), storage(address, name())
+    await history.save_messages("s", [Message("user", ["hi"])])
+    kept = checkpoint(state={"x": Order("?")})
+    await where.save(kept)
+    for others in (pickle.loads(pickle.dumps((history, where))), copy.deepcopy((history, where))):
+        assert [message.text for message in await others[0].get_messages("s")] == ["hi"]
+        assert await others[1].load(kept.checkpoint_id) == kept
+    for secret in (BotWireHistoryProvider, BotWireCheckpointStorage):
+        with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+            pickle.dumps(secret(url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 async def test_what_is_not_a_message_is_refused(address: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import threading
 import uuid
 
@@ -391,6 +393,18 @@ async def test_a_state_may_have_any_number_of_messages(address: str) -> None:
     assert await other.get_messages() == said
     await other.load_state({"messages": []})
     assert await other.get_messages() == []
+
+
+async def test_pickles_and_copies_have_the_same_messages(address: str) -> None:
+    context, memory = BotWireChatCompletionContext(name(), url=address), BotWireMemory(name(), url=address)
+    await context.add_message(UserMessage(content="hi", source="user"))
+    await memory.add(MemoryContent(content="x", mime_type="text/plain"))
+    for others in (pickle.loads(pickle.dumps((context, memory))), copy.deepcopy((context, memory))):
+        assert await others[0].get_messages() == await context.get_messages()
+        assert (await others[1].query()).results == (await memory.query()).results
+    for secret in (BotWireMemory, BotWireChatCompletionContext):
+        with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+            pickle.dumps(secret("s", url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 async def test_a_cancelled_call_is_cancelled(address: str) -> None:

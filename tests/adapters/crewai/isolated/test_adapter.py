@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import pickle
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -376,6 +377,21 @@ def test_touching_is_one_write_and_loses_no_update(address: str, monkeypatch: py
     found = storage.list_records()
     assert {one.content for one in found} == {f"changed {number}" for number in range(40)}
     assert min(one.last_accessed for one in found) > early
+
+
+def test_pickles_and_copies_have_the_same_data(address: str) -> None:
+    storage, flows = BotWireStorage(name(), address), BotWireFlowPersistence(name(), address)
+    storage.save([record(id="x")])
+    flows.save_state("f", "m", {"x": 1})
+    for others in (pickle.loads(pickle.dumps([storage, flows])), copy.deepcopy([storage, flows])):
+        assert others[0].get_record("x").content == "x"
+        assert others[1].load_state("f") == {"x": 1}
+    tools = memory_tools(name(), address)
+    tools[0].run(key="k", value="v")
+    assert copy.deepcopy(tools)[1].run(key="k") == "v"
+    for secret in (BotWireStorage, BotWireFlowPersistence):
+        with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+            pickle.dumps(secret(url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 class Odd:

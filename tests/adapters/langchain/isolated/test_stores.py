@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -88,6 +90,16 @@ def test_they_outlive_the_object(store: BotWireByteStore, cache: BotWireCache) -
     cache.update("p", "m", [Generation(text="t")])
     assert BotWireByteStore(store._memory.namespace, store._memory.address).mget(["a"]) == [b"1"]
     assert BotWireCache(cache._memory.namespace, cache._memory.address).lookup("p", "m") == [Generation(text="t")]
+
+
+def test_they_are_pickled_by_their_place(store: BotWireByteStore, cache: BotWireCache) -> None:
+    store.mset([("a", b"1")])
+    cache.update("p", "m", [Generation(text="t")])
+    for other in (pickle.loads(pickle.dumps([store, cache])), copy.deepcopy([store, cache])):
+        assert other[0].mget(["a"]) == [b"1"]
+        assert other[1].lookup("p", "m") == [Generation(text="t")]
+    with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+        pickle.dumps(BotWireCache(url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 def test_16_threads_and_tasks_lose_nothing(store: BotWireByteStore) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +125,15 @@ def test_wrong_names(address: str) -> None:
     for session_id, namespace in [("", "n"), ("s", "a/b"), (True, "n")]:
         with pytest.raises(InvalidName):
             BotWireSession(session_id, namespace, address)
+
+
+async def test_a_pickle_or_a_copy_of_a_session_is_the_session(session: BotWireSession, address: str) -> None:
+    await session.add_items([{"role": "user"}])
+    session.session_settings.limit = 5
+    for other in (pickle.loads(pickle.dumps(session)), copy.deepcopy(session)):
+        assert (await other.get_items(), other.session_settings.limit) == ([{"role": "user"}], 5)
+    with pytest.raises(TypeError, match="BOTWIRE_TOKEN"):
+        pickle.dumps(BotWireSession("s", url="http://127.0.0.1:9", token="sEcReT-sEcReT-sEcReT"))
 
 
 async def test_a_closed_session(session: BotWireSession) -> None:

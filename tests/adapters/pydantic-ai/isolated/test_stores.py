@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import pickle
 import uuid
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -269,6 +271,12 @@ async def test_a_message_that_would_not_be_read_back_is_refused(store: BotWireCo
     with pytest.raises(InvalidValue, match="would not read it back"):
         await store.save(conversation)
     assert [text(message) for message in (await store.load("c")).messages] == ["begin"]
+
+
+async def test_a_pickle_or_a_copy_of_a_store_is_the_store(store: BotWireConversationStore) -> None:
+    await store.save(Conversation(conversation_id="c", messages=[request("hi")]))
+    for other in (pickle.loads(pickle.dumps(store)), copy.deepcopy(store)):
+        assert (await other.load("c")).messages == [request("hi")]
 
 
 async def test_wrong_names_and_what_is_not_json(store: BotWireConversationStore) -> None:
