@@ -141,6 +141,10 @@ class OperatedStore(Store, Protocol):
         """Continue the search index of a namespace for at most this many seconds; returns whether it is complete."""
         ...
 
+    def recount(self, namespace: str) -> list[str]:
+        """Correct the usage of a namespace by what it holds, in one transaction; returns a line for each correction."""
+        ...
+
     def sweep(self) -> None:
         """Delete the idempotency records of all namespaces that are older than ten minutes."""
         ...

@@ -12,6 +12,9 @@ from msgspec.structs import asdict
 from typer import Argument, Option
 
 from ..errors import InvalidArgument
+from ..limits import ACCESS, MAX_PAGE
+from ..plans import Plans
+from ..queries import ListNamespaces
 from ..store import Store
 from ..stores import open_store, open_to_serve
 from ..stores.address import default_token, is_postgres, sqlite_path
@@ -65,19 +68,46 @@ def restore(
 
 
 @app.command()
-def check(db: Database = None, as_json: Json = False) -> None:
-    """Check the memory for damage, also while it is in use. --db names a backup. Exits with 1 if there is damage."""
+def check(
+    db: Database = None,
+    fix: Annotated[
+        bool, Option("--fix", help="Correct the usage of namespaces by what they hold. Also for PostgreSQL.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the memory for damage, also while it is in use. --db names a backup. Exits with 1 if there is damage left."""
     from ..stores.sqlite.check import check as check_file
 
+    if fix and db is not None and is_postgres(db):
+        corrected = _recounted(db, quiet=as_json)
+        say("usage is what the rows hold", {"corrected": corrected}, as_json=as_json)
+        return
     path = file_of(db)
-    report = check_file(path)
+    report, corrected = check_file(path), []
+    if fix and not report.is_torn:
+        corrected = _recounted(f"sqlite:///{path}", quiet=as_json)
+        report = check_file(path)
     for problem in report.problems:
         print(problem, file=sys.stderr)
     if report.problems:
-        raise failure(f"{path} is damaged: restore a backup")
+        raise failure(f"{path} is damaged: restore a backup, or if only usage is wrong, correct it with --fix")
     counts = _counts(report, "namespaces", "entries", "sessions", "messages")
     text = f"{path} has no damage: {counts} in {report.bytes:,} bytes"
-    say(text, {"file": path, **asdict(report)}, as_json=as_json)
+    say(text, {"file": path, "corrected": corrected, **asdict(report)}, as_json=as_json)
+
+
+def _recounted(address: str, *, quiet: bool) -> list[str]:
+    """Correct the usage of every namespace, each in one transaction; returns a line for each correction, and prints it."""
+    with closing(open_to_serve(address, Plans())) as store:
+        corrected, names = list[str](), [ACCESS]
+        while names:
+            for name in names:
+                lines = store.recount(name)
+                corrected += lines
+                for line in () if quiet else lines:
+                    print(line)
+            names = store.read("", ListNamespaces(after=names[-1], limit=MAX_PAGE))
+        return corrected
 
 
 @app.command("copy")

@@ -15,6 +15,7 @@ from ...plans import Plans
 from ...queries import ListChanges
 from ...store import GuardedStore, OperatedStore, Reader
 from . import word_index
+from .accounts import recount
 from .clock import Clock
 from .feeds import AsyncFeed, Poller
 from .tables import OFF, NamespaceState, Tables
@@ -51,6 +52,11 @@ class DatabaseStore(ABC):
         more = True
         while more and self._clock.ages_are_known():
             more = self._change_now(FIRST_NAME, lambda transaction, _: transaction.sweep())
+
+    def recount(self, namespace: str) -> list[str]:
+        return self._change_now(
+            namespace, lambda transaction, tables: recount(tables, namespace, transaction.state(namespace))
+        )
 
     def set_index(self, namespace: str, *, on: bool) -> None:
         # What exists already is indexed by the first search, or by `index`.

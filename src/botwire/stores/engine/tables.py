@@ -22,10 +22,9 @@ from ...limits import MAX_NAME_BYTES
 from ...operations import Guard, Vector
 from ...records import Entry, Message, Session
 from ...values import Stored
+from . import bookkeeping
 
-NamespaceId: TypeAlias = int | str
-"""What a database identifies a namespace by: a number in SQLite, the name itself where tables are split by it."""
-
+NamespaceId: TypeAlias = bookkeeping.NamespaceId
 MOST = (1 << 63) - 1
 """The largest number of a column."""
 SEQ_BITS = 32
@@ -325,13 +324,8 @@ class ReadTables(Protocol):
         return self._run_within(room, 4, "messages_without_vector", *values)
 
 
-class Tables(ReadTables, Protocol):
-    """Everything that a transaction does. Its caller has begun the transaction and will commit it.
-
-    ``sweep_due``: the time from which on a write removes old idempotency records of any namespace.
-    """
-
-    sweep_due: float
+class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
+    """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
 
     def _one(self, name: str, *values: object) -> Any:
         """Run a statement that returns one row, and return its first column."""
@@ -347,7 +341,7 @@ class Tables(ReadTables, Protocol):
     def undo(self) -> None:
         """Undo the changes since `savepoint`."""
 
-    # The state, and idempotency keys
+    # The state
 
     def new_state(self, namespace: str, day: int) -> NamespaceId:
         """Create a namespace that has no index; returns its id."""
@@ -358,42 +352,6 @@ class Tables(ReadTables, Protocol):
 
     def set_plan(self, namespace: NamespaceId, plan: str | None) -> None:
         self._run("set_plan", namespace, plan)
-
-    def find_response(self, namespace: NamespaceId, key: str) -> str | None:
-        return self._value("find_response", namespace, key)
-
-    def save_response(self, namespace: NamespaceId, key: str, created: int, response: str) -> None:
-        self._run("save_response", namespace, key, created, response)
-
-    def purge_responses(self, before: int, limit: int) -> None:
-        """Remove some of the oldest responses, if they are older than `before`."""
-        self._run("purge_responses", before, limit)
-
-    def sweep_responses(self, before: int, limit: int) -> int:
-        """Remove some responses and popped messages of any namespace that are older than `before`; returns how many."""
-
-    # Popped messages, which a repeat of their pop returns
-
-    def last_popped(self, namespace: NamespaceId) -> int:
-        """Return the bytes of all popped messages that were kept, up to the last that still is."""
-        return self._value("last_popped", namespace) or 0
-
-    def find_popped(self, namespace: NamespaceId, upto: int, version: int) -> str | None:
-        return self._value("find_popped", namespace, upto, version)
-
-    def keep_popped(
-        self, namespace: NamespaceId, upto: int, version: int, session: str, created: int, messages: str
-    ) -> None:
-        """Keep popped messages of a session, as JSON."""
-        self._run("keep_popped", namespace, upto, version, session, created, messages)
-
-    def drop_popped(self, namespace: NamespaceId, upto: int) -> None:
-        """Remove the oldest popped messages of a namespace."""
-        self._run("drop_popped", namespace, upto)
-
-    def erase_popped(self, namespace: NamespaceId, session: str) -> None:
-        """Remove all popped messages of a session."""
-        self._run("erase_popped", namespace, session)
 
     # The journal
 

@@ -425,6 +425,9 @@ class Unit(PostgresReads, Tables):
         blocks = self._changed.blocks
         blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
 
+    def held_vector_bytes(self, namespace: NamespaceId) -> int:
+        return super().held_vector_bytes(namespace) if self._has_vectors else 0
+
     def entries_to_index(self, namespace: NamespaceId, keys: Sequence[str], most: int) -> list[EntryToIndex]:
         rows = self._run("entries_to_index", namespace, as_json(keys), most)
         return [(*head, text if data is None else data) for *head, text, data in rows]

@@ -27,6 +27,11 @@ class Report(msgspec.Struct, frozen=True):
     messages: int = 0
     bytes: int = 0
 
+    @property
+    def is_torn(self) -> bool:
+        """Whether SQLite cannot read all of the file, so that its rows must not be counted."""
+        return any(problem.startswith(_SQLITE) for problem in self.problems)
+
 
 def check(path: str | os.PathLike[str]) -> Report:
     """Check a file, also while it is in use: SQLite's ``integrity_check``, then whether the tables agree.
@@ -53,7 +58,8 @@ def _integrity_problems(connection: Connection) -> list[str]:
         found = [text for (text,) in connection.execute(f"PRAGMA integrity_check({MOST})")]
     except apsw.CorruptError as error:  # so much damage that the check stops
         found = [str(error)]
-    return [f"SQLite: {text}" for text in found if text != "ok"]
+    return [_SQLITE + text for text in found if text != "ok"]
 
 
+_SQLITE = "SQLite: "
 _TABLES = ("namespaces", "entries", "sessions", "messages")

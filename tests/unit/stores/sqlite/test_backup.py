@@ -10,6 +10,7 @@ import threading
 import time
 
 import apsw
+import psycopg
 import pytest
 
 from botwire import ChangesLost, Conflict, InvalidArgument, Memory, StoreError
@@ -384,7 +385,38 @@ def test_the_commands(tmp_path, db):
     done = botwire("check", "--db", db)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("namespace n: its state counts 0 bytes")
-    assert done.stderr.endswith(f"botwire: {db} is damaged: restore a backup\n")
+    assert done.stderr.endswith("is damaged: restore a backup, or if only usage is wrong, correct it with --fix\n")
+    done = botwire("check", "--db", db, "--fix")
+    assert (done.returncode, done.stderr) == (0, "")
+    corrected, report = done.stdout.splitlines()
+    assert corrected.startswith("namespace n: it counted 0 bytes, and holds ")
+    assert "has no damage: 1 namespace" in report
+    assert botwire("check", "--db", db).returncode == 0
+
+
+def test_fix_leaves_what_it_cannot_correct(db):
+    connection = apsw.Connection(str(db))
+    connection.execute(
+        "UPDATE namespaces SET bytes = 0; DELETE FROM messages WHERE place & 0xFFFFFFFF = 50 AND session = 1"
+    )
+    connection.close()
+    done = botwire("check", "--db", db, "--fix")
+    assert done.returncode == 1
+    assert "namespace n: it counted 0 bytes, and holds " in done.stdout
+    assert done.stderr.startswith("session a: it counts 100 messages")
+
+
+def test_fix_corrects_a_database(postgres):
+    with Memory("n", postgres) as memory:
+        memory.set("k", "value")
+        memory.history("s").append([1])
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("UPDATE botwire.namespaces SET bytes = 0")
+    assert botwire("check", "--db", postgres).returncode == 1
+    done = botwire("check", "--db", postgres, "--fix")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("namespace n: it counted 0 bytes, and holds ")
+    assert botwire("check", "--db", postgres, "--fix").stdout == "usage is what the rows hold\n"
 
 
 def test_the_commands_without_a_file(tmp_path):

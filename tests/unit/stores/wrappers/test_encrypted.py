@@ -447,3 +447,29 @@ def test_without_the_package():
     assert done.stdout == "encryption_key needs the cryptography package: pip install 'botwire[encryption]'\n", (
         done.stderr
     )
+
+
+def test_a_repeat_under_an_idempotency_key_has_the_same_bytes():
+    """Anything else has another nonce: one that is used for two values would reveal both."""
+    cipher = Cipher(key := generate_key())
+    encrypted = [
+        cipher.encrypt(stored, place, idempotency_key)
+        for stored in ('"a"', '"b"', b'"a"')
+        for place in (b"place", b"another")
+        for idempotency_key in ("one", "two", None, None)
+    ]
+    nonces = {text[10:22] for text in encrypted}
+    assert len(nonces) == len(encrypted)
+    again = Cipher([key, generate_key()]).encrypt('"a"', b"place", "one")
+    assert again == encrypted[0]
+    assert cipher.decrypt(again, b"place") == '"a"'
+
+
+def test_a_repeat_of_an_encrypted_write_is_recognized(tmp_path):
+    store = EncryptedStore(SqliteStore(tmp_path / "a.db"), Cipher(generate_key()))
+    write = [Put("k", "1"), Put("b", b"1"), Append("s", (NewMessage("i", "2"),))]
+    first = store.write("n", write, idempotency_key="one")
+    assert store.write("n", write, idempotency_key="one") == first
+    with pytest.raises(InvalidArgument):
+        store.write("n", [Put("k", "2"), *write[1:]], idempotency_key="one")
+    store.close()

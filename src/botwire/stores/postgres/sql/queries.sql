@@ -358,3 +358,49 @@ UPDATE botwire.answers SET created = $1 WHERE created > $1;
 -- redate_popped
 -- Set the time of popped messages in the future to now.
 UPDATE botwire.popped SET created = $1 WHERE created > $1;
+
+-- wrong_sessions
+-- The sessions that count other messages or bytes than they have, and what is right. With gaps, the count of messages stays.
+SELECT id, name, last_seq, bytes, messages, held
+FROM (
+    SELECT
+        sessions.id, name, last_seq, sessions.bytes,
+        CASE WHEN coalesce(found.highest, 0) = found.count THEN found.count ELSE last_seq END AS messages,
+        coalesce(found.bytes, 0)::bigint AS held
+    FROM botwire.sessions
+    CROSS JOIN LATERAL (
+        SELECT
+            count(*) AS count, max(place) - (sessions.id << 32) AS highest,
+            sum(octet_length(messages.id) + octet_length(data)) AS bytes
+        FROM botwire.messages
+        WHERE namespace = $1 AND place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
+    ) AS found
+    WHERE sessions.namespace = $1
+) AS counted
+WHERE bytes <> held OR last_seq <> messages;
+
+-- correct_session
+-- Write what the messages of a session have.
+UPDATE botwire.sessions SET last_seq = $3, bytes = $4 WHERE namespace = $1 AND id = $2;
+
+-- held_bytes
+-- The bytes of the entries and messages of a namespace.
+SELECT (
+    (
+        SELECT coalesce(sum(octet_length(key) + coalesce(octet_length(text), octet_length(bytes))), 0)
+        FROM botwire.entries
+        WHERE namespace = $1
+    )
+    + (SELECT coalesce(sum(octet_length(id) + octet_length(data)), 0) FROM botwire.messages WHERE namespace = $1)
+)::bigint;
+
+-- held_vector_bytes
+-- The bytes of the vectors of a namespace.
+SELECT (
+    (SELECT coalesce(sum(bytes), 0) FROM botwire.entry_vectors WHERE namespace = $1)
+    + (SELECT coalesce(sum(bytes), 0) FROM botwire.message_vectors WHERE namespace = $1)
+)::bigint;
+
+-- set_vector_bytes
+-- Write the bytes of the vectors of a namespace.
+UPDATE botwire.namespaces SET vectors = $2 WHERE name = $1;

@@ -27,7 +27,7 @@ FROM (
         coalesce(min(place & 0xFFFFFFFF), 0) AS lowest,
         coalesce(max(place & 0xFFFFFFFF), 0) AS highest
     FROM sessions
-    LEFT JOIN messages ON place > sessions.id << 32 AND place < (sessions.id + 1) << 32
+    LEFT JOIN messages ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
     GROUP BY sessions.id
 )
 WHERE last_seq <> count OR bytes <> held OR highest <> count OR lowest <> (count > 0);

@@ -306,3 +306,51 @@ UPDATE answers SET created = ?1 WHERE created > ?1;
 -- redate_popped
 -- Set the time of popped messages in the future to now.
 UPDATE popped SET created = ?1 WHERE created > ?1;
+
+-- wrong_sessions
+-- The sessions that count other messages or bytes than they have, and what is right. With gaps, the count of messages stays.
+SELECT id, name, last_seq, bytes, messages, held
+FROM (
+    SELECT
+        sessions.id AS id,
+        name,
+        last_seq,
+        bytes,
+        iif(coalesce(max(place) - (sessions.id << 32), 0) = count(place), count(place), last_seq) AS messages,
+        coalesce(sum(octet_length(messages.id) + octet_length(data)), 0) AS held
+    FROM sessions
+    LEFT JOIN messages ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
+    WHERE sessions.namespace = ?1
+    GROUP BY sessions.id
+)
+WHERE bytes <> held OR last_seq <> messages;
+
+-- correct_session
+-- Write what the messages of a session have.
+UPDATE sessions SET last_seq = ?3, bytes = ?4 WHERE namespace = ?1 AND id = ?2;
+
+-- held_bytes
+-- The bytes of the entries and messages of a namespace.
+SELECT
+    (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) FROM entries WHERE namespace = ?1)
+    + (
+        SELECT coalesce(sum(octet_length(messages.id) + octet_length(data)), 0)
+        FROM sessions
+        CROSS JOIN messages ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
+        WHERE sessions.namespace = ?1
+    );
+
+-- held_vector_bytes
+-- The bytes of the vectors of a namespace.
+SELECT
+    (SELECT coalesce(sum(octet_length(vector)), 0) FROM entry_vectors WHERE namespace = ?1)
+    + (
+        SELECT coalesce(sum(octet_length(vector)), 0)
+        FROM sessions
+        CROSS JOIN message_vectors ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
+        WHERE sessions.namespace = ?1
+    );
+
+-- set_vector_bytes
+-- Write the bytes of the vectors of a namespace.
+UPDATE namespaces SET vectors = ?2 WHERE id = ?1;
