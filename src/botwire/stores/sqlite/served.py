@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from ...errors import Timeout
-from ...operations import weight_of
+from ...operations import Result, Write, weight_of
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
 from .store import AsyncSqliteStore, SqliteStore
@@ -33,6 +34,9 @@ class ServedSqliteStore(AsyncSqliteStore):
     def __init__(self, store: SqliteStore, *, on_commit: Callable[[int], None] = lambda _: None) -> None:
         super().__init__(store)
         store.commits.executor = LoopExecutor(store, on_commit)
+
+    def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:  # no coroutine of its own, see `write`
+        return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
 
 
 class _Lead(NamedTuple):
@@ -100,6 +104,9 @@ class LoopExecutor:
         if committed:
             self._on_commit(committed)
         lead.queue.deliver(group, outcomes, here=lead.loop)
+        if self._store.behind:
+            with contextlib.suppress(RuntimeError):  # the loop is ending
+                lead.loop.run_in_executor(None, self._store.catch_up)
         task = lead.queue.hand_on(lead.token)
         lead.queue.led_by = None if task is None else task.loop
         if task is not None:
