@@ -29,8 +29,8 @@ LIST_CHARS = 1_000_000
 """Characters that a list may have. Beyond it, a write indexes as much as it adds."""
 STEP = 500
 """Texts of either kind that one transaction indexes."""
-STEP_BYTES = 1 << 18
-"""Bytes of values that one transaction indexes on a thread, in some 60 ms, and one text at least."""
+STEP_BYTES = 1 << 19
+"""Bytes of values that one transaction indexes on a thread, in some 0.1 s, and one text at least."""
 SHORT_STEP_BYTES = 1 << 16
 """The same for a transaction on an event loop, in some 15 ms."""
 _ENTRIES, _MESSAGES = NOT_BEGUN, "messages "

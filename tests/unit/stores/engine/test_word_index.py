@@ -71,7 +71,7 @@ class Steps:
         assert not indexed
         for number in range(30):
             store.write("n", [put(f"small{number}", "small")])
-        assert len(steps) > 5
+        assert len(steps) > 3
         assert all(0 < chars <= word_index.STEP_BYTES + 26_000 for _, chars in steps)
         assert find(store, "word0") == ["k0"]
         assert find(store, "word89") == ["k89"]
@@ -138,7 +138,7 @@ class Steps:
         assert find(store, "word1999") == [f"{turn}/1999" for turn in range(3)]
 
     def test_the_first_search_indexes_in_steps(self, store, indexed, monkeypatch):
-        for number in range(8):
+        for number in range(10):
             store.write("n", [put(f"k{number}", f"word{number} " + "text " * 20_000)])
             store.write("n", [append("s", [f"said{number} " + "text " * 20_000])])
         steps = []
@@ -152,7 +152,7 @@ class Steps:
         monkeypatch.setattr(word_index, "step", counted)
         assert find(store, "word7") == ["k7"]
         assert len(find(store, "said7")) == 1
-        assert len(steps) > 4
+        assert len(steps) >= 4
         assert max(steps) <= 2 * word_index.STEP_BYTES
 
     def test_names_that_end_alike_are_not_mistaken(self, store):

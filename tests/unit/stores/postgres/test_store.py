@@ -90,7 +90,7 @@ EXAMPLES = {
     "delete_texts_of_entries": ("n", "", "z"),
     "delete_some_texts_of_entries": ("n", 10),
     "entries_to_index": ("n", '["k"]', 1_000),
-    "messages_to_index": ("n", f"[{(1 << 32) + 1}]", 1_000),
+    "messages_to_index": ("n", f"[{(1 << 32) + 1}, {(1 << 32) + 99}]", 1_000),
     "keys_to_index": ("n", "", 10),
     "sessions_from": ("n", 0, 10),
     "count_texts": ("n", '["blue", "none"]'),
