@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -410,12 +411,13 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         if is_short(query):
             return self.store.read(namespace, query, guard=guard)
-        stop = Stop.after(self.store.timeout)
+        heavy = is_heavy(query)
+        stop = Stop.after(self.store.timeout if heavy else math.inf)
 
         def start() -> asyncio.Future[T]:
             return asyncio.ensure_future(asyncio.to_thread(self.store.read, namespace, query, guard=guard, stop=stop))
 
-        return await (self._turns.run(namespace, stop, start) if is_heavy(query) else until_cancelled(start(), stop))
+        return await (self._turns.run(namespace, stop, start) if heavy else until_cancelled(start(), stop))
 
     async def _write(self, write: Write) -> list[Result]:
         results = await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

@@ -165,7 +165,7 @@ def test_little_is_indexed_on_the_event_loop(path, monkeypatch):
         await store.write("n", [Put("k", '"begun"')])
         await store.read("n", Search(text="begun"))
         monkeypatch.setattr(served, "MAX_HERE", 100)
-        many = [Put(f"k{number}", f'"{"text " * 1_000}"') for number in range(150)]
+        many = [Put(f"k{number}", f'"{"text " * 1_000}"') for number in range(250)]
         await store.write("n", many)
         monkeypatch.setattr(word_index, "terms_of", counted)
         for number in range(5):
