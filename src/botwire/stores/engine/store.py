@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
-from ...errors import Unavailable
+from ...errors import BotWireError, Unavailable
 from ...limits import FIRST_NAME
-from ...operations import Guard, Operation, Result, Write
+from ...operations import Guard, Operation, Result, Write, weight_of
 from ...plans import Plans
 from ...queries import ListChanges
 from ...store import GuardedStore, OperatedStore, Reader
@@ -31,6 +32,11 @@ class DatabaseStore(ABC):
     plans: Plans
     timeout: float
     _clock: Clock
+
+    def __init__(self) -> None:
+        self.behind: set[str] = set()
+        """Namespaces of which writes have left something to index."""
+        self._catching_up = threading.Lock()
 
     @abstractmethod
     def _change(self, namespace: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
@@ -96,6 +102,24 @@ class DatabaseStore(ABC):
             )
         return True
 
+    def catch_up(self) -> None:
+        """Index what large writes have left, for at most the timeout of a call. Other threads that call this return at once."""
+        if not self._catching_up.acquire(blocking=False):
+            return
+        try:
+            deadline = time.monotonic() + self.timeout
+            while self.behind and time.monotonic() < deadline:
+                self._index_until(self.behind.pop(), deadline)
+        except BotWireError:
+            pass  # the next writes continue, or the next search
+        finally:
+            self._catching_up.release()
+
+    def _catch_up_after(self, write: Write) -> None:
+        """After a large write, index what is left of it, so that a search need not. A small write does not wait for others."""
+        if weight_of(write) >= word_index.MANY:
+            self.catch_up()
+
     def _change_now(self, namespace: str, change: Callable[[Transaction, Tables], T]) -> T:
         return self._change(namespace, change, time.monotonic() + self.timeout)
 
@@ -104,8 +128,8 @@ class DatabaseStore(ABC):
         now = time.monotonic()
         if not self._index_until(namespace, now + (deadline - now) / 2):
             raise Unavailable(
-                f"the index of namespace {namespace!r} is being built, because this is its first search; each search "
-                "continues the work. Try again, or build it beforehand with: botwire index on"
+                f"the index of namespace {namespace!r} is being built, because this is its first search, or follows many writes; "
+                "each search continues the work. Try again, or build it beforehand with: botwire index on"
             )
 
 

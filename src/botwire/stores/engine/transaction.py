@@ -36,8 +36,8 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
     that are certain to be those in the database, so that they need not be read. The transaction takes them over. `index_bytes`
-    limits how much is indexed for search: see `word_index`. `apply_also` applies the second write of a write; this transaction
-    by default.
+    limits how much is indexed for search: see `word_index`. `finish` adds the namespaces of which something is left to `behind`.
+    `apply_also` applies the second write of a write; this transaction by default.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Transaction:
         known: dict[str, NamespaceState] | None = None,
         index_bytes: int = word_index.STEP_BYTES,
         apply_also: Callable[[Write], object] | None = None,
+        behind: set[str] | None = None,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
@@ -58,6 +59,7 @@ class Transaction:
         self._known = {} if known is None else known
         self._index_bytes = index_bytes
         self._apply_also = apply_also or self._apply
+        self._behind: set[str] = set() if behind is None else behind
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -88,14 +90,15 @@ class Transaction:
     def finish(self) -> None:
         """Remove some expired entries, and write back the index, the journal and the states of all namespaces touched."""
         allowance: word_index.Allowance | None = None
-        for state in self.states.values():
+        for name, state in self.states.items():
             if state.id is None:
                 continue
             if state.expires is not None:
                 self._purge(state, PURGE)
             if state.pending:
                 allowance = allowance or word_index.Allowance(self._index_bytes)
-                word_index.index_pending(self._tables, state, allowance)
+                if word_index.index_pending(self._tables, state, allowance):
+                    self._behind.add(name)
             if len(state.recent) > BLOCK_CHARS:
                 journal.move_to_blocks(self._tables, state)
             self._tables.set_state(state)

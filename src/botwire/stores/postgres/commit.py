@@ -51,6 +51,8 @@ class Committer:
     """Takes the deadline and returns the time, after removing what had expired if the clock was set back."""
     notify: Callable[[str], None]
     """Is called with a namespace after a commit, if any process listens."""
+    behind: set[str]
+    """Receives the namespaces of which something is left to index."""
 
     def commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         """Commit writes to one namespace, in order, and return an outcome for each. They are durable when this returns."""
@@ -125,7 +127,12 @@ class Committer:
             other.write_out()
 
         transaction = Transaction(
-            unit, self.plans, moment, ages_are_known=self.clock.ages_are_known, apply_also=apply_also
+            unit,
+            self.plans,
+            moment,
+            ages_are_known=self.clock.ages_are_known,
+            apply_also=apply_also,
+            behind=self.behind,
         )
         alone = len(group.writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in group.writes]

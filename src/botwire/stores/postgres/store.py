@@ -62,6 +62,7 @@ class PostgresStore(DatabaseStore):
     """
 
     def __init__(self, url: str, *, plans: Plans | None = None, timeout: float = 10.0) -> None:
+        super().__init__()
         self.address = without_password(url)
         self._url = url
         self.plans = plans or Plans()
@@ -73,7 +74,9 @@ class PostgresStore(DatabaseStore):
         self._restart()
         self._pool = ConnectionPool(url, self.address, self.timeout, on_fork=self._restart)
         self._clock = Clock(lambda: self._pool.clock() * 1000)
-        self._commit = Committer(self._pool, self._clock, self.plans, now=self._now, notify=self._notify).commit
+        self._commit = Committer(
+            self._pool, self._clock, self.plans, now=self._now, notify=self._notify, behind=self.behind
+        ).commit
 
     def _restart(self) -> None:
         """Start, also in a forked child, where none of the threads exists."""
@@ -137,7 +140,10 @@ class PostgresStore(DatabaseStore):
         if _stores_vectors(write):
             self.create_vectors(deadline)
         self._refuse_finalizer()
-        return self.queue(write.namespace).write(write, deadline)
+        results = self.queue(write.namespace).write(write, deadline)
+        if self.behind:
+            self._catch_up_after(write)
+        return results
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         return Feed(self, namespace, query, self.listener)
@@ -162,7 +168,7 @@ class PostgresStore(DatabaseStore):
         def attempt(connection: Connection) -> T:
             unit = Unit(connection, namespace)
             unit.begin(deadline - time.monotonic())
-            transaction = Transaction(unit, self.plans, self._clock.now())
+            transaction = Transaction(unit, self.plans, self._clock.now(), behind=self.behind)
             result = change(transaction, unit)
             transaction.finish()
             if unit.commit():
@@ -304,7 +310,10 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
         self.store.check_open()
         if _stores_vectors(write):
             await self._in_thread(partial(self.store.create_vectors, deadline))
-        return await self.store.queue(write.namespace).write_async(write, deadline)
+        results = await self.store.queue(write.namespace).write_async(write, deadline)
+        if self.store.behind:
+            await self._in_thread(partial(self.store._catch_up_after, write))
+        return results
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         self.store.check_open()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from ...errors import Timeout
-from ...operations import Guard, weight_of
+from ...operations import Guard, Result, Write, weight_of
 from ...queries import Query, Search
 from ..engine.answer import is_short
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
@@ -57,8 +57,14 @@ class ServedSqliteStore(AsyncSqliteStore):
                 if len(self._long) >= REMEMBERED:
                     self._long.clear()
                 self._long.add((namespace, query))
+        return await self._read_long(namespace, query, guard)
+
+    async def _in_thread(self, query: Query[T], read: Callable[[], T]) -> T:
         readers = self._searching if isinstance(query, Search) else self._reading
-        return await readers.run(partial(self.store.read, namespace, query, guard=guard))
+        return await readers.run(read)
+
+    def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:  # no coroutine of its own, see `write`
+        return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
 
 
 class Readers:
@@ -142,6 +148,9 @@ class LoopExecutor:
         if committed:
             self._on_commit(committed)
         lead.queue.deliver(group, outcomes, here=lead.loop)
+        if self._store.behind:
+            with contextlib.suppress(RuntimeError):  # the loop is ending
+                lead.loop.run_in_executor(None, self._store.catch_up)
         task = lead.queue.hand_on(lead.token)
         lead.queue.led_by = None if task is None else task.loop
         if task is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import apsw
 
@@ -94,6 +95,7 @@ class SqliteStore(DatabaseStore):
     def __init__(self, path: str | os.PathLike[str], *, plans: Plans | None = None, timeout: float = 10.0) -> None:
         if tuple(map(int, apsw.sqlite_lib_version().split("."))) < OLDEST_SQLITE:
             raise StoreError(f"SQLite {apsw.sqlite_lib_version()} can damage the file: upgrade apsw to 3.51.3 or newer")
+        super().__init__()
         in_memory = os.fspath(path) == MEMORY
         self._path = MEMORY if in_memory else str(Path(path).absolute())
         self.address = f"sqlite:///{self._path}"
@@ -189,7 +191,10 @@ class SqliteStore(DatabaseStore):
         guard: Guard | None = None,
     ) -> list[Result]:
         write = Write(namespace, tuple(operations), idempotency_key, guard)
-        return self.commits.write(write, time.monotonic() + self.timeout)
+        results = self.commits.write(write, time.monotonic() + self.timeout)
+        if self.behind:
+            self._catch_up_after(write)
+        return results
 
     def changes(self, namespace: str, query: ListChanges) -> Feed:
         return Feed(self, namespace, query)
@@ -223,7 +228,7 @@ class SqliteStore(DatabaseStore):
 
     def _change(self, _: str, change: Callable[[Transaction, Tables], T], deadline: float) -> T:
         def in_transaction(tables: SqliteTables) -> T:
-            transaction = Transaction(tables, self.plans, self._clock.now())
+            transaction = Transaction(tables, self.plans, self._clock.now(), behind=self.behind)
             result = change(transaction, tables)
             transaction.finish()
             return result
@@ -330,7 +335,13 @@ class SqliteStore(DatabaseStore):
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment, known = self._clock, self._moment, self._known
         transaction = Transaction(
-            tables, self.plans, moment, ages_are_known=clock.ages_are_known, known=known, index_bytes=index_bytes
+            tables,
+            self.plans,
+            moment,
+            ages_are_known=clock.ages_are_known,
+            known=known,
+            index_bytes=index_bytes,
+            behind=self.behind,
         )
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
@@ -482,12 +493,24 @@ class AsyncSqliteStore(AwaitedStore[SqliteStore]):
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         if is_short(query):
             return self.store.read(namespace, query, guard=guard)
-        stop = Stop.after(self.store.timeout)
+        return await self._read_long(namespace, query, guard)
+
+    async def _read_long(self, namespace: str, query: Query[T], guard: Guard | None) -> T:
+        heavy = is_heavy(query)
+        stop = Stop.after(self.store.timeout if heavy else math.inf)
+        read = partial(self.store.read, namespace, query, guard=guard, stop=stop)
 
         def start() -> asyncio.Future[T]:
-            return asyncio.ensure_future(asyncio.to_thread(self.store.read, namespace, query, guard=guard, stop=stop))
+            return asyncio.ensure_future(self._in_thread(query, read))
 
-        return await (self._turns.run(namespace, stop, start) if is_heavy(query) else until_cancelled(start(), stop))
+        return await (self._turns.run(namespace, stop, start) if heavy else until_cancelled(start(), stop))
 
-    def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:
-        return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
+    async def _in_thread(self, query: Query[T], read: Callable[[], T]) -> T:
+        del query
+        return await asyncio.to_thread(read)
+
+    async def _write(self, write: Write) -> list[Result]:
+        results = await self.store.commits.write_async(write, time.monotonic() + self.store.timeout)
+        if self.store.behind:
+            await asyncio.to_thread(self.store._catch_up_after, write)
+        return results

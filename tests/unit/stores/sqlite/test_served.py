@@ -184,6 +184,7 @@ def test_long_writes_run_on_the_thread(path, monkeypatch):
 def test_little_is_indexed_on_the_event_loop(path, monkeypatch):
     """A write of a few bytes continues the index after large ones. Nobody else is answered meanwhile."""
     store = served_store(path)
+    store.store.catch_up = lambda: None  # it would do the rest on another thread
     indexed = []
     terms_of = word_index.terms_of
 
@@ -194,8 +195,8 @@ def test_little_is_indexed_on_the_event_loop(path, monkeypatch):
     async def main():
         await store.write("n", [Put("k", '"begun"')])
         await store.read("n", Search(text="begun"))
-        monkeypatch.setattr(served, "MAX_HERE", 300)
-        many = [Put(f"k{number}", f'"{"text " * 1_000}"') for number in range(350)]
+        monkeypatch.setattr(served, "MAX_HERE", 100)
+        many = [Put(f"k{number}", f'"{"text " * 1_000}"') for number in range(250)]
         await store.write("n", many)
         monkeypatch.setattr(word_index, "terms_of", counted)
         for number in range(5):
