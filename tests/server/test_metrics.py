@@ -76,7 +76,7 @@ def test_counts(server):
     assert counts(server)["botwire_watchers"] == 0
     for line in text.splitlines():
         assert re.fullmatch(
-            r"# (HELP \w+ .+\.|TYPE \w+ (counter|gauge|histogram))|\w+(\{[^{}]*(\{\w+\}[^{}]*)*\})? [\d.]+(e-\d+)?",
+            r"# (HELP \w+ .+\.|TYPE \w+ (counter|gauge|histogram))|\w+(\{[^{}]*(\{\w+\}[^{}]*)*\})? [\d.]+(e[+-]\d+)?",
             line,
         ), line
 

@@ -17,8 +17,6 @@ import typer
 from ..errors import AuthError, BotWireError, StoreError, Unavailable
 from ..server.disk import space_of
 from ..stores.address import default_path, default_token, is_postgres, sqlite_path
-from ..stores.http.messages import Request
-from ..stores.http.store import HttpStore
 from ..version import __version__
 from .base import Json, Url, address_from, app, is_server, memory_at, say
 
@@ -156,6 +154,9 @@ def _space(free: float, reserve: float) -> _Finding:
 
 def _limits(address: str) -> _Findings:
     """Return what a server says of its own limits, to those who may read its metrics."""
+    from ..stores.http.messages import Request
+    from ..stores.http.store import HttpStore
+
     with closing(HttpStore(address, token=default_token(), timeout=_PATIENCE)) as store:
         try:
             lines = store.ask(Request("GET", "/metrics")).decode().splitlines()

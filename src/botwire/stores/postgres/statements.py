@@ -60,7 +60,10 @@ def migrate(connection: psycopg.Connection[Row], address: str) -> None:
 
 
 def refuse_strangers(connection: psycopg.Connection[Row], address: str) -> None:
-    """Raise `StoreError` if the schema, or a table or function in it, belongs to a role that this one is not a member of."""
+    """Raise `StoreError` if the schema, or a table or function in it, belongs to a role that this one is not a member of.
+
+    A superuser is no stranger: it may do everything anyway.
+    """
     for what, owner in connection.execute(_OF_STRANGERS).fetchall():
         raise StoreError(
             f"{address}: {what} belongs to the role {owner!r}, and {connection.info.user!r} is not a member of it. The owner "
@@ -77,7 +80,7 @@ SELECT what, pg_get_userbyid(owner) FROM (
     UNION ALL
     SELECT 'botwire.' || proname, proowner FROM pg_proc WHERE pronamespace = to_regnamespace('botwire')
 ) AS found (what, owner)
-WHERE NOT pg_has_role(owner, 'MEMBER')
+WHERE NOT pg_has_role(owner, 'MEMBER') AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = owner AND rolsuper)
 LIMIT 1
 """
 
