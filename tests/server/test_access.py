@@ -620,6 +620,21 @@ def test_names_of_this_machine(opened, host):
     assert code(opened, "GET", "/memory/n", headers={"Host": host}) == 200
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "anything"])
+def test_a_page_of_another_site_is_refused(opened, site):
+    """Also one on another port of this machine. What is the same for everyone is served, so that links to the console work."""
+    headers = {"Sec-Fetch-Site": site, "Content-Type": "application/json"}
+    for (method, route), rule in TABLE.items():
+        path = re.sub(r"\{(\w+)[^}]*\}", r"\1", route)
+        status, body, _ = call(opened, method, path, headers=headers)
+        assert (status == 403 and b"another site" in body) == (rule.where != "nowhere"), (method, route)
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_page_of_this_server_and_its_user_are_served(opened, site):
+    assert code(opened, "GET", "/search/n?q=x", headers={"Sec-Fetch-Site": site}) == 200
+
+
 def test_another_name_where_tokens_are_required(required, mint):
     assert code(required, "GET", "/memory/n", mint(required, "n")["secret"], headers={"Host": "memory.example"}) == 200
 

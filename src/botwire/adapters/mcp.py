@@ -20,6 +20,7 @@ with needs("mcp mcp_types pydantic", "botwire mcp needs mcp 2.0 or newer: pip in
     from mcp.server.mcpserver.exceptions import ToolError
     from mcp.server.mcpserver.tools import Tool
     from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
+    from mcp.server.transport_security import TransportSecuritySettings
     from mcp_types import ToolAnnotations
     from pydantic import BaseModel, Field
 
@@ -27,6 +28,8 @@ __all__ = ["create_server", "serve_http", "serve_stdio"]
 
 MAX_RESULTS = 1000
 """The most keys, messages or hits in one answer. No context of a model has room for more."""
+MAX_CONNECTIONS = 1000
+"""Further clients over HTTP get 503."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts where the SDK refuses requests that a page of another site makes a browser send (DNS rebinding)."""
 
@@ -171,18 +174,25 @@ def serve_http(
     """
     import uvicorn
 
+    from ..connections.config import Config
+
     if host not in LOOPBACK and not open_to_all:
         raise InvalidArgument(
             f"{host} can be reached from other machines, and this server requires no token: add --open to allow that, or use "
             "a proxy that authenticates, or listen on 127.0.0.1"
         )
-    # No state is kept between requests, so clients continue after a restart without noticing.
-    app = server.streamable_http_app(host=host, stateless_http=True, json_response=True)
-    config = uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False, ws="none")
+    config = Config(
+        None, host=host, port=port, log_level="warning", limit_concurrency=MAX_CONNECTIONS, proxy_headers=False
+    )
     listening = config.bind_socket()
+    port = listening.getsockname()[1]
+    # No state is kept between requests, so clients continue after a restart without noticing.
+    config.app = server.streamable_http_app(
+        host=host, stateless_http=True, json_response=True, transport_security=_security(host, port)
+    )
     listening.listen(config.backlog)  # before the address is announced
     shown = f"[{host}]" if ":" in host else host
-    announce(f"http://{shown}:{listening.getsockname()[1]}/mcp")
+    announce(f"http://{shown}:{port}/mcp")
     uvicorn.Server(config).run(sockets=[listening])
 
 
@@ -192,6 +202,18 @@ class _AsSent(FuncMetadata):
     def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
         """Parse nothing."""
         return data
+
+
+def _security(host: str, port: int) -> TransportSecuritySettings | None:
+    """Return which hosts and origins a server on loopback serves: its own. The SDK would allow pages of any port of this machine."""
+    if host not in LOOPBACK:
+        return None
+    names = ["127.0.0.1", "localhost", "[::1]"]
+    return TransportSecuritySettings(
+        enable_dns_rebinding_protection=True,
+        allowed_hosts=[f"{name}:*" for name in names],  # a tunnel may have another port
+        allowed_origins=[f"http://{name}:{port}" for name in names],
+    )
 
 
 def _reported(tool: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:

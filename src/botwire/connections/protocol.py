@@ -223,10 +223,13 @@ class Protocol(HttpToolsProtocol):
             self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._hosts == 1 and self._begun and b"%" not in self.url and len(self.headers) <= MAX_FIELDS:
-            self._answer(_LONG_URL if len(self.url) > MAX_URL_BYTES else None)
-        else:
-            self._answer(self._refusal())
+        # This is true of nearly all requests.
+        usual = self._hosts == 1 and self._begun and b"%" not in self.url and len(self.url) <= MAX_URL_BYTES
+        app = self.app
+        if not usual or len(self.headers) > MAX_FIELDS:
+            self.app = self._refusal() or app
+        super().on_headers_complete()
+        self.app = app
         self._phase = _BODY
         self.due = self.loop.time() + BODY_SECONDS
         if len(self.connections) > self._limit or self.expect_100_continue:
@@ -248,14 +251,6 @@ class Protocol(HttpToolsProtocol):
         except UnicodeDecodeError:
             return _NOT_UTF8
         return None
-
-    def _answer(self, answer: Response | None) -> None:
-        """Let the app answer the request, or answer it with a refusal."""
-        app = self.app
-        if answer is not None:
-            self.app = answer
-        super().on_headers_complete()
-        self.app = app
 
     def on_body(self, body: bytes) -> None:
         self._bodies += len(body)

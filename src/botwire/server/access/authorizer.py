@@ -38,6 +38,12 @@ _OTHER_HOST = (
     "this server answers this machine only, and the request names another host: use 127.0.0.1, or start the server with --open "
     "or --auth required if a proxy in front of it passes on another name"
 )
+_OTHER_SITE = (
+    "a page of another site, or of another port, sent this request: open this server in the browser itself, or start it with "
+    "--auth required"
+)
+_OWN_SITES = (b"", b"none", b"same-origin")
+"""Values of ``Sec-Fetch-Site`` (https://www.w3.org/TR/fetch-metadata/) that are served: no browser, its user, and the console."""
 _TOO_FAST = "tokens and claims change faster than the server can check them; try again"
 
 
@@ -45,7 +51,8 @@ class Authorizer:
     """Authorizes the requests to a store, which has the namespaces and the tokens.
 
     ``local_only``: refuse requests that name a host other than this machine. A page of another site can let its own name resolve
-    to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the name.
+    to 127.0.0.1, so that the browser takes an open server here for that site. The ``Host`` field still has the name. Also refuse
+    requests that a browser sends for a page of another site. Such a page cannot read the answer, but a search changes the index.
     """
 
     def __init__(
@@ -64,14 +71,19 @@ class Authorizer:
         self, request: types.Scope, rule: Rule, namespace: str = ""
     ) -> AuthorizedStore | TokenIssuer | Caller | GuardedStore:
         """Return what a request may use: a namespace, the tokens that its caller administers, the caller, or the whole store."""
-        credentials, host = [], None
+        credentials, host, site = [], None, b""
         for name, value in request["headers"]:
             if name == b"authorization":
                 credentials.append(value)
             elif name == b"host" and host is None:
                 host = value
-        if self._local_only and not is_local(host):
-            raise Misdirected(_OTHER_HOST)
+            elif name == b"sec-fetch-site":
+                site = value
+        if self._local_only:
+            if not is_local(host):
+                raise Misdirected(_OTHER_HOST)
+            if site not in _OWN_SITES and rule.where != "nowhere":
+                raise CrossSite(_OTHER_SITE)
         if rule.where == "namespace":
             kept = self._kept.get((*credentials, namespace, rule.scope))
             if kept is not None and kept.until > time.time():
@@ -214,6 +226,12 @@ class Misdirected(InvalidArgument):
     """The request is for another host (RFC 9110, section 15.5.20); nothing was done."""
 
     status = 421
+
+
+class CrossSite(InvalidArgument):
+    """A browser sent the request for a page of another site; nothing was done."""
+
+    status = 403
 
 
 def _is_valid(namespace: str) -> bool:

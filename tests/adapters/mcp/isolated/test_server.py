@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import json
 import re
+import socket
 import subprocess
 import uuid
 from contextlib import ExitStack
@@ -85,9 +87,37 @@ async def test_16_clients_on_one_server_lose_nothing_and_nothing_is_logged(tmp_p
 
 def refuses_other_sites(url: str) -> None:
     """DNS rebinding: a browser names the host and the page that it was told."""
-    for header, value, status in [("Host", "evil.test", 421), ("Origin", "http://evil.test", 403)]:
-        connection = http.client.HTTPConnection("127.0.0.1", int(re.search(r":(\d+)/", url)[1]), timeout=10)
+    port = int(re.search(r":(\d+)/", url)[1])
+    for header, value, status in [
+        ("Host", "evil.test", 421),
+        ("Origin", "http://evil.test", 403),
+        ("Origin", f"http://localhost:{port + 1}", 403),
+        ("Origin", f"http://localhost:{port}", 200),
+    ]:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         headers = {"Content-Type": "application/json", "Accept": "application/json", header: value}
         connection.request("POST", "/mcp", b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', headers)
-        assert connection.getresponse().status == status
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Cross-Origin-Resource-Policy"]) == (status, "same-origin")
         connection.close()
+
+
+def test_the_limits_of_a_connection_hold(tmp_path: Path) -> None:
+    """They are those of `botwire serve`, which `tests/server/test_protocol.py` tests in full."""
+    chunked = (
+        b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with served("--url", f"sqlite:///{tmp_path}/memory.db") as (url, _):
+        port = int(re.search(r":(\d+)/", url)[1])
+        for sent, status in [
+            (chunked + b"2\r\n{}\r\n0\r\n" + b"a:b\r\n" * 1_000_000, b"431"),
+            (chunked + b"1;" + b"e" * 5_000_000, b"431"),
+            (b"GET /mcp?q=%FF HTTP/1.1\r\nHost: localhost\r\n\r\n", b"422"),
+            (b"GET /mcp HTTP/1.1\r\n\r\n", b"400"),
+        ]:
+            answer = b""
+            with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 10) as connection:
+                connection.sendall(sent)
+                while part := connection.recv(65536):  # until the server closes it
+                    answer += part
+            assert not answer or answer.split()[1] == status
