@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import Unavailable
 from .access.authorizer import is_loopback
 
-LARGE = 128 * 1024
+LARGE = 64 * 1024
 """Bytes of a body or answer beyond which it is counted, and decoded or encoded in a thread."""
 MAX_HELD = 256 * 1024 * 1024
 """The default of `Budget`."""

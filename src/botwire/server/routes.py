@@ -257,8 +257,8 @@ async def respond(request: Request, size: int, document: Callable[[], msgspec.St
 
 
 async def respond_results(request: Request, results: list[Result]) -> Response:
-    """Answer with the results of operations, some of which are messages."""
-    size = sum(sum(map(weight, found)) for found in results if isinstance(found, list))
+    """Answer with the results of operations: messages, and numbers, which may have thousands of digits."""
+    size = sum(sum(map(weight, found)) if isinstance(found, list) else weight(found) for found in results)
     return await respond(request, size, lambda: Results.of(results))
 
 
