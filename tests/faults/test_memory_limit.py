@@ -47,6 +47,7 @@ def server(tmp_path_factory):
         Memory("n", server.url).get("k")
         server.idle = memory_of(server, "VmRSS")
         yield server
+    assert not [event for event in server.events() if event["level"] == "error"]
 
 
 @contextlib.contextmanager

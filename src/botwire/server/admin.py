@@ -17,7 +17,8 @@ from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
 from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials
 from .access.tokens import shown
-from .routes import JsonResponse, header, list_page, page_size, read_body, respond
+from .budget import LARGE
+from .routes import JsonResponse, TooLarge, header, list_page, page_size, read_body, respond
 
 B = TypeVar("B")
 Page = Annotated[int | None, Query(ge=0, le=MAX_PAGE)]
@@ -168,7 +169,10 @@ def _tokens(request: Request) -> access.Tokens:
 
 
 async def _body(request: Request, kind: type[B]) -> B:
+    body = await read_body(request)
+    if len(body) > LARGE:
+        raise TooLarge(f"the body of this request may have {LARGE:,} bytes")
     try:
-        return msgspec.json.decode(await read_body(request), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
         raise InvalidArgument(f"the body of this request is not valid: {error}") from error

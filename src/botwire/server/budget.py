@@ -85,10 +85,10 @@ class Hold:
         self._begun = time.monotonic()
         self._waiting: set[asyncio.Timeout] = set()
 
-    def set(self, size: int) -> None:
-        """Hold this many bytes from now on, if they are many, or raise `Unavailable`."""
+    def set(self, size: int, *, may_refuse: bool = True) -> None:
+        """Hold this many bytes from now on, if they are many, or raise `Unavailable` if that is allowed."""
         size = size if size > LARGE else 0
-        if size > self.bytes:
+        if size > self.bytes and may_refuse:
             self._budget.make_room(self, size - self.bytes)
         self._count(size)
 
