@@ -178,7 +178,8 @@ def weight(row: Any) -> int:
 
     A text takes one to four bytes a character, so up to four times its length in UTF-8.
     """
-    return _OVERHEAD + sys.getsizeof(getattr(row, "stored", None) or getattr(row, "text", row))
+    stored = getattr(row, "stored", None)
+    return _OVERHEAD + sys.getsizeof(getattr(row, "text", row) if stored is None else stored)
 
 
 def within(rows: Iterable[R], room: int | None, weigh: Callable[[R], int] = weight) -> list[R]:

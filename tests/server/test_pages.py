@@ -63,7 +63,7 @@ def test_the_last_page_says_that_it_is_the_last(shared_server, memory):
 def test_keys_of_a_namespace_without_an_end(shared_server):
     """A client that names no limit gets all keys at once, up to the bytes of a page."""
     long = ["/" + "x" * 500 + f"/{number:05}" for number in range(9_000)]
-    with Memory("pages-keys", shared_server.url) as memory:
+    with Memory("pages-keys", shared_server.url, timeout=60) as memory:
         memory.set_many(dict.fromkeys(long, 0))
         assert memory.list_keys() == long
     page, length = answer(shared_server, "/memory/pages-keys")

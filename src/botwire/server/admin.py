@@ -18,7 +18,8 @@ from ..wire.responses import Messages, Namespaces
 from .access import tokens as access
 from .access.rules import EVERYWHERE, Caller, Mode, Token, parse_credentials, rule_of
 from .access.tokens import shown
-from .routes import JsonResponse, header, list_page, page_size, read_body, respond
+from .budget import LARGE
+from .routes import JsonResponse, TooLarge, header, list_page, page_size, read_body, respond
 from .telemetry.metrics import ROUTE
 
 B = TypeVar("B")
@@ -173,6 +174,8 @@ def _tokens(request: Request) -> access.Tokens:
 async def _body(request: Request, kind: type[B]) -> B:
     """Return the body, and authorize the caller again: it may have come slowly, and the token may not be valid any more."""
     body = await read_body(request)
+    if len(body) > LARGE:
+        raise TooLarge(f"the body of this request may have {LARGE:,} bytes")
     scope = request.scope
     scope["store"] = await request.app.state.authorizer.authorize_request(scope, rule_of(request.method, scope[ROUTE]))
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from ..connections.peers import is_loopback
 from ..errors import Unavailable
 
-LARGE = 128 * 1024
+LARGE = 64 * 1024
 """Bytes of a body or answer beyond which it is counted, and decoded or encoded in a thread."""
 MAX_HELD = 256 * 1024 * 1024
 """The default of `Budget`."""
@@ -85,10 +85,10 @@ class Hold:
         self._begun = time.monotonic()
         self._waiting: set[asyncio.Timeout] = set()
 
-    def set(self, size: int) -> None:
-        """Hold this many bytes from now on, if they are many, or raise `Unavailable`."""
+    def set(self, size: int, *, may_refuse: bool = True) -> None:
+        """Hold this many bytes from now on, if they are many, or raise `Unavailable` if that is allowed."""
         size = size if size > LARGE else 0
-        if size > self.bytes:
+        if size > self.bytes and may_refuse:
             self._budget.make_room(self, size - self.bytes)
         self._count(size)
 

@@ -57,3 +57,4 @@ async def send_in_parts(scope: Scope, send: Send, message: Message, hold: Hold) 
                 await asyncio.sleep(0)  # what was written is sent at the end of this turn of the event loop
     except TimeoutError:
         scope[ABORT]()
+        await asyncio.sleep(0)  # until it is closed

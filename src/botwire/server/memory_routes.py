@@ -91,7 +91,8 @@ async def forget_session(
         raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
     if isinstance(deleted, list):
         popped = cast("list[Message]", deleted)
-        return await respond(request, sum(map(weight, popped)), lambda: Messages.of(popped, full=False))
+        size = sum(map(weight, popped))
+        return await respond(request, size, lambda: Messages.of(popped, full=False), may_refuse=False)
     return JsonResponse(Count(int(deleted)))
 
 

@@ -246,21 +246,26 @@ async def decoded(request: Request, decode: Callable[..., T], *names: str) -> T:
     return found
 
 
-async def respond(request: Request, size: int, document: Callable[[], msgspec.Struct]) -> Response:
-    """Answer with a document that is made of `size` bytes. A large one is encoded in a thread."""
+async def respond(
+    request: Request, size: int, document: Callable[[], msgspec.Struct], *, may_refuse: bool = True
+) -> Response:
+    """Answer with a document that is made of `size` bytes. A large one is encoded in a thread.
+
+    ``may_refuse``: raise `Unavailable` if the server has no room for it. The answer to a write must not be refused.
+    """
     if size <= LARGE:
         return JsonResponse(document())
     hold = hold_of(request)
-    hold.set(size)
+    hold.set(size, may_refuse=may_refuse)
     body = await in_thread(lambda: wire.encode(document()))
-    hold.set(len(body))
+    hold.set(len(body), may_refuse=may_refuse)
     return JsonResponse(body)
 
 
 async def respond_results(request: Request, results: list[Result]) -> Response:
-    """Answer with the results of operations, some of which are messages."""
-    size = sum(sum(map(weight, found)) for found in results if isinstance(found, list))
-    return await respond(request, size, lambda: Results.of(results))
+    """Answer with the results of operations: messages, and numbers, which may have thousands of digits."""
+    size = sum(sum(map(weight, found)) if isinstance(found, list) else weight(found) for found in results)
+    return await respond(request, size, lambda: Results.of(results), may_refuse=False)
 
 
 def hold_of(request: Request) -> Hold:

@@ -62,9 +62,17 @@ async def _get_entries(call: Call, namespace: str, query: queries.GetEntries) ->
         while keys and not _is_full(found, query.room):
             page = await call.get(wire.namespace_path("memory", namespace, key=keys))
             found += page.rows("entries")
-            # A page ends early when it is full. What it has answered ends with the first such key.
-            keys = [] if page.next is None else keys[keys.index(str(page.next)) + 1 :]
+            keys = _after(keys, page.next)
     return queries.within(found, query.room)
+
+
+def _after(keys: list[str], last: object) -> list[str]:
+    """Return the keys after the last one of a page that was full."""
+    if last is None:
+        return []
+    if last not in keys:
+        raise StoreError("the answer names a key that was not asked for, which no botwire server does. Check the URL")
+    return keys[keys.index(str(last)) + 1 :]
 
 
 async def _list_keys(call: Call, namespace: str, query: queries.ListKeys) -> list[str]:

@@ -34,5 +34,7 @@ def open_to_serve(address: str, plans: Plans) -> PostgresStore:
 
 def open_served(address: str, plans: Plans, on_commit: Callable[[int], None]) -> GuardedStore:
     """Open the database of a server's event loop; see `botwire.stores.open_served`."""
+    from .served import ServedPostgresStore
+
     del on_commit  # PostgreSQL has metrics of its own
-    return open_to_serve(address, plans).to_async()
+    return ServedPostgresStore(open_to_serve(address, plans))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...operations import Guard
+from ...queries import weight, within
 from ...records import Entry, Message
 from ...search.embedding import numbers_of
 from ..engine.tables import SEQ_BITS, ReadTables, limit_of
@@ -29,8 +30,11 @@ class PostgresReads(ReadTables):
         return rows
 
     def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
-        del column  # the statement knows it, and a server sends no rows after those that fill the room
-        return self._run(name, *values, _EVERYTHING if room is None else max(room, 1))
+        if room is None:
+            return self._run(name, *values, _EVERYTHING)
+        # The statement stops where the rows fill the room in any case: a str takes at least half of the bytes of its UTF-8.
+        rows = self._run(name, *values, max(room, 1))
+        return within(rows, room, lambda row: weight(row[column] if row[column] is not None else row[column + 1]))
 
     def _entry(self, row: Sequence[Any]) -> Entry:
         key, text, data, *rest = row

@@ -22,7 +22,9 @@ T = TypeVar("T")
 LONGEST_HERE = 64 * 1024
 """Bytes of a row that is read on the event loop. Fifty such rows take some milliseconds, a value of 16 MiB alone takes 30."""
 READERS = 4
-"""Threads that read at once. Each may hold a value of 16 MiB, which takes up to 64 MiB as a str. As many threads search."""
+"""Threads that search at once, and that read names and numbers. One thread reads values: 16 MiB may be 64 MiB as a str."""
+LONGEST_REST = 0.1
+"""Seconds."""
 REMEMBERED = 1_000
 """Reads of long rows that are remembered, so that they begin in a thread."""
 MAX_HERE = 1_000
@@ -43,7 +45,8 @@ class ServedSqliteStore(AsyncSqliteStore):
 
     def __init__(self, store: SqliteStore, *, on_commit: Callable[[int], None] = lambda _: None) -> None:
         super().__init__(store)
-        self._reading, self._searching = Readers("botwire-read"), Readers("botwire-search")
+        self._searching, self._counting = Readers("botwire-search", READERS), Readers("botwire-count", READERS)
+        self._reading = Readers("botwire-read", 1)
         self._long: set[tuple[str, Query[Any]]] = set()
         """Reads of few but long rows. To find that a row is long, SQLite reads it."""
         store.commits.executor = LoopExecutor(store, on_commit)
@@ -60,7 +63,10 @@ class ServedSqliteStore(AsyncSqliteStore):
         return await self._read_long(namespace, query, guard)
 
     async def _in_thread(self, query: Query[T], read: Callable[[], T]) -> T:
-        readers = self._searching if isinstance(query, Search) else self._reading
+        if isinstance(query, Search):
+            readers = self._searching
+        else:
+            readers = self._reading if getattr(query, "values", "") in {"sealed", "plain"} else self._counting
         return await readers.run(read)
 
     def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:  # no coroutine of its own, see `write`
@@ -68,19 +74,27 @@ class ServedSqliteStore(AsyncSqliteStore):
 
 
 class Readers:
-    """Threads that read. The next read begins when the caller of one before has its rows.
+    """Threads that read, ``count`` at once. The next read begins when the caller of one before has its rows.
 
     Otherwise the threads would be faster than a busy event loop, and all rows that wait for it would be in memory at once.
     """
 
-    def __init__(self, name: str) -> None:
-        self._threads = ThreadPoolExecutor(READERS, name)
-        self._free = asyncio.Semaphore(READERS)
+    def __init__(self, name: str, count: int) -> None:
+        self._threads = ThreadPoolExecutor(count, name)
+        self._free = asyncio.Semaphore(count)
 
     async def run(self, read: Callable[[], T]) -> T:
         """Run a read in a thread and return its rows."""
         async with self._free:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, read)
+
+    def _read(self, read: Callable[[], T]) -> T:
+        """Read, and rest for as long: making a str of a long value holds Python's lock, which the event loop needs often."""
+        begun = time.monotonic()
+        try:
+            return read()
+        finally:
+            self._threads.submit(time.sleep, min(time.monotonic() - begun, LONGEST_REST))
 
 
 class _Lead(NamedTuple):

@@ -18,7 +18,18 @@ from psycopg import sql
 from botwire import AsyncMemory, InvalidArgument, Memory, StorageExceeded, StoreError, Timeout, Unavailable
 from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, Put, SetVectors, Write
 from botwire.plans import Plan, Plans
-from botwire.queries import CountMessages, GetEntry, GetUsage, ListChanges, ListKeys, ListMessages, Search
+from botwire.queries import (
+    CountMessages,
+    GetEntries,
+    GetEntry,
+    GetUsage,
+    ListChanges,
+    ListEntries,
+    ListKeys,
+    ListMessages,
+    Search,
+    weight,
+)
 from botwire.stores import open_store
 from botwire.stores.engine.statements import load_queries
 from botwire.stores.postgres.connection import connect
@@ -639,3 +650,22 @@ def test_processes_of_the_store_do_not_grow_connections(store, postgres):
         )
         assert 1 <= connection.execute(count).fetchone()[0] <= 8
     assert os.getpid()
+
+
+@pytest.mark.parametrize("text", ["x", "é", "日", "\U0001f916"])
+def test_a_page_that_ended_early_is_as_large_as_asked(postgres, text):
+    """A server takes that as the sign that there is another page. PostgreSQL counts bytes of UTF-8, and Python those of a str."""
+    room = 50_000
+    with closing(PostgresStore(postgres)) as store:
+        keys = [text * (500 // len(text.encode())) + f"{number:03}" for number in range(300)]
+        store.write("n", [Put(key, f'"{text * 100}"') for key in keys])
+        store.write("n", [Append("s", tuple(NewMessage(key, f'"{text * 500}"') for key in keys))])
+        for query in (
+            ListKeys(room=room),
+            ListEntries(room=room),
+            GetEntries(tuple(keys), room),
+            ListMessages("s", room=room),
+        ):
+            rows = store.read("n", query)
+            assert 0 < len(rows) < 300
+            assert sum(map(weight, rows)) >= room > sum(map(weight, rows[:-1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -66,6 +67,23 @@ def test_a_long_value_is_read_in_a_thread(path):
     store.store.close()
     with pytest.raises(StoreError, match="the store is closed"):
         asyncio.run(store.read("n", GetEntry("long")))
+
+
+def test_a_busy_event_loop_holds_up_reads(path):
+    """Rows do not gather where the event loop has not taken them."""
+    store = ServedSqliteStore(Recording(path))
+    store.store.reads = []
+
+    async def main():
+        await store.write("n", [Put("k", '"v"')])
+        reads = [asyncio.ensure_future(store.read("n", ListEntries())) for _ in range(20)]
+        await asyncio.sleep(0)
+        time.sleep(0.5)  # noqa: ASYNC251 - the event loop is busy
+        assert len(store.store.reads) == 1
+        assert [len(found) for found in await asyncio.gather(*reads)] == [1] * 20
+
+    asyncio.run(main())
+    store.store.close()
 
 
 def test_writes_that_come_together_are_committed_together(path):

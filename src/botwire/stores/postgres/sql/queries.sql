@@ -10,7 +10,7 @@ SELECT key, text, bytes, version, created, updated, expires
 FROM (
     SELECT
         held.*, place,
-        sum(100 + octet_length(key) + coalesce(octet_length(text), octet_length(bytes)))
+        sum(100 + coalesce(octet_length(text) / 2, octet_length(bytes)))
             OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM json_array_elements_text($2::json) WITH ORDINALITY AS wanted (name, place)
     CROSS JOIN LATERAL (
@@ -29,7 +29,7 @@ SELECT key
 FROM (
     SELECT
         key,
-        sum(100 + octet_length(key)) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        sum(100 + octet_length(key) / 2) OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.entries
     WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
     ORDER BY key
@@ -44,7 +44,7 @@ SELECT key, text, bytes, version, created, updated, expires
 FROM (
     SELECT
         key, text, bytes, version, created, updated, expires,
-        sum(100 + octet_length(key) + coalesce(octet_length(text), octet_length(bytes)))
+        sum(100 + coalesce(octet_length(text) / 2, octet_length(bytes)))
             OVER (ORDER BY key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.entries
     WHERE namespace = $1 AND key >= $2 AND key < $3 AND key > $4 AND (expires IS NULL OR expires > $5)
@@ -70,7 +70,7 @@ SELECT place & 4294967295, id, data, created
 FROM (
     SELECT
         place, id, data, created,
-        sum(100 + octet_length(data)) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+        sum(100 + octet_length(data) / 2) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.messages
     WHERE namespace = $1 AND place > $2 AND place <= $3
     ORDER BY place

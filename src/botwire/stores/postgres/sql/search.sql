@@ -244,7 +244,7 @@ SELECT key, version, text
 FROM (
     SELECT
         entries.key, entries.version, text,
-        sum(100 + octet_length(text))
+        sum(100 + octet_length(text) / 2)
             OVER (ORDER BY entries.key ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.entries
     LEFT JOIN (
@@ -269,7 +269,7 @@ SELECT
 FROM (
     SELECT
         messages.place, session, id, created, data,
-        sum(100 + octet_length(data))
+        sum(100 + octet_length(data) / 2)
             OVER (ORDER BY messages.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.messages
     LEFT JOIN (
