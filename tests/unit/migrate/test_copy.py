@@ -250,8 +250,7 @@ def test_few_large_values_are_read_at_once(source, target):
 
     copy(Watched(), target)
     assert pages[0] == 0  # the rules of access
-    assert pages[1] == PAGE
-    assert max(pages[2:]) == 104
+    assert max(pages[1:]) == 105  # the last one fills the page
 
 
 def test_while_the_source_is_in_use(source, target):

@@ -48,23 +48,23 @@ _VECTORS = (SQL_FOLDER / "vectors.sql").read_text("utf-8")
 
 def migrate(connection: psycopg.Connection[Row], address: str) -> None:
     """Migrate the database to the newest schema, in a transaction. Of several processes, one does it and the others wait."""
-    refuse_strangers(connection, address)
+    refuse_foreign_owners(connection, address)
     if _schema_version(connection, address) == len(_MIGRATIONS):
         return
     connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
-    refuse_strangers(connection, address)  # another role may have created the schema before it was our turn
+    refuse_foreign_owners(connection, address)  # another role may have created the schema before it was our turn
     for number, script in enumerate(_MIGRATIONS, 1):
         if number > _schema_version(connection, address):
             connection.execute(script.encode())
             connection.execute("UPDATE botwire.schema SET version = %s", (number,))
 
 
-def refuse_strangers(connection: psycopg.Connection[Row], address: str) -> None:
+def refuse_foreign_owners(connection: psycopg.Connection[Row], address: str) -> None:
     """Raise `StoreError` if the schema, or a table or function in it, belongs to a role that this one is not a member of.
 
-    A superuser is no stranger: it may do everything anyway.
+    The objects of a superuser are accepted: it may do everything anyway.
     """
-    for what, owner in connection.execute(_OF_STRANGERS).fetchall():
+    for what, owner in connection.execute(_FOREIGN).fetchall():
         raise StoreError(
             f"{address}: {what} belongs to the role {owner!r}, and {connection.info.user!r} is not a member of it. The owner "
             "could read, change and delete everything, and run code as this role. If you trust it, make this role a member of it "
@@ -72,7 +72,7 @@ def refuse_strangers(connection: psycopg.Connection[Row], address: str) -> None:
         )
 
 
-_OF_STRANGERS = """
+_FOREIGN = """
 SELECT what, pg_get_userbyid(owner) FROM (
     SELECT 'the schema botwire', nspowner FROM pg_namespace WHERE nspname = 'botwire'
     UNION ALL

@@ -50,7 +50,7 @@ def test_writes_differ_by_all_that_was_written():
         ]),
         (Put("l", "1"),), (Put("k", "1"), Put("l", "1")), (Put("l", "1"), Put("k", "1")),
         (Increment("k", 1),), (Increment("k", 1.0),), (Increment("k", 2**70),), (Increment("k", 2**70 + 1),),
-        (Delete("k"),), (Clear("k"),), (Clear(""),), (Forget("k"),), (Pop("k"),), (Pop("k", 2),), (Pop("k", 1, ("a",)),),
+        (Delete("k"),), (Clear("k"),), (Clear(""),), (Forget("k"),), (Pop("k"),), (Pop("k", 2),),
         *((Append(session, (NewMessage(id_, stored, has_own_id=own),)),) for session, id_, stored, own in appended),
         (Append("s", messages("1", "2")),), (Append("s", messages("1")), Append("s", messages("2"))), (), (Expire(),),
         (SetVectors("m", (Vector(b"1234", "k", 1),)),), (SetVectors("m", (Vector(b"1235", "k", 1),)),),
