@@ -154,6 +154,8 @@ class Unit(PostgresReads, Tables):
     does, the commit fails with a ``UniqueViolation``, and must be repeated without this.
     """
 
+    sweep_due = math.inf  # each write removes old responses of its own namespace, and a server sweeps the others
+
     def __init__(
         self, connection: Connection, namespace: str, writes: Sequence[Write] = (), *, new_ids: bool = True
     ) -> None:
@@ -177,8 +179,6 @@ class Unit(PostgresReads, Tables):
         self._changed = ChangedRows()
         self._undo_log: list[tuple[dict[Any, Any], Any, Any]] | None = None
         """Table, key and old value of each change since `savepoint`; None: there is no savepoint."""
-
-    sweep_due = math.inf  # each write removes old responses of its own namespace, and a server sweeps the others
 
     def begin(self, seconds: float, key: str | None = None) -> bool:
         """Begin the transaction and lock the namespace. A statement may take this many seconds.
