@@ -206,13 +206,13 @@ def _postgres(address: str) -> _Findings:
     from psycopg.rows import namedtuple_row
 
     from ..stores.postgres.connection import connect, without_password
-    from ..stores.postgres.statements import refuse_strangers
+    from ..stores.postgres.statements import refuse_foreign_owners
 
     try:
         with closing(connect(address, _PATIENCE)) as connection, connection.transaction() as raw:
             yield _reached(lambda: raw.execute("SELECT 1"))
             facts: Any = raw.cursor(row_factory=namedtuple_row).execute(_FACTS).fetchone()
-            refuse_strangers(raw, without_password(address))
+            refuse_foreign_owners(raw, without_password(address))
             schema = raw.execute("SELECT version FROM botwire.schema").fetchone() if facts.tables else None
             yield from _server(facts, schema)
             yield _durable(facts)
