@@ -12,7 +12,7 @@ from ...answers import mismatch
 from ...backoff import Backoff
 from ...bridge import blocking
 from ...deadline import Deadline
-from ...errors import StoreError, Unavailable
+from ...errors import BotWireError, StoreError, Unavailable
 from ...queries import ListChanges
 from ...records import Change, Changes
 from ...store import CLOSED
@@ -137,19 +137,28 @@ class _FeedLogic:
         return data
 
     def _take(self) -> list[Change]:
-        """Return the changes in the events that have come."""
-        changes = []
+        """Return the changes in the events that have come. What comes before an error is returned first."""
+        changes: list[Change] = []
         while self._events:
-            event = self._events.popleft()
-            if event.name == events.PROBLEM:
-                raise wire.decode_problem(0, event.data) or StoreError("the server ended the stream without a reason")
-            found = Changes([decode_change(event.data)] if event.data else [], events.version_of(event))
-            if (wrong := mismatch(self._query, found)) is not None:
-                raise unfit(wrong)
+            try:
+                found = self._read(self._events[0])
+            except BotWireError:
+                if changes:
+                    break  # the next call raises it
+                raise
+            self._events.popleft()
             changes += found.changes
-            self._is_current = not event.data
+            self._is_current = not found.changes
             self._query = msgspec.structs.replace(self._query, after=found.version)
         return changes
+
+    def _read(self, event: events.Event) -> Changes:
+        if event.name == events.PROBLEM:
+            raise wire.decode_problem(0, event.data) or StoreError("the server ended the stream without a reason")
+        found = Changes([decode_change(event.data)] if event.data else [], events.version_of(event))
+        if (wrong := mismatch(self._query, found)) is not None:
+            raise unfit(wrong)
+        return found
 
     def _answer(self, changes: list[Change]) -> Changes:
         assert self._query.after is not None

@@ -176,10 +176,9 @@ def test_calls_get_their_connections_in_order(listening, monkeypatch):
 
 
 def test_a_watch_needs_no_free_connection(shared_server):
-    with Memory(new_id(), shared_server.url) as memory:
+    with closing(HttpStore(shared_server.url)) as store, Memory(new_id(), store=store) as memory:
         memory.set("k", 1)
-        pool = memory.bridge.store.transport._threads
-        permits = [acquire(pool, Deadline.after(30)) for _ in range(MAX_CONNECTIONS)]
+        permits = [acquire(store.transport._threads, Deadline.after(30)) for _ in range(MAX_CONNECTIONS)]
         with closing(memory.watch(after=0, wait=0)) as watch:
             assert [change.key for change in watch] == ["k"]
         for give_back in permits:

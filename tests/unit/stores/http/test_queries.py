@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from botwire import AsyncMemory, Memory, StoreError
+from botwire import AsyncMemory, BotWireError, Memory, StoreError
 from botwire.limits import MAX_PAGE
 from tests.unit.stores.http.peers import Peer
 
@@ -66,6 +66,21 @@ def test_a_change_of_another_key(listening):
         pytest.raises(StoreError, match="a change that was not asked for"),
     ):
         next(watch)
+
+
+PROBLEM = b'event: problem\ndata: {"type":"urn:botwire:error:auth","detail":"later"}\n\n'
+DELETED = b'id: 5\ndata: {"version":5,"kind":"delete","key":"k"}\n\n'
+UNFIT = b'id: 6\ndata: {"version":6,"kind":"delete"}\n\n'
+
+
+@pytest.mark.parametrize(("error", "message"), [(PROBLEM, "later"), (UNFIT, "the server answered with")])
+def test_a_change_before_an_error_is_delivered(listening, error, message):
+    """Both come in one packet."""
+    peer = listening(Peer(answer=b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + DELETED + error))
+    with Memory("n", peer.url, timeout=1) as memory, closing(memory.watch(after=1)) as watch:
+        assert next(watch).key == "k"
+        with pytest.raises(BotWireError, match=message):
+            next(watch)
 
 
 def page(*rows, after=None):
