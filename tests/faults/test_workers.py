@@ -14,13 +14,14 @@ from tests.waiting import until
 
 
 def workers(server):
-    """Return the worker processes of a server, and wait until there are any."""
+    """Return the two worker processes of a server, and wait until they have been started."""
 
     def found():
         children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-        return [int(child) for child in children if b"spawn_main" in command(child)]
+        started = [int(child) for child in children if b"spawn_main" in command(child)]
+        return started if len(started) == 2 else None
 
-    return until(found, "worker")
+    return until(found, "workers")
 
 
 def command(process):
