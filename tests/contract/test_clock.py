@@ -10,6 +10,7 @@ import pytest
 from botwire.operations import Clear, Increment
 from botwire.queries import GetEntry, ListKeys
 from botwire.stores.http.store import HttpStore
+from botwire.stores.postgres.statements import SQL
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.testing import ClockContract, WallClock, put
@@ -58,7 +59,7 @@ class ServersClock(WallClock):
         super().__init__()
         self.connection = psycopg.connect(address, autocommit=True)
         self.connection.execute(CLOCKED)
-        self.store = PostgresStore(address + "&options=-csearch_path%3Dclocked%2Cpg_catalog")
+        self.store = PostgresStore(address)
 
     def jump(self, seconds):
         super().jump(seconds)
@@ -73,7 +74,10 @@ class ServersClock(WallClock):
 
 class TestPostgres(ClockContract):
     @pytest.fixture
-    def clock(self, postgres):
+    def clock(self, postgres, monkeypatch):
+        for name in "pin", "pin_session":
+            clocked = SQL[name].replace(b"'pg_catalog, pg_temp'", b"'clocked, pg_catalog, pg_temp'")
+            monkeypatch.setitem(SQL, name, clocked)
         clock = ServersClock(postgres)
         yield clock
         clock.close()
