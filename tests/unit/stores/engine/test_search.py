@@ -187,7 +187,7 @@ def fill_old_file(path, monkeypatch):
             "DROP TABLE terms; DROP TABLE texts; DROP TABLE entry_texts;"
             "ALTER TABLE namespaces DROP COLUMN pending; ALTER TABLE namespaces DROP COLUMN behind;"
             "ALTER TABLE namespaces DROP COLUMN texts; ALTER TABLE namespaces DROP COLUMN words;"
-            "DROP TABLE changes; ALTER TABLE namespaces DROP COLUMN recent;"
+            "DROP TABLE changes; DROP TABLE popped; ALTER TABLE namespaces DROP COLUMN recent;"
             "PRAGMA user_version = 2"
         ).fetchall()
         old._connections.give(connection)
