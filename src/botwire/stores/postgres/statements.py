@@ -62,7 +62,7 @@ def migrate(connection: psycopg.Connection[Row], address: str) -> None:
 def refuse_strangers(connection: psycopg.Connection[Row], address: str) -> None:
     """Raise `StoreError` if the schema, or a table or function in it, belongs to a role that this one is not a member of.
 
-    A superuser is no stranger: it may do everything anyway.
+    A superuser is accepted: it may do everything anyway.
     """
     for what, owner in connection.execute(_OF_STRANGERS).fetchall():
         raise StoreError(
