@@ -35,28 +35,29 @@ def started(server):
 
 
 def test_workers_that_start_end_with_their_parent(tmp_path):
-    server = Server(tmp_path / "a.db", "--workers", "2")
-    ends(server, workers(server))
+    with Server(tmp_path / "a.db", "--workers", "2") as server:
+        ends(server)
 
 
 def test_workers_end_with_their_parent(tmp_path):
     """A parent that is stopped for a while changes nothing. One that is killed, also during a reload, ends them."""
-    server = Server(tmp_path / "a.db", "--workers", "2")
-    until(lambda: len(started(server)) == 2, "start")
-    running = workers(server)
-    server.process.send_signal(signal.SIGSTOP)
-    time.sleep(0.5)
-    with Memory("n", server.url) as memory:
-        memory.set("k", 1)
-    assert all(b"spawn_main" in command(worker) for worker in running)
-    server.process.send_signal(signal.SIGCONT)
-    server.process.send_signal(signal.SIGHUP)
-    until(lambda: any(event["event"] == "reloaded" for event in server.events()), "reload")
-    ends(server, running)
+    with Server(tmp_path / "a.db", "--workers", "2") as server:
+        until(lambda: len(started(server)) >= 2, "start")
+        running = workers(server)
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(0.5)
+        with Memory("n", server.url) as memory:
+            memory.set("k", 1)
+        assert all(b"spawn_main" in command(worker) for worker in running)
+        server.process.send_signal(signal.SIGCONT)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: any(event["event"] == "reloaded" for event in server.events()), "reload")
+        ends(server)
 
 
-def ends(server, running):
+def ends(server):
     """Kill the parent, and wait until its workers have ended and the port is free."""
+    running = workers(server)
     server.process.kill()
     server.process.wait()
     until(lambda: not any(b"spawn_main" in command(worker) for worker in running), "end", timeout=40)
