@@ -20,8 +20,8 @@ Stored: TypeAlias = str | bytes
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
-_LONG = 0.01
-"""Seconds."""
+_LONG = 1 << 20
+"""Bytes of a long text. A server checks it in a thread."""
 
 
 def encode(value: Any) -> Stored:
@@ -65,15 +65,15 @@ def decode(stored: Stored) -> Any:
 def check_json(text: bytes | msgspec.Raw) -> str:
     """Return JSON text of a client in its stored form, or raise `InvalidValue` if it cannot be stored.
 
-    Between two steps that hold Python's lock for long, it rests as long as the first one took, so that other threads get on.
+    After a long text is decoded, which holds Python's lock, it rests for as long, so that other threads can work.
     """
     begun = time.monotonic()
     try:
         value = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidValue(f"not a JSON value that can be stored: {error}") from error
-    if (took := time.monotonic() - begun) > _LONG:
-        time.sleep(took)
+    if len(text) > _LONG:
+        time.sleep(time.monotonic() - begun)
     return encode_json(value)
 
 
