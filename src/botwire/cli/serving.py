@@ -103,10 +103,9 @@ def serve(
     from ..server.serve import serve as run_server
     from ..server.settings import LiveSettings, Settings
 
-    live = LiveSettings(plans=plans_of(plans, plan), tls_cert=tls_cert, tls_key=tls_key, log_level=log_level)
     settings = Settings(
         db=address_of(db),
-        live=live,
+        live=LiveSettings(plans=plans_of(plans, plan), tls_cert=tls_cert, tls_key=tls_key, log_level=log_level),
         host=host,
         port=port,
         auth=auth,
@@ -119,10 +118,9 @@ def serve(
         namespaces_per_address=namespaces_per_address,
         keep_free=None if keep_free is None else keep_free * 1024 * 1024,
     )
-    if context.obj is _SETTINGS_ONLY:
-        return settings
-    run_server(settings, reread=_settings_now, announce=_announce if as_json else _tell)
-    return None
+    if context.obj is not _SETTINGS_ONLY:
+        run_server(settings, reread=_settings_now, announce=_announce if as_json else _tell)
+    return settings
 
 
 def _settings_now() -> Settings:

@@ -40,9 +40,7 @@ def search_query(
         raise InvalidArgument(
             f"a query has at most {limits.MAX_QUESTION_CHARS:,} characters, this one has {len(text):,}: search with a part of it"
         )
-    chosen = {kinds} if isinstance(kinds, str) else set(kinds)
-    if not chosen or not chosen <= set(KINDS):
-        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
+    chosen = _kinds(kinds)
     session = None if session is None else limits.check_name(session, "session name")
     prefix = limits.check_prefix(prefix)
     if session is not None and not prefix:
@@ -82,6 +80,13 @@ def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
         raise InvalidArgument(f"by is of {', '.join(BY)}, not {by!r}")
     if "meaning" in chosen and not embedded:
         raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
+    return chosen
+
+
+def _kinds(kinds: Iterable[str]) -> set[str]:
+    chosen = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not chosen or not chosen <= set(KINDS):
+        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
     return chosen
 
 

@@ -57,8 +57,8 @@ def create_app(
     """Return the service over a store, which it closes when it shuts down.
 
     ``mode`` and ``local_only``: see `Authorizer`. ``max_watchers``: watchers at once; further ones get 503. ``max_held``: bytes of
-    large requests and answers at once; further ones get 503. ``embedding``: the
-    model for questions by meaning that come without a vector. ``tracing``: makes a span for each request; None: nothing is traced.
+    large requests and answers at once; further ones get 503. ``embedding``: the model for questions by meaning that come without
+    a vector. ``tracing``: makes a span for each request; None: nothing is traced.
     ``namespaces_per_address``: see `Newcomers`. ``keep_free``: see `Disk`.
     """
     app = FastAPI(
@@ -72,17 +72,14 @@ def create_app(
         # FastAPI's telemetry records whole URLs, and with them keys. `telemetry.traces` makes spans without them.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    newcomers = Newcomers(namespaces_per_address)
+    metrics = app.state.metrics = metrics or Metrics()
+    newcomers = _newcomers(namespaces_per_address, metrics)
     app.state.authorizer = Authorizer(store, mode=mode, local_only=local_only, newcomers=newcomers)
     app.state.disk = Disk(store.address, keep_free)
-    app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
-    app.state.metrics = metrics = metrics or Metrics()
-    metrics.namespaces_per_address.set(namespaces_per_address)
-    newcomers.on_refusal = metrics.refusals.labels("namespaces").inc
     app.state.disk.on_refusal = metrics.refusals.labels("disk").inc
-    app.state.metrics = metrics or Metrics()
-    app.state.budget = budget = Budget(max_held)
-    app.state.encoder = Encoder(budget)
+    app.state.embedding, app.state.embedding_lock = embedding, asyncio.Lock()
+    app.state.budget = Budget(max_held)
+    app.state.encoder = Encoder(app.state.budget)
     app.state.max_watchers, app.state.watchers = max_watchers, asyncio.Semaphore(max_watchers)
     add_routes(app)
     _add_error_handlers(app)
@@ -93,6 +90,13 @@ def create_app(
     from .telemetry.traces import TracedApp
 
     return TracedApp(dispatcher, tracing, dispatcher.metrics)
+
+
+def _newcomers(limit: int, metrics: Metrics) -> Newcomers:
+    newcomers = Newcomers(limit)
+    newcomers.on_refusal = metrics.refusals.labels("namespaces").inc
+    metrics.namespaces_per_address.set(limit)
+    return newcomers
 
 
 @asynccontextmanager

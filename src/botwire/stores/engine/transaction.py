@@ -15,7 +15,7 @@ from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import idempotency, journal, word_index
+from . import idempotency, journal, vectors, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
 from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
@@ -395,7 +395,7 @@ class Transaction:
         _check_numbers("version", [item.version for item in op.vectors])
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(state, length, *self._plan_of(state))
-        kept = _keep_vectors(self._tables, state.id, op)
+        kept = vectors.keep(self._tables, state.id, op)
         state.vectors = self._tables.vector_bytes(state.id)  # some replaced others, some were not kept
         return kept
 
@@ -469,16 +469,6 @@ def _record_entry(state: NamespaceState, kind: str, key: str) -> None:
     state.recent += f"{state.version} {kind}{key}\n"
     if state.index_cursor != NOT_BEGUN and state.index_cursor != OFF:  # noqa: PLR1714 - a set costs more
         state.mark_unindexed(f"e{key}\n")
-
-
-def _keep_vectors(tables: Tables, namespace: NamespaceId, op: operations.SetVectors) -> int:
-    """Store vectors of texts that have not changed; returns how many. Of several for one text, the last counts."""
-    entries = {item.key: item for item in op.vectors if item.key is not None}
-    messages = {
-        (item.session, item.id): item for item in op.vectors if item.session is not None and item.id is not None
-    }
-    kept = tables.keep_entry_vectors(namespace, list(entries.values()), op.model) if entries else 0
-    return kept + (tables.keep_message_vectors(namespace, list(messages.values()), op.model) if messages else 0)
 
 
 def _conflict(key: str, expected: int, version: int) -> str:

@@ -21,12 +21,15 @@ import os
 import re
 import struct
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ...errors import StoreError
 from ...forks import ForkAware, register
 from .wal import names_of
+
+T = TypeVar("T")
 
 _SHARED_LOCK = 0x4000_0002, 510
 """The bytes of the database that SQLite locks for reading while a connection is open, by its os_unix.c. To remove the log, it
@@ -38,6 +41,19 @@ _SET_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
 _GET_LOCK = getattr(fcntl, "F_OFD_GETLK", None)
 _FLOCK = "hhqqi4x"
 """``struct flock`` of Linux on 64 bits: the kind, from where, the start, the length, the process."""
+
+LEFT = (
+    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced while it was open. Nothing was read or written. Create the "
+    "memory again (restart the server) to use the file that is there now"
+)
+LOST = (
+    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced during the write, so the write may be lost. Create the "
+    "memory again (restart the server) to use the file that is there now"
+)
+"""Errors of a store whose path stopped naming its files: before a call, and during a write."""
+
+_OPENINGS = 5
+"""How often a file is opened whose name changes each time."""
 
 _Identity: TypeAlias = tuple[int, int]
 
@@ -123,6 +139,22 @@ class Place:
             _anchors.leave(anchor)
 
     __del__ = close
+
+
+def place_of(path: str) -> Place:
+    """Return the place of a file, or raise `StoreError` if it cannot be opened."""
+    try:
+        return Place(path)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
+
+
+def steadily(path: str, open_: Callable[[], T]) -> T:
+    """Open a file, again if its name changes at that moment. Raises `StoreError` if it does so each time."""
+    for _ in range(_OPENINGS):
+        with contextlib.suppress(Moved):
+            return open_()
+    raise StoreError(f"{path} is being replaced by another program: try again")
 
 
 class _Anchor:

@@ -36,7 +36,7 @@ from ..engine.turns import ReadingTurns, until_cancelled
 from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
-from .place import Moved, Place
+from .place import LEFT, LOST, place_of, steadily
 from .tables import SqliteTables
 from .wal import CHECKPOINT, Log
 
@@ -48,16 +48,6 @@ _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
 
-_LEFT = (
-    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced while it was open. Nothing was read or written. Create the "
-    "memory again (restart the server) to use the file that is there now"
-)
-_LOST = (
-    "{0}, or {0}-wal or {0}-shm beside it, was removed or replaced during the write, so the write may be lost. Create the "
-    "memory again (restart the server) to use the file that is there now"
-)
-_OPENINGS = 5
-"""How often a file is opened whose name changes each time."""
 _LOOK = 100_000
 """Microseconds after which a read checks that the path still names the file. A write always does."""
 _SINCE_COMMIT = 1_000
@@ -259,19 +249,13 @@ class SqliteStore(DatabaseStore):
             self._connections.give(connection)
 
     def _connect(self) -> Connection:
-        for _ in range(_OPENINGS):
-            with contextlib.suppress(Moved):
-                return self._open()
-        raise StoreError(f"{self._path} is being replaced by another program: try again")
+        return steadily(self._path, self._open)
 
     def _open(self) -> Connection:
         with mapped_errors(self._path):
-            try:
-                place = None if self._path == MEMORY else Place(self._path)
-            except OSError as error:
-                raise StoreError(f"{self._path} cannot be opened: {error.strerror}") from error
+            place = None if self._path == MEMORY else place_of(self._path)
             if place is not None and self._database not in {None, place.database}:
-                raise self._left(_LEFT)
+                raise self._left(LEFT)
             connection = Connection(self._path, vfs=self._vfs, place=place)
             try:
                 connection.set_busy_timeout(int(self.timeout * 1000))
@@ -396,7 +380,7 @@ class SqliteStore(DatabaseStore):
         connection.committed = connection.data_version()
         place, log = connection.place, connection.log
         if place is not None and log is not None and log.names != place.names:
-            reason = self._left(_LOST)
+            reason = self._left(LOST)
             if not connection.leave():
                 raise reason
         self._checked = self._moment
@@ -433,12 +417,12 @@ class SqliteStore(DatabaseStore):
         self._look_at = moment + _LOOK
         place, log = connection.place, connection.log
         if place is not None and log is not None and log.look() != place.names:
-            raise self._left(_LEFT)
+            raise self._left(LEFT)
 
     def _left(self, reason: str) -> StoreError:
         """Stop using the files, and return the error."""
         self.has_left = True
-        self._connections.close(_LEFT.format(self._path))
+        self._connections.close(LEFT.format(self._path))
         return StoreError(reason.format(self._path))
 
     def _begin_within(self, connection: Connection, deadline: float) -> None:
