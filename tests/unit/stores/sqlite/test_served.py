@@ -41,8 +41,8 @@ def hold(path):
 class Recording(SqliteStore):
     """A store that records which thread returned what."""
 
-    def read(self, namespace, query, *, guard=None):
-        found = super().read(namespace, query, guard=guard)
+    def read(self, namespace, query, **options):
+        found = super().read(namespace, query, **options)
         self.reads.append(threading.current_thread().name.rpartition("_")[0])
         return found
 
@@ -77,7 +77,8 @@ def test_a_busy_event_loop_holds_up_reads(path):
     async def main():
         await store.write("n", [Put("k", '"v"')])
         reads = [asyncio.ensure_future(store.read("n", ListEntries())) for _ in range(20)]
-        await asyncio.sleep(0)
+        for _ in range(10):  # until they have begun
+            await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251 - the event loop is busy
         assert len(store.store.reads) == 1
         assert [len(found) for found in await asyncio.gather(*reads)] == [1] * 20
