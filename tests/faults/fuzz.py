@@ -33,7 +33,8 @@ def body(data: bytes) -> None:
         operations = wire.decode_write(data)
     except BotWireError:
         return
-    assert wire.decode_write(wire.encode_write(operations)) == operations
+    encoded = wire.encode_write(operations)
+    assert wire.encode_write(wire.decode_write(encoded)) == encoded
 
 
 def answer(data: bytes) -> None:

@@ -179,8 +179,8 @@ def test_a_claim_with_a_lost_commit_happens_once(postgres):
 
         async def main():
             served = store.to_async()
-            guard = Guard(ACCESS, (("claim/n", 0),))
-            also = Write(ACCESS, (Put("claim/n", "1", if_version=0),))
+            guard = Guard(ACCESS, (("also/n", 0),))
+            also = Write(ACCESS, (Put("also/n", "1", if_version=0),))
             writes = [served.write("n", [Put(f"k{n}", "1")], guard=guard, also=also) for n in range(8)]
             return await asyncio.gather(*writes, return_exceptions=True)
 

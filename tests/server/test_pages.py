@@ -41,7 +41,6 @@ def answer(server, target):
         ("/memory/pages?" + "&".join(f"key={key}" for key in VALUES), "entries", "k1"),
         ("/sessions/pages/s", "messages", 2),
         ("/sessions/pages?session=s&last=4", "messages", 3),
-        ("/texts/pages?model=m", "texts", "ek1"),
     ],
 )
 def test_a_page_has_an_end_in_bytes_and_says_where_the_next_begins(shared_server, memory, target, rows, first):
@@ -51,6 +50,17 @@ def test_a_page_has_an_end_in_bytes_and_says_where_the_next_begins(shared_server
     if "key=" not in target and "last=" not in target:
         following, _ = answer(shared_server, f"{target}{'&' if '?' in target else '?'}after={first}")
         assert len(following[rows]) == 2
+
+
+def test_a_page_of_texts_has_an_end_in_bytes(shared_server):
+    """Of a long text, only the beginning is listed."""
+    with Memory("pages-texts", shared_server.url, timeout=60) as memory:
+        memory.set_many({f"k{number:02}": "word " * 60_000 for number in range(20)})
+    page, length = answer(shared_server, "/texts/pages-texts?model=m")
+    assert length < PAGE_BYTES + LARGE + 300_000
+    rest, _ = answer(shared_server, f"/texts/pages-texts?model=m&after={page['next']}")
+    assert [text["key"] for text in page["texts"] + rest["texts"]] == [f"k{number:02}" for number in range(20)]
+    assert rest["next"] is None
 
 
 def test_the_last_page_says_that_it_is_the_last(shared_server, memory):

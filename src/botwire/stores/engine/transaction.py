@@ -196,17 +196,26 @@ class Transaction:
 
     def _apply(self, write: Write) -> list[Result]:
         if write.idempotency_key is None:
-            return [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+            return self._apply_each(write)
         hashed = idempotency.hash_of(write)
         state = self.state(write.namespace)
         known = None if state.id is None else idempotency.find(self._tables, state.id, write, hashed)
         if known is not None:
             return known
         version = state.version
-        results = [_APPLY[type(op)](self, write.namespace, op) for op in write.operations]
+        results = self._apply_each(write)
         if state.version != version:
             idempotency.save(self._tables, state, write, hashed, results, self._now)
             self.purge_responses()
+        return results
+
+    def _apply_each(self, write: Write) -> list[Result]:
+        results: list[Result] = []
+        for op in write.operations:
+            results.append(_APPLY[type(op)](self, write.namespace, op))
+            state = self.states.get(write.namespace)
+            if state is not None and len(state.recent) > BLOCK_CHARS:  # each further record would copy all of them
+                journal.move_to_blocks(self._tables, state)
         return results
 
     # Entries

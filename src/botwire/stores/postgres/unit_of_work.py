@@ -119,7 +119,7 @@ class ChangedRows:
         self.messages: dict[int, dict[str, Any]] = {}
         self.responses: dict[str, dict[str, Any]] = {}
         self.texts: dict[int, dict[str, Any] | None] = {}
-        self.blocks: list[dict[str, Any]] = []
+        self.blocks: dict[int, dict[str, Any]] = {}
         self.purge: tuple[int, int] | None = None
         """Before when, and how many, old responses are to be deleted."""
 
@@ -139,7 +139,7 @@ class ChangedRows:
         if self.purge is not None:
             statements.append(("purge_responses", (namespace, *self.purge)))
         if self.blocks:
-            statements.append(("add_blocks", (namespace, as_json(self.blocks), BLOCKS)))
+            statements.append(("add_blocks", (namespace, as_json(list(self.blocks.values())), BLOCKS)))
         return statements
 
 
@@ -423,7 +423,8 @@ class Unit(PostgresReads, Tables):
     def add_journal_block(self, _namespace: NamespaceId, version: int, since: int, records: str, _keep: int) -> None:
         """As `Tables.add_journal_block`. The statement that writes the blocks drops the oldest ones."""
         blocks = self._changed.blocks
-        blocks.append({"place": len(blocks) + 1, "version": version, "since": since, "records": records})
+        place = len(blocks) + 1
+        self._change(blocks, place, {"place": place, "version": version, "since": since, "records": records})
 
     def held_vector_bytes(self, namespace: NamespaceId) -> int:
         return super().held_vector_bytes(namespace) if self._has_vectors else 0
