@@ -178,6 +178,7 @@ def _is(*kinds: type) -> Callable[[Any, Any], bool]:
 _RESULTS: Mapping[type, Callable[[Any, Any], bool]] = {
     operations.Put: _is(int),
     operations.Delete: _is(bool),
+    operations.Require: _is(int),
     operations.Increment: _is(int, float),
     operations.Append: _appended,
     operations.Clear: _is(int),

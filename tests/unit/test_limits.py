@@ -13,7 +13,7 @@ ENOUGH = MAX_NODES - 10
 @pytest.mark.parametrize(
     "text",
     [
-        b"," * MAX_NODES,
+        b"," * (MAX_NODES - 1),
         b'"' + b"1,2;3:[{" * 500_000 + b'"',
         b'"' + rb"\"," * 1_000_000 + b'"',
         b'"' + rb"\\" * 600_000 + b'",' + b"1," * 1_000 + rb'"\"[[["' + b" " * MAX_NODES,
@@ -54,3 +54,11 @@ def test_what_a_body_may_hold(text):
 def test_what_a_body_may_not_hold(text):
     with pytest.raises(InvalidArgument, match="1,000,000 commas"):
         check_nodes(text)
+
+
+@pytest.mark.parametrize("number", [b"1.7976931348623157e308", b"1.23456789E-300", b"5e-0324"])
+def test_numbers_that_take_long_to_decode_count_more(number):
+    check_nodes(b"[" + b",".join([number] * 45_000) + b"]")
+    with pytest.raises(InvalidArgument, match="1e-300 count as 20"):
+        check_nodes(b"[" + b",".join([number] * 60_000) + b"]")
+    check_nodes(b'["' + b"e-300" * 100_000 + b'"]')  # it is a text

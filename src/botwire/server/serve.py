@@ -46,6 +46,7 @@ log = logging.getLogger("botwire.server")
 ACCEPTS = 16
 """Connections that are accepted in one turn of the event loop."""
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 GRACE = 10
 """Seconds that a shutdown waits for the requests in progress."""
 
@@ -192,7 +193,11 @@ def _give_memory_back() -> None:
     watchers of one value of 15 MB kept 270 MB, and with this setting 70 MB.
     """
     with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_MMAP_THRESHOLD, 1 << 20)
+        library.mallopt(
+            _M_ARENA_MAX, 2
+        )  # each reserves 64 MiB of addresses, and they are one for each thread by default
 
 
 def attempt(change: Callable[[], None]) -> bool:

@@ -126,7 +126,7 @@ class _FeedLogic:
         await connection.send(self._origin.encode(Request("GET", path)), deadline)
         while not exchange.status or (exchange.status != 200 and exchange.response is None):
             exchange.feed(await connection.receive(deadline))
-        if exchange.response is not None:
+        if exchange.response is not None and exchange.status != 200:
             raise error_of(exchange.response)
 
     async def _receive(self, deadline: Deadline) -> bytes:

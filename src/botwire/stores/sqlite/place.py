@@ -22,8 +22,9 @@ import re
 import struct
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, cast
 
 from ...errors import StoreError
 from ...forks import ForkAware, register
@@ -36,6 +37,14 @@ _SHARED_LOCK = 0x4000_0002, 510
 locks them for writing."""
 _INDEX_LOCK = 128, 1
 """The byte of the log's index (``-shm``) that SQLite locks while a connection is open. To truncate it, it locks that for writing."""
+_RECOVERY_LOCK = 122, 1
+"""The byte of the index that SQLite locks for writing while it builds the index again."""
+_WRITE_LOCK = 120, 1
+"""The byte of the index that SQLite locks for writing in a transaction that writes."""
+OTHER_SQLITE = "_sqlite3"
+"""Python's module with another copy of SQLite. In one process, the locks of two copies do not exclude each other."""
+UNLOCKED = struct.pack("h", fcntl.F_UNLCK)
+"""What `Place.find_writer` returns begins with this if no one writes."""
 _SET_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
 """None where the system has no such locks. There, only the checks of `Place` are left."""
 _GET_LOCK = getattr(fcntl, "F_OFD_GETLK", None)
@@ -76,6 +85,12 @@ class Place:
     def __init__(self, path: str) -> None:
         self.names: tuple[int, ...] = ()
         """What `paths` name, while they are held."""
+        self.lock_recovery: Callable[[], object] = int
+        """Keeps others from building the log's index again, as they would if they found it while a commit changes it. Another copy
+        of SQLite in this process would do so during a transaction. Raises `BlockingIOError` if it does at this moment."""
+        self.unlock_recovery: Callable[[], object] = int
+        self.find_writer: Callable[[], bytes] = lambda: UNLOCKED
+        """Finds out whether anyone is in a transaction that writes, also another copy of SQLite in this process."""
         self._anchor: _Anchor | None = None
         real = os.path.realpath(path)  # where SQLite puts the log
         self.paths = self._path, self._log, self._index = path, f"{real}-wal", f"{real}-shm"
@@ -108,6 +123,12 @@ class Place:
             anchor.release()
             raise Moved
         self.names = names
+        index_file = anchor.index
+        if _SET_LOCK is not None and _GET_LOCK is not None and index_file is not None:
+            self.lock_recovery = partial(fcntl.fcntl, index_file, _SET_LOCK, _flock(fcntl.F_RDLCK, _RECOVERY_LOCK))
+            self.unlock_recovery = partial(fcntl.fcntl, index_file, _SET_LOCK, _flock(fcntl.F_UNLCK, _RECOVERY_LOCK))
+            find = partial(fcntl.fcntl, index_file, _GET_LOCK, _flock(fcntl.F_WRLCK, _WRITE_LOCK))
+            self.find_writer = cast("Callable[[], bytes]", find)
 
     def is_kept(self) -> bool:
         """Whether the path still names the database, and the names beside it its log. Some 3 µs."""
@@ -119,6 +140,8 @@ class Place:
 
     def has_another_log(self) -> bool:
         """Whether another program may write to the database with another log."""
+        if not self.names:
+            return self.has_database()
         device, _, log, index = self.names
         return self.has_database() and (
             _identity_of(self._log) not in {None, (device, log)}
@@ -164,7 +187,7 @@ class _Anchor:
         self.users = 0
         self._holders = 0
         self._database: int | None = database
-        self._index: int | None = None
+        self.index: int | None = None
         self.index_identity: _Identity | None = None
 
     def hold(self, index: str) -> None:
@@ -175,14 +198,14 @@ class _Anchor:
                 self._open_index(index)
             if not self._holders:
                 _lock(self._database, fcntl.F_RDLCK, _SHARED_LOCK)
-                _lock(self._index, fcntl.F_RDLCK, _INDEX_LOCK)
+                _lock(self.index, fcntl.F_RDLCK, _INDEX_LOCK)
             self._holders += 1
 
     def release(self) -> None:
         with _anchors.mutex:
             self._holders -= 1
             if not self._holders:  # in this order, because a log that is held without its database is another's
-                _lock(self._index, fcntl.F_UNLCK, _INDEX_LOCK)
+                _lock(self.index, fcntl.F_UNLCK, _INDEX_LOCK)
                 _lock(self._database, fcntl.F_UNLCK, _SHARED_LOCK)
 
     def is_log_of_another(self, index: str) -> bool:
@@ -192,26 +215,26 @@ class _Anchor:
             if any(other is not self and other.has_index(index) for other in _anchors.all()):
                 return True
             self._open_index(index)
-            return _is_locked(self._index, _INDEX_LOCK) and not _is_locked(self._database, _SHARED_LOCK)
+            return _is_locked(self.index, _INDEX_LOCK) and not _is_locked(self._database, _SHARED_LOCK)
 
     def has_index(self, index: str) -> bool:
         return bool(self._holders) and self.index_identity == _identity_of(index)
 
     def close(self) -> None:
-        for file in self._database, self._index:
+        for file in self._database, self.index:
             if file is not None:
                 os.close(file)
-        self._database = self._index = self.index_identity = None
+        self._database = self.index = self.index_identity = None
 
     def _open_index(self, index: str) -> None:
         if _SET_LOCK is None:
             self.index_identity = _identity(os.stat(index))
             return
-        if self._index is not None:
-            os.close(self._index)
-            self._index = None
-        self._index = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
-        self.index_identity = _identity(os.fstat(self._index))
+        if self.index is not None:
+            os.close(self.index)
+            self.index = None
+        self.index = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
+        self.index_identity = _identity(os.fstat(self.index))
 
 
 class _Anchors(ForkAware):
@@ -257,13 +280,17 @@ _anchors = _Anchors()
 
 def _lock(file: int | None, kind: int, where: tuple[int, int]) -> None:
     if _SET_LOCK is not None and file is not None:
-        fcntl.fcntl(file, _SET_LOCK, struct.pack(_FLOCK, kind, os.SEEK_SET, *where, 0))
+        fcntl.fcntl(file, _SET_LOCK, _flock(kind, where))
+
+
+def _flock(kind: int, where: tuple[int, int]) -> bytes:
+    return struct.pack(_FLOCK, kind, os.SEEK_SET, *where, 0)
 
 
 def _is_locked(file: int | None, where: tuple[int, int]) -> bool:
     if _GET_LOCK is None or file is None:
         return False
-    found = fcntl.fcntl(file, _GET_LOCK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, *where, 0))
+    found = fcntl.fcntl(file, _GET_LOCK, _flock(fcntl.F_WRLCK, where))
     return bool(struct.unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
 
 

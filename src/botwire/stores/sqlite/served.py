@@ -7,15 +7,18 @@ import contextlib
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
+
+import apsw
 
 from ...errors import Timeout
 from ...operations import Guard, Result, Write, weight_of
 from ...queries import Query, Search
-from ..engine.answer import is_short
+from ...store import GUARD_FAILED, GuardFailed
+from ..engine.answer import answer, is_short
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
-from .store import AsyncSqliteStore, NotShort, SqliteStore
+from .store import LOOK, AsyncSqliteStore, SqliteStore
 
 T = TypeVar("T")
 
@@ -27,8 +30,14 @@ LONGEST_REST = 0.1
 """Seconds."""
 REMEMBERED = 1_000
 """Reads of long rows that are remembered, so that they begin in a thread."""
+_ANY_LENGTH = 2**31 - 1
+"""SQLite lowers it to its own limit (https://www.sqlite.org/limits.html)."""
 MAX_HERE = 1_000
 """Rows that a group may touch to be applied on the event loop, some 20 µs each."""
+
+
+class NotShort(Exception):
+    """A read would keep an event loop busy for too long. Nothing was returned."""
 
 
 class ServedSqliteStore(AsyncSqliteStore):
@@ -55,12 +64,32 @@ class ServedSqliteStore(AsyncSqliteStore):
         """As `AsyncSqliteStore.read`. Also a read of few rows runs in a thread if one of them is long."""
         if is_short(query) and (not self._long or (namespace, query) not in self._long):
             try:
-                return self.store.read_short(namespace, query, guard=guard, longest=LONGEST_HERE)
+                return self._read_short(namespace, query, guard)
             except NotShort:  # the thread returns the rows, or raises what failed
                 if len(self._long) >= REMEMBERED:
                     self._long.clear()
                 self._long.add((namespace, query))
         return await self._read_long(namespace, query, guard)
+
+    def _read_short(self, namespace: str, query: Query[T], guard: Guard | None) -> T:
+        """Read here, or raise `NotShort` at once if a row has more than `LONGEST_HERE` bytes, or anything else fails."""
+        store = self.store
+        moment = store._follow_clock()
+        connection = store._borrow()
+        try:
+            if not moment < store._look_at <= moment + LOOK:
+                store._check_names(connection, moment)
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, LONGEST_HERE)
+            result = answer(connection.tables, store.plans, namespace, query, moment)
+            if guard is not None and not connection.holds(guard, moment):
+                raise GuardFailed(GUARD_FAILED)
+        except (apsw.Error, UnicodeDecodeError, TypeError) as error:
+            raise NotShort from error
+        else:
+            return cast("T", result)
+        finally:
+            connection.limit(apsw.SQLITE_LIMIT_LENGTH, _ANY_LENGTH)
+            store._return(connection)
 
     async def _in_thread(self, query: Query[T], read: Callable[[], T]) -> T:
         if isinstance(query, Search):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -34,29 +35,24 @@ from ..engine.tables import NamespaceState, Tables
 from ..engine.transaction import Transaction
 from ..engine.turns import ReadingTurns, until_cancelled
 from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
+from . import waiting
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
-from .place import LEFT, LOST, place_of, steadily
+from .place import LEFT, LOST, OTHER_SQLITE, UNLOCKED, Moved, place_of, steadily
 from .tables import SqliteTables
 from .wal import CHECKPOINT, Log
 
 T = TypeVar("T")
 
-_ANY_LENGTH = 2**31 - 1
-"""SQLite lowers it to its own limit (https://www.sqlite.org/limits.html)."""
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
 
 
-_LOOK = 100_000
+LOOK = 100_000
 """Microseconds after which a read checks that the path still names the file. A write always does."""
 _SINCE_COMMIT = 1_000
 """Microseconds after a commit for which its check is good for the next one too: no other program can open the file and write
 in that time."""
-
-
-class NotShort(Exception):
-    """A read would keep an event loop busy for too long. Nothing was returned."""
 
 
 class SqliteStore(DatabaseStore):
@@ -123,7 +119,7 @@ class SqliteStore(DatabaseStore):
             moment = self._follow_clock()
         connection = self._borrow()
         try:
-            if not moment < self._look_at <= moment + _LOOK:  # or the clock was set back
+            if not moment < self._look_at <= moment + LOOK:  # or the clock was set back
                 self._check_names(connection, moment)
             if stop is not None:
                 with connection.stopping(stop):
@@ -142,25 +138,6 @@ class SqliteStore(DatabaseStore):
         finally:
             if connection.in_transaction:
                 connection.roll_back()
-            self._return(connection)
-
-    def read_short(self, namespace: str, query: Query[T], *, guard: Guard | None, longest: int) -> T:
-        """As `read`, or raise `NotShort` at once if a row has more than `longest` bytes, or anything else fails."""
-        moment = self._follow_clock()
-        connection = self._borrow()
-        try:
-            if not moment < self._look_at <= moment + _LOOK:
-                self._check_names(connection, moment)
-            connection.limit(apsw.SQLITE_LIMIT_LENGTH, longest)
-            result = answer(connection.tables, self.plans, namespace, query, moment)
-            if guard is not None and not connection.holds(guard, moment):
-                raise GuardFailed(GUARD_FAILED)
-        except (apsw.Error, UnicodeDecodeError, TypeError) as error:
-            raise NotShort from error
-        else:
-            return cast("T", result)
-        finally:
-            connection.limit(apsw.SQLITE_LIMIT_LENGTH, _ANY_LENGTH)
             self._return(connection)
 
     def _long_read(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:
@@ -268,7 +245,9 @@ class SqliteStore(DatabaseStore):
                     self._database = place.database
                     connection.log = self._log(place.paths, self._checkpoint)
                     connection.set_wal_hook(connection.log)
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, Moved):
+                    connection.leave()
                 connection.close()
                 raise
             return connection
@@ -379,6 +358,8 @@ class SqliteStore(DatabaseStore):
         connection.execute("COMMIT")
         connection.committed = connection.data_version()
         place, log = connection.place, connection.log
+        if place is not None and log is not None:
+            place.unlock_recovery()
         if place is not None and log is not None and log.names != place.names:
             reason = self._left(LOST)
             if not connection.leave():
@@ -392,11 +373,19 @@ class SqliteStore(DatabaseStore):
             self._lock.take()
         except BlockingIOError:
             self._lock.wait(deadline)
+        place = connection.place
+        if place is not None and OTHER_SQLITE in sys.modules and place.find_writer()[:2] != UNLOCKED:
+            waiting.wait_for_writer(self._path, place, deadline)
         # The connection itself waits for programs that do not know the lock, for as long as a whole call may take.
         if deadline - time.monotonic() > self.timeout - _ROUNDING:
             connection.execute("BEGIN IMMEDIATE")
         else:
-            self._begin_within(connection, deadline)
+            waiting.begin_within(connection, deadline, self.timeout)
+        if place is not None:
+            try:
+                place.lock_recovery()
+            except BlockingIOError:
+                waiting.begin_again(self._path, connection, place, deadline, self.timeout)
         self._turns = None
         # A lone writer need not read what it wrote itself: nothing has changed while `data_version` is that of its last commit.
         known, connection.tables.known = connection.tables.known, {}
@@ -414,7 +403,7 @@ class SqliteStore(DatabaseStore):
 
     def _check_names(self, connection: Connection, moment: int) -> None:
         """Raise `StoreError`, now and from now on, if the path does not name the file that is open, or its log."""
-        self._look_at = moment + _LOOK
+        self._look_at = moment + LOOK
         place, log = connection.place, connection.log
         if place is not None and log is not None and log.look() != place.names:
             raise self._left(LEFT)
@@ -425,13 +414,6 @@ class SqliteStore(DatabaseStore):
         self._connections.close(LEFT.format(self._path))
         return StoreError(reason.format(self._path))
 
-    def _begin_within(self, connection: Connection, deadline: float) -> None:
-        connection.set_busy_timeout(max(int((deadline - time.monotonic()) * 1000), 0))
-        try:
-            connection.execute("BEGIN IMMEDIATE")
-        finally:
-            connection.set_busy_timeout(int(self.timeout * 1000))
-
     def _end(self, connection: Connection) -> None:
         """After a commit: give the connection back, and let the clock follow if the file did."""
         if self._turns is not None:
@@ -441,6 +423,8 @@ class SqliteStore(DatabaseStore):
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, release everything, and raise an error of the database as one of botwire."""
         connection.roll_back()
+        if connection.place is not None:
+            connection.place.unlock_recovery()
         connection.tables.known = {}
         self._lock.give()
         try:

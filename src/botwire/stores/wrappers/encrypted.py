@@ -91,7 +91,12 @@ class _Encrypted:
     ) -> list[Result]:
         """Write what was prepared, if nothing has changed since it was read, else start again."""
         for attempt in range(MAX_ATTEMPTS):
-            prepared = await prepare(partial(self._read, namespace), operations)
+            try:
+                prepared = await prepare(partial(self._read, namespace), operations)
+            except Conflict:
+                if idempotency_key is None:
+                    raise
+                prepared = {}  # this may be a repeat of a write that was applied; if not, the store refuses it too
             sent = [prepared.get(index, op) for index, op in enumerate(operations)]
             # A write under a known idempotency key returns the first results: not the messages that were read just now.
             asked = sent if idempotency_key is None else operations

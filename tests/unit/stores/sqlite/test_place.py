@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -14,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from botwire import Memory
+from botwire import Conflict, Memory, Timeout
 from botwire.errors import StoreError
-from botwire.operations import Increment
+from botwire.operations import Increment, Put
 from botwire.stores.sqlite import SqliteStore
+from botwire.stores.sqlite import store as store_module
 from botwire.stores.sqlite.place import _mount_points
 
 TIMEOUT = 60
@@ -393,3 +395,67 @@ def test_most_checks_look_at_the_folder_only(path, monkeypatch):
         store.write("n", [Increment("k")])
     store.close()
     assert looks == []
+
+
+def test_a_write_waits_for_another_sqlite_of_the_process(path):
+    """Their locks do not exclude each other: without the wait, the writes of one of the two would be lost."""
+    with Memory("n", f"sqlite:///{path}", timeout=0.3) as memory:
+        memory.set("before", 1)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("CREATE TABLE mine (a)")
+        with pytest.raises(Timeout, match="another program keeps the database locked; nothing was written"):
+            memory.set("during", 1)
+        assert memory.get("before") == 1
+        other.execute("COMMIT")
+        memory.set("after", 1)
+        assert memory.keys() == ["after", "before"]
+        assert [name for (name,) in other.execute("SELECT name FROM sqlite_schema WHERE name = 'mine'")] == ["mine"]
+        other.close()
+    assert other_process(path, 1) == [1, 3]
+
+
+def test_the_index_is_not_built_again_during_a_transaction(path):
+    """Another SQLite of the process would, if it read the index while a commit changes it: POSIX locks would let it."""
+
+    def can_recover():
+        with Path(f"{path}-shm").open("r+b") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 122)
+            except BlockingIOError:
+                return False
+            return True
+
+    class Watched(SqliteStore):
+        def apply(self, tables, writes):
+            seen.append(can_recover())
+            return super().apply(tables, writes)
+
+    seen = []
+    store = Watched(path)
+    store.write("n", [Increment("k")])
+    seen.append(can_recover())
+    with pytest.raises(Conflict):
+        store.write("n", [Put("k", "1", if_version=7)])
+    seen.append(can_recover())
+    store.close()
+    assert seen == [False, True, False, True]
+
+
+def test_a_file_that_is_moved_back_while_its_path_is_opened(path, monkeypatch):
+    """The log of the file that was created in between is not added to it."""
+    with memory_at(path) as memory:
+        memory.set_many({str(number): number for number in range(100)})
+    aside = path.rename(f"{path}.aside")
+    migrate, opened = store_module.migrate, []
+
+    def slow(*arguments):
+        migrate(*arguments)
+        if not opened:
+            opened.append(True)
+            aside.rename(path)
+
+    monkeypatch.setattr(store_module, "migrate", slow)
+    with memory_at(path) as memory:
+        assert len(memory) == 100
+    assert other_process(path, 1) == [1, 101]

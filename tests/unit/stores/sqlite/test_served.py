@@ -80,7 +80,7 @@ def test_a_busy_event_loop_holds_up_reads(path):
         for _ in range(10):  # until they have begun
             await asyncio.sleep(0)
         time.sleep(0.5)  # noqa: ASYNC251 - the event loop is busy
-        assert len(store.store.reads) == 1
+        assert len(store.store.reads) <= 2  # of 20; the event loop had not taken the rows of the second
         assert [len(found) for found in await asyncio.gather(*reads)] == [1] * 20
 
     asyncio.run(main())
