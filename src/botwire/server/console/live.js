@@ -42,8 +42,9 @@ export function follow(namespace, { signal, changed, state }) {
     let received = false;
     try {
       for await (const text of stream(namespace, AbortSignal.any([signal, hidden.signal]))) {
+        const first = !received; // what changed before the stream began is not in it
         received = true;
-        if (!/^data:/m.test(text)) continue; // a keep-alive
+        if (!first && !/^data:/m.test(text)) continue; // a keep-alive
         await sleep(PAUSE);
         if (!(await poll())) break;
       }

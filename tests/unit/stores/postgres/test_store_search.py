@@ -170,7 +170,7 @@ def test_indexing_does_not_read_the_whole_namespace():
         connection.execute("SET plan_cache_mode = force_generic_plan")
         for name, values in (
             ("entries_to_index", ("n", '["k1", "k2"]', 1_000)),
-            ("get_entries", ("n", '["k1", "k2"]', 0)),
+            ("get_entries", ("n", '["k1", "k2"]', 0, 1_000)),
             ("messages_to_index", ("n", "[4294967297]", 1_000)),
             ("messages_at", ("n", "[4294967297]", 1_000)),
             ("entries_at", ("n", "[1, 2]", 0, 1_000)),
