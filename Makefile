@@ -33,7 +33,7 @@ help: ## List the commands
 demo: $(READY) ## Run an agent, kill it, and read its memory in a new process
 	@$(BIN)/botwire demo
 
-test: $(READY) ## Run all tests; about 13 minutes
+test: $(READY) ## Run all tests; about 12 minutes
 	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
 
 test-newest: $(if $(NEWEST),$(NEWEST_READY)) ## Run the unit and contract tests on Python 3.13, if it is installed
