@@ -360,10 +360,10 @@ class SqliteStore(DatabaseStore):
         place, log = connection.place, connection.log
         if place is not None and log is not None:
             place.unlock_recovery()
-        if place is not None and log is not None and log.names != place.names:
-            reason = self._left(LOST)
-            if not connection.leave():
-                raise reason
+            if log.names != place.names:
+                reason = self._left(LOST)
+                if not connection.leave():
+                    raise reason
         self._checked = self._moment
         self._lock.give()
 
