@@ -22,13 +22,6 @@ from tests.servers import Server
 OWN, OTHERS = "a-token-of-my-own-making", "somebody-elses-own-token"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def db(request, tmp_path_factory):
-    if request.param == "postgres":
-        return request.getfixturevalue("postgres_database")
-    return f"sqlite:///{tmp_path_factory.mktemp('claims') / 'a.db'}"
-
-
 @pytest.fixture(scope="module")
 def server(db):
     with Server(db) as server:
