@@ -49,7 +49,9 @@ class Connection(apsw.Connection):
         self.place = place
         """Its files, of a store that writes. The connection closes it."""
         super().__init__(path, flags=flags, vfs=vfs, statementcachesize=100)
-        self.tables = SqliteTables(self.execute, self.changes)
+        self.run = self.cursor().execute
+        """As `execute`, in a third of the time: it makes no new cursor. Fetch all rows before it runs the next statement."""
+        self.tables = SqliteTables(self.run, self.execute, self.changes)
         self.log: Log | None = None
         """Its log, once it holds its place."""
         self.committed = -1

@@ -38,7 +38,7 @@ from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from . import waiting
 from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
 from .lock import FileLock
-from .place import LEFT, LOST, OTHER_SQLITE, UNLOCKED, Moved, place_of, steadily
+from .place import LEFT, LOST, OTHER_SQLITE, UNLOCKED, Moved, Place, place_of, steadily
 from .tables import SqliteTables
 from .wal import CHECKPOINT, Log
 
@@ -105,8 +105,9 @@ class SqliteStore(DatabaseStore):
         self._moment = 0
         self._turns: int | None = None
         self._known: dict[str, NamespaceState] = {}
-        """Of the transaction that runs now: its time, how often the file's time was set back if it is now, and the states of
-        namespaces that it need not read."""
+        self._beside: Place | None = None
+        """Of the transaction that runs now: its time, how often the file's time was set back if it is now, the states of namespaces
+        that it need not read, and its files if another copy of SQLite may use them too."""
 
     def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None, stop: Stop | None = None) -> T:
         if isinstance(query, Search):
@@ -355,15 +356,15 @@ class SqliteStore(DatabaseStore):
 
     def _save(self, connection: Connection) -> None:
         """Commit a transaction, and give the lock back. It is on disk when this returns."""
-        connection.execute("COMMIT")
+        connection.run("COMMIT")
         connection.committed = connection.data_version()
         place, log = connection.place, connection.log
-        if place is not None and log is not None:
-            place.unlock_recovery()
-            if log.names != place.names:
-                reason = self._left(LOST)
-                if not connection.leave():
-                    raise reason
+        if self._beside is not None:
+            self._beside.unlock_recovery()
+        if place is not None and log is not None and log.names != place.names:
+            reason = self._left(LOST)
+            if not connection.leave():
+                raise reason
         self._checked = self._moment
         self._lock.give()
 
@@ -373,12 +374,12 @@ class SqliteStore(DatabaseStore):
             self._lock.take()
         except BlockingIOError:
             self._lock.wait(deadline)
-        place = connection.place
-        if place is not None and OTHER_SQLITE in sys.modules and place.find_writer()[:2] != UNLOCKED:
+        place = self._beside = connection.place if OTHER_SQLITE in sys.modules else None
+        if place is not None and place.find_writer()[:2] != UNLOCKED:
             waiting.wait_for_writer(self._path, place, deadline)
         # The connection itself waits for programs that do not know the lock, for as long as a whole call may take.
         if deadline - time.monotonic() > self.timeout - _ROUNDING:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.run("BEGIN IMMEDIATE")
         else:
             waiting.begin_within(connection, deadline, self.timeout)
         if place is not None:
@@ -423,8 +424,8 @@ class SqliteStore(DatabaseStore):
     def _undo(self, connection: Connection, error: BaseException) -> None:
         """Roll back, release everything, and raise an error of the database as one of botwire."""
         connection.roll_back()
-        if connection.place is not None:
-            connection.place.unlock_recovery()
+        if self._beside is not None:
+            self._beside.unlock_recovery()
         connection.tables.known = {}
         self._lock.give()
         try:

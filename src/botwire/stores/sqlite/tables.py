@@ -35,10 +35,17 @@ _POPPED_AT_ONCE = 4
 
 
 class SqliteTables(Tables):
-    """The tables of a SQLite file. `changes` returns how many rows the last statement changed."""
+    """The tables of a SQLite file.
 
-    def __init__(self, execute: Callable[..., Any], changes: Callable[[], int]) -> None:
+    Args:
+        execute: runs a statement, and ends the rows of the one before it.
+        begin: runs a statement whose rows are fetched while others run.
+        changes: returns how many rows the last statement changed.
+    """
+
+    def __init__(self, execute: Callable[..., Any], begin: Callable[..., Any], changes: Callable[[], int]) -> None:
         self._execute = execute
+        self._begin = begin
         self._changes = changes
         self.known: dict[str, NamespaceState] = {}
         """The states of namespaces as the last commit of this connection left them."""
@@ -51,7 +58,7 @@ class SqliteTables(Tables):
     def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
         if room is None:
             return self._run(name, *values)
-        cursor = self._execute(_SQL[name], values)
+        cursor = self._begin(_SQL[name], values)
         try:
             return within(cursor, room, lambda row: weight(row[column]))
         finally:
