@@ -126,7 +126,11 @@ class History(SessionHistory):
 
     @blocking
     async def clear(self) -> int:
-        """Delete the session and its messages; returns their number. The next message gets seq 1."""
+        """Delete the session and its messages; returns their number. The next message gets seq 1.
+
+        Up to 10,000 messages are deleted at once, all or none. Of a longer session, the last messages are deleted first, in
+        several transactions, between which others can write. If that fails, some are deleted already: repeat it.
+        """
         (count,) = await self._memory.bridge.write(Forget(self._session))
         assert isinstance(count, int)
         return count

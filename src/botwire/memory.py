@@ -272,7 +272,11 @@ class Memory(Namespace):
 
     @blocking
     async def clear(self, prefix: str = "") -> int:
-        """Delete all keys, or those that begin with a prefix; returns their number. Sessions are kept."""
+        """Delete all keys, or those that begin with a prefix; returns their number. Sessions are kept.
+
+        Up to 10,000 keys are deleted at once, all or none. More are deleted in several transactions, between which others can
+        write. If such a clear fails, some keys are deleted already: repeat it.
+        """
         (count,) = await self.bridge.write(Clear(check_prefix(prefix)))
         assert isinstance(count, int)
         return count

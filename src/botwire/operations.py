@@ -90,7 +90,10 @@ class Append(msgspec.Struct, frozen=True):
 
 
 class Clear(msgspec.Struct, frozen=True):
-    """Delete every key that begins with the prefix. Result: their number (int)."""
+    """Delete every key that begins with the prefix. Result: their number (int).
+
+    As the only operation of a write, it deletes more than 10,000 keys in several transactions, of which each may fail.
+    """
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -98,7 +101,10 @@ class Clear(msgspec.Struct, frozen=True):
 
 
 class Forget(msgspec.Struct, frozen=True):
-    """Delete a session and its messages. Result: the number of messages (int)."""
+    """Delete a session and its messages. Result: the number of messages (int).
+
+    As the only operation of a write, it deletes more than 10,000 messages in several transactions, the last messages first.
+    """
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -171,7 +177,8 @@ class Write(msgspec.Struct, frozen=True):
     """One atomic list of operations on one namespace.
 
     ``idempotency_key``: it is applied at most once under this key. ``guard``: it is applied only if that holds. ``also``: a write to
-    another namespace, applied in the same transaction, but only if this one changes something.
+    another namespace, applied in the same transaction, but only if this one changes something. ``removed``: how many rows of a
+    clear or forget earlier transactions have removed, which its result includes.
     """
 
     namespace: str
@@ -179,6 +186,7 @@ class Write(msgspec.Struct, frozen=True):
     idempotency_key: str | None = None
     guard: Guard | None = None
     also: Write | None = None
+    removed: int = 0
 
 
 def has_effect(operations: Sequence[Operation], results: Sequence[Result]) -> bool:

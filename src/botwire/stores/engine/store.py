@@ -15,7 +15,7 @@ from ...operations import Guard, Operation, Result, Write, weight_of
 from ...plans import Plans
 from ...queries import ListChanges
 from ...store import GuardedStore, OperatedStore, Reader
-from . import word_index
+from . import removal, word_index
 from .accounts import recount
 from .clock import Clock
 from .feeds import AsyncFeed, Poller
@@ -115,6 +115,13 @@ class DatabaseStore(ABC):
         finally:
             self._catching_up.release()
 
+    def _in_steps(self, write: Write, write_once: Callable[[Write, float], list[Result]]) -> list[Result]:
+        """Apply a removal, again until a transaction has removed the last row. Others write in between."""
+        results = write_once(write, time.monotonic() + self.timeout)
+        while (again := removal.continued(write, results)) is not None:
+            results = write_once(again, time.monotonic() + self.timeout)
+        return results
+
     def _catch_up_after(self, write: Write) -> None:
         """After a large write, index what is left of it, so that a search need not. A small write does not wait for others."""
         if weight_of(write) >= word_index.MANY:
@@ -161,7 +168,17 @@ class AwaitedStore(GuardedStore, Generic[S]):
         guard: Guard | None = None,
         also: Write | None = None,
     ) -> Coroutine[Any, Any, list[Result]]:
-        return self._write(Write(namespace, tuple(operations), idempotency_key, guard, also))
+        write = Write(namespace, tuple(operations), idempotency_key, guard, also)
+        if len(operations) == 1 and type(operations[0]) in removal.REMOVALS:
+            return self._write_in_steps(write)
+        return self._write(write)
+
+    async def _write_in_steps(self, write: Write) -> list[Result]:
+        """As `DatabaseStore._in_steps`."""
+        results = await self._write(write)
+        while (again := removal.continued(write, results)) is not None:
+            results = await self._write(again)
+        return results
 
     async def set_plan(self, namespace: str, plan: str | None) -> None:
         await asyncio.to_thread(self.store.set_plan, namespace, plan)

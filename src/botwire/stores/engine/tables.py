@@ -374,12 +374,21 @@ class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
     def delete_entry(self, namespace: NamespaceId, key: str) -> None:
         self._run("delete_entry", namespace, key)
 
-    def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int]:
-        """Return how many live entries have a prefix, and the bytes of keys and values of all, expired or not."""
-        return self._first("measure_entries", namespace, prefix, end_of(prefix), now) or (0, 0)
+    def measure_entries(self, namespace: NamespaceId, prefix: str, now: int) -> tuple[int, int, int]:
+        """Return how many entries have a prefix, how many of them are live, and the bytes of keys and values of all."""
+        return self._first("measure_entries", namespace, prefix, end_of(prefix), now) or (0, 0, 0)
 
-    def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        self._run("delete_entries", namespace, prefix, end_of(prefix))
+    def has_more_entries(self, namespace: NamespaceId, prefix: str, count: int) -> bool:
+        """Whether more entries than this have a prefix, expired or not."""
+        return bool(self._run("has_more_entries", namespace, prefix, end_of(prefix), count))
+
+    def first_entries(self, namespace: NamespaceId, prefix: str, now: int, limit: int) -> list[tuple[str, int, bool]]:
+        """Return the first keys with a prefix, the bytes of key and value of each, and whether it is live."""
+        return self._run("first_entries", namespace, prefix, end_of(prefix), now, limit)
+
+    def delete_entries(self, namespace: NamespaceId, prefix: str, end: str | None) -> None:
+        """Remove the entries with a prefix, those before the key `end` only, if one is given."""
+        self._run("delete_entries", namespace, prefix, end or end_of(prefix))
 
     def find_expired(self, namespace: NamespaceId, now: int, limit: int | None) -> list[tuple[str, int]]:
         """Return keys of expired entries, and the bytes of key and value of each."""
@@ -418,6 +427,10 @@ class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
     def seq_of_message(self, session: int, id_: str) -> int:
         """Return the seq of a message that `add_message` has refused."""
         return int(self._one("seq_of_message", session, id_))
+
+    def last_messages(self, session: int, last: int, limit: int) -> list[tuple[int, int]]:
+        """Return the seqs of the messages up to `last`, the newest first, and the bytes of id and data of each."""
+        return self._run("last_messages", place_of(session, 0), place_of(session, last), limit)
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
         """Remove messages with a seq above `after`, up to `last`."""
@@ -458,7 +471,7 @@ class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
 
     def delete_entry_text(self, text: int) -> int: ...
 
-    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int: ...
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str, end: str | None) -> int: ...
 
     def delete_texts_of_messages(self, session: int, after: int, last: int) -> int: ...
 

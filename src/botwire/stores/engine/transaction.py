@@ -15,8 +15,8 @@ from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import Stored, add, encode_json, size
-from . import idempotency, journal, vectors, word_index
-from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
+from . import idempotency, journal, removal, vectors, word_index
+from .journal import BLOCK_CHARS, DELETED, EXPIRED, SET
 from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
 PURGE = 64
@@ -63,6 +63,7 @@ class Transaction:
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
+        self._room: removal.Room | None = None
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
         """Apply a write and return its results, or undo all of it and return the reason.
@@ -204,12 +205,14 @@ class Transaction:
             return known
         version = state.version
         results = self._apply_each(write)
-        if state.version != version:
+        if state.version != version and not removal.is_partial(results):
             idempotency.save(self._tables, state, write, hashed, results, self._now)
             self.purge_responses()
         return results
 
     def _apply_each(self, write: Write) -> list[Result]:
+        if len(write.operations) == 1 and type(write.operations[0]) in removal.REMOVALS:
+            return [self._remove(write)]
         results: list[Result] = []
         for op in write.operations:
             results.append(_APPLY[type(op)](self, write.namespace, op))
@@ -217,6 +220,19 @@ class Transaction:
             if state is not None and len(state.recent) > BLOCK_CHARS:  # each further record would copy all of them
                 journal.move_to_blocks(self._tables, state)
         return results
+
+    def _remove(self, write: Write) -> int:
+        """Apply a clear or forget, or as much of it as there is room for in this transaction."""
+        state, room = self.state(write.namespace), self._room or removal.Room()
+        self._room = room
+        match write.operations[0]:
+            case operations.Forget(session=name):
+                removed = removal.forget(self._tables, state, name, self._now, room)
+            case operations.Clear(prefix=prefix):
+                removed = removal.clear(self._tables, state, prefix, self._now, room)
+            case other:
+                raise TypeError(f"{other!r} is not applied in steps")
+        return type(removed)(write.removed + removed)
 
     # Entries
 
@@ -302,18 +318,7 @@ class Transaction:
         _record_entry(state, kind, key)
 
     def _clear(self, namespace: str, op: operations.Clear) -> int:
-        state = self.state(namespace)
-        if state.id is None:
-            return 0
-        count, length = self._tables.measure_entries(state.id, op.prefix, self._now)
-        if not length:  # a key has at least one byte
-            return 0
-        self._tables.delete_entries(state.id, op.prefix)
-        if state.is_indexed:
-            word_index.subtract(state, self._tables.delete_texts_of_entries(state.id, op.prefix))
-        state.bytes -= length
-        state.record(CLEARED + op.prefix)
-        return count
+        return removal.clear(self._tables, self.state(namespace), op.prefix, self._now)
 
     # Sessions
 
@@ -351,16 +356,7 @@ class Transaction:
         return seqs
 
     def _forget(self, namespace: str, op: operations.Forget) -> int:
-        state = self.state(namespace)
-        if state.id is None:
-            return 0
-        self._tables.erase_popped(state.id, op.session)
-        head = self._tables.peek_session(state.id, op.session)
-        if head is None:
-            return 0
-        session, last, held = head
-        self._shorten(state, op.session, session, last, 0, held, held)
-        return last
+        return removal.forget(self._tables, self.state(namespace), op.session, self._now)
 
     def _pop(self, namespace: str, op: operations.Pop) -> list[Message]:
         state = self.state(namespace)
@@ -372,22 +368,8 @@ class Transaction:
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
             length = sum(size(message.id) + size(message.stored) for message in popped)
-            self._shorten(state, op.session, session, last, left, held, length)
+            removal.shorten(self._tables, state, op.session, (session, last, held), left, length, self._now)
         return popped
-
-    def _shorten(
-        self, state: NamespaceState, name: str, session: int, last: int, left: int, held: int, length: int
-    ) -> None:
-        """Remove the messages after `left`, which take `length` of the session's `held` bytes, and a session without any."""
-        self._tables.delete_messages(session, left, last)
-        if state.is_indexed:
-            word_index.subtract(state, self._tables.delete_texts_of_messages(session, left, last))
-        if left:
-            self._tables.set_session(session, left, held - length, self._now)
-        else:
-            self._tables.delete_session(session)
-        state.bytes -= length
-        state.record(f"{POPPED}{left} {name}")
 
     # Others
 

@@ -22,6 +22,7 @@ from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, ThreadExecutor, no_reentry
 from ..engine.pool import REENTERED
+from ..engine.removal import REMOVALS
 from ..engine.search import search
 from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
@@ -140,6 +141,8 @@ class PostgresStore(DatabaseStore):
         if _stores_vectors(write):
             self.create_vectors(deadline)
         self._refuse_finalizer()
+        if len(operations) == 1 and type(operations[0]) in REMOVALS:
+            return self._in_steps(write, self.queue(namespace).write)
         results = self.queue(write.namespace).write(write, deadline)
         if self.behind:
             self._catch_up_after(write)

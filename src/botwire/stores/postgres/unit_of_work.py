@@ -348,8 +348,9 @@ class Unit(PostgresReads, Tables):
         self._change(self._rows.entries, key, None)
         self._change(self._changed.entries, key, None)
 
-    def delete_entries(self, namespace: NamespaceId, prefix: str) -> None:
-        self._change_now("delete_entries", namespace, prefix, end_of(prefix), vectors="drop_vectors_of_entries")
+    def delete_entries(self, namespace: NamespaceId, prefix: str, end: str | None) -> None:
+        values = namespace, prefix, end or end_of(prefix)
+        self._change_now("delete_entries", *values, vectors="drop_vectors_of_entries")
 
     def peek_session(self, _namespace: NamespaceId, name: str) -> SessionHead | None:
         return self._fetched().sessions[name]
@@ -389,6 +390,10 @@ class Unit(PostgresReads, Tables):
 
     def seq_of_message(self, session: int, id_: str) -> int:
         return self._rows.seqs[session, id_]
+
+    def last_messages(self, session: int, last: int, limit: int) -> list[tuple[int, int]]:
+        start = session << SEQ_BITS
+        return self._run("last_messages", self._namespace, start, start + last, limit)
 
     def delete_messages(self, session: int, after: int, last: int) -> None:
         start = session << SEQ_BITS
@@ -457,8 +462,8 @@ class Unit(PostgresReads, Tables):
         self._changed.texts[text] = None
         return 1
 
-    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
-        return self._change_now("delete_texts_of_entries", namespace, prefix, end_of(prefix))
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str, end: str | None) -> int:
+        return self._change_now("delete_texts_of_entries", namespace, prefix, end or end_of(prefix))
 
     def delete_texts_of_messages(self, session: int, after: int, last: int) -> int:
         start = session << SEQ_BITS

@@ -28,6 +28,7 @@ from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
+from ..engine.removal import REMOVALS
 from ..engine.search import search
 from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
@@ -160,6 +161,8 @@ class SqliteStore(DatabaseStore):
         guard: Guard | None = None,
     ) -> list[Result]:
         write = Write(namespace, tuple(operations), idempotency_key, guard)
+        if len(operations) == 1 and type(operations[0]) in REMOVALS:
+            return self._in_steps(write, self.commits.write)
         results = self.commits.write(write, time.monotonic() + self.timeout)
         if self.behind:
             self._catch_up_after(write)

@@ -140,8 +140,8 @@ class SqliteTables(Tables):
         self._run("delete_entry_text", text)
         return deleted
 
-    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str) -> int:
-        values = namespace, prefix, end_of(prefix)
+    def delete_texts_of_entries(self, namespace: NamespaceId, prefix: str, end: str | None) -> int:
+        values = namespace, prefix, end or end_of(prefix)
         deleted = self._count("delete_texts_of_entries", *values)
         self._run("delete_entry_texts", *values)
         return deleted

@@ -203,12 +203,25 @@ DELETE FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- measure_entries
--- The number of live entries in the range of a prefix, and the bytes of all entries in it.
+-- The number of entries in the range of a prefix, of live ones, and the bytes of all.
 SELECT
+    count(*),
     count(*) FILTER (WHERE expires IS NULL OR expires > $4),
     coalesce(sum(octet_length(key) + coalesce(octet_length(text), octet_length(bytes))), 0)::bigint
 FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3;
+
+-- has_more_entries
+-- A row if more entries than this are in the range of a prefix.
+SELECT 1 FROM botwire.entries WHERE namespace = $1 AND key >= $2 AND key < $3 LIMIT 1 OFFSET $4;
+
+-- first_entries
+-- The first keys in the range of a prefix, their bytes with their values, and whether they are live.
+SELECT key, octet_length(key) + coalesce(octet_length(text), octet_length(bytes)), expires IS NULL OR expires > $4
+FROM botwire.entries
+WHERE namespace = $1 AND key >= $2 AND key < $3
+ORDER BY key
+LIMIT $5;
 
 -- delete_entries
 -- Delete the entries in the range of a prefix.
@@ -275,6 +288,14 @@ CROSS JOIN LATERAL (
 INSERT INTO botwire.messages (namespace, place, session, id, created, data)
 SELECT $1, place, place >> 32, id, created, data
 FROM json_to_recordset($2::json) AS given (place bigint, id text, created bigint, data text);
+
+-- last_messages
+-- The newest messages after one row id and up to another, and their bytes.
+SELECT place & 4294967295, octet_length(id) + octet_length(data)
+FROM botwire.messages
+WHERE namespace = $1 AND place > $2 AND place <= $3
+ORDER BY place DESC
+LIMIT $4;
 
 -- delete_messages
 -- Delete the messages after one row id and up to another.

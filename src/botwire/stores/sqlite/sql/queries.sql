@@ -149,10 +149,22 @@ ON CONFLICT (namespace, key) DO UPDATE SET
 DELETE FROM entries WHERE namespace = ?1 AND key = ?2;
 
 -- measure_entries
--- The number of live entries in the range of a prefix, and the bytes of all entries in it.
-SELECT coalesce(sum(expires IS NULL OR expires > ?4), 0), coalesce(sum(octet_length(key) + octet_length(value)), 0)
+-- The number of entries in the range of a prefix, of live ones, and the bytes of all.
+SELECT count(*), coalesce(sum(expires IS NULL OR expires > ?4), 0), coalesce(sum(octet_length(key) + octet_length(value)), 0)
 FROM entries
 WHERE namespace = ?1 AND key >= ?2 AND key < ?3;
+
+-- has_more_entries
+-- A row if more entries than this are in the range of a prefix.
+SELECT 1 FROM entries WHERE namespace = ?1 AND key >= ?2 AND key < ?3 LIMIT 1 OFFSET ?4;
+
+-- first_entries
+-- The first keys in the range of a prefix, their bytes with their values, and whether they are live.
+SELECT key, octet_length(key) + octet_length(value), expires IS NULL OR expires > ?4
+FROM entries
+WHERE namespace = ?1 AND key >= ?2 AND key < ?3
+ORDER BY key
+LIMIT ?5;
 
 -- delete_entries
 -- Delete the entries in the range of a prefix.
@@ -215,6 +227,14 @@ ON CONFLICT (session, id) DO NOTHING;
 -- seq_of_message
 -- The sequence number of a message.
 SELECT place & 0xFFFFFFFF FROM messages WHERE session = ?1 AND id = ?2;
+
+-- last_messages
+-- The newest messages after one row id and up to another, and their bytes.
+SELECT place & 0xFFFFFFFF, octet_length(id) + octet_length(data)
+FROM messages
+WHERE place > ?1 AND place <= ?2
+ORDER BY place DESC
+LIMIT ?3;
 
 -- delete_messages
 -- Delete the messages after one row id and up to another.
