@@ -258,6 +258,8 @@ def test_messages_that_were_not_popped(liar):
     assert mismatch_of_results([Pop("s", 2)], [[third]]) is None
     for result in ([third], [third, second], [first, second]):
         assert mismatch_of_results([Pop("s", 2, ("2", "3"))], [result]) is not None
+        assert mismatch_of_results([Pop("s", 2, ("2", "3"))], [result], is_new=False) is None
+    assert mismatch_of_results([Pop("s", 2, ("2", "3"))], [[first, second, third]], is_new=False) is not None
 
 
 def test_a_write_whose_results_do_not_fit(liar):

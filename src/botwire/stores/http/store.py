@@ -47,7 +47,7 @@ class _HttpLogic:
         path = wire.namespace_path("memory", namespace)
         body = await self._ask(Request("POST", path, wire.encode_write(operations), headers))
         results = wire.decode_results(body)
-        if (wrong := mismatch_of_results(operations, results)) is not None:
+        if (wrong := mismatch_of_results(operations, results, is_new=idempotency_key is None)) is not None:
             raise unfit(wrong)
         return results
 

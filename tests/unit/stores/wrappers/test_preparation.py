@@ -125,6 +125,17 @@ def test_callers_that_pop_and_append_at_once(url, namespace, owner):
     assert sorted(popped + left) == sorted(expected)
 
 
+@pytest.mark.parametrize("since", [(), ("five", "six")], ids=["nothing", "messages"])
+def test_a_repeat_after_a_crash_returns_what_was_popped(url, namespace, owner, since):
+    """The first call was killed before it got its answer. The second one reads other messages before it asks again."""
+    first = owner.write(Pop("s", 2), idempotency_key="once")
+    owner.history("s").append(list(since))
+    with Memory(namespace, url, encryption_key=OLD) as again:
+        assert again.write(Pop("s", 2), idempotency_key="once") == first
+    assert [message.id for message in first[0]] == ["2", "3"]
+    assert data_of(owner) == ["one", *since]
+
+
 class Interrupted:
     """A store in which another client writes after each of the first reads."""
 
