@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -24,6 +25,23 @@ def ask(server, method, path, body=None, key=None):
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, json.load(error)
+
+
+@pytest.mark.parametrize("fields", [[""], ["a", "b"], ["x" * 600]])
+def test_a_key_that_is_none_is_refused(shared_server, fields):
+    """An empty one is the mistake of a client whose write would not be protected."""
+    with closing(http.client.HTTPConnection(shared_server.url.removeprefix("http://"))) as connection:
+        connection.putrequest("PUT", f"/memory/{new_id()}/k")
+        for name, value in (
+            ("Content-Type", "application/json"),
+            ("Content-Length", "11"),
+            *(("Idempotency-Key", key) for key in fields),
+        ):
+            connection.putheader(name, value)
+        connection.endheaders(b'{"value":1}')
+        response = connection.getresponse()
+        assert response.status == 422
+        assert b"dempotency" in response.read()
 
 
 @pytest.mark.parametrize(

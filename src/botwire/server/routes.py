@@ -229,11 +229,12 @@ async def messages_of(request: Request, namespace: str, session: str) -> Respons
 
 async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:
     """Write, with the idempotency key of the request if it has one."""
-    key = header(request, b"idempotency-key")
-    if key:
-        check_name(key, "idempotency key")
+    keys = [value for field, value in request.scope["headers"] if field == b"idempotency-key"]
+    if len(keys) > 1:
+        raise InvalidArgument(f"a request has one Idempotency-Key, not {len(keys)}; nothing was written")
+    key = check_name(str(keys[0], "latin-1"), "idempotency key") if keys else None
     request.app.state.disk.check(operations)
-    return await _store(request).write(namespace, operations, idempotency_key=key or None)
+    return await _store(request).write(namespace, operations, idempotency_key=key)
 
 
 async def decoded(request: Request, decode: Callable[..., T], *names: str) -> T:
