@@ -57,7 +57,7 @@ class ServedSqliteStore(AsyncSqliteStore):
         self._searching, self._counting = Readers("botwire-search", READERS), Readers("botwire-count", READERS)
         self._reading = Readers("botwire-read", 1)
         self._long: set[tuple[str, Query[Any]]] = set()
-        """Reads of few but long rows. To find that a row is long, SQLite reads it."""
+        """Reads of few but long rows. To find that one is long, SQLite reads those before it."""
         store.commits.executor = LoopExecutor(store, on_commit)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
