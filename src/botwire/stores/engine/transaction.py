@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 from ... import operations
-from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
+from ...errors import BotWireError, Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
 from ...limits import FIRST_NAME, MAX_TTL_SECONDS
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
-from ...values import Stored, add, encode_json, size
+from ...values import MAX_NUMBER_BYTES, Stored, add, encode_json, size
 from . import idempotency, journal, vectors, word_index
+from .effort import Effort
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SET
 from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
@@ -36,7 +37,7 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
     that are certain to be those in the database, so that they need not be read. The transaction takes them over. `index_bytes`
-    limits how much is indexed for search: see `word_index`. `finish` adds the namespaces of which something is left to `behind`.
+    limits how much is indexed for search: see `word_index`. `most_bytes`: see `Effort`. `finish` adds the namespaces of which something is left to `behind`.
     `apply_also` applies the second write of a write; this transaction by default.
     """
 
@@ -51,6 +52,7 @@ class Transaction:
         index_bytes: int = word_index.STEP_BYTES,
         apply_also: Callable[[Write], object] | None = None,
         behind: set[str] | None = None,
+        most_bytes: float = math.inf,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
@@ -60,6 +62,7 @@ class Transaction:
         self._index_bytes = index_bytes
         self._apply_also = apply_also or self._apply
         self._behind: set[str] = set() if behind is None else behind
+        self._effort = Effort(most_bytes)
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -211,6 +214,7 @@ class Transaction:
 
     def _apply_each(self, write: Write) -> list[Result]:
         results: list[Result] = []
+        self._effort.begin_write()
         for op in write.operations:
             results.append(_APPLY[type(op)](self, write.namespace, op))
             state = self.states.get(write.namespace)
@@ -252,9 +256,13 @@ class Transaction:
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
         head = self._live_head(state, id_, op.key)
+        if head is not None and head[3] > MAX_NUMBER_BYTES:
+            raise InvalidValue(f"key {op.key!r} holds {head[3]:,} bytes, not a number: it cannot be incremented")
         total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
         created, expires = (self._now, None) if head is None else head[1:3]
-        self._store(state, op.key, encode_json(total), head, (created, self._now, expires))
+        stored = encode_json(total)
+        self._effort.increment(stored)
+        self._store(state, op.key, stored, head, (created, self._now, expires))
         return total
 
     def _live_head(self, state: NamespaceState, id_: NamespaceId, key: str) -> EntryHead | None:
@@ -273,7 +281,11 @@ class Transaction:
         self, state: NamespaceState, key: str, stored: Stored, head: EntryHead | None, times: _Times, *, writes: int = 1
     ) -> int:
         created, updated, expires = times
-        length = size(stored) + size(key) if head is None else size(stored) - head[3]
+        if head is None:
+            length = size(stored) + size(key)
+        else:
+            length = size(stored) - head[3]
+            self._effort.touch(head[3])
         self._charge(state, writes, length)
         _record_entry(state, SET, key)
         if len(stored) > word_index.LARGE and state.is_indexed:
@@ -297,6 +309,7 @@ class Transaction:
     def _delete_entry(self, state: NamespaceState, key: str, length: int, kind: str) -> None:
         """Remove an entry whose value has `length` bytes."""
         assert state.id is not None
+        self._effort.touch(length)
         self._tables.delete_entry(state.id, key)
         state.bytes -= length + size(key)
         _record_entry(state, kind, key)
@@ -367,10 +380,11 @@ class Transaction:
         head = None if state.id is None else self._tables.peek_session(state.id, op.session)
         session, last, held = head or (0, 0, 0)
         left = max(last - op.count, 0)
-        popped = self._tables.list_messages(session, left, last, None) if left < last else []
+        popped = self._effort.messages(self._tables, session, left, last) if left < last else []
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
+            self._effort.pop(popped)
             length = sum(size(message.id) + size(message.stored) for message in popped)
             self._shorten(state, op.session, session, last, left, held, length)
         return popped

@@ -9,7 +9,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from botwire import Memory
+from botwire import InvalidValue, Memory
 from botwire.operations import Delete, Increment, Put, Require
 from botwire.queries import CountEntries, GetEntries, GetEntry, ListEntries, ListKeys
 from botwire.stores.engine.statements import load_migrations
@@ -67,6 +67,15 @@ def test_keys_are_listed_and_counted_without_their_values(path):
         assert len(store.read("big", ListKeys())) == store.read("big", CountEntries()) == 21
         assert store.write("big", [Put("k05", "1")])
         assert bytes_read() - begun < 2 * LONG  # the value that is replaced
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_an_increment_reads_no_long_value(path):
+    with contextlib.closing(SqliteStore(path)) as store:
+        begun = bytes_read()
+        with pytest.raises(InvalidValue, match="not a number"):
+            store.write("big", [Increment("k05", 1)])
+        assert bytes_read() - begun < LONG / 4
 
 
 def test_a_file_of_version_6_keeps_its_entries(tmp_path):
