@@ -20,6 +20,8 @@ Stored: TypeAlias = str | bytes
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
+MAX_NUMBER_BYTES = 4_400
+"""A stored number is shorter: an int has up to 4,300 digits."""
 _LONG = 1 << 20
 """Bytes of a long text. A server checks it in a thread."""
 

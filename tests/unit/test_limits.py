@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 
 from botwire import InvalidArgument
+from botwire.limits import _PIECE as PIECE
 from botwire.limits import MAX_NODES, check_nodes
 
 ENOUGH = MAX_NODES - 10
@@ -62,3 +66,50 @@ def test_numbers_that_take_long_to_decode_count_more(number):
     with pytest.raises(InvalidArgument, match="1e-300 count as 20"):
         check_nodes(b"[" + b",".join([number] * 60_000) + b"]")
     check_nodes(b'["' + b"e-300" * 100_000 + b'"]')  # it is a text
+
+
+def test_long_numbers_count_more():
+    check_nodes(b"[" + b",".join([b"9" * 4_299] * 1_000) + b"]")
+    check_nodes(b'["' + b"9" * 15_000_000 + b'"]')
+    for digits in (600, 4_299):
+        with pytest.raises(InvalidArgument, match="500 digits as 120"):
+            check_nodes(b"[" + b",".join([b"1" * digits] * (13_000_000 // digits)) + b"]")
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3])
+def test_pieces_do_not_change_what_is_counted(length):
+    """Quotes and backslashes at the end of a piece, and runs of them."""
+    filler = b"x" * (PIECE - 20 + length)
+    for run in range(18):
+        end = b"\\" * run
+        inside = b'["' + filler + end + end + b'",' + b"1," * (MAX_NODES // 2) + b'"' + b"," * MAX_NODES + b'"]'
+        check_nodes(inside)
+        outside = b'["' + filler + end + end + b'\\"",' + b"1," * MAX_NODES + b"1]"
+        with pytest.raises(InvalidArgument):
+            check_nodes(outside)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"p" * 15_000_000,
+        b'"it is the time, see: " ' * 650_000,
+        b" " * 15_000_000,
+        b"{}," * 5_000_000,
+        b"1.25e17," * 1_900_000,
+    ],
+    ids=["letters", "sentences", "spaces", "dicts", "numbers"],
+)
+def test_a_check_takes_little_time(text):
+    """An event loop waits for Python's lock meanwhile. The time is compared with that of a few searches in the text."""
+
+    def seconds(work):
+        found = []
+        for _ in range(3):
+            begun = time.thread_time()
+            with contextlib.suppress(InvalidArgument):
+                work()
+            found.append(time.thread_time() - begun)
+        return min(found)
+
+    assert seconds(lambda: check_nodes(text)) < 8 * seconds(lambda: text.count(b"e-"))

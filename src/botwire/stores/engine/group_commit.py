@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from ...errors import StoreError, Timeout, Unavailable
-from ...operations import Result, Write
+from ...operations import Result, Write, weight_of
 from ...store import CLOSED
 from .pool import REENTERED
 
@@ -32,6 +32,10 @@ Work: TypeAlias = Callable[[float], Any]
 
 MAX_GROUP = 512
 """Writes in one commit: enough to make the sync cheap, few enough that no writer waits long for the group."""
+MAX_ROWS = 10_000.0
+"""Rows that the small writes of a group touch, and its large ones, beside the first: some 0.1 s each."""
+FEW_ROWS = 100
+"""Rows of a small write."""
 GRACE = 0.25
 """Seconds after its deadline for which a write in a commit waits to learn whether it happened."""
 _CLOSE = 0.01
@@ -280,12 +284,10 @@ class CommitQueue:
     def next_group(self) -> list[_Turn]:
         """Take the next turns out of the queue: writes together, any other transaction alone."""
         with self._mutex:
-            waiting = self._waiting
-            end = 0
-            while end < len(waiting) and end < MAX_GROUP and waiting[end].work is None:
-                end += 1
-            end = max(end, 1)
-            group, self._waiting = waiting[:end], waiting[end:]
+            if len(self._waiting) > 1:
+                group, self._waiting = _divided(self._waiting)
+            else:
+                group, self._waiting = self._waiting, []
         return group
 
     def outcomes(self, group: Sequence[_Turn]) -> list[Any]:
@@ -332,6 +334,31 @@ class CommitQueue:
                 loop.call_soon_threadsafe(_finish, turns)
 
 
+def _divided(waiting: list[_Turn]) -> tuple[list[_Turn], list[_Turn]]:
+    """Return the next group, and those that wait longer: large writes, and what comes after them in their namespaces.
+
+    Small writes take no part in the wait for others' large ones, of which a group has few.
+    """
+    if waiting[0].work is not None:
+        return waiting[:1], waiting[1:]
+    group: list[_Turn] = []
+    left: list[_Turn] = []
+    behind: set[str] = set()
+    room = {True: MAX_ROWS, False: MAX_ROWS}
+    for number, turn in enumerate(waiting):
+        if turn.write is None or len(group) == MAX_GROUP:
+            return group, left + waiting[number:]
+        rows, namespace = turn.rows(), turn.write.namespace
+        is_small = rows <= FEW_ROWS
+        if namespace in behind or (rows > room[is_small] and room[is_small] < MAX_ROWS):
+            behind.add(namespace)
+            left.append(turn)
+        else:
+            room[is_small] -= rows
+            group.append(turn)
+    return group, left
+
+
 def no_reentry(inside: set[int], act: Callable[..., T], *args: Any) -> T:
     """Do something while this thread is in `inside`. Raises `Unavailable` if it is already."""
     thread = threading.get_ident()
@@ -376,6 +403,13 @@ class _Turn:
     work: Work | None
     deadline: float
     outcome: Any = _PENDING
+    _rows: float = -1
+
+    def rows(self) -> float:
+        """Return about how many rows its write touches."""
+        if self._rows < 0:
+            self._rows = 0 if self.write is None else weight_of(self.write)
+        return self._rows
 
     def result(self) -> Any:
         if isinstance(self.outcome, BaseException):

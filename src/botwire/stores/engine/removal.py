@@ -30,24 +30,6 @@ class Partial(int):
     """How many live entries or messages a write has removed so far. More are left."""
 
 
-class Room:
-    """What the removals of one transaction may still remove."""
-
-    def __init__(self) -> None:
-        self.rows, self.bytes = ROWS, BYTES
-
-    def take(self, rows: int, length: int) -> None:
-        self.rows -= rows
-        self.bytes -= length
-
-    def fitting(self, lengths: Iterable[int]) -> int:
-        """Return how many rows of these lengths a step removes: at least one, but none after another removal of the transaction."""
-        if self.rows < ROWS:
-            return 0
-        sums = takewhile(lambda total: total <= self.bytes, accumulate(lengths))
-        return min(max(sum(1 for _ in sums), 1), STEP)
-
-
 def is_partial(results: Sequence[Result]) -> bool:
     """Whether these are the results of a write that is to be repeated, because it has removed only some of its rows."""
     return len(results) == 1 and type(results[0]) is Partial
@@ -59,33 +41,41 @@ def continued(write: Write, results: Sequence[Result]) -> Write | None:
     return replace(write, removed=int(removed)) if isinstance(removed, Partial) else None
 
 
-def clear(tables: Tables, state: NamespaceState, prefix: str, now: int, room: Room | None = None) -> int:
-    """Remove all entries with a prefix; returns how many were live. If there is no room for all, the result is `Partial`."""
+def remove(tables: Tables, state: NamespaceState, write: Write, now: int) -> int:
+    """Apply a clear or forget that is alone in its write, or as much of it as one transaction does."""
+    operation = write.operations[0]
+    if isinstance(operation, Forget):
+        removed = forget(tables, state, operation.session, now, in_steps=True)
+    else:
+        assert isinstance(operation, Clear)
+        removed = clear(tables, state, operation.prefix, now, in_steps=True)
+    return type(removed)(write.removed + removed)
+
+
+def clear(tables: Tables, state: NamespaceState, prefix: str, now: int, *, in_steps: bool = False) -> int:
+    """Remove all entries with a prefix; returns how many were live.
+
+    With ``in_steps``, more than `ROWS` or `BYTES` are not removed at once, and the result is `Partial`.
+    """
     if state.id is None:
         return 0
-    if room is not None and tables.has_more_entries(state.id, prefix, max(room.rows, 0)):
-        return _clear_some(tables, state, prefix, now, room)
+    if in_steps and tables.has_more_entries(state.id, prefix, ROWS):
+        return _clear_some(tables, state, prefix, now)
     count, live, length = tables.measure_entries(state.id, prefix, now)
-    if room is not None:
-        if length > room.bytes:
-            return _clear_some(tables, state, prefix, now, room)
-        room.take(count, length)
+    if in_steps and length > BYTES:
+        return _clear_some(tables, state, prefix, now)
     if count:
         _remove_entries(tables, state, prefix, None, length)
         state.record(CLEARED + prefix)
     return live
 
 
-def _clear_some(tables: Tables, state: NamespaceState, prefix: str, now: int, room: Room) -> Partial:
+def _clear_some(tables: Tables, state: NamespaceState, prefix: str, now: int) -> Partial:
     assert state.id is not None
     rows = tables.first_entries(state.id, prefix, now, STEP + 1)
-    fitting = room.fitting(length for _, length, _ in rows)
-    if not fitting:
-        return Partial(0)
-    some, end = rows[:fitting], rows[fitting][0] if fitting < len(rows) else None
-    length = sum(length for _, length, _ in some)
-    room.take(fitting, length)
-    _remove_entries(tables, state, prefix, end, length)
+    some = rows[: _fitting(length for _, length, _ in rows)]
+    end = rows[len(some)][0] if len(some) < len(rows) else None
+    _remove_entries(tables, state, prefix, end, sum(length for _, length, _ in some))
     for key, _, is_live in some:
         state.record(f"{DELETED if is_live else EXPIRED}{key}")
         if len(state.recent) > BLOCK_CHARS:  # each further record would copy all of them
@@ -101,8 +91,8 @@ def _remove_entries(tables: Tables, state: NamespaceState, prefix: str, end: str
     state.bytes -= length
 
 
-def forget(tables: Tables, state: NamespaceState, name: str, now: int, room: Room | None = None) -> int:
-    """Remove a session and what was popped from it; returns how many messages it had. `room` is as of `clear`."""
+def forget(tables: Tables, state: NamespaceState, name: str, now: int, *, in_steps: bool = False) -> int:
+    """Remove a session and what was popped from it; returns how many messages it had. `in_steps` is as for `clear`."""
     if state.id is None:
         return 0
     tables.erase_popped(state.id, name)
@@ -110,25 +100,25 @@ def forget(tables: Tables, state: NamespaceState, name: str, now: int, room: Roo
     if head is None:
         return 0
     _, last, held = head
-    if room is not None:
-        if last > room.rows or held > room.bytes:
-            return _forget_some(tables, state, name, head, now, room)
-        room.take(last, held)
+    if in_steps and (last > ROWS or held > BYTES):
+        return _forget_some(tables, state, name, head, now)
     shorten(tables, state, name, head, 0, held, now)
     return last
 
 
-def _forget_some(tables: Tables, state: NamespaceState, name: str, head: SessionHead, now: int, room: Room) -> Partial:
+def _forget_some(tables: Tables, state: NamespaceState, name: str, head: SessionHead, now: int) -> Partial:
     session, last, _ = head
     rows = tables.last_messages(session, last, STEP + 1)
-    fitting = room.fitting(length for _, length in rows)
-    if not fitting:
-        return Partial(0)
+    fitting = _fitting(length for _, length in rows)
     left = rows[fitting][0] if fitting < len(rows) else 0
-    length = sum(length for _, length in rows[:fitting])
-    room.take(fitting, length)
-    shorten(tables, state, name, head, left, length, now)
+    shorten(tables, state, name, head, left, sum(length for _, length in rows[:fitting]), now)
     return Partial(last - left)
+
+
+def _fitting(lengths: Iterable[int]) -> int:
+    """Return how many rows of these lengths a step removes: at least one."""
+    sums = takewhile(lambda total: total <= BYTES, accumulate(lengths))
+    return min(max(sum(1 for _ in sums), 1), STEP)
 
 
 def shorten(

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from ... import operations
-from ...errors import BotWireError, Conflict, InvalidArgument, QuotaExceeded, StorageExceeded
-from ...limits import FIRST_NAME, MAX_TTL_SECONDS
+from ...errors import BotWireError, Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
+from ...limits import FIRST_NAME, MAX_TTL_SECONDS, check_numbers
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
+from ...queries import weight
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
-from ...values import Stored, add, encode_json, size
+from ...values import MAX_NUMBER_BYTES, Stored, add, encode_json, size
 from . import idempotency, journal, removal, vectors, word_index
+from .effort import LONG_NUMBER, Effort, NotHere
 from .journal import BLOCK_CHARS, DELETED, EXPIRED, SET
-from .tables import LAST_SEQ, MOST, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
+from .tables import LAST_SEQ, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
 
 PURGE = 64
 """Expired entries that one write removes. More than one, so that a backlog shrinks."""
@@ -36,7 +38,8 @@ class Transaction:
 
     `ages_are_known` returns whether the clock gives the age of idempotency records. If not, none is removed. `known` are states
     that are certain to be those in the database, so that they need not be read. The transaction takes them over. `index_bytes`
-    limits how much is indexed for search: see `word_index`. `finish` adds the namespaces of which something is left to `behind`.
+    limits how much is indexed for search: see `word_index`. `most_bytes` is how
+    many bytes of stored values it may replace, remove or pop. Beyond them, it raises `NotHere`. `finish` adds the namespaces of which something is left to `behind`.
     `apply_also` applies the second write of a write; this transaction by default.
     """
 
@@ -51,6 +54,7 @@ class Transaction:
         index_bytes: int = word_index.STEP_BYTES,
         apply_also: Callable[[Write], object] | None = None,
         behind: set[str] | None = None,
+        most_bytes: float = math.inf,
     ) -> None:
         self._tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
@@ -60,10 +64,11 @@ class Transaction:
         self._index_bytes = index_bytes
         self._apply_also = apply_also or self._apply
         self._behind: set[str] = set() if behind is None else behind
+        self._left = most_bytes
+        self._effort: Effort | None = None
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
-        self._room: removal.Room | None = None
 
     def apply(self, write: Write, *, alone: bool = False) -> list[Result] | BotWireError:
         """Apply a write and return its results, or undo all of it and return the reason.
@@ -210,29 +215,29 @@ class Transaction:
             self.purge_responses()
         return results
 
+    def _touch(self, length: int) -> None:
+        """Count bytes that are replaced, removed or popped."""
+        self._left -= length
+        if self._left < 0:
+            raise NotHere
+
+    def _begin_effort(self) -> Effort:
+        if self._effort is None:  # few writes need it
+            self._effort = Effort()
+        return self._effort
+
     def _apply_each(self, write: Write) -> list[Result]:
         if len(write.operations) == 1 and type(write.operations[0]) in removal.REMOVALS:
-            return [self._remove(write)]
+            return [removal.remove(self._tables, self.state(write.namespace), write, self._now)]
         results: list[Result] = []
+        if self._effort is not None:
+            self._effort.begin_write()
         for op in write.operations:
             results.append(_APPLY[type(op)](self, write.namespace, op))
             state = self.states.get(write.namespace)
             if state is not None and len(state.recent) > BLOCK_CHARS:  # each further record would copy all of them
                 journal.move_to_blocks(self._tables, state)
         return results
-
-    def _remove(self, write: Write) -> int:
-        """Apply a clear or forget, or as much of it as there is room for in this transaction."""
-        state, room = self.state(write.namespace), self._room or removal.Room()
-        self._room = room
-        match write.operations[0]:
-            case operations.Forget(session=name):
-                removed = removal.forget(self._tables, state, name, self._now, room)
-            case operations.Clear(prefix=prefix):
-                removed = removal.clear(self._tables, state, prefix, self._now, room)
-            case other:
-                raise TypeError(f"{other!r} is not applied in steps")
-        return type(removed)(write.removed + removed)
 
     # Entries
 
@@ -243,7 +248,7 @@ class Transaction:
         if op.if_version is not None and op.if_version != version:
             raise Conflict(_conflict(op.key, op.if_version, version), key=op.key, version=version)
         if op.times is not None:
-            _check_numbers("times", op.times)
+            check_numbers("times", op.times)
             return self._store(state, op.key, op.stored, head, op.times, writes=0)
         created = self._now if head is None else head[1]
         if op.keep_ttl:
@@ -268,9 +273,14 @@ class Transaction:
     def _increment(self, namespace: str, op: operations.Increment) -> int | float:
         state, id_ = self.open_namespace(namespace)
         head = self._live_head(state, id_, op.key)
+        if head is not None and head[3] > MAX_NUMBER_BYTES:
+            raise InvalidValue(f"key {op.key!r} holds {head[3]:,} bytes, not a number: it cannot be incremented")
         total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
         created, expires = (self._now, None) if head is None else head[1:3]
-        self._store(state, op.key, encode_json(total), head, (created, self._now, expires))
+        stored = encode_json(total)
+        if len(stored) > LONG_NUMBER:
+            self._begin_effort().increment(stored)
+        self._store(state, op.key, stored, head, (created, self._now, expires))
         return total
 
     def _live_head(self, state: NamespaceState, id_: NamespaceId, key: str) -> EntryHead | None:
@@ -289,7 +299,13 @@ class Transaction:
         self, state: NamespaceState, key: str, stored: Stored, head: EntryHead | None, times: _Times, *, writes: int = 1
     ) -> int:
         created, updated, expires = times
-        length = size(stored) + size(key) if head is None else size(stored) - head[3]
+        if head is None:
+            length = size(stored) + size(key)
+        else:
+            length = size(stored) - head[3]
+            self._left -= head[3]  # `_touch`, without its call: this is a hot path
+            if self._left < 0:
+                raise NotHere
         self._charge(state, writes, length)
         _record_entry(state, SET, key)
         if len(stored) > word_index.LARGE and state.is_indexed:
@@ -313,6 +329,7 @@ class Transaction:
     def _delete_entry(self, state: NamespaceState, key: str, length: int, kind: str) -> None:
         """Remove an entry whose value has `length` bytes."""
         assert state.id is not None
+        self._touch(length)
         self._tables.delete_entry(state.id, key)
         state.bytes -= length + size(key)
         _record_entry(state, kind, key)
@@ -325,7 +342,7 @@ class Transaction:
     def _append(self, namespace: str, op: operations.Append) -> list[int]:
         if not op.messages:
             return []
-        _check_numbers("created", [message.created for message in op.messages])
+        check_numbers("created", [message.created for message in op.messages])
         state, id_ = self.open_namespace(namespace)
         head = self._tables.peek_session(id_, op.session)
         if head is None:
@@ -360,15 +377,19 @@ class Transaction:
 
     def _pop(self, namespace: str, op: operations.Pop) -> list[Message]:
         state = self.state(namespace)
-        head = None if state.id is None else self._tables.peek_session(state.id, op.session)
-        session, last, held = head or (0, 0, 0)
+        head = (None if state.id is None else self._tables.peek_session(state.id, op.session)) or (0, 0, 0)
+        session, last, _ = head
         left = max(last - op.count, 0)
-        popped = self._tables.list_messages(session, left, last, None) if left < last else []
+        popped: list[Message] = []
+        if left < last:
+            popped = self._begin_effort().messages(self._tables, session, left, last, self._left)
+            self._touch(sum(map(weight, popped)))
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
+            self._begin_effort().pop(popped)
             length = sum(size(message.id) + size(message.stored) for message in popped)
-            removal.shorten(self._tables, state, op.session, (session, last, held), left, length, self._now)
+            removal.shorten(self._tables, state, op.session, head, left, length, self._now)
         return popped
 
     # Others
@@ -383,7 +404,7 @@ class Transaction:
         if state.id is None:
             return 0
         state.refuse_if_off(namespace)
-        _check_numbers("version", [item.version for item in op.vectors])
+        check_numbers("version", [item.version for item in op.vectors])
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(state, length, *self._plan_of(state))
         kept = vectors.keep(self._tables, state.id, op)
@@ -445,13 +466,6 @@ class Transaction:
             self._delete_entry(state, key, length - size(key), EXPIRED)
         state.expires = self._tables.first_expiry(state.id)
         return len(expired)
-
-
-def _check_numbers(what: str, numbers: Iterable[int | None]) -> None:
-    """Raise `InvalidArgument` if a number has more than 64 bits, which no database stores."""
-    for number in numbers:
-        if number is not None and not -MOST <= number <= MOST:
-            raise InvalidArgument(f"{what} is a number of 64 bits, not {number}; nothing was written")
 
 
 def _record_entry(state: NamespaceState, kind: str, key: str) -> None:

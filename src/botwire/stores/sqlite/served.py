@@ -12,10 +12,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 import apsw
 
 from ...errors import Timeout
-from ...operations import Guard, Result, Write, weight_of
+from ...operations import Guard, Result, Write
 from ...queries import Query, Search
 from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_short
+from ..engine.effort import NotHere
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue
 from .connection import Connection
 from .store import LOOK, AsyncSqliteStore, SqliteStore
@@ -57,7 +58,7 @@ class ServedSqliteStore(AsyncSqliteStore):
         self._searching, self._counting = Readers("botwire-search", READERS), Readers("botwire-count", READERS)
         self._reading = Readers("botwire-read", 1)
         self._long: set[tuple[str, Query[Any]]] = set()
-        """Reads of few but long rows. To find that a row is long, SQLite reads it."""
+        """Reads of few but long rows. To find that one is long, SQLite reads those before it."""
         store.commits.executor = LoopExecutor(store, on_commit)
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
@@ -165,11 +166,11 @@ class LoopExecutor:
         begun: Connection | None = None
         outcomes: list[Any] = []
         writes = [turn.write for turn in group if turn.write is not None]
-        if group and len(writes) == len(group) and sum(map(weight_of, writes)) <= MAX_HERE:
+        if group and len(writes) == len(group) and sum(turn.rows() for turn in group) <= MAX_HERE:
             try:
                 begun, outcomes = self._store.begin(writes)
-            except Timeout:
-                pass  # another process writes: the thread waits for it
+            except (Timeout, NotHere):
+                pass  # the thread waits for another process that writes, or does what takes longer
             except Exception as error:  # noqa: BLE001 - it belongs to the callers that wait
                 self._deliver(lead, group, [error] * len(group))
                 return

@@ -51,6 +51,8 @@ _ROUNDING = 0.05
 
 LOOK = 100_000
 """Microseconds after which a read checks that the path still names the file. A write always does."""
+MOST_AT_ONCE = 1 << 20
+"""Bytes of values that a group may replace, remove or pop on an event loop. SQLite takes 0.5 ms for them."""
 _SINCE_COMMIT = 1_000
 """Microseconds after a commit for which its check is good for the next one too: no other program can open the file and write
 in that time."""
@@ -299,7 +301,13 @@ class SqliteStore(DatabaseStore):
     def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
         return self._transact(lambda tables: self.apply(tables, writes), deadline)
 
-    def apply(self, tables: SqliteTables, writes: Sequence[Write], index_bytes: int = STEP_BYTES) -> list[Outcome]:
+    def apply(
+        self,
+        tables: SqliteTables,
+        writes: Sequence[Write],
+        index_bytes: int = STEP_BYTES,
+        most_bytes: float = math.inf,
+    ) -> list[Outcome]:
         """Apply the writes of a group inside a transaction, each whole or not at all."""
         clock, moment, known = self._clock, self._moment, self._known
         transaction = Transaction(
@@ -310,6 +318,7 @@ class SqliteStore(DatabaseStore):
             known=known,
             index_bytes=index_bytes,
             behind=self.behind,
+            most_bytes=most_bytes,
         )
         alone = len(writes) == 1
         outcomes: list[Outcome] = [transaction.apply(write, alone=alone) for write in writes]
@@ -337,13 +346,14 @@ class SqliteStore(DatabaseStore):
     def begin(self, writes: Sequence[Write]) -> tuple[Connection, list[Outcome]]:
         """Apply writes in a transaction that is still open on the connection returned: `commit` it, in a `COMMIT_THREAD`.
 
-        It indexes little for search, because it may run on an event loop. Raises `Timeout` at once if another process writes.
+        It indexes little for search, because it may run on an event loop. Raises `Timeout` at once if another process writes,
+        and `NotHere` if the writes replace, remove or pop more than `MOST_AT_ONCE` bytes.
         """
         connection = self._connections.take()
         try:
             self._begin(connection, 0)
             self._connections.hand_over(COMMIT_THREAD)
-            return connection, self.apply(connection.tables, writes, SHORT_STEP_BYTES)
+            return connection, self.apply(connection.tables, writes, SHORT_STEP_BYTES, MOST_AT_ONCE)
         except BaseException as error:
             self._undo(connection, error)
             raise

@@ -10,7 +10,7 @@ import pytest
 
 import botwire
 from botwire import Memory, StoreError, Timeout, Unavailable
-from botwire.operations import Write
+from botwire.operations import Delete, Write
 from botwire.stores.engine import group_commit as module
 from botwire.stores.engine.group_commit import CommitQueue
 from tests.signals import WITH_CTRL_C
@@ -46,6 +46,30 @@ def test_writes_gather_while_a_commit_is_under_way():
     assert len(commit.groups) <= 4
     assert sorted(sum(commit.groups, [])) == sorted(map(str, range(20)))
     queue.close()
+
+
+def test_small_writes_do_not_wait_for_all_large_ones_of_others():
+    """Writes of one namespace keep their order, also a small one after a large one."""
+    commit = Slow(0)
+    queue = CommitQueue(commit)
+    large = tuple(Delete(f"k{number}") for number in range(int(module.MAX_ROWS)))
+
+    async def main():
+        turns = (
+            [("first", ())]
+            + [(f"large{n % 3}", large) for n in range(9)]
+            + [("large2", ()), ("small", ()), ("large0", ())]
+        )
+        await asyncio.gather(*(queue.write_async(Write(name, what), soon(20)) for name, what in turns))
+
+    asyncio.run(main())
+    queue.close()
+    names = [name for group in commit.groups for name in group]
+    assert len(names) == 13
+    assert "small" in sum(commit.groups[:2], [])
+    assert len(commit.groups) >= 9  # each large write has one
+    assert names[-1] == "large2"
+    assert names[-2:].count("large2") == 2
 
 
 def test_a_write_that_waits_too_long_times_out_and_is_not_applied():

@@ -11,7 +11,6 @@ import pytest
 from botwire.operations import Append, Clear, Forget, Put
 from botwire.queries import CountEntries, CountMessages, GetProgress, ListChanges, Search
 from botwire.stores.engine import removal, transaction
-from botwire.stores.engine.removal import Room
 from botwire.testing.strategies import messages_of, put
 from botwire.testing.watch import Copy
 
@@ -32,9 +31,9 @@ def steps(small, monkeypatch):
     found = []
 
     def noted(remove):
-        def run(*args):
-            result = remove(*args)
-            if len(args) == 5:  # in steps
+        def run(*args, in_steps=False):
+            result = remove(*args, in_steps=in_steps)
+            if in_steps:
                 found.append(result)
             return result
 
@@ -153,7 +152,7 @@ class TestTurns:
         fill(store)
         forget, seen = removal.forget, []
 
-        def after_another_waits(*args):
+        def after_another_waits(*args, in_steps):
             if args[2] == "s" and len(steps) < 4:
                 waits = threading.Thread(target=note)
                 waits.start()
@@ -161,7 +160,7 @@ class TestTurns:
                 queue = store.commits if hasattr(store, "commits") else store.queue("n")
                 while not queue._waiting:
                     time.sleep(0.001)
-            return forget(*args)
+            return forget(*args, in_steps=in_steps)
 
         def note():
             store.write("n", [put("other", 1)])
@@ -175,9 +174,3 @@ class TestTurns:
         assert len(steps) == 7
         assert len(seen) == 4
         assert min(seen) < 7
-
-    def test_one_transaction_makes_one_large_removal(self, tmp_path, steps):
-        room = Room()
-        assert room.fitting([1] * 20) == STEP
-        room.take(ROWS, 0)
-        assert room.fitting([1]) == 0

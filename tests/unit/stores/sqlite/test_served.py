@@ -9,12 +9,14 @@ import time
 import pytest
 
 from botwire import Conflict, Memory, StoreError, Timeout
-from botwire.operations import Append, Clear, Increment, NewMessage, Put
+from botwire.operations import Append, Clear, Delete, Increment, NewMessage, Pop, Put
 from botwire.queries import CountEntries, GetEntry, ListEntries, Search
 from botwire.stores.engine import word_index
+from botwire.stores.engine.group_commit import COMMIT_THREAD
+from botwire.stores.engine.transaction import Transaction
 from botwire.stores.sqlite import served
 from botwire.stores.sqlite.served import ServedSqliteStore
-from botwire.stores.sqlite.store import SqliteStore
+from botwire.stores.sqlite.store import MOST_AT_ONCE, SqliteStore
 
 
 @pytest.fixture
@@ -197,6 +199,32 @@ def test_long_writes_run_on_the_thread(path, monkeypatch):
     asyncio.run(main())
     threads = ["commit" in name for name in applied]
     assert threads == [True, True, True, False]
+    store.store.close()
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [Delete("long"), Put("long", "1"), Pop("s"), Pop("s", 2, if_ids=("x",))],
+    ids=["delete", "put", "pop", "refused pop"],
+)
+def test_small_writes_that_remove_much_run_on_the_thread(path, operation):
+    store = served_store(path)
+    applied = []
+    finish = Transaction.finish
+    text = '"' + "x" * MOST_AT_ONCE + '"'
+
+    async def main():
+        await store.write("n", [Put("long", text), Append("s", (NewMessage("1", text), NewMessage("2", text)))])
+        with pytest.MonkeyPatch.context() as patch:
+            name = lambda _: applied.append(threading.current_thread().name.rpartition("_")[0])  # noqa: E731
+            patch.setattr(Transaction, "finish", lambda transaction: (name(transaction), finish(transaction)))
+            await asyncio.gather(
+                store.write("n", [operation]), store.write("m", [Put("k", "1")]), return_exceptions=True
+            )
+        assert await store.read("m", CountEntries("")) == 1
+
+    asyncio.run(main())
+    assert applied == [COMMIT_THREAD]
     store.store.close()
 
 

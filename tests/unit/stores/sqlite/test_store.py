@@ -39,7 +39,7 @@ def test_pragmas(tmp_path):
     }
     store._connections.give(connection)
     store.close()
-    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 6}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "application_id": APPLICATION_ID, "user_version": 7}
 
 
 def test_a_newer_file_is_refused(tmp_path):
@@ -416,13 +416,11 @@ def test_a_row_of_another_type_is_damage(tmp_path):
     store.write("n", [Put("k", "1"), Put("expires", "1", ttl=60.0)])
     with contextlib.closing(apsw.Connection(str(tmp_path / "a.db"))) as connection:
         connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'STRICT, ', '') WHERE name = 'entries'")
+        connection.execute("UPDATE sqlite_schema SET sql = replace(sql, ') STRICT', ')') WHERE name = 'entries'")
     with contextlib.closing(apsw.Connection(str(tmp_path / "a.db"))) as connection:
         connection.execute("UPDATE entries SET expires = 'never' WHERE key = 'expires'")
         connection.execute("PRAGMA writable_schema = ON")
-        connection.execute(
-            "UPDATE sqlite_schema SET sql = replace(sql, 'WITHOUT ROWID', 'STRICT, WITHOUT ROWID') WHERE name = 'entries'"
-        )
+        connection.execute("UPDATE sqlite_schema SET sql = sql || ' STRICT' WHERE name = 'entries'")
     store.close()
     store = SqliteStore(tmp_path / "a.db")
     with pytest.raises(StoreError, match="damaged"):
