@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from botwire import InvalidArgument, Unavailable
+from botwire import InvalidArgument, InvalidValue, Unavailable
 from botwire.operations import Append, Increment, NewMessage, Pop, Put
 from botwire.queries import CountMessages, GetEntry, ListKeys
 from botwire.stores.engine import effort
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.values import MAX_NUMBER_BYTES
 
 TEXT = f'"{"x" * 1_000}"'
 
@@ -70,3 +71,11 @@ def test_a_write_increments_few_long_numbers(opened):
     with pytest.raises(InvalidArgument, match="Split it"):
         store.write("n", [Increment("long", 1)] * 60)
     assert store.read("n", GetEntry("long")).value == 10**4_000 + 39
+
+
+def test_the_longest_value_that_may_be_a_number(opened):
+    store, _ = opened
+    for length, message in ((MAX_NUMBER_BYTES, "holds str, not a number"), (MAX_NUMBER_BYTES + 1, "holds 4,401 bytes")):
+        store.write("n", [Put("k", f'"{"x" * (length - 2)}"')])
+        with pytest.raises(InvalidValue, match=message):
+            store.write("n", [Increment("k", 1)])
