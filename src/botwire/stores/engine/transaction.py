@@ -382,9 +382,9 @@ class Transaction:
         left = max(last - op.count, 0)
         popped = self._effort.messages(self._tables, session, left, last) if left < last else []
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
+            popped = []  # or the error would keep them
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
-            self._effort.pop(popped)
             length = sum(size(message.id) + size(message.stored) for message in popped)
             self._shorten(state, op.session, session, last, left, held, length)
         return popped
