@@ -219,3 +219,16 @@ def test_many_messages_at_once_from_several_clients(server):
             thread.join()
     with Memory("many3", server.url, timeout=60) as memory:
         assert len(memory.history("s").messages()) == 10_000
+
+
+def test_large_requests_whose_clients_leave_are_not_worked_off(tmp_path):
+    """Each takes half a second to check. The last one waits for those before."""
+    body = b'{"value":[' + b"123456789012345.25," * 600_000 + b"0]}"
+    with Server(tmp_path / "a.db") as server, contextlib.ExitStack() as stack:
+        for number in range(12):
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            connection.sendall(head("PUT", f"/memory/n/k{number:02}", len(body)) + body)
+        stack.close()
+        assert request(server, "PUT", "/memory/n/last", b'{"value":"' + b"x" * 100_000 + b'"}')[0] == 200
+        with Memory("n", server.url, timeout=60) as memory:
+            assert len(memory.keys()) <= 10

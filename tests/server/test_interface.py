@@ -111,6 +111,13 @@ def test_an_idempotency_key(call):
         ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "count": -1}]}, 422, "invalid_argument"),
         ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "count": 10001}]}, 422, "invalid_argument"),
         ("POST", "/memory/n", {"operations": [{"op": "pop", "session": "s", "if_ids": [""]}]}, 422, "invalid_name"),
+        (
+            "POST",
+            "/memory/n",
+            {"operations": [{"op": "pop", "session": "s", "if_ids": ["x"] * 10_001}]},
+            422,
+            "invalid_argument",
+        ),
         ("GET", "/sessions/n/s?limit=10001", None, 422, "invalid_argument"),
         ("GET", "/memory/n?limit=-1", None, 422, "invalid_argument"),
         ("GET", "/nothing", None, 404, None),

@@ -26,6 +26,7 @@ async def while_connected(request: Request, call: Coroutine[Any, Any, T]) -> T:
     finally:
         work.cancel()
         gone.cancel()
+        del work, gone  # an error would refer to itself through them, and keep all that a refused body was decoded to
 
 
 async def _disconnected(request: Request) -> None:

@@ -29,6 +29,7 @@ from ..wire.responses import Count, Messages, NamedEntry, Page, Results, Seqs, W
 from .access.authorizer import AuthorizedStore, Authorizer
 from .access.rules import TABLE, Forbidden, Rule, Unauthorized, rule_of
 from .budget import HOLD, LARGE, Budget, Hold
+from .connected import while_connected
 from .large import in_thread, send_in_parts
 from .telemetry.metrics import ROUTE, Metrics
 
@@ -238,11 +239,14 @@ async def apply(request: Request, namespace: str, *operations: Operation) -> lis
 
 
 async def decoded(request: Request, decode: Callable[..., T], *names: str) -> T:
-    """Return what `decode` makes of these names and of the body of a request. A large body is decoded in a thread."""
+    """Return what `decode` makes of these names and of the body of a request. A large body is decoded in a thread.
+
+    It is not decoded if its client goes away before its turn comes.
+    """
     body = await read_body(request)
     if len(body) <= LARGE:
         return decode(*names, body)
-    found = await in_thread(decode, *names, body)
+    found = await while_connected(request, in_thread(decode, *names, body))
     hold_of(request).set(memory_of(found))
     return found
 
@@ -250,7 +254,7 @@ async def decoded(request: Request, decode: Callable[..., T], *names: str) -> T:
 async def respond(
     request: Request, size: int, document: Callable[[], msgspec.Struct], *, may_refuse: bool = True
 ) -> Response:
-    """Answer with a document that is made of `size` bytes. A large one is encoded in a thread.
+    """Answer with a document that is made of `size` bytes. A large one is encoded in a thread, if its client still waits then.
 
     ``may_refuse``: raise `Unavailable` if the server has no room for it. The answer to a write must not be refused.
     """
@@ -258,7 +262,7 @@ async def respond(
         return JsonResponse(document())
     hold = hold_of(request)
     hold.set(size, may_refuse=may_refuse)
-    body = await in_thread(lambda: wire.encode(document()))
+    body = await while_connected(request, in_thread(lambda: wire.encode(document())))
     hold.set(len(body), may_refuse=may_refuse)
     return JsonResponse(body)
 

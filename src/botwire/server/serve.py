@@ -17,6 +17,7 @@ import resource
 import signal
 import socket
 import ssl
+import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
@@ -47,6 +48,9 @@ ACCEPTS = 16
 """Connections that are accepted in one turn of the event loop."""
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+SWITCH = 0.0002
+"""Seconds after which a thread that computes passes Python's lock on. While a large body is checked, a thread that commits waits so
+long after each statement: by default 5 ms."""
 GRACE = 10
 """Seconds that a shutdown waits for the requests in progress."""
 
@@ -110,6 +114,7 @@ class Worker:
         """Return the app for uvicorn, which calls this in the event loop, before it accepts connections."""
         settings = self._settings
         _give_memory_back()
+        sys.setswitchinterval(SWITCH)
         logs.set_level(self.live.log_level)
         if settings.workers > 1:
             end_with_parent(GRACE + 5)

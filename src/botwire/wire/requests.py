@@ -84,6 +84,10 @@ def _check_version(number: object) -> int | None:
 
 
 def _check_ids(ids: Sequence[object] | None) -> tuple[str, ...] | None:
+    if ids is not None and len(ids) > MAX_OPERATIONS:
+        raise InvalidArgument(
+            f"if_ids has at most {MAX_OPERATIONS:,} ids, as many as a pop may delete, not {len(ids):,}"
+        )
     return None if ids is None else tuple(check_name(name, "message id") for name in ids)
 
 

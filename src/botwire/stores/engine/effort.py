@@ -45,19 +45,22 @@ class Effort:
             )
 
     def messages(self, tables: Tables, session: int, after: int, last: int, most: float) -> list[Message]:
-        """Return the messages of a session that a write pops, which `pop` then counts.
+        """Return the messages of a session that a write may pop, and count them.
 
         Raises:
             NotHere: they have more than `most` bytes.
             InvalidArgument: they are too many bytes for one write.
-            Unavailable: other writes of the transaction have popped so much that there is no room for these.
+            Unavailable: other writes of the transaction have read so much that there is no room for these.
         """
+        had_room = self._room
         found = tables.list_messages(session, after, last, None, int(min(self._room, most)))
+        self._room -= sum(map(weight, found))
         if len(found) == last - after:
             return found
+        del found  # or the error would keep them
         if most < math.inf:
             raise NotHere
-        if self._room < MAX_POPPED:
+        if had_room < MAX_POPPED:
             raise Unavailable(
                 "other messages that are popped now take all the memory for them; nothing was written. Try again"
             )
@@ -65,7 +68,3 @@ class Effort:
             f"one write may pop about {MAX_POPPED // 2:,} bytes of messages, and these are more; nothing was written. "
             "Pop fewer messages at a time"
         )
-
-    def pop(self, messages: list[Message]) -> None:
-        """Count messages that are popped."""
-        self._room -= sum(map(weight, messages))

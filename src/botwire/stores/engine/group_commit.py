@@ -80,6 +80,8 @@ class CommitQueue:
         # Whatever takes it runs in `no_reentry`, so no thread waits for itself.
         self._mutex = threading.Lock()
         self._waiting: list[_Turn] = []
+        self._after_large = False
+        """Whether the last group had a large write. The next one has none while small ones wait."""
         self._leader: object | None = None
         self._inside: set[int] = set() if inside is None else inside
         self._alarm: _Alarm | None = None
@@ -285,9 +287,10 @@ class CommitQueue:
         """Take the next turns out of the queue: writes together, any other transaction alone."""
         with self._mutex:
             if len(self._waiting) > 1:
-                group, self._waiting = _divided(self._waiting)
+                group, self._waiting = _divided(self._waiting, self._after_large)
             else:
                 group, self._waiting = self._waiting, []
+            self._after_large = any(turn.rows() > FEW_ROWS for turn in group)
         return group
 
     def outcomes(self, group: Sequence[_Turn]) -> list[Any]:
@@ -334,20 +337,21 @@ class CommitQueue:
                 loop.call_soon_threadsafe(_finish, turns)
 
 
-def _divided(waiting: list[_Turn]) -> tuple[list[_Turn], list[_Turn]]:
+def _divided(waiting: list[_Turn], after_large: bool) -> tuple[list[_Turn], list[_Turn]]:  # noqa: FBT001
     """Return the next group, and those that wait longer: large writes, and what comes after them in their namespaces.
 
-    Small writes take no part in the wait for others' large ones, of which a group has few.
+    So a small write waits for one large write of others, or a few: those of the commit under way, or of its own.
     """
     if waiting[0].work is not None:
         return waiting[:1], waiting[1:]
     group: list[_Turn] = []
     left: list[_Turn] = []
     behind: set[str] = set()
-    room = {True: MAX_ROWS, False: MAX_ROWS}
+    room = {True: MAX_ROWS, False: 0 if after_large else MAX_ROWS}
     for number, turn in enumerate(waiting):
         if turn.write is None or len(group) == MAX_GROUP:
-            return group, left + waiting[number:]
+            left += waiting[number:]
+            break
         rows, namespace = turn.rows(), turn.write.namespace
         is_small = rows <= FEW_ROWS
         if namespace in behind or (rows > room[is_small] and room[is_small] < MAX_ROWS):
@@ -356,7 +360,7 @@ def _divided(waiting: list[_Turn]) -> tuple[list[_Turn], list[_Turn]]:
         else:
             room[is_small] -= rows
             group.append(turn)
-    return group, left
+    return (group, left) if group else _divided(waiting, after_large=False)
 
 
 def no_reentry(inside: set[int], act: Callable[..., T], *args: Any) -> T:

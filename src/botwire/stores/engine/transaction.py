@@ -385,9 +385,9 @@ class Transaction:
             popped = self._begin_effort().messages(self._tables, session, left, last, self._left)
             self._touch(sum(map(weight, popped)))
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
+            popped = []  # or the error would keep them
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
         if popped:
-            self._begin_effort().pop(popped)
             length = sum(size(message.id) + size(message.stored) for message in popped)
             removal.shorten(self._tables, state, op.session, head, left, length, self._now)
         return popped

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ...errors import Unavailable
@@ -46,7 +46,14 @@ async def until_cancelled(reading: asyncio.Future[T], stop: Stop) -> T:
         return await asyncio.shield(reading)
     except asyncio.CancelledError:
         stop.ask()
+        reading.add_done_callback(_ignore_error)
         raise
+
+
+def _ignore_error(reading: asyncio.Future[Any]) -> None:
+    """Take the error of a read for which no one waits, which asyncio would log with a traceback."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 class _Turns:

@@ -6,11 +6,13 @@ import asyncio
 
 import pytest
 
-from botwire import InvalidArgument, Unavailable
+from botwire import Conflict, InvalidArgument, InvalidValue, Unavailable
 from botwire.operations import Append, Increment, NewMessage, Pop, Put
 from botwire.queries import CountMessages, GetEntry, ListKeys
+from botwire.records import Message
 from botwire.stores.engine import effort
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.values import MAX_NUMBER_BYTES
 
 TEXT = f'"{"x" * 1_000}"'
 
@@ -70,3 +72,22 @@ def test_a_write_increments_few_long_numbers(opened):
     with pytest.raises(InvalidArgument, match="Split it"):
         store.write("n", [Increment("long", 1)] * 60)
     assert store.read("n", GetEntry("long")).value == 10**4_000 + 39
+
+
+def test_the_longest_value_that_may_be_a_number(opened):
+    store, _ = opened
+    for length, message in ((MAX_NUMBER_BYTES, "holds str, not a number"), (MAX_NUMBER_BYTES + 1, "holds 4,401 bytes")):
+        store.write("n", [Put("k", f'"{"x" * (length - 2)}"')])
+        with pytest.raises(InvalidValue, match=message):
+            store.write("n", [Increment("k", 1)])
+
+
+def test_a_refused_pop_keeps_no_messages(opened):
+    """The error waits for its answer. Several of 30 MB each were in memory at once."""
+    store, _ = opened
+    append(store, "s", 10)
+    for count in (2, 10):
+        with pytest.raises((Conflict, InvalidArgument)) as caught:
+            store.write("n", [Pop("s", count, if_ids=("another",))])
+        kept = [value for entry in caught.traceback for value in entry.frame.f_locals.values()]
+        assert not [value for value in kept if isinstance(value, list) and value and isinstance(value[0], Message)]

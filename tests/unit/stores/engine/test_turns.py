@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import math
 import threading
 import time
 
@@ -10,7 +12,7 @@ import pytest
 
 from botwire import Unavailable
 from botwire.stores.engine.stop import Stop
-from botwire.stores.engine.turns import AT_ONCE, SHARE, ReadingTurns
+from botwire.stores.engine.turns import AT_ONCE, SHARE, ReadingTurns, until_cancelled
 
 
 class Reads:
@@ -76,3 +78,28 @@ def test_a_turn_is_given_back() -> None:
         assert not reads.turns._of_loop[asyncio.get_running_loop()]._running.total()
 
     asyncio.run(main())
+
+
+def test_the_end_of_a_read_that_was_cancelled_is_not_logged() -> None:
+    """Each client that leaves its search would add a traceback to the log."""
+    logged: list[object] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context))
+        stop, stopped = Stop.after(math.inf), asyncio.Event()
+
+        async def read() -> None:
+            await stopped.wait()
+            raise Unavailable("the search was stopped")
+
+        waiting = asyncio.ensure_future(until_cancelled(asyncio.ensure_future(read()), stop))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        stopped.set()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        gc.collect()
+
+    asyncio.run(main())
+    assert logged == []

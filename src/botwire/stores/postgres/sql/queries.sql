@@ -182,10 +182,11 @@ FROM botwire.entries
 WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
 
 -- fetch_values
--- The values of the entries in a JSON list, expired or not.
+-- The values of the entries in a JSON list, expired or not, if they may be numbers: not longer than MAX_NUMBER_BYTES.
 SELECT key, text, bytes
 FROM botwire.entries
-WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
+WHERE namespace = $1 AND key = ANY (ARRAY(SELECT json_array_elements_text($2::json)))
+    AND coalesce(octet_length(text), octet_length(bytes)) <= 4400;
 
 -- put_entries
 -- Insert or replace the entries in a JSON list.
