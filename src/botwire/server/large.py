@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Message, Scope, Send
 
+from ..stores.engine.turns import LARGE_WORK
 from .budget import LARGE, Hold
 
 T = TypeVar("T")
@@ -32,14 +33,15 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
 
 
 def _worked(work: Callable[..., T], *arguments: Any) -> T:
-    begun, collects = time.monotonic(), gc.isenabled()
-    gc.disable()
-    try:
-        return work(*arguments)
-    finally:
-        if collects:
-            gc.enable()
-        _THREAD.submit(time.sleep, time.monotonic() - begun)
+    with LARGE_WORK:
+        begun, collects = time.monotonic(), gc.isenabled()
+        gc.disable()
+        try:
+            return work(*arguments)
+        finally:
+            if collects:
+                gc.enable()
+            _THREAD.submit(time.sleep, time.monotonic() - begun)
 
 
 async def send_in_parts(scope: Scope, send: Send, message: Message, hold: Hold) -> None:

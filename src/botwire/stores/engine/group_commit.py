@@ -75,7 +75,7 @@ class CommitQueue:
         executor: Executor | None = None,
         inside: set[int] | None = None,
     ) -> None:
-        self._commit = commit
+        self.commit = commit
         self.executor = executor or ThreadExecutor()
         # Whatever takes it runs in `no_reentry`, so no thread waits for itself.
         self._mutex = threading.Lock()
@@ -152,7 +152,7 @@ class CommitQueue:
                     self._leader = lead
             if self._leader is not lead:
                 return cast("list[Result]", self._take_turn(_ThreadTurn(write, None, deadline)))
-            (outcome,) = self._commit((write,), deadline)
+            (outcome,) = self.commit((write,), deadline)
         finally:
             if self._leader is lead:
                 try:
@@ -300,7 +300,7 @@ class CommitQueue:
             work = group[0].work
             if work is not None:
                 return [work(deadline)]
-            return self._commit([cast("Write", turn.write) for turn in group], deadline)
+            return self.commit([cast("Write", turn.write) for turn in group], deadline)
         except Timeout as error:
             return self.late(group, deadline, error)
         except Exception as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -19,6 +20,11 @@ AT_ONCE = 3
 SHARE = 2
 """Heavy reads of one namespace at once."""
 _BUSY = "too many searches at once; try again"
+
+
+LARGE_WORK = threading.Lock()
+"""Held by a thread that works through something large for an event loop. Two at once would pass Python's lock to and fro, and a
+transaction of thousands of statements, each of which gives it up, would take several times as long."""
 
 
 class ReadingTurns:

@@ -17,9 +17,11 @@ from ...queries import Query, Search
 from ...store import GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_short
 from ..engine.effort import NotHere
-from ..engine.group_commit import COMMIT_THREAD, CommitQueue
+from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
+from ..engine.turns import LARGE_WORK
 from .connection import Connection
 from .store import LOOK, AsyncSqliteStore, SqliteStore
+from .tables import SqliteTables
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class ServedSqliteStore(AsyncSqliteStore):
         self._long: set[tuple[str, Query[Any]]] = set()
         """Reads of few but long rows. To find that one is long, SQLite reads those before it."""
         store.commits.executor = LoopExecutor(store, on_commit)
+        store.commits.commit = self._commit
 
     async def read(self, namespace: str, query: Query[T], *, guard: Guard | None = None) -> T:
         """As `AsyncSqliteStore.read`. Also a read of few rows runs in a thread if one of them is long."""
@@ -98,6 +101,15 @@ class ServedSqliteStore(AsyncSqliteStore):
         else:
             readers = self._reading if getattr(query, "values", "") in {"sealed", "plain"} else self._counting
         return await readers.run(read)
+
+    def _commit(self, writes: Sequence[Write], deadline: float) -> list[Outcome]:
+        """Commit a group on a thread, because it is large or another process writes."""
+
+        def apply(tables: SqliteTables) -> list[Outcome]:
+            with LARGE_WORK:
+                return self.store.apply(tables, writes)
+
+        return self.store._transact(apply, deadline)
 
     def _write(self, write: Write) -> Coroutine[Any, Any, list[Result]]:  # no coroutine of its own, see `write`
         return self.store.commits.write_async(write, time.monotonic() + self.store.timeout)

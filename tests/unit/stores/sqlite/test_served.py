@@ -14,6 +14,7 @@ from botwire.queries import CountEntries, GetEntry, ListEntries, Search
 from botwire.stores.engine import word_index
 from botwire.stores.engine.group_commit import COMMIT_THREAD
 from botwire.stores.engine.transaction import Transaction
+from botwire.stores.engine.turns import LARGE_WORK
 from botwire.stores.sqlite import served
 from botwire.stores.sqlite.served import ServedSqliteStore
 from botwire.stores.sqlite.store import MOST_AT_ONCE, SqliteStore
@@ -255,3 +256,29 @@ def test_little_is_indexed_on_the_event_loop(path, monkeypatch):
 
     asyncio.run(main())
     store.store.close()
+
+
+def test_a_large_write_is_not_applied_beside_other_large_work(path, monkeypatch):
+    """Both would need Python's lock. A write that the event loop applies does not wait for such work."""
+    store, applied = served_store(path), []
+    apply = Transaction.apply
+
+    def noted(self, write, **options):
+        applied.append(len(write.operations))
+        return apply(self, write, **options)
+
+    monkeypatch.setattr(Transaction, "apply", noted)
+
+    async def main():
+        with LARGE_WORK:
+            await store.write("n", [Put("k", "1")])
+            large = asyncio.create_task(
+                store.write("n", [Put(f"k{number}", "1") for number in range(served.MAX_HERE + 1)])
+            )
+            await asyncio.sleep(0.3)
+            assert applied == [1]
+        await large
+        assert applied == [1, served.MAX_HERE + 1]
+        await store.close()
+
+    asyncio.run(main())
