@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from ...backoff import MAX_ATTEMPTS, pause_after
+from ...errors import Conflict
 from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...namespace import Namespace
 from ...operations import Delete, Operation, Put, Require
@@ -180,7 +183,22 @@ async def keep_only(
             deleted += map(Delete, keys)
     # First the checkpoints: from then on no running graph can continue their values.
     await _write_all(memory, deleted)
-    await _write_all(memory, [Delete(key) for path in changed for key in await _unused(memory, serde, path)])
+    for path in changed:
+        await _delete_unused(memory, serde, path)
+
+
+async def _delete_unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> None:
+    """Delete the values that no checkpoint needs, unless a running graph stores them again meanwhile, with a checkpoint."""
+    for attempt in range(MAX_ATTEMPTS):
+        unused = list((await _unused(memory, serde, path)).items())
+        try:
+            for start in range(0, len(unused), MAX_OPERATIONS // 2):
+                some = unused[start : start + MAX_OPERATIONS // 2]
+                await memory.bridge.write(*itertools.starmap(Require, some), *(Delete(key) for key, _ in some))
+        except Conflict:
+            await memory.bridge.sleep(pause_after(attempt))
+        else:
+            return
 
 
 async def _checkpoints(memory: Namespace, prefix: str) -> dict[ThreadPath, list[Found]]:
@@ -191,13 +209,14 @@ async def _checkpoints(memory: Namespace, prefix: str) -> dict[ThreadPath, list[
     return threads
 
 
-async def _unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> list[str]:
-    """Return the keys of the values that no checkpoint needs, not even as an earlier segment of a list."""
+async def _unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> dict[str, int]:
+    """Return the keys and versions of the values that no checkpoint needs, not even as an earlier segment of a list."""
     # In this order: a value that was read here was stored with its checkpoint, which is read then.
-    segments = _segments(await _all(memory, path.values))
+    values = await _all(memory, path.values)
+    segments = _segments(values)
     found = (await _checkpoints(memory, path.checkpoints)).get(path, [])
     used = {key for item in found for key in _needed(serde, item, segments)}
-    return [key for key in segments if key not in used]
+    return {entry.key: entry.version for entry in values if entry.key not in used}
 
 
 def _segments(entries: Iterable[Entry]) -> dict[str, Segment]:

@@ -126,6 +126,30 @@ def saved(name: str, address: str) -> Any:
     return graph(BotWireSaver(name, address)).get_state(at("t")).values
 
 
+@on_file
+@pytest.mark.parametrize("times", [1, 3])
+def test_values_that_are_stored_again_during_a_deletion_are_kept(
+    address: str, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """A graph that finds its last checkpoint deleted stores all its values again, under the same keys."""
+    name = str(uuid.uuid4())
+    saver = BotWireSaver(name, address)
+    state = graph(saver).invoke(said(0), {**at("t"), "metadata": {"run_id": "first"}})
+    stored = saver._memory.read(ListEntries())
+    unused, left = threads._unused, [None] * times
+
+    async def and_then_stored(*arguments: Any) -> dict[str, int]:
+        found = await unused(*arguments)
+        if left:
+            left.pop()
+            saver._memory.write(*[Put(entry.key, entry.stored) for entry in stored])
+        return found
+
+    monkeypatch.setattr(threads, "_unused", and_then_stored)
+    saver.delete_for_runs(["first"])
+    assert saved(name, address) == state
+
+
 @pytest.mark.parametrize("kind", ["encrypted store", "encrypted serializer"])
 @on_file
 def test_it_is_so_with_encryption(address: str, kind: str) -> None:
