@@ -28,15 +28,16 @@ def exchange(server, *parts):
     """Send bytes as they are, and return all answers until the server closes the connection, or None if it does not."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
         data = b""
-        try:
+        with suppress(ConnectionError):  # the server may answer, and close the connection, before all is sent
             for part in parts:
                 connection.sendall(part)
+        try:
             while received := connection.recv(65536):
                 data += received
         except TimeoutError:
             return None
-        except OSError:
-            pass  # closed before all was sent
+        except ConnectionError:
+            pass
         return data
 
 

@@ -203,16 +203,16 @@ class WatchContract(Generated):
             feed.begin()
             many = [put(f"c{number}", number, ttl=0.5) for number in range(150)]
             store.write("n", [put("a", 1, ttl=0.5), put("b", 2, ttl=60.0), *many])
-            copy = Copy()
-            while len(copy.entries) < 152:
-                copy.apply(feed.next(5).changes)
-            before = time.monotonic()
-            while len(copy.entries) > 1:
+            copy, expired = Copy(), set[str | None]()
+            until = time.monotonic() + 50
+            while (
+                len(expired) < 151 and time.monotonic() < until
+            ):  # a slow reader may see that a key expired, and not its value
                 found = feed.next(5).changes
-                assert {change.kind for change in found} == {"expire"}
+                expired |= {change.key for change in found if change.kind == "expire"}
                 copy.apply(found)
+            assert len(expired) == 151
             assert list(copy.entries) == ["b"]
-            assert time.monotonic() - before < 5
 
     def test_it_waits(self, store: Store) -> None:
         with self.feed(store, None) as feed:
