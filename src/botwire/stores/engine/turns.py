@@ -1,11 +1,11 @@
-"""How many heavy reads run at once for an event loop, and for one namespace."""
+"""How many reads of a kind run at once for an event loop, and for one namespace."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -19,7 +19,7 @@ AT_ONCE = 3
 """Heavy reads at once. The threads for reads, five or more, and the connections to PostgreSQL, eight, are enough for others then."""
 SHARE = 2
 """Heavy reads of one namespace at once."""
-_BUSY = "too many searches at once; try again"
+_BUSY = "too many searches, or reads of long values, at once; try again"
 
 
 LARGE_WORK = threading.Lock()
@@ -28,14 +28,18 @@ transaction of thousands of statements, each of which gives it up, would take se
 
 
 class ReadingTurns:
-    """Lets few heavy reads run at once, first come, first served, so that plain reads always find a thread."""
+    """Lets few reads run at once, by default heavy ones, so that others always find a thread.
 
-    def __init__(self) -> None:
-        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Turns] = WeakKeyDictionary()
+    A namespace has a share of them. The next turn goes to the namespace that has the fewest, and there to who came first.
+    """
+
+    def __init__(self, at_once: int = AT_ONCE, share: int = SHARE) -> None:
+        self._limits = at_once, share
+        self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
 
     async def run(self, namespace: str, stop: Stop, start: Callable[[], asyncio.Future[T]]) -> T:
         """Start a read in its turn and return its result; raises `Unavailable` if its turn does not come in time."""
-        turns = self._of_loop.setdefault(asyncio.get_running_loop(), _Turns())
+        turns = self.here()
         await turns.enter(namespace, stop)
         try:
             reading = start()
@@ -44,6 +48,10 @@ class ReadingTurns:
             raise
         reading.add_done_callback(lambda _: turns.leave(namespace))
         return await until_cancelled(reading, stop)
+
+    def here(self) -> Turns:
+        """Return the turns of the running event loop."""
+        return self._of_loop.setdefault(asyncio.get_running_loop(), Turns(*self._limits))
 
 
 async def until_cancelled(reading: asyncio.Future[T], stop: Stop) -> T:
@@ -62,14 +70,16 @@ def _ignore_error(reading: asyncio.Future[Any]) -> None:
         reading.exception()
 
 
-class _Turns:
+class Turns:
     """The turns of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int, share: int) -> None:
+        self._at_once, self._share = at_once, share
         self._running: Counter[str] = Counter()
-        self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
+        self._waiting: list[tuple[str, asyncio.Future[None]]] = []
 
     async def enter(self, namespace: str, stop: Stop) -> None:
+        """Wait for a turn, which `leave` ends. Raises `Unavailable` if it does not come in time."""
         if self._has_room(namespace):
             self._running[namespace] += 1
             return
@@ -88,15 +98,16 @@ class _Turns:
     def leave(self, namespace: str) -> None:
         self._running[namespace] -= 1
         self._running += Counter()  # forget namespaces that have none
-        waiting, self._waiting = self._waiting, deque()
-        for other, turn in waiting:
-            if turn.done():
-                continue
-            if self._has_room(other):
-                self._running[other] += 1
-                turn.set_result(None)
-            else:
-                self._waiting.append((other, turn))
+        self._waiting = [(other, turn) for other, turn in self._waiting if not turn.done()]
+        while self._running.total() < self._at_once:
+            waiting = ((self._running[other], number) for number, (other, _) in enumerate(self._waiting))
+            fewest, number = min(waiting, default=(self._share, 0))
+            if fewest >= self._share:
+                return
+            other, turn = self._waiting[number]
+            del self._waiting[number]
+            self._running[other] += 1
+            turn.set_result(None)
 
     def _has_room(self, namespace: str) -> bool:
-        return self._running.total() < AT_ONCE and self._running[namespace] < SHARE
+        return self._running.total() < self._at_once and self._running[namespace] < self._share

@@ -56,6 +56,26 @@ def test_one_namespace_leaves_room_for_others() -> None:
     asyncio.run(main())
 
 
+def test_the_next_turn_goes_to_who_has_the_fewest() -> None:
+    async def main() -> None:
+        turns, entered = ReadingTurns(3, 3).here(), []
+
+        async def read(namespace: str) -> None:
+            await turns.enter(namespace, Stop.after(30))
+            entered.append(namespace)
+
+        reads = [asyncio.create_task(read(name)) for name in ("many", "many", "many", "many", "other", "last")]
+        await asyncio.sleep(0.01)
+        assert entered == ["many"] * 3
+        for name in ("many", "many", "other", "last", "many"):
+            turns.leave(name)
+            await asyncio.sleep(0.01)
+        assert entered == ["many"] * 3 + ["other", "last", "many"]
+        await asyncio.gather(*reads)
+
+    asyncio.run(main())
+
+
 def test_a_turn_is_given_back() -> None:
     """By whoever is cancelled before its turn, at that moment, or in it."""
 

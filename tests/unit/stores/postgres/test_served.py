@@ -40,3 +40,31 @@ def test_a_busy_event_loop_holds_up_reads(postgres):
 
     asyncio.run(main())
     store.store.close()
+
+
+class Held(PostgresStore):
+    """A store whose reads of one namespace take until they are released."""
+
+    def read(self, namespace, query, *, guard=None):
+        if namespace == "many":
+            self.released.wait(30)
+        return super().read(namespace, query, guard=guard)
+
+
+def test_one_namespace_leaves_connections_to_others(postgres):
+    store = ServedPostgresStore(Held(postgres))
+    store.store.released = threading.Event()
+
+    async def main():
+        await store.write("n", [Put("k", '"v"')])
+        many = [asyncio.ensure_future(store.read("many", GetEntry("k"))) for _ in range(5 * CONNECTIONS)]
+        await asyncio.sleep(0.1)
+        try:
+            found = await asyncio.wait_for(store.read("n", GetEntry("k")), 20)
+        finally:
+            store.store.released.set()
+        assert found.value == "v"
+        assert await asyncio.gather(*many) == [None] * 5 * CONNECTIONS
+
+    asyncio.run(main())
+    store.store.close()
