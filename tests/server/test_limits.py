@@ -163,6 +163,17 @@ def test_many_operations(shared_server):
     connection.close()
 
 
+def test_many_messages(shared_server):
+    connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=20)
+    for count, wanted in ((10_000, 200), (10_001, 422), (300_000, 422)):
+        body = b'{"messages":[' + b",".join([b'{"data":1}'] * count) + b"]}"
+        connection.request("POST", "/sessions/limits/many", body, {"Content-Type": "application/json"})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == wanted
+    connection.close()
+
+
 @pytest.mark.parametrize("is_chunked", [False, True])
 def test_the_length_of_a_body(shared_server, is_chunked):
     """The answer comes although the client still sends, and the connection goes on."""

@@ -197,6 +197,7 @@ class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
     messages: list[NewMessage]
 
     def operation(self, session: str) -> operations.Append:
+        _check_count(len(self.messages))
         return operations.Append(_check_session(session), tuple(message.checked() for message in self.messages))
 
 
@@ -297,10 +298,15 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
 
     def checked(self) -> tuple[Operation, ...]:
         operations = tuple(operation.checked() for operation in self.operations)
-        count = sum(map(_count, operations))
-        if count > MAX_OPERATIONS:
-            raise InvalidArgument(f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}")
+        _check_count(sum(map(_count, operations)))
         return operations
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_OPERATIONS:
+        raise InvalidArgument(
+            f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}; nothing was written"
+        )
 
 
 def _count(op: Operation) -> int:

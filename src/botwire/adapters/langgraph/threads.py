@@ -188,7 +188,7 @@ async def keep_only(
 
 
 async def _delete_unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> None:
-    """Delete the values that no checkpoint needs, unless a running graph stores them again meanwhile, with a checkpoint."""
+    """Delete the values that no checkpoint needs, unless a running graph stores them again at this moment."""
     for attempt in range(MAX_ATTEMPTS):
         unused = list((await _unused(memory, serde, path)).items())
         try:

@@ -9,9 +9,11 @@ Popped messages are kept apart from the record, so that their bytes are bounded,
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
+from ...answers import mismatch_of_results
 from ...errors import InvalidArgument
 from ...operations import Append, Forget, NewMessage, Operation, Pop, Result, Write
 from ...records import Message
@@ -73,7 +75,8 @@ def find(tables: Tables, namespace: NamespaceId, write: Write, hashed: str) -> l
         return None
     known, results = _RECORD.decode(record)
     if len(known) != _HASH_DIGITS:  # of an earlier botwire, which did not hash values
-        known = hashed if len(results) == len(write.operations) else known
+        plain: list[Any] = [[] if isinstance(result, _Kept) else result for result in results]
+        known = hashed if mismatch_of_results(write.operations, plain, is_new=False) is None else known
     if known != hashed:
         raise InvalidArgument(
             f"the idempotency key {write.idempotency_key!r} was used for another write; nothing was written. Use a new key for "

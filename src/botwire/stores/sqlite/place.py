@@ -102,8 +102,8 @@ class Place:
         if self._anchor.is_log_of_another(self._index):
             # SQLite would add the log to this file.
             raise StoreError(
-                f"{path} was replaced while a program has it open, and {self._log} is the log of the former file: "
-                "stop that program, or close its memory, and try again"
+                f"{path} was replaced while a program has it open, and {self._log} is the log of the former file; or an older version of "
+                "botwire has it open. Stop that program, or close its memory, and try again"
             )
 
     def hold(self) -> None:

@@ -201,5 +201,6 @@ def test_a_record_of_an_earlier_botwire_is_recognized(opened):
     run(f"INSERT INTO botwire.answers {columns}, '{earlier}')")
     version, popped = store.write("n", [Put("k", "2"), Pop("s")], idempotency_key="one")
     assert (version, [item.id for item in popped]) == (7, ["a"])
-    with pytest.raises(InvalidArgument):
-        store.write("n", [Put("k", "2")], idempotency_key="one")
+    for other in ([Put("k", "2")], [Pop("s"), Pop("s")], [Delete("k"), Pop("s")], [Put("k", "2"), Forget("s")]):
+        with pytest.raises(InvalidArgument):
+            store.write("n", other, idempotency_key="one")
