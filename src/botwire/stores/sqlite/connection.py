@@ -14,7 +14,7 @@ from ...operations import Guard
 from ..engine.statements import load_migrations
 from ..engine.stop import Stop
 from .lock import FileLock
-from .place import Place
+from .place import Moved, Place
 from .tables import SqliteTables
 from .wal import Log
 
@@ -118,6 +118,11 @@ class Connection(apsw.Connection):
         if place is not None:
             place.close()
 
+    def abandon(self) -> None:
+        """Close it without a look at the log, because it is not sure to be the log of this file."""
+        self.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self.close()
+
     def leave(self) -> bool:
         """Stop using files that the path does not name any more. Returns whether the path names a database with all commits."""
         return self.place is not None and self._leave(self.place)
@@ -151,6 +156,22 @@ class Connection(apsw.Connection):
         finally:
             self.set_progress_handler(None)
         return None if found == "ok" else str(found)
+
+
+def connect(path: str, place: Place | None, vfs: str | None) -> Connection:
+    """Open a file, or raise `Moved` if its path names another one, or none, by now. None as the place: in memory."""
+    if place is None:
+        return Connection(path)
+    try:
+        connection = Connection(path, vfs=vfs, flags=apsw.SQLITE_OPEN_READWRITE, place=place)
+    except apsw.CantOpenError as error:
+        if place.has_database():
+            raise
+        raise Moved from error
+    if not place.has_database():  # nothing may be written: the log beside it belongs to the other one
+        connection.abandon()
+        raise Moved
+    return connection
 
 
 def schema_version(connection: Connection, path: object) -> int:

@@ -37,7 +37,7 @@ from ..engine.transaction import Transaction
 from ..engine.turns import ReadingTurns, until_cancelled
 from ..engine.word_index import SHORT_STEP_BYTES, STEP_BYTES
 from . import waiting
-from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, mapped, mapped_errors, migrate
+from .connection import MEMORY, OLDEST_SQLITE, PRAGMAS, Connection, connect, mapped, mapped_errors, migrate
 from .lock import FileLock
 from .place import LEFT, LOST, OTHER_SQLITE, UNLOCKED, Moved, Place, place_of, steadily
 from .tables import SqliteTables
@@ -47,15 +47,12 @@ T = TypeVar("T")
 
 _ROUNDING = 0.05
 """Seconds by which a call may take longer than its timeout, to save a system call in each."""
-
-
 LOOK = 100_000
 """Microseconds after which a read checks that the path still names the file. A write always does."""
 MOST_AT_ONCE = 1 << 20
 """Bytes of values that a group may replace, remove or pop on an event loop. SQLite takes 0.5 ms for them."""
 _SINCE_COMMIT = 1_000
-"""Microseconds after a commit for which its check is good for the next one too: no other program can open the file and write
-in that time."""
+"""Microseconds after a commit for which its check is good for the next: no other program can open the file and write by then."""
 
 
 class SqliteStore(DatabaseStore):
@@ -239,7 +236,7 @@ class SqliteStore(DatabaseStore):
             place = None if self._path == MEMORY else place_of(self._path)
             if place is not None and self._database not in {None, place.database}:
                 raise self._left(LEFT)
-            connection = Connection(self._path, vfs=self._vfs, place=place)
+            connection = connect(self._path, place, self._vfs)
             try:
                 connection.set_busy_timeout(int(self.timeout * 1000))
                 # Without it, SQLite plans every range with a bound parameter again for each value: 30 µs instead of 4.
@@ -252,9 +249,12 @@ class SqliteStore(DatabaseStore):
                     connection.log = self._log(place.paths, self._checkpoint)
                     connection.set_wal_hook(connection.log)
             except BaseException as error:
-                if isinstance(error, Moved):
+                is_moved = place is not None and (isinstance(error, Moved) or not place.has_database())
+                if is_moved:
                     connection.leave()
                 connection.close()
+                if is_moved and isinstance(error, apsw.Error):
+                    raise Moved from error
                 raise
             return connection
 

@@ -33,6 +33,19 @@ with Memory("n", "sqlite:///" + sys.argv[1]) as memory:
 """
 
 
+WRITER = """
+import os, sys
+from botwire import Memory
+memory = Memory("n", "sqlite:///" + sys.argv[1])
+for _ in range(100):
+    memory.increment("both")
+print(memory.get("both"), flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+"""Writes, and is killed when all is acknowledged: most of it is in the log."""
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "m.db"
@@ -275,6 +288,59 @@ def test_a_file_put_in_place_of_an_open_one_is_not_opened(path):
             memory_at(path).keys()
     with memory_at(path) as memory:
         assert memory.keys() == ["restored"]
+
+
+@pytest.mark.parametrize("step", ["connect", "migrate"])
+@pytest.mark.parametrize("left", ["nothing", "an empty file", "a database", "half a database"])
+def test_the_log_survives_a_file_that_is_moved_while_another_program_opens_it(path, monkeypatch, step, left):
+    """SQLite opens the name, and so perhaps a file that is there for a moment, beside the log of the one that was moved.
+
+    When it closes that one, it would copy the log into it, and remove the log.
+    """
+    aside, other = path.with_name("aside"), path.with_name("other.db")
+    with memory_at(other) as memory:
+        memory.set("other", 1)
+    content = {
+        "nothing": None,
+        "an empty file": b"",
+        "a database": other.read_bytes(),
+        "half a database": other.read_bytes()[:6_000],
+    }[left]
+    opened = getattr(store_module, step)
+    moves = [1]
+
+    def moved_meanwhile(*arguments, **options):
+        if moves:
+            moves.pop()
+            path.rename(aside)
+            if content is not None:
+                path.write_bytes(content)
+            try:
+                return opened(*arguments, **options)
+            finally:
+                if step == "migrate":
+                    back()
+        return opened(*arguments, **options)
+
+    def back():
+        time.sleep(0.002)
+        if aside.exists():
+            aside.rename(path)
+
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout.readline() == "100\n"
+    monkeypatch.setattr(store_module, step, moved_meanwhile)
+    try:
+        SqliteStore(path).close()
+    except StoreError:
+        back()
+    back()
+    writer.communicate("")
+    assert writer.returncode == 0
+    with memory_at(path) as memory:
+        assert memory.get("both") == 100
 
 
 def test_a_hard_link_is_refused(path):
