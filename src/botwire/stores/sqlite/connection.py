@@ -119,7 +119,7 @@ class Connection(apsw.Connection):
             place.close()
 
     def abandon(self) -> None:
-        """Close it without a look at the log, because it is not sure to be the log of this file."""
+        """Close it, and leave the log alone: it may be the log of another file."""
         self.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         self.close()
 
