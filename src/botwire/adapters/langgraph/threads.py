@@ -190,10 +190,9 @@ async def keep_only(
 async def _delete_unused(memory: Namespace, serde: SerializerProtocol, path: ThreadPath) -> None:
     """Delete the values that no checkpoint needs, unless a running graph stores them again at this moment."""
     for attempt in range(MAX_ATTEMPTS):
-        unused = list((await _unused(memory, serde, path)).items())
+        unused = await _unused(memory, serde, path)
         try:
-            for start in range(0, len(unused), MAX_OPERATIONS // 2):
-                some = unused[start : start + MAX_OPERATIONS // 2]
+            for some in batches(unused.items(), most=MAX_OPERATIONS // 2):
                 await memory.bridge.write(*itertools.starmap(Require, some), *(Delete(key) for key, _ in some))
         except Conflict:
             await memory.bridge.sleep(pause_after(attempt))

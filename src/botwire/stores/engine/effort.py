@@ -44,8 +44,8 @@ class Effort:
                 "Split it"
             )
 
-    def messages(self, tables: Tables, session: int, after: int, last: int, most: float) -> list[Message]:
-        """Return the messages of a session that a write may pop, and count them.
+    def messages(self, tables: Tables, session: int, after: int, last: int, most: float) -> tuple[list[Message], int]:
+        """Return the messages of a session that a write may pop, and about how many bytes they take, and count them.
 
         Raises:
             NotHere: they have more than `most` bytes.
@@ -54,9 +54,10 @@ class Effort:
         """
         had_room = self._room
         found = tables.list_messages(session, after, last, None, int(min(self._room, most)))
-        self._room -= sum(map(weight, found))
+        length = sum(map(weight, found))
+        self._room -= length
         if len(found) == last - after:
-            return found
+            return found, length
         del found  # or the error would keep them
         if most < math.inf:
             raise NotHere

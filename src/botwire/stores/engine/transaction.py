@@ -12,7 +12,6 @@ from ...errors import BotWireError, Conflict, InvalidArgument, InvalidValue, Quo
 from ...limits import FIRST_NAME, MAX_TTL_SECONDS, check_numbers
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
-from ...queries import weight
 from ...records import Message
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import MAX_NUMBER_BYTES, Stored, add, encode_json, size
@@ -382,8 +381,8 @@ class Transaction:
         left = max(last - op.count, 0)
         popped: list[Message] = []
         if left < last:
-            popped = self._begin_effort().messages(self._tables, session, left, last, self._left)
-            self._touch(sum(map(weight, popped)))
+            popped, length = self._begin_effort().messages(self._tables, session, left, last, self._left)
+            self._touch(length)
         if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
             popped = []  # or the error would keep them
             raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
