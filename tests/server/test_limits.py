@@ -152,22 +152,19 @@ def test_a_write_that_is_too_large_says_how_large_one_may_be(shared_server):
         assert len(memory.history("large")) == 0
 
 
-def test_many_operations(shared_server):
+@pytest.mark.parametrize(
+    ("path", "field", "item"),
+    [
+        ("/memory/limits", b"operations", b'{"op":"delete","key":"k"}'),
+        ("/sessions/limits/many", b"messages", b'{"data":1}'),
+    ],
+    ids=["operations", "messages"],
+)
+def test_many_at_once(shared_server, path, field, item):
     connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=20)
     for count, wanted in ((10_000, 200), (10_001, 422), (500_000, 422)):
-        body = b'{"operations":[' + b",".join([b'{"op":"delete","key":"k"}'] * count) + b"]}"
-        connection.request("POST", "/memory/limits", body, {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        response.read()
-        assert response.status == wanted
-    connection.close()
-
-
-def test_many_messages(shared_server):
-    connection = http.client.HTTPConnection("127.0.0.1", shared_server.port, timeout=20)
-    for count, wanted in ((10_000, 200), (10_001, 422), (300_000, 422)):
-        body = b'{"messages":[' + b",".join([b'{"data":1}'] * count) + b"]}"
-        connection.request("POST", "/sessions/limits/many", body, {"Content-Type": "application/json"})
+        body = b'{"' + field + b'":[' + b",".join([item] * count) + b"]}"
+        connection.request("POST", path, body, {"Content-Type": "application/json"})
         response = connection.getresponse()
         response.read()
         assert response.status == wanted
