@@ -23,6 +23,16 @@ MAX_NODES = 1_000_000
 fields, lists and dicts, each of which takes up to 200 bytes of memory, beside its text, while the server checks the body."""
 MAX_OPERATIONS = 10_000
 """How many operations, counting every message, one write may hold."""
+MAX_ABOUT_BYTES = 16 * 1024
+"""The size of what is known about a session: title, owner, tags and data as JSON text."""
+MAX_TAGS = 32
+"""The most tags of a session."""
+MAX_COPIED = 100_000
+"""The most messages that one fork copies, and that one replacement deletes."""
+MAX_COPIED_BYTES = 64 * 1024 * 1024
+"""The same in bytes."""
+MAX_RULES = 64
+"""The most rules of a namespace that say how long sessions are kept."""
 MAX_PAGE = 10_000
 """The most rows that one read over HTTP returns. Callers of ``Memory`` never see this limit."""
 PAGE_BYTES = 4 * 1024 * 1024

@@ -70,23 +70,159 @@ class Increment(msgspec.Struct, frozen=True):
 class NewMessage(msgspec.Struct, frozen=True):
     """A message to append: its id, chosen by the caller, and the JSON text of its data.
 
-    ``created``: when a copied message was first stored. It does not count toward the daily quota. Not over HTTP.
-    ``has_own_id``: whether the caller chose the id. If a server did, a repeat of the write has another.
+    ``created``, ``edited``, ``redacted``: those of a copied message, see `Message`. It does not count toward the daily quota. Not over
+    HTTP. ``has_own_id``: whether the caller chose the id. If a server did, a repeat of the write has another.
     """
 
     id: str
     stored: str
     created: int | None = None
     has_own_id: bool = True
+    edited: int | None = None
+    redacted: str | None = None
 
 
 class Append(msgspec.Struct, frozen=True):
-    """Append messages to a session, skipping ids that it has. Result: the seq of each message (list of int)."""
+    """Append messages to a session, skipping ids that it has. Result: the seq of each message (list of int).
+
+    ``if_last``: only if this is the seq of the session's last message (0: it has none), else `Conflict`. ``if_version``: only if
+    this is the session's version, else `Conflict`. Neither counts if the session has all ids already.
+    ``ttl``: let the session expire in this many seconds from now, also if nothing is appended.
+    """
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "sealed"
     session: str
     messages: tuple[NewMessage, ...]
+    if_last: int | None = None
+    if_version: int | None = None
+    ttl: float | None = None
+
+
+class Replace(msgspec.Struct, frozen=True):
+    """Delete the messages after seq `after`, and append others. Result: the seq of each message (list of int).
+
+    A message whose id one of the deleted ones had keeps the time of that. A summary beyond `after` is deleted.
+    ``if_last`` and ``if_version`` are as for `Append`, and count always.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
+    session: str
+    messages: tuple[NewMessage, ...]
+    after: int = 0
+    if_last: int | None = None
+    if_version: int | None = None
+    ttl: float | None = None
+
+
+class Copies(msgspec.Struct, frozen=True):
+    """What an encrypted store has encrypted again for the target of a `Fork`: messages, and the text of summary and about."""
+
+    messages: tuple[NewMessage, ...]
+    summary: str | None = None
+    about: str = ""
+
+
+class Fork(msgspec.Struct, frozen=True):
+    """Copy the messages of a session up to a seq into a new session, which must not exist. Result: their number (int).
+
+    Seqs, ids, data and times are the same. Owner, tags, title and data are copied too, and the summary if it ends within the messages.
+    Its bytes count; it counts as one write. ``upto``: the last seq; None: all. ``if_version`` is as for `Append`.
+    ``copies``: of an encrypted store, what to store instead of the originals, with the same ids; else `Conflict`.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "returned"
+    session: str
+    target: str
+    upto: int | None = None
+    if_version: int | None = None
+    copies: Copies | None = None
+
+
+class Edit(msgspec.Struct, frozen=True):
+    """Replace the data of a message. Its seq, id and time stay. Result: the message's new version (int).
+
+    ``if_version``: only if the message has this version, else `Conflict`. ``redacted``: the reason for which the text was removed; an
+    empty one is none. None: it is an edit.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
+    session: str
+    seq: int
+    stored: str
+    if_version: int | None = None
+    redacted: str | None = None
+
+
+class Summarize(msgspec.Struct, frozen=True):
+    """Store a summary that stands for the messages up to a seq when a context is read. Result: the session's new version (int).
+
+    The messages stay. ``stored`` is the JSON text of a list of messages; an empty list, with ``upto`` 0, deletes the summary.
+    ``if_last`` and ``if_version`` are as for `Append`, and count always. A summary that ends later is not replaced: `Conflict`.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
+    session: str
+    upto: int
+    stored: str
+    if_last: int | None = None
+    if_version: int | None = None
+
+
+class SetAbout(msgspec.Struct, frozen=True):
+    """Set what is known about a session. Result: the new version of it (int). A session without messages is created for it.
+
+    ``stored`` is the JSON text of title and data. ``owner`` and ``tags`` are names that the database can search, and are never
+    encrypted. ``if_version``: only if it has this version (0: nothing is set), else `Conflict`.
+    ``origin``: of a copied session. Not over HTTP.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "sealed"
+    session: str
+    stored: str
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    if_version: int | None = None
+    origin: tuple[str, int] | None = None
+
+
+class SetExpiry(msgspec.Struct, frozen=True):
+    """Let a session expire in ``ttl`` seconds from now; None: never. Result: whether it exists (bool)."""
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
+    session: str
+    ttl: float | None = None
+
+
+class Retain(msgspec.Struct, frozen=True):
+    """Set how long sessions are kept whose name begins with a prefix. Result: whether this changed the rule (bool).
+
+    ``idle``: seconds since the last activity. ``age``: seconds since the first message. None: no limit; both None: no rule.
+    The rule with the longest prefix applies to a session.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
+    prefix: str = ""
+    idle: float | None = None
+    age: float | None = None
+
+
+class Destroy(msgspec.Struct, frozen=True):
+    """Delete the namespace with all keys, sessions and rules. Result: the number of live entries and messages (int).
+
+    It must be alone in its write, which takes one transaction or, for more than some thousand rows, several. The plan, the
+    writes of the day and the version stay, so that no limit starts again.
+    """
+
+    reveals: ClassVar[bool] = False
+    values: ClassVar[Values] = "none"
 
 
 class Clear(msgspec.Struct, frozen=True):
@@ -126,7 +262,7 @@ class Pop(msgspec.Struct, frozen=True):
 
 
 class Expire(msgspec.Struct, frozen=True):
-    """Delete some expired entries; other writes do this too. Result: whether there are more (bool)."""
+    """Delete some expired entries and sessions; other writes do this too. Result: whether there are more (bool)."""
 
     reveals: ClassVar[bool] = False
     values: ClassVar[Values] = "none"
@@ -155,7 +291,26 @@ class SetVectors(msgspec.Struct, frozen=True):
     vectors: tuple[Vector, ...]
 
 
-Operation: TypeAlias = Put | Delete | Require | Increment | Append | Clear | Forget | Pop | Expire | SetVectors
+Operation: TypeAlias = (
+    Put
+    | Delete
+    | Require
+    | Increment
+    | Append
+    | Replace
+    | Fork
+    | Edit
+    | Summarize
+    | SetAbout
+    | SetExpiry
+    | Retain
+    | Clear
+    | Forget
+    | Pop
+    | Expire
+    | SetVectors
+    | Destroy
+)
 Result: TypeAlias = int | float | bool | list[int] | list[Message]
 
 
@@ -205,9 +360,15 @@ def memory_of(operations: object) -> int:
     match operations:
         case tuple():
             return sum(map(memory_of, operations))
-        case Put(stored=stored) | NewMessage(stored=stored):
+        case (
+            Put(stored=stored)
+            | NewMessage(stored=stored)
+            | Edit(stored=stored)
+            | Summarize(stored=stored)
+            | SetAbout(stored=stored)
+        ):
             return _OVERHEAD + sys.getsizeof(stored)
-        case Append(messages=items) | SetVectors(vectors=items):
+        case Append(messages=items) | Replace(messages=items) | SetVectors(vectors=items):
             return memory_of(items)
         case Vector(vector=vector):
             return _OVERHEAD + len(vector)
@@ -221,7 +382,7 @@ def weight_of(write: Write) -> float:
 
 def _rows_of(operation: Operation) -> float:
     match operation:
-        case Put(stored=stored):
+        case Put(stored=stored) | Edit(stored=stored) | Summarize(stored=stored) | SetAbout(stored=stored):
             return 1 + len(stored) // _ROW_BYTES
         case Append(messages=messages):
             return sum(1 + len(message.stored) // _ROW_BYTES for message in messages)
@@ -229,7 +390,7 @@ def _rows_of(operation: Operation) -> float:
             return count
         case SetVectors(vectors=vectors):
             return sum(3 + len(item.vector) // (_ROW_BYTES // 4) for item in vectors)  # they are sent to SQLite as text
-        case Clear() | Forget():
+        case Clear() | Forget() | Replace() | Fork() | Destroy():
             return math.inf
-        case Delete() | Require() | Increment() | Expire():
+        case Delete() | Require() | Increment() | Expire() | SetExpiry() | Retain():
             return 1

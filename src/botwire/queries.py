@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
 from .operations import Values
-from .records import Changes, Entry, Hit, Message, Progress, Session, T, Text, Usage
+from .records import Changes, Context, Entry, Hit, Message, Progress, Rule, Session, T, Text, Usage
 
 R = TypeVar("R")
+Order: TypeAlias = Literal["active", "created"]
+"""Sessions in the order of their last activity, or of their creation; the newest first."""
 _OVERHEAD = 100
 """Bytes that a row takes beside its value."""
 
@@ -84,12 +86,52 @@ class CountMessages(Query[int], frozen=True):
     session: str
 
 
-class ListSessions(Query[list[Session]], frozen=True):
-    """Sessions older than `before` (a `Session.place`), the newest first, at most `limit`."""
+class GetSession(Query[Session | None], frozen=True):
+    """A session, or None. ``preview``: with its last message."""
+
+    values: ClassVar[Values] = "sealed"
+    session: str
+    preview: bool = False
+
+
+class ListSessions(Query[list[Session]], frozen=True, kw_only=True):
+    """Sessions in an order, the newest first, those after `after` (a `Session.cursor` of the same order), at most `limit`.
+
+    ``prefix``: only those whose name begins with it. ``where``: paths into the session's title, owner, tags and data, and what they
+    must equal, as in `Search`. ``tag``: only those with it. ``since``: only those with activity at this time in microseconds or later.
+    ``preview``: with the last message of each.
+    """
+
+    values: ClassVar[Values] = "sealed"
+    order: Order = "active"
+    prefix: str = ""
+    where: dict[str, Any] = {}
+    tag: str | None = None
+    since: int | None = None
+    after: str = ""
+    limit: int | None = None
+    preview: bool = False
+    room: int | None = None
+
+
+class GetContext(Query[Context], frozen=True):
+    """The summary of a session, and its newest messages before seq ``before`` (None: all), at most ``last``.
+
+    Messages that the summary covers are left out, unless ``before`` is not beyond them. ``head``: also the first n messages.
+    """
+
+    values: ClassVar[Values] = "sealed"
+    session: str
+    last: int
+    before: int | None = None
+    head: int = 0
+    room: int | None = None
+
+
+class GetRetention(Query[list[Rule]], frozen=True):
+    """The rules that say how long sessions are kept, in the order of their prefixes. A plan may keep them for less."""
 
     values: ClassVar[Values] = "none"
-    before: int | None = None
-    limit: int | None = None
 
 
 class Search(Query[list[Hit]], frozen=True, kw_only=True):

@@ -55,15 +55,26 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message of a session: its seq (1, 2, 3, … without gaps), its id and its data."""
+    """One message of a session: its seq (1, 2, 3, … without gaps), its id and its data.
+
+    ``edited``: when its data was last replaced; None: never. ``redacted``: the reason for which its text was removed, which may be
+    empty; None: it was not.
+    """
 
     seq: int
     id: str
     stored: str
     created: int
+    edited: int | None = None
+    redacted: str | None = None
 
     def __repr__(self) -> str:
         return _shown(self, "seq", "id", "data", "created_at")
+
+    @property
+    def version(self) -> int:
+        """A number that grows with each edit, for ``if_version``."""
+        return self.created if self.edited is None else self.edited
 
     @property
     def data(self) -> Any:
@@ -76,17 +87,64 @@ class Message(msgspec.Struct, frozen=True):
         return moment(self.created)
 
 
+class About(msgspec.Struct, frozen=True):
+    """What is known about a session. ``version`` grows with each change of it; 0: nothing was set.
+
+    ``owner`` and ``tags`` are names, and are not encrypted. ``stored`` is the JSON text of title and data; empty: neither was set.
+    """
+
+    version: int = 0
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    stored: str = ""
+
+    def __repr__(self) -> str:
+        return _shown(self, "title", "owner", "tags", "data", "version")
+
+    @property
+    def title(self) -> str | None:
+        """The title."""
+        return _part(self.stored, "title", None)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Any other JSON object."""
+        return _part(self.stored, "data", {})
+
+
+def _part(stored: str, name: str, default: Any) -> Any:
+    value = decode(stored).get(name) if stored else None
+    return default if value is None else value
+
+
 class Session(msgspec.Struct, frozen=True):
-    """A session. ``place`` orders sessions by age, and is the cursor for the next page."""
+    """A session.
+
+    ``place`` orders sessions by their creation. ``version`` changes with every change but an append: a pop, an edit, a summary.
+    ``bytes`` is what its messages, its summary and `about` take. ``origin`` is the session that it was forked from, and the last seq it
+    took from there. ``summarized`` is the last seq that its summary covers, 0 without one. ``preview`` is its last message, if asked for.
+    """
 
     name: str
     place: int
     messages: int
     created: int
     updated: int
+    version: int = 0
+    bytes: int = 0
+    expires: int | None = None
+    about: About = About()
+    origin: tuple[str, int] | None = None
+    summarized: int = 0
+    preview: Message | None = None
 
     def __repr__(self) -> str:
-        return _shown(self, "name", "place", "messages", "created_at", "updated_at")
+        return _shown(self, "name", "messages", "created_at", "updated_at", "about")
+
+    @property
+    def cursor(self) -> str:
+        """Where the next page of a list continues after this session."""
+        return f"{self.updated}.{self.place}"
 
     @property
     def created_at(self) -> datetime:
@@ -95,8 +153,39 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def updated_at(self) -> datetime:
-        """When a message was last stored or popped, UTC."""
+        """When a message was last stored, edited or deleted, UTC."""
         return moment(self.updated)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the session expires if nothing is appended to it, UTC; None: never."""
+        return None if self.expires is None else moment(self.expires)
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What a session has for the context of a model.
+
+    ``version`` and ``last`` are those of the session. ``summarized`` is the last seq that the summary covers, and ``summary`` is its JSON
+    text, a list of messages; 0 and None without one. ``head`` has the first messages, ``messages`` the newest ones, in order.
+    """
+
+    version: int = 0
+    last: int = 0
+    summarized: int = 0
+    summary: str | None = None
+    head: list[Message] = []
+    messages: list[Message] = []
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """How long sessions are kept whose name begins with a prefix.
+
+    ``idle``: seconds since the last activity. ``age``: seconds since the first message. None: no limit.
+    """
+
+    prefix: str
+    idle: float | None
+    age: float | None
 
 
 class Hit(msgspec.Struct, frozen=True):
@@ -132,11 +221,15 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     - ``delete``, ``expire``: the key has no entry now;
     - ``clear``: no key that begins with the prefix has an entry now;
     - ``append``: the session has this message now, at its seq;
-    - ``pop``: the session has only its first `left` messages; with 0 left it is deleted.
+    - ``edit``: the message at this seq of the session is this one now;
+    - ``pop``: the session has only its first `left` messages; with 0 left it has none;
+    - ``about``: the title, the owner, tags, data or expiry of the session changed;
+    - ``summary``: the summary of the session changed;
+    - ``expire`` with a session: the session is deleted, because it expired.
     """
 
     version: int
-    kind: Literal["set", "delete", "expire", "clear", "append", "pop"]
+    kind: Literal["set", "delete", "expire", "clear", "append", "edit", "pop", "about", "summary"]
     key: str | None = None
     entry: Entry | None = None
     prefix: str | None = None
@@ -145,11 +238,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     left: int | None = None
 
     def __repr__(self) -> str:
-        return _shown(self, "version", "kind", *_SHOWN[self.kind])
+        shown = ("session",) if self.kind == "expire" and self.session is not None else _SHOWN[self.kind]
+        return _shown(self, "version", "kind", *shown)
 
     @property
     def value(self) -> Any:
-        """The value that was set, or the data of the appended message; None for other changes."""
+        """The value that was set, or the data of the message that was appended or edited; None for other changes."""
         record = self.entry or self.message
         return None if record is None else decode(record.stored)
 
@@ -160,7 +254,10 @@ _SHOWN = {
     "expire": ("key",),
     "clear": ("prefix",),
     "append": ("session", "message"),
+    "edit": ("session", "message"),
     "pop": ("session", "left"),
+    "about": ("session",),
+    "summary": ("session",),
 }
 
 
@@ -172,7 +269,7 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """The version of a namespace, and the seconds until the next entry expires; 0 or less if expired entries are not deleted yet."""
+    """The version of a namespace, and the seconds until something expires; 0 or less if what expired is not deleted yet."""
 
     version: int
     due_in: float
@@ -181,7 +278,7 @@ class Progress(msgspec.Struct, frozen=True):
 class Text(msgspec.Struct, frozen=True):
     """The text of an entry or a message that has no vector. ``place`` is the cursor for the next page.
 
-    ``version`` changes with the text: the entry's version, or the time at which the message was stored.
+    ``version`` changes with the text: it is that of the entry or message.
     """
 
     text: str
