@@ -19,10 +19,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits; None is no limit. Reads and deletes are never limited.
 
     ``writes_per_day``: values and messages stored in a UTC day. ``max_bytes``: the size of the namespace, counted as in `Usage`.
+    ``session_idle_days``: a session expires this many days after its last activity; part of a day is allowed.
     """
 
     writes_per_day: int | None = None
     max_bytes: int | None = None
+    session_idle_days: float | None = None
 
 
 BUILT_IN: Mapping[str, Plan] = {"free": Plan(writes_per_day=1_000, max_bytes=50_000_000), "unlimited": Plan()}

@@ -11,8 +11,9 @@ from ... import queries
 from ...errors import InvalidArgument
 from ...plans import DAY, Plans
 from ...queries import within
-from ...records import Message, Text, Usage
+from ...records import Message, Rule, Text, Usage
 from ...search.terms import text_of_entry, text_of_message
+from . import retention, session_list
 from .journal import changes_after, progress
 from .search import search
 from .stop import Stop
@@ -23,7 +24,16 @@ FEW = 50
 _PAGE = 500
 _ROOM = 1 << 22
 """Rows, and bytes of their values, that are read at once for texts without vectors."""
-_NEWEST = 2**63 - 1
+_OF_ONE_ROW = frozenset(
+    {
+        queries.GetEntry,
+        queries.CountMessages,
+        queries.GetSession,
+        queries.GetUsage,
+        queries.GetProgress,
+        queries.GetRetention,
+    }
+)
 _LAST_CONTROL = "\x1f"
 """Names of system namespaces begin with a control character."""
 
@@ -39,22 +49,22 @@ def answer(tables: ReadTables, plans: Plans, namespace: str, query: queries.Quer
 def is_short(query: queries.Query[Any]) -> bool:
     """Whether a query reads few rows, whatever the namespace holds."""
     match query:
-        case queries.GetEntry() | queries.CountMessages() | queries.GetUsage() | queries.GetProgress():
-            return True
         case queries.GetEntries(keys=keys):
             return len(keys) <= FEW
         case queries.ListMessages(limit=limit, last=last):
             return min(_rows(limit), _rows(last)) <= FEW
+        case queries.GetContext(last=last, head=head):
+            return last + head <= FEW
+        case queries.ListSessions(limit=limit):  # with a filter it may read any number of rows to find few
+            return _rows(limit) <= FEW and not (query.where or query.tag or query.prefix or query.since)
         case (
             queries.ListKeys(limit=limit)
             | queries.ListEntries(limit=limit)
-            | queries.ListSessions(limit=limit)
             | queries.ListNamespaces(limit=limit)
+            | queries.ListChanges(limit=limit)
         ):
             return _rows(limit) <= FEW
-        case queries.ListChanges(limit=limit):
-            return limit <= FEW
-    return False
+    return type(query) in _OF_ONE_ROW
 
 
 def is_heavy(query: queries.Query[Any]) -> bool:
@@ -66,11 +76,26 @@ def _rows(limit: int | None) -> float:
     return math.inf if limit is None else limit
 
 
-def _list_messages(tables: ReadTables, _: Plans, namespace: str, query: queries.ListMessages, __: int) -> list[Message]:
-    session, last = tables.find_session(namespace, query.session) or (0, 0)
+def _list_messages(
+    tables: ReadTables, plans: Plans, namespace: str, query: queries.ListMessages, now: int
+) -> list[Message]:
+    found = session_list.find_live(tables, plans, namespace, query.session, now)
+    if found is None:
+        return []
+    session, last = found.id, found.last
     # Seqs have no holes, so the seq before the last n messages is known without reading any.
     after = query.after if query.last is None else max(query.after, last - query.last)
     return tables.list_messages(session, after, last, query.limit, query.room) if after < last else []
+
+
+def _count_messages(tables: ReadTables, plans: Plans, namespace: str, query: queries.CountMessages, now: int) -> int:
+    found = session_list.find_live(tables, plans, namespace, query.session, now)
+    return 0 if found is None else found.last
+
+
+def _get_retention(tables: ReadTables, _: Plans, namespace: str, __: queries.GetRetention, ___: int) -> list[Rule]:
+    state = tables.get_state(namespace)
+    return [] if state is None else retention.rules_in(state.retention)
 
 
 def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: queries.GetUsage, now: int) -> Usage:
@@ -88,13 +113,18 @@ def _get_usage(tables: ReadTables, plans: Plans, namespace: str, __: queries.Get
     )
 
 
-def _list_texts(tables: ReadTables, _: Plans, namespace: str, query: queries.ListTexts, now: int) -> list[Text]:
+def _list_texts(tables: ReadTables, plans: Plans, namespace: str, query: queries.ListTexts, now: int) -> list[Text]:
     """Return texts that have no vector of a model."""
     state = tables.get_state(namespace)
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    return within(islice(_texts(tables, state.id, query.model, query.after, now), query.limit), query.room)
+    limits = retention.limits_of(state.retention, plans.of(state.plan)[1])
+    texts = _texts(tables, state.id, query.model, query.after, now)
+    if retention.may_end(state, limits):
+        liveness = retention.Liveness(tables, namespace, limits, now)
+        texts = (text for text in texts if text.session is None or liveness.is_live(text.session))
+    return within(islice(texts, query.limit), query.room)
 
 
 def _texts(tables: ReadTables, namespace: NamespaceId, model: str, after: str, now: int) -> Iterator[Text]:
@@ -105,9 +135,9 @@ def _texts(tables: ReadTables, namespace: NamespaceId, model: str, after: str, n
             if text := text_of_entry(key, value):
                 yield Text(text, f"e{key}", key=key, version=version)
     while messages := tables.messages_without_vector(namespace, model, place, _PAGE, _ROOM):
-        for place, session, id_, created, data in messages:
+        for place, session, id_, version, data in messages:
             if text := text_of_message(data):
-                yield Text(text, f"m{place}", version=created, session=session, id=id_)
+                yield Text(text, f"m{place}", version=version, session=session, id=id_)
 
 
 _ANSWER: Mapping[type, Callable[[ReadTables, Plans, str, Any, int], Any]] = {
@@ -123,18 +153,19 @@ _ANSWER: Mapping[type, Callable[[ReadTables, Plans, str, Any, int], Any]] = {
     ),
     queries.CountEntries: lambda tables, _, namespace, query, now: tables.count_entries(namespace, query.prefix, now),
     queries.ListMessages: _list_messages,
-    queries.CountMessages: lambda tables, _, namespace, query, __: (
-        tables.find_session(namespace, query.session) or (0, 0)
-    )[1],
-    queries.ListSessions: lambda tables, _, namespace, query, __: tables.list_sessions(
-        namespace, _NEWEST if query.before is None else query.before, query.limit
-    ),
+    queries.CountMessages: _count_messages,
+    queries.GetSession: session_list.get_session,
+    queries.ListSessions: session_list.list_sessions,
+    queries.GetContext: session_list.get_context,
+    queries.GetRetention: _get_retention,
     queries.ListNamespaces: lambda tables, _, __, query, ___: tables.list_namespaces(
         max(query.after, _LAST_CONTROL), query.limit
     ),
     queries.GetUsage: _get_usage,
     queries.ListChanges: lambda tables, _, namespace, query, now: changes_after(tables, namespace, query, now),
     queries.GetProgress: lambda tables, _, namespace, __, now: progress(tables, namespace, now),
-    queries.Search: lambda tables, _, namespace, query, now: search(tables, namespace, query, now, Stop(math.inf)),
+    queries.Search: lambda tables, plans, namespace, query, now: search(
+        tables, plans, namespace, query, now, Stop(math.inf)
+    ),
     queries.ListTexts: _list_texts,
 }

@@ -12,10 +12,11 @@ import hashlib
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from ...answers import mismatch_of_results
 from ...errors import InvalidArgument
-from ...operations import Append, Forget, NewMessage, Operation, Pop, Result, Write
+from ...operations import Append, Forget, Fork, NewMessage, Operation, Pop, Replace, Result, Write
 from ...records import Message
 from ...values import size
 from .tables import NamespaceId, NamespaceState, Tables
@@ -57,10 +58,12 @@ def hash_of(write: Write) -> str:
 def _without_chosen_ids(operation: Operation) -> Operation:
     if isinstance(operation, Pop):
         return Pop(operation.session, operation.count)
-    if not isinstance(operation, Append) or all(message.has_own_id for message in operation.messages):
+    if isinstance(operation, Fork):  # an encrypted memory reads the session first
+        return replace(operation, if_version=None, copies=None)
+    if not isinstance(operation, Append | Replace) or all(message.has_own_id for message in operation.messages):
         return operation
     messages = (item if item.has_own_id else NewMessage("", item.stored) for item in operation.messages)
-    return Append(operation.session, tuple(messages))
+    return replace(operation, messages=tuple(messages))
 
 
 def find(tables: Tables, namespace: NamespaceId, write: Write, hashed: str) -> list[Result] | None:

@@ -7,21 +7,22 @@ oldest block is dropped. So a write costs almost nothing more, and a namespace k
 Every version has a record, and the last record has the namespace's version. If one is missing, an older botwire that has
 no journal wrote to the namespace, and no change after that point is delivered.
 
-Kinds of records: ``s`` key set, ``d`` deleted, ``x`` expired, ``c`` prefix cleared, ``a`` messages appended, ``p`` popped.
+Kinds of records: ``s`` key set, ``d`` deleted, ``x`` expired, ``c`` prefix cleared; ``a`` messages appended, ``p`` popped, ``e`` one
+edited; of a session ``b`` what is known about it, ``m`` its summary changed, ``k`` it expired; ``r`` rules were set.
 Neither keys nor session names contain line breaks.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, NamedTuple
 
 from ...errors import ChangesLost
 from ...queries import ListChanges
-from ...records import Change, Changes, Progress
+from ...records import Change, Changes, Message, Progress
 from ...values import Stored, size
-from .tables import NamespaceId, NamespaceState, ReadTables, Tables
+from .tables import FIRST_NAME_OF_SESSION, NamespaceId, NamespaceState, ReadTables, Tables, as_json
 
 BLOCK_CHARS = 900
 """The most characters of the records in a state, and of a block. A row of a quarter page needs no overflow page."""
@@ -33,6 +34,8 @@ BYTES_AT_ONCE = 1 << 20
 """Bytes of values after which a read returns."""
 
 SET, DELETED, EXPIRED, CLEARED, POPPED = "s", "d", "x", "c", "p"
+EDITED, ABOUT, SUMMARY, SESSION_EXPIRED, RULES = "e", "b", "m", "k", "r"
+_OF_SESSIONS = frozenset({POPPED, EDITED, ABOUT, SUMMARY})
 
 
 def record_append(state: NamespaceState, session: int, first: int, last: int) -> None:
@@ -59,12 +62,28 @@ def move_to_blocks(tables: Tables, state: NamespaceState) -> None:
         tables.add_journal_block(state.id, last_version(block), since, block, BLOCKS)
         start = end
     state.recent = recent[start:]
+    ids, names = sessions_in(recent[:start])
+    if ids or names:
+        tables.settle_sessions(state.id, as_json(ids), as_json(names))
+
+
+def sessions_in(records: str) -> tuple[list[int], list[str]]:
+    """Return the sessions that records name: numbers of those with new messages, and names of others."""
+    ids: dict[int, None] = {}
+    names: dict[str, None] = {}
+    for record in records_in(records):
+        if record.kind == "a":
+            ids[int(record.name)] = None
+        elif record.kind in _OF_SESSIONS:
+            names[record.name] = None
+    return list(ids), list(names)
 
 
 class Record(NamedTuple):
     """A record. ``name`` is a key, a prefix, a session name, or for appended messages the session's number.
 
-    ``first`` and ``last`` are seqs of appended messages. For a shortened session ``first`` is how many messages are left.
+    ``first`` and ``last`` are seqs of appended messages. For a shortened session ``first`` is how many messages are left, for an
+    edited message it is the seq.
     """
 
     version: int
@@ -81,7 +100,7 @@ class Record(NamedTuple):
         if kind == "a":
             session, first, last = rest.split(" ")
             return cls(version, kind, session, int(first), int(last))
-        if kind == POPPED:
+        if kind in {POPPED, EDITED}:
             left, _, name = rest.partition(" ")
             return cls(version, kind, name, int(left))
         return cls(version, kind, rest)
@@ -103,7 +122,7 @@ def records_in(text: str) -> list[Record]:
 
 
 def progress(tables: ReadTables, namespace: str, now: int) -> Progress:
-    """Return the version of a namespace, and in how many seconds its next entry expires."""
+    """Return the version of a namespace, and in how many seconds something in it may expire."""
     found = tables.get_progress(namespace)
     if found is None:
         return Progress(0, math.inf)
@@ -181,6 +200,12 @@ def _changes(
                 yield from _appended(tables, id_, query, record, pops)
             case "p" if query.wants_session(name):
                 change = Change(version=version, kind="pop", session=name, left=record.first)
+            case "e" if query.wants_session(name):
+                message = _edited(tables, namespace, record)
+                if message is not None:
+                    change, stored = Change(version=version, kind="edit", session=name, message=message), message.stored
+            case "b" | "m" | "k" if query.wants_session(name):
+                change = Change(version=version, kind=_KINDS[record.kind], session=name)
             case "c" if query.entries and (name.startswith(query.prefix) or query.prefix.startswith(name)):
                 change = Change(version=version, kind="clear", prefix=name)
             case "d" | "x" if query.entries and name.startswith(query.prefix):
@@ -192,12 +217,28 @@ def _changes(
         yield version, change, stored
 
 
+_KINDS: Mapping[str, Literal["about", "summary", "expire"]] = {
+    ABOUT: "about",
+    SUMMARY: "summary",
+    SESSION_EXPIRED: "expire",
+}
+
+
+def _edited(tables: ReadTables, namespace: str, record: Record) -> Message | None:
+    """Return a message that was edited, as it is now; None: it was deleted since."""
+    found = tables.find_session(namespace, record.name)
+    if found is None or found.last < record.first:
+        return None
+    messages = tables.list_messages(found.id, record.first - 1, record.first, 1)
+    return messages[0] if messages and messages[0].edited is not None else None
+
+
 def _appended(
     tables: ReadTables, namespace: NamespaceId, query: ListChanges, record: Record, pops: dict[str, list[Record]]
 ) -> Iterator[tuple[int, Change, Stored]]:
     session = int(record.name)
     name = tables.session_name(namespace, session)
-    if name is None or not query.wants_session(name):
+    if name is None or name < FIRST_NAME_OF_SESSION or not query.wants_session(name):
         return
     offset = record.version - record.last
     # A later pop may have removed some, and others may have been appended in their place since.

@@ -11,12 +11,12 @@ from itertools import accumulate, takewhile
 
 from msgspec.structs import replace
 
-from ...operations import Clear, Forget, Result, Write
+from ...operations import Clear, Destroy, Forget, Result, Write
 from . import journal, word_index
-from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED
-from .tables import NamespaceState, SessionHead, Tables
+from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SESSION_EXPIRED
+from .tables import NOT_BEGUN, NamespaceState, SessionHead, Tables
 
-REMOVALS = frozenset({Clear, Forget})
+REMOVALS = frozenset({Clear, Forget, Destroy})
 """Operations that are applied in steps when they are alone in their write."""
 ROWS = 10_000
 """Rows that are removed in one transaction: some 0.1 s of work. It is also the most operations of a write."""
@@ -42,9 +42,11 @@ def continued(write: Write, results: Sequence[Result]) -> Write | None:
 
 
 def remove(tables: Tables, state: NamespaceState, write: Write, now: int) -> int:
-    """Apply a clear or forget that is alone in its write, or as much of it as one transaction does."""
+    """Apply a removal that is alone in its write, or as much of it as one transaction does."""
     operation = write.operations[0]
-    if isinstance(operation, Forget):
+    if isinstance(operation, Destroy):
+        removed = destroy(tables, state, now)
+    elif isinstance(operation, Forget):
         removed = forget(tables, state, operation.session, now, in_steps=True)
     else:
         assert isinstance(operation, Clear)
@@ -73,7 +75,7 @@ def clear(tables: Tables, state: NamespaceState, prefix: str, now: int, *, in_st
 def _clear_some(tables: Tables, state: NamespaceState, prefix: str, now: int) -> Partial:
     assert state.id is not None
     rows = tables.first_entries(state.id, prefix, now, STEP + 1)
-    some = rows[: _fitting(length for _, length, _ in rows)]
+    some = rows[: _fitting((length for _, length, _ in rows), STEP, BYTES)]
     end = rows[len(some)][0] if len(some) < len(rows) else None
     _remove_entries(tables, state, prefix, end, sum(length for _, length, _ in some))
     for key, _, is_live in some:
@@ -99,39 +101,117 @@ def forget(tables: Tables, state: NamespaceState, name: str, now: int, *, in_ste
     head = tables.peek_session(state.id, name)
     if head is None:
         return 0
-    _, last, held = head
-    if in_steps and (last > ROWS or held > BYTES):
+    if in_steps and (head.last > ROWS or head.bytes > BYTES):
         return _forget_some(tables, state, name, head, now)
-    shorten(tables, state, name, head, 0, held, now)
-    return last
+    delete_session(tables, state, name, head)
+    return head.last
 
 
 def _forget_some(tables: Tables, state: NamespaceState, name: str, head: SessionHead, now: int) -> Partial:
-    session, last, _ = head
-    rows = tables.last_messages(session, last, STEP + 1)
-    fitting = _fitting(length for _, length in rows)
+    left, length = _last_rows(tables, head, STEP, BYTES)
+    if left:
+        shorten(tables, state, name, head, left, length, now)
+    else:
+        delete_session(tables, state, name, head)
+    return Partial(head.last - left)
+
+
+def _last_rows(tables: Tables, head: SessionHead, most: int, most_bytes: int) -> tuple[int, int]:
+    """Return how many messages are left if a step removes the last ones, and the bytes of those."""
+    rows = tables.last_messages(head.id, head.last, most + 1)
+    fitting = _fitting((length for _, length in rows), most, most_bytes)
     left = rows[fitting][0] if fitting < len(rows) else 0
-    shorten(tables, state, name, head, left, sum(length for _, length in rows[:fitting]), now)
-    return Partial(last - left)
+    return left, sum(length for _, length in rows[:fitting])
 
 
-def _fitting(lengths: Iterable[int]) -> int:
+def remove_expired(
+    tables: Tables, state: NamespaceState, name: str, head: SessionHead, now: int, most: int, most_bytes: int
+) -> int:
+    """Remove an expired session, or the last messages of one that was renamed; returns how many messages."""
+    assert state.id is not None
+    if name.startswith("\x01"):
+        left, length = _last_rows(tables, head, most, most_bytes)
+        if left:
+            _delete_messages(tables, state, head, left)
+            tables.set_session(head.id, left, head.bytes - length, now)
+            state.bytes -= length
+        else:
+            delete_session(tables, state, name, head, record=None)
+        return head.last - left
+    tables.erase_popped(state.id, name)
+    delete_session(tables, state, name, head, record=SESSION_EXPIRED)
+    return head.last
+
+
+def _fitting(lengths: Iterable[int], most: int, most_bytes: int) -> int:
     """Return how many rows of these lengths a step removes: at least one."""
-    sums = takewhile(lambda total: total <= BYTES, accumulate(lengths))
-    return min(max(sum(1 for _ in sums), 1), STEP)
+    sums = takewhile(lambda total: total <= most_bytes, accumulate(lengths))
+    return min(max(sum(1 for _ in sums), 1), most)
 
 
 def shorten(
     tables: Tables, state: NamespaceState, name: str, head: SessionHead, left: int, length: int, now: int
 ) -> None:
-    """Remove the messages after `left`, which take `length` bytes, and a session without any."""
-    session, last, held = head
-    tables.delete_messages(session, left, last)
-    if state.is_indexed:
-        word_index.subtract(state, tables.delete_texts_of_messages(session, left, last))
-    if left:
-        tables.set_session(session, left, held - length, now)
-    else:
-        tables.delete_session(session)
+    """Remove the messages after `left`, which take `length` bytes. A session without any is deleted, unless it has details."""
+    assert state.id is not None
+    details = tables.get_details(state.id, head.id)
+    if not left and details is None and head.expires is None:
+        delete_session(tables, state, name, head)
+        return
+    _delete_messages(tables, state, head, left)
+    if details is not None and details.upto > left:
+        shorter = details._replace(upto=0, summary=None)
+        tables.put_details(state.id, head.id, shorter)
+        length += details.bytes - shorter.bytes
+    tables.set_session(head.id, left, head.bytes - length, now)
+    tables.set_session_version(head.id, state.version + 1)
     state.bytes -= length
     state.record(f"{POPPED}{left} {name}")
+
+
+def delete_session(
+    tables: Tables, state: NamespaceState, name: str, head: SessionHead, *, record: str | None = f"{POPPED}0 "
+) -> None:
+    """Remove a session with its messages and details. ``record``: the beginning of the record for watchers; None: no record."""
+    _delete_messages(tables, state, head, 0)
+    tables.delete_session(head.id)
+    state.bytes -= head.bytes
+    if record is not None:
+        state.record(f"{record}{name}")
+
+
+def _delete_messages(tables: Tables, state: NamespaceState, head: SessionHead, left: int) -> None:
+    if left >= head.last:
+        return
+    tables.delete_messages(head.id, left, head.last)
+    if state.is_indexed:
+        word_index.subtract(state, tables.delete_texts_of_messages(head.id, left, head.last))
+
+
+def destroy(tables: Tables, state: NamespaceState, now: int) -> int:
+    """Remove everything in a namespace, or as much as one transaction does. The plan, the day's writes and the version stay."""
+    if state.id is None:
+        return 0
+    if tables.has_more_entries(state.id, "", 0):
+        removed = clear(tables, state, "", now, in_steps=True)
+        return Partial(removed)
+    removed, left = 0, STEP
+    for name, head in tables.some_sessions(state.id, STEP):
+        if head.last > left:
+            rest, length = _last_rows(tables, head, left, BYTES)
+            shorten(tables, state, name, head, rest, length, now)
+            return Partial(removed + head.last - rest)
+        delete_session(tables, state, name, head)
+        removed, left = removed + head.last, left - head.last - 1
+        if len(state.recent) > BLOCK_CHARS:
+            journal.move_to_blocks(tables, state)
+        if left <= 0:
+            break
+    if left < STEP:
+        return Partial(removed)
+    state.version += 1  # a version without a record: watchers must read everything again
+    tables.empty_namespace(state.id, state.version)
+    state.recent = state.pending = ""
+    state.index_cursor, state.texts, state.words = NOT_BEGUN, 0, 0
+    state.expires = state.sessions_due = state.retention = None
+    return 0

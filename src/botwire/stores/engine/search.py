@@ -17,11 +17,14 @@ from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
+from ...plans import Plans
 from ...queries import Search
 from ...records import Entry, Hit, Message
 from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import Stored, decode
+from .filters import filters_of, holds
+from .retention import Liveness, limits_of, may_end
 from .stop import Stop
 from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, NamespaceState, ReadTables, place_of
 from .word_index import pending_of
@@ -79,6 +82,8 @@ class _Searching:
     state: NamespaceState
     namespace: NamespaceId
     stop: Stop
+    live: Liveness | None
+    """Which sessions have not expired; None: none has."""
     filters: list[tuple[list[str], Any]] = field(default_factory=list)
     asked: frozenset[str] = frozenset()
     """The words that are counted in texts."""
@@ -97,7 +102,7 @@ class _Searching:
 
     def hits(self) -> list[Hit]:
         """Return the hits."""
-        self.filters = [(path.split("."), wanted) for path, wanted in self.query.where.items()]
+        self.filters = filters_of(self.query.where)
         scores = self._by_words() if self.query.words else {}
         if self.query.vector is not None:
             scores = fuse(scores, self._by_meaning(self.query.vector))
@@ -270,7 +275,7 @@ class _Searching:
         self.stop.check()
         since, until = self.query.since, self.query.until
         in_time = (since is None or since <= changed) and (until is None or changed < until)
-        return in_time and (not self.filters or _holds(decode(stored), self.filters))
+        return in_time and (not self.filters or holds(decode(stored), self.filters))
 
     def _text(self, key: str | None, changed: int, stored: Stored, text_of: Callable[[Any], str]) -> _Text:
         terms = terms_of(text_of(stored)) if self.asked else []
@@ -280,9 +285,11 @@ class _Searching:
 
     def _messages(self, places: Sequence[_Id]) -> Iterator[tuple[_Id, str, Message]]:
         """Return place, session and message of those that exist, in order."""
-        return _in_parts(
+        rows = _in_parts(
             places, lambda row: row[0], lambda rest: self.tables.messages_at(self.namespace, rest, READ_BYTES)
         )
+        live = self.live
+        return rows if live is None else (row for row in rows if live.is_live(row[1]))
 
     def _entries(self, texts: Sequence[_Id]) -> Iterator[tuple[_Id, Entry]]:
         """Return text id and entry of those that are indexed as they are now, in order."""
@@ -338,13 +345,15 @@ class _Searching:
         return msgspec.structs.replace(hit, score=score, snippet=snippet_of(text, self.weights))
 
 
-def search(tables: ReadTables, namespace: str, query: Search, now: int, stop: Stop) -> list[Hit]:
+def search(tables: ReadTables, plans: Plans, namespace: str, query: Search, now: int, stop: Stop) -> list[Hit]:
     """Answer a question from the index, or raise `Timeout` when it must stop. All reads must see one snapshot."""
     state = tables.get_state(namespace)
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    return _Searching(tables, query, now, state, state.id, stop).hits()
+    limits = limits_of(state.retention, plans.of(state.plan)[1])
+    live = Liveness(tables, namespace, limits, now) if may_end(state, limits) else None
+    return _Searching(tables, query, now, state, state.id, stop, live).hits()
 
 
 def _messages_of(ids: Iterable[_Id]) -> list[_Id]:
@@ -371,29 +380,3 @@ def _best_first(scores: dict[_Id, float]) -> Iterator[_Id]:
         of_score.setdefault(score, []).append(id_)
     for score in sorted(of_score, reverse=True):
         yield from sorted(of_score[score], reverse=True)
-
-
-_NOTHING = object()
-
-
-def _holds(value: Any, filters: Iterable[tuple[list[str], Any]]) -> bool:
-    return all(_same(_at(value, names), wanted) for names, wanted in filters)
-
-
-def _at(value: Any, names: Iterable[str]) -> Any:
-    """Return the value at a path of names and numbers, such as ``data.tags.0``."""
-    for name in names:
-        if isinstance(value, dict):
-            value = value.get(name, _NOTHING)
-        elif (
-            isinstance(value, list) and name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(value)
-        ):
-            value = value[int(name)]
-        else:
-            return _NOTHING
-    return value
-
-
-def _same(value: Any, wanted: Any) -> bool:
-    """Whether two JSON values are the same; True is not 1."""
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)

@@ -20,9 +20,10 @@ from ... import timestamps
 from ...errors import InvalidArgument, StoreError
 from ...limits import MAX_NAME_BYTES
 from ...operations import Guard, Vector
-from ...records import Entry, Message, Session
+from ...records import Entry, Message
 from ...values import Stored
-from . import bookkeeping
+from . import bookkeeping, session_tables
+from .session_tables import SessionHead as SessionHead  # noqa: PLC0414 - a type of this protocol
 
 NamespaceId: TypeAlias = bookkeeping.NamespaceId
 MOST = (1 << 63) - 1
@@ -38,12 +39,12 @@ OFF = "off"
 """`NamespaceState.index_cursor` when nothing is indexed and searches are refused."""
 NOT_BEGUN = "entries "
 """`NamespaceState.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
+FIRST_NAME_OF_SESSION = " "
+"""A session whose name sorts before this has expired: its name begins with a control character, which no caller may use."""
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
 EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
 """Namespace, key, version, created, updated, expires and value of an entry."""
-SessionHead: TypeAlias = tuple[int, int, int]
-"""Number, last seq and bytes of a session."""
 EntryToIndex: TypeAlias = tuple[str, int | None, int | None, int | None, Stored | None]
 """A key, the text id and version in the index, and the version of the entry, with its value if the versions differ."""
 
@@ -86,7 +87,8 @@ class NamespaceState:
 
     ``id`` is None until something is stored in the namespace. ``recent`` holds the newest records of the journal
     (`journal.py`). ``pending``, ``index_cursor``, ``texts`` and ``words`` belong to the word index (`word_index.py`).
-    ``vectors`` is the bytes of all vectors; the database counts them. ``is_system`` is not in the row.
+    ``vectors`` is the bytes of all vectors; the database counts them. ``retention`` and ``sessions_due`` belong to
+    `retention.py`: the rules as JSON, and when some sessions may have expired. ``is_system`` is not in the row.
     """
 
     id: NamespaceId | None
@@ -102,6 +104,8 @@ class NamespaceState:
     texts: int = 0
     words: int = 0
     vectors: int = 0
+    retention: str | None = None
+    sessions_due: int | None = None
     is_system: bool = False
 
     @property
@@ -139,7 +143,7 @@ def day_of(day: int, today: int) -> int:
     return day if day <= today + 1 else today
 
 
-class ReadTables(Protocol):
+class ReadTables(session_tables.SessionReads, Protocol):
     """All reads, a statement each. Where a method takes the name of a namespace, the namespace may not exist."""
 
     def _run(self, name: str, *values: object) -> list[Any]:
@@ -198,13 +202,6 @@ class ReadTables(Protocol):
         """Return the version of a live entry, 0 if there is none."""
         return self._value("entry_version", namespace, key, now) or 0
 
-    def find_session(self, namespace: str, name: str) -> tuple[int, int] | None:
-        """Return number and last seq of a session."""
-        return self._first("find_session", namespace, name)
-
-    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
-        return self._first("peek_session", namespace, name)
-
     def session_name(self, namespace: NamespaceId, session: int) -> str | None:
         return self._value("session_name", namespace, session)
 
@@ -214,10 +211,6 @@ class ReadTables(Protocol):
         """Return messages of a session with a seq above `after`, up to `last`, in order."""
         values = place_of(session, after), place_of(session, last), limit_of(limit)
         return [Message(*row) for row in self._run_within(room, 2, "messages_between", *values)]
-
-    def list_sessions(self, namespace: str, before: int, limit: int | None) -> list[Session]:
-        """Return sessions with a number below `before`, the newest first."""
-        return [Session(*row) for row in self._run("list_sessions", namespace, before, limit_of(limit))]
 
     # Namespaces
 
@@ -247,7 +240,7 @@ class ReadTables(Protocol):
         return True
 
     def get_progress(self, namespace: str) -> tuple[int, int | None] | None:
-        """Return the version of a namespace, and when its next entry expires."""
+        """Return the version of a namespace, and when something in it may expire next."""
         return self._first("get_progress", namespace)
 
     def get_journal(self, namespace: str) -> tuple[NamespaceId, int, str] | None:
@@ -319,12 +312,12 @@ class ReadTables(Protocol):
     def messages_without_vector(
         self, namespace: NamespaceId, model: str, after: int, limit: int, room: int
     ) -> list[tuple[int, str, str, int, str]]:
-        """Return place, session, id, creation time and data of messages after a place that have no vector of a model."""
+        """Return place, session, id, version and data of messages after a place that have no vector of a model."""
         values = namespace, model, after >> SEQ_BITS, after, limit
         return self._run_within(room, 4, "messages_without_vector", *values)
 
 
-class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
+class Tables(ReadTables, bookkeeping.Bookkeeping, session_tables.SessionTables, Protocol):
     """Everything that a transaction does. Its caller has begun the transaction and will commit it."""
 
     def _one(self, name: str, *values: object) -> Any:
@@ -399,8 +392,8 @@ class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
 
     # Sessions
 
-    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        """Create a session; returns its number. Numbers rise up to `LAST_SESSION`, then free ones are used again."""
+    def new_session(self, namespace: NamespaceId, name: str, created: int, version: int) -> int:
+        """Create a session without messages; returns its number. Numbers rise up to `LAST_SESSION`, then free ones are used again."""
 
     def _first_free(self, statement: str, *values: object) -> int | None:
         return self._value(statement, *values)
@@ -418,7 +411,7 @@ class Tables(ReadTables, bookkeeping.Bookkeeping, Protocol):
         self._run("set_session", session, last, size, updated)
 
     def delete_session(self, session: int) -> None:
-        """Remove a session that has no messages."""
+        """Remove a session that has no messages, and its details."""
         self._run("delete_session", session)
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:

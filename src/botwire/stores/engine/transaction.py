@@ -9,16 +9,16 @@ from typing import Any, TypeAlias
 
 from ... import operations
 from ...errors import BotWireError, Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
-from ...limits import FIRST_NAME, MAX_TTL_SECONDS, check_numbers
+from ...limits import FIRST_NAME, MAX_RULES, MAX_TTL_SECONDS, check_numbers
 from ...operations import Guard, Result, Write
 from ...plans import DAY, Plan, Plans
-from ...records import Message
+from ...records import Rule
 from ...store import GUARD_FAILED, GuardFailed
 from ...values import MAX_NUMBER_BYTES, Stored, add, encode_json, size
-from . import idempotency, journal, removal, vectors, word_index
+from . import idempotency, journal, removal, retention, sessions, vectors, word_index
 from .effort import LONG_NUMBER, Effort, NotHere
-from .journal import BLOCK_CHARS, DELETED, EXPIRED, SET
-from .tables import LAST_SEQ, NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of, place_of
+from .journal import BLOCK_CHARS, DELETED, EXPIRED, RULES, SET
+from .tables import NOT_BEGUN, OFF, EntryHead, NamespaceId, NamespaceState, Tables, day_of
 
 PURGE = 64
 """Expired entries that one write removes. More than one, so that a backlog shrinks."""
@@ -55,15 +55,15 @@ class Transaction:
         behind: set[str] | None = None,
         most_bytes: float = math.inf,
     ) -> None:
-        self._tables = tables
+        self.tables = tables
         self._plans = plans.current  # all writes see one version, although a server may replace its plans
-        self._now = now
+        self.now = now
         self._ages_are_known = ages_are_known
         self._known = {} if known is None else known
         self._index_bytes = index_bytes
         self._apply_also = apply_also or self._apply
         self._behind: set[str] = set() if behind is None else behind
-        self._left = most_bytes
+        self.left = most_bytes
         self._effort: Effort | None = None
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
@@ -100,14 +100,16 @@ class Transaction:
                 continue
             if state.expires is not None:
                 self._purge(state, PURGE)
+            if not state.is_system and retention.may_end(state, limits := self.limits(state)):
+                retention.purge(self.tables, state, limits, self.now)
             if state.pending:
                 allowance = allowance or word_index.Allowance(self._index_bytes)
-                if word_index.index_pending(self._tables, state, allowance):
+                if word_index.index_pending(self.tables, state, allowance):
                     self._behind.add(name)
             if len(state.recent) > BLOCK_CHARS:
-                journal.move_to_blocks(self._tables, state)
-            self._tables.set_state(state)
-        if self._now > self._tables.sweep_due and self._ages_are_known():
+                journal.move_to_blocks(self.tables, state)
+            self.tables.set_state(state)
+        if self.now > self.tables.sweep_due and self._ages_are_known():
             self.sweep()
 
     def purge(self, namespace: str) -> None:
@@ -118,14 +120,14 @@ class Transaction:
         """Set the plan of a namespace; None: the default plan of the writer."""
         state, id_ = self.open_namespace(namespace)
         state.plan = plan
-        self._tables.set_plan(id_, plan)
+        self.tables.set_plan(id_, plan)
 
     def state(self, namespace: str) -> NamespaceState:
         """Return the state of a namespace, an empty one if it does not exist."""
         state = self.states.get(namespace)
         if state is None:
-            today = self._now // DAY
-            state = self._known.pop(namespace, None) or self._tables.get_state(namespace)
+            today = self.now // DAY
+            state = self._known.pop(namespace, None) or self.tables.get_state(namespace)
             if state is None:
                 state = NamespaceState(None, None, today, 0, 0, 0, None)
             if state.day < today:
@@ -140,7 +142,7 @@ class Transaction:
         """Return the state of a namespace and its id. Creates the namespace if it does not exist."""
         state = self.state(namespace)
         if state.id is None:
-            state.id = self._tables.new_state(namespace, state.day)
+            state.id = self.tables.new_state(namespace, state.day)
             # A system namespace is never searched, and no plan limits it.
             state.index_cursor = OFF if state.is_system else NOT_BEGUN
         return state, state.id
@@ -148,13 +150,13 @@ class Transaction:
     def purge_responses(self) -> None:
         """Remove some old responses, as each write that saves one does."""
         if self._ages_are_known():
-            self._tables.purge_responses(self._now - idempotency.RESPONSES_KEPT, idempotency.AT_ONCE)
+            self.tables.purge_responses(self.now - idempotency.RESPONSES_KEPT, idempotency.AT_ONCE)
 
     def sweep(self) -> bool:
         """Remove some old idempotency records, of any namespace; returns whether there may be more."""
-        before = self._now - idempotency.RESPONSES_KEPT
-        more = self._tables.sweep_responses(before, idempotency.AT_ONCE) >= idempotency.AT_ONCE
-        self._tables.sweep_due = 0 if more else self._now + SWEEP_INTERVAL
+        before = self.now - idempotency.RESPONSES_KEPT
+        more = self.tables.sweep_responses(before, idempotency.AT_ONCE) >= idempotency.AT_ONCE
+        self.tables.sweep_due = 0 if more else self.now + SWEEP_INTERVAL
         return more
 
     # Applying
@@ -163,9 +165,9 @@ class Transaction:
         """Whether a guard holds, after the earlier writes of this transaction."""
         state = self.states.get(guard.namespace)
         if state is None and guard.namespace not in self._guarded:
-            self._guarded[guard.namespace] = self._tables.get_version(guard.namespace)
+            self._guarded[guard.namespace] = self.tables.get_version(guard.namespace)
         version = self._guarded[guard.namespace] if state is None else state.version
-        return self._tables.holds(guard, version, self._now)
+        return self.tables.holds(guard, version, self.now)
 
     def _changes_nothing_if_refused(self, write: Write) -> bool:
         """Whether a write that is refused is refused before it changes anything, so that nothing needs to be undone."""
@@ -174,18 +176,18 @@ class Transaction:
     def _apply_or_undo(self, write: Write) -> list[Result] | BotWireError:
         also = () if write.also is None else (write.also.namespace,)
         saved = {name: copy.copy(self.states.get(name)) for name in (write.namespace, *also)}
-        self._tables.savepoint()
+        self.tables.savepoint()
         try:
             results = self._apply_both(write)
         except BotWireError as error:
-            self._tables.undo()
+            self.tables.undo()
             for name, state in saved.items():
                 if state is None:
                     self.states.pop(name, None)
                 else:
                     self.states[name] = state
             return error
-        self._tables.release()
+        self.tables.release()
         return results
 
     def _apply_both(self, write: Write) -> list[Result]:
@@ -204,30 +206,30 @@ class Transaction:
             return self._apply_each(write)
         hashed = idempotency.hash_of(write)
         state = self.state(write.namespace)
-        known = None if state.id is None else idempotency.find(self._tables, state.id, write, hashed)
+        known = None if state.id is None else idempotency.find(self.tables, state.id, write, hashed)
         if known is not None:
             return known
         version = state.version
         results = self._apply_each(write)
         if state.version != version and not removal.is_partial(results):
-            idempotency.save(self._tables, state, write, hashed, results, self._now)
+            idempotency.save(self.tables, state, write, hashed, results, self.now)
             self.purge_responses()
         return results
 
-    def _touch(self, length: int) -> None:
+    def touch(self, length: int) -> None:
         """Count bytes that are replaced, removed or popped."""
-        self._left -= length
-        if self._left < 0:
+        self.left -= length
+        if self.left < 0:
             raise NotHere
 
-    def _begin_effort(self) -> Effort:
+    def begin_effort(self) -> Effort:
         if self._effort is None:  # few writes need it
             self._effort = Effort()
         return self._effort
 
     def _apply_each(self, write: Write) -> list[Result]:
         if len(write.operations) == 1 and type(write.operations[0]) in removal.REMOVALS:
-            return [removal.remove(self._tables, self.state(write.namespace), write, self._now)]
+            return [self._remove(write)]
         results: list[Result] = []
         if self._effort is not None:
             self._effort.begin_write()
@@ -235,8 +237,15 @@ class Transaction:
             results.append(_APPLY[type(op)](self, write.namespace, op))
             state = self.states.get(write.namespace)
             if state is not None and len(state.recent) > BLOCK_CHARS:  # each further record would copy all of them
-                journal.move_to_blocks(self._tables, state)
+                journal.move_to_blocks(self.tables, state)
         return results
+
+    def _remove(self, write: Write) -> int:
+        """Apply a removal that is alone in its write."""
+        state, operation = self.state(write.namespace), write.operations[0]
+        if isinstance(operation, operations.Forget):
+            sessions.live_head(self, state, operation.session)  # so that the messages of an expired one do not count
+        return removal.remove(self.tables, state, write, self.now)
 
     # Entries
 
@@ -249,17 +258,17 @@ class Transaction:
         if op.times is not None:
             check_numbers("times", op.times)
             return self._store(state, op.key, op.stored, head, op.times, writes=0)
-        created = self._now if head is None else head[1]
+        created = self.now if head is None else head[1]
         if op.keep_ttl:
             expires = None if head is None else head[2]
         else:
             expires = None if op.ttl is None else self._expires_in(op.ttl)
-        return self._store(state, op.key, op.stored, head, (created, self._now, expires))
+        return self._store(state, op.key, op.stored, head, (created, self.now, expires))
 
     def _expires_in(self, ttl: float) -> int:
         if not abs(ttl) <= MAX_TTL_SECONDS:  # not a number, perhaps
             raise InvalidArgument(f"ttl is at most {MAX_TTL_SECONDS:,} s, not {ttl!r}; nothing was written")
-        return self._now + int(ttl * 1_000_000)
+        return self.now + int(ttl * 1_000_000)
 
     def _require(self, namespace: str, op: operations.Require) -> int:
         state = self.state(namespace)
@@ -274,12 +283,12 @@ class Transaction:
         head = self._live_head(state, id_, op.key)
         if head is not None and head[3] > MAX_NUMBER_BYTES:
             raise InvalidValue(f"key {op.key!r} holds {head[3]:,} bytes, not a number: it cannot be incremented")
-        total = add(op.key, None if head is None else self._tables.peek_value(id_, op.key), op.by)
-        created, expires = (self._now, None) if head is None else head[1:3]
+        total = add(op.key, None if head is None else self.tables.peek_value(id_, op.key), op.by)
+        created, expires = (self.now, None) if head is None else head[1:3]
         stored = encode_json(total)
         if len(stored) > LONG_NUMBER:
-            self._begin_effort().increment(stored)
-        self._store(state, op.key, stored, head, (created, self._now, expires))
+            self.begin_effort().increment(stored)
+        self._store(state, op.key, stored, head, (created, self.now, expires))
         return total
 
     def _live_head(self, state: NamespaceState, id_: NamespaceId, key: str) -> EntryHead | None:
@@ -288,8 +297,8 @@ class Transaction:
         What follows may have to make room by removing everything that has expired. If this entry were still there, it would be
         removed then, and its bytes would be given back twice.
         """
-        head = self._tables.peek_entry(id_, key)
-        if head is not None and head[2] is not None and head[2] <= self._now:
+        head = self.tables.peek_entry(id_, key)
+        if head is not None and head[2] is not None and head[2] <= self.now:
             self._delete_entry(state, key, head[3], EXPIRED)
             return None
         return head
@@ -302,17 +311,17 @@ class Transaction:
             length = size(stored) + size(key)
         else:
             length = size(stored) - head[3]
-            self._left -= head[3]  # `_touch`, without its call: this is a hot path
-            if self._left < 0:
+            self.left -= head[3]  # `touch`, without its call: this is a hot path
+            if self.left < 0:
                 raise NotHere
-        self._charge(state, writes, length)
+        self.charge(state, writes, length)
         _record_entry(state, SET, key)
         if len(stored) > word_index.LARGE and state.is_indexed:
             state.mark_unindexed(f"{word_index.DUE_NOW}\n")
         if expires is not None and (state.expires is None or expires < state.expires):
             state.expires = expires
         assert state.id is not None
-        self._tables.put_entry((state.id, key, state.version, created, updated, expires, stored))
+        self.tables.put_entry((state.id, key, state.version, created, updated, expires, stored))
         return state.version
 
     def _delete(self, namespace: str, op: operations.Delete) -> bool:
@@ -328,75 +337,36 @@ class Transaction:
     def _delete_entry(self, state: NamespaceState, key: str, length: int, kind: str) -> None:
         """Remove an entry whose value has `length` bytes."""
         assert state.id is not None
-        self._touch(length)
-        self._tables.delete_entry(state.id, key)
+        self.touch(length)
+        self.tables.delete_entry(state.id, key)
         state.bytes -= length + size(key)
         _record_entry(state, kind, key)
 
     def _clear(self, namespace: str, op: operations.Clear) -> int:
-        return removal.clear(self._tables, self.state(namespace), op.prefix, self._now)
-
-    # Sessions
-
-    def _append(self, namespace: str, op: operations.Append) -> list[int]:
-        if not op.messages:
-            return []
-        check_numbers("created", [message.created for message in op.messages])
-        state, id_ = self.open_namespace(namespace)
-        head = self._tables.peek_session(id_, op.session)
-        if head is None:
-            created = op.messages[0].created or self._now
-            head = self._tables.new_session(id_, op.session, created), 0, 0
-        session, before, held = head
-        if before + len(op.messages) > LAST_SEQ:
-            raise InvalidArgument(
-                f"session {op.session!r} has {before:,} messages of at most {LAST_SEQ:,}; nothing was written. Begin another session"
-            )
-        last, added, writes, updated = before, 0, 0, self._now
-        seqs = []
-        for message in op.messages:
-            when = message.created or self._now
-            if self._tables.add_message(session, last + 1, message.id, when, message.stored):
-                last, updated = last + 1, when
-                writes += message.created is None
-                added += size(message.id) + size(message.stored)
-                seqs.append(last)
-            else:  # the session has a message of this id: the append is repeated
-                seqs.append(self._tables.seq_of_message(session, message.id))
-        if added:
-            self._charge(state, writes, added)
-            self._tables.set_session(session, last, held + added, updated)
-            journal.record_append(state, session, before + 1, last)
-            if state.is_indexed:
-                word_index.mark_messages(state, place_of(session, before + 1), last - before, added)
-        return seqs
-
-    def _forget(self, namespace: str, op: operations.Forget) -> int:
-        return removal.forget(self._tables, self.state(namespace), op.session, self._now)
-
-    def _pop(self, namespace: str, op: operations.Pop) -> list[Message]:
-        state = self.state(namespace)
-        head = (None if state.id is None else self._tables.peek_session(state.id, op.session)) or (0, 0, 0)
-        session, last, _ = head
-        left = max(last - op.count, 0)
-        popped: list[Message] = []
-        if left < last:
-            popped, length = self._begin_effort().messages(self._tables, session, left, last, self._left)
-            self._touch(length)
-        if op.if_ids is not None and op.if_ids != tuple(message.id for message in popped):
-            popped = []  # or the error would keep them
-            raise Conflict(f"session {op.session!r} does not end with the messages expected; nothing was written")
-        if popped:
-            length = sum(size(message.id) + size(message.stored) for message in popped)
-            removal.shorten(self._tables, state, op.session, head, left, length, self._now)
-        return popped
+        return removal.clear(self.tables, self.state(namespace), op.prefix, self.now)
 
     # Others
 
     def _expire(self, namespace: str, _: operations.Expire) -> bool:
         state = self.state(namespace)
         self._purge(state, PURGE)
-        return state.expires is not None and state.expires <= self._now
+        more = retention.purge(self.tables, state, self.limits(state), self.now)
+        return more or (state.expires is not None and state.expires <= self.now)
+
+    def _retain(self, namespace: str, op: operations.Retain) -> bool:
+        state, id_ = self.open_namespace(namespace)
+        rules = retention.with_rule(state.retention, Rule(op.prefix, op.idle, op.age))
+        if rules == state.retention:
+            return False
+        if len(retention.rules_in(rules)) > MAX_RULES:
+            raise InvalidArgument(f"a namespace has at most {MAX_RULES} rules for its sessions; nothing was written")
+        self.tables.set_retention(id_, rules)
+        state.retention, state.sessions_due = rules, 0
+        state.record(RULES)
+        return True
+
+    def _destroy(self, _: str, __: operations.Destroy) -> int:
+        raise InvalidArgument("a namespace is destroyed by a write with no other operations; nothing was written")
 
     def _set_vectors(self, namespace: str, op: operations.SetVectors) -> int:
         state = self.state(namespace)
@@ -406,11 +376,15 @@ class Transaction:
         check_numbers("version", [item.version for item in op.vectors])
         length = sum(len(item.vector) for item in op.vectors)
         self._make_room(state, length, *self._plan_of(state))
-        kept = vectors.keep(self._tables, state.id, op)
-        state.vectors = self._tables.vector_bytes(state.id)  # some replaced others, some were not kept
+        kept = vectors.keep(self.tables, state.id, op)
+        state.vectors = self.tables.vector_bytes(state.id)  # some replaced others, some were not kept
         return kept
 
     # The state
+
+    def limits(self, state: NamespaceState) -> retention.Limits | None:
+        """Return how long the sessions of a namespace are kept."""
+        return retention.limits_of(state.retention, self._plan_of(state)[1])
 
     def _plan_of(self, state: NamespaceState) -> tuple[str, Plan]:
         if state.is_system:
@@ -420,11 +394,11 @@ class Transaction:
             name = self._plans.default
         return name, named[name]
 
-    def _charge(self, state: NamespaceState, writes: int, length: int) -> None:
+    def charge(self, state: NamespaceState, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
         name, plan = self._plan_of(state)
         if plan.writes_per_day is not None and state.writes + writes > plan.writes_per_day:
-            seconds = math.ceil(((state.day + 1) * DAY - self._now) / 1_000_000)
+            seconds = math.ceil(((state.day + 1) * DAY - self.now) / 1_000_000)
             raise QuotaExceeded(
                 f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {state.writes:,} are used. "
                 f"It starts again in {seconds:,} s; reads and deletes still work",
@@ -444,10 +418,10 @@ class Transaction:
         assert state.id is not None
         while state.held + length > plan.max_bytes and self._purge(state, PURGE_FOR_ROOM):
             # Each removal adds to these lists, which would be copied each time.
-            word_index.index_pending(self._tables, state, word_index.Allowance(self._index_bytes))
-            journal.move_to_blocks(self._tables, state)
+            word_index.index_pending(self.tables, state, word_index.Allowance(self._index_bytes))
+            journal.move_to_blocks(self.tables, state)
         if state.vectors:
-            state.vectors = self._tables.vector_bytes(state.id)
+            state.vectors = self.tables.vector_bytes(state.id)
         if state.held + length > plan.max_bytes:
             raise StorageExceeded(
                 f"the plan {name!r} allows {plan.max_bytes:,} bytes a namespace: {state.held:,} are in use and this "
@@ -458,12 +432,12 @@ class Transaction:
 
     def _purge(self, state: NamespaceState, limit: int | None) -> int:
         """Remove expired entries, at most `limit`. Returns how many."""
-        if state.id is None or state.expires is None or state.expires > self._now:
+        if state.id is None or state.expires is None or state.expires > self.now:
             return 0
-        expired = self._tables.find_expired(state.id, self._now, limit)
+        expired = self.tables.find_expired(state.id, self.now, limit)
         for key, length in expired:
             self._delete_entry(state, key, length - size(key), EXPIRED)
-        state.expires = self._tables.first_expiry(state.id)
+        state.expires = self.tables.first_expiry(state.id)
         return len(expired)
 
 
@@ -489,10 +463,10 @@ _APPLY: Mapping[type, Callable[[Transaction, str, Any], Result]] = {
     operations.Delete: Transaction._delete,
     operations.Require: Transaction._require,
     operations.Increment: Transaction._increment,
-    operations.Append: Transaction._append,
     operations.Clear: Transaction._clear,
-    operations.Forget: Transaction._forget,
-    operations.Pop: Transaction._pop,
     operations.Expire: Transaction._expire,
     operations.SetVectors: Transaction._set_vectors,
+    operations.Retain: Transaction._retain,
+    operations.Destroy: Transaction._destroy,
+    **sessions.APPLY,
 }

@@ -124,7 +124,7 @@ class PostgresStore(DatabaseStore):
         """Answer from one snapshot, so that all statements see the same data."""
         connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
         reads = PostgresReads(connection, namespace, in_transaction=True)
-        found = search(reads, namespace, query, moment, stop)
+        found = search(reads, self.plans, namespace, query, moment, stop)
         connection.run("commit")
         return found
 

@@ -147,7 +147,7 @@ class SqliteStore(DatabaseStore):
         if query.vector is not None:
             connection.load_vectors()
         connection.execute("BEGIN")  # so that all of its statements see the same
-        found = search(connection.tables, namespace, query, moment, stop)
+        found = search(connection.tables, self.plans, namespace, query, moment, stop)
         connection.execute("COMMIT")
         return cast("T", found)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from ...operations import Vector
 from ...queries import weight, within
-from ...records import Entry
+from ...records import Entry, Message
+from ..engine.session_tables import Details
 from ..engine.statements import load_queries
 from ..engine.tables import (
     LAST_SEQ,
@@ -91,7 +92,7 @@ class SqliteTables(Tables):
     def set_state(self, state: NamespaceState) -> None:
         values = (
             state.id, state.day, state.writes, state.bytes, state.version, state.expires, state.recent,
-            state.pending, state.index_cursor, state.texts, state.words,
+            state.pending, state.index_cursor, state.texts, state.words, state.sessions_due,
         )  # fmt: skip
         self._execute(_SET_STATE, values)
 
@@ -113,8 +114,8 @@ class SqliteTables(Tables):
     def put_entry(self, row: EntryRow) -> None:
         self._execute(_PUT_ENTRY, row)
 
-    def new_session(self, namespace: NamespaceId, name: str, created: int) -> int:
-        number = int(self._one("new_session", namespace, name, created))
+    def new_session(self, namespace: NamespaceId, name: str, created: int, version: int) -> int:
+        number = int(self._one("new_session", namespace, name, created, version))
         if number <= LAST_SESSION:
             return number
         # The row keeps counting in the column's 63 bits. Numbers that were used longest ago come first.
@@ -126,6 +127,66 @@ class SqliteTables(Tables):
 
     def add_message(self, session: int, seq: int, id_: str, created: int, data: str) -> bool:
         return self._count("add_message", session << SEQ_BITS | seq, session, id_, created, data) > 0
+
+    def get_summary(self, namespace: NamespaceId, session: int) -> tuple[int, str] | None:
+        del namespace
+        return self._first("get_summary", session)
+
+    def newest_messages(
+        self, namespace: NamespaceId, session: int, after: int, last: int, room: int | None
+    ) -> list[Message]:
+        del namespace
+        values = place_of(session, after), place_of(session, last)
+        return [Message(*row) for row in self._run_within(room, 2, "newest_messages", *values)][::-1]
+
+    def set_session_version(self, session: int, version: int) -> None:
+        self._run("set_session_version", session, version)
+
+    def set_session_expiry(self, session: int, expires: int | None) -> None:
+        self._run("set_session_expiry", session, expires)
+
+    def rename_session(self, namespace: NamespaceId, session: int, name: str) -> None:
+        self._run("rename_session", namespace, session, name)
+
+    def settle_sessions(self, namespace: NamespaceId, ids: str, names: str) -> None:
+        self._run("settle_sessions", namespace, ids, names)
+
+    def peek_message(self, session: int, seq: int) -> tuple[int, int | None, int] | None:
+        return self._first("peek_message", place_of(session, seq))
+
+    def edit_message(self, session: int, seq: int, data: str, edited: int, redacted: str | None) -> None:
+        self._run("edit_message", place_of(session, seq), data, edited, redacted)
+
+    def mark_edited(self, session: int, seq: int, edited: int | None, redacted: str | None) -> None:
+        self._run("mark_edited", place_of(session, seq), edited, redacted)
+
+    def measure_messages(self, session: int, after: int, last: int) -> tuple[int, int]:
+        return self._first("measure_messages", place_of(session, after), place_of(session, last)) or (0, 0)
+
+    def copy_messages(self, source: int, target: int, last: int) -> None:
+        start = place_of(source, 0)
+        self._run("copy_messages", start, place_of(source, last), place_of(target, 0) - start, target)
+
+    def get_details(self, namespace: NamespaceId, session: int) -> Details | None:
+        row = self._first("get_details", namespace, session)
+        return None if row is None else Details(*row)
+
+    def put_details(self, namespace: NamespaceId, session: int, details: Details) -> None:
+        del namespace
+        self._run("set_owner", session, details.owner)
+        if details.is_empty:
+            self._run("delete_details", session)
+        else:
+            version, _, *others = details
+            self._run("put_details", session, version, *others)
+
+    def set_retention(self, namespace: NamespaceId, retention: str | None) -> None:
+        self._run("set_retention", namespace, retention)
+
+    def empty_namespace(self, namespace: NamespaceId, version: int) -> None:
+        for name in ("forget_responses", "forget_popped", "forget_changes", "forget_entry_texts"):
+            self._run(name, namespace)
+        self._run("mark_destroyed", namespace, version)
 
     def new_entry_text(self, namespace: NamespaceId, key: str, version: int) -> int:
         text = int(self._one("new_entry_text", namespace, key, version))

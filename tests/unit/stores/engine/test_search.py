@@ -196,7 +196,13 @@ def fill_old_file(path, monkeypatch):
         old = SqliteStore(path)
         connection = old._connections.take()
         connection.execute(
-            "DROP TRIGGER entry_deleted; DROP TRIGGER entry_replaced; DROP TRIGGER message_deleted;"
+            "DROP TRIGGER session_deleted; DROP TABLE details; DROP INDEX sessions_by_activity; DROP INDEX sessions_by_owner;"
+            "DROP INDEX sessions_by_expiry; ALTER TABLE sessions DROP COLUMN version; ALTER TABLE sessions DROP COLUMN active;"
+            "ALTER TABLE sessions DROP COLUMN expires; ALTER TABLE sessions DROP COLUMN owner;"
+            "ALTER TABLE messages DROP COLUMN edited; ALTER TABLE messages DROP COLUMN redacted;"
+            "ALTER TABLE namespaces DROP COLUMN retention; ALTER TABLE namespaces DROP COLUMN sessions_due;"
+            "ALTER TABLE namespaces DROP COLUMN destroyed;"
+            "DROP TRIGGER message_edited; DROP TRIGGER entry_deleted; DROP TRIGGER entry_replaced; DROP TRIGGER message_deleted;"
             "DROP TABLE message_vectors; DROP TABLE entry_vectors; ALTER TABLE namespaces DROP COLUMN vectors;"
             "DROP TABLE terms; DROP TABLE texts; DROP TABLE entry_texts;"
             "ALTER TABLE namespaces DROP COLUMN pending; ALTER TABLE namespaces DROP COLUMN behind;"

@@ -150,7 +150,7 @@ def test_a_number_that_no_database_stores_is_refused(opened, operation):
 @pytest.mark.parametrize(
     "query",
     [
-        ListKeys(limit=BIG), ListEntries(limit=BIG), ListSessions(before=BIG), ListSessions(limit=BIG),
+        ListKeys(limit=BIG), ListEntries(limit=BIG),
         ListMessages("s", after=-BIG), ListTexts("m", after=f"m{BIG}"),
     ],
 )  # fmt: skip

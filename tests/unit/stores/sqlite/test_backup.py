@@ -328,7 +328,7 @@ DAMAGE = {
     "UPDATE sessions SET last_seq = 99 WHERE name = 'b'": "session b: it counts 99 messages",
     "UPDATE sessions SET bytes = bytes - 1 WHERE name = 'c'": "session c: it counts 100 messages with",
     "DELETE FROM messages WHERE place & 0xFFFFFFFF = 50 AND session = 1": "session a: it counts 100 messages",
-    "INSERT INTO messages SELECT place + (1 << 40), session, id || 'x', created, data FROM messages LIMIT 1": "session does not exist",
+    "INSERT INTO messages SELECT place + (1 << 40), session, id || 'x', created, data, NULL, NULL FROM messages LIMIT 1": "session does not exist",
     "INSERT INTO entries SELECT 77, key, version, created, updated, expires, value FROM entries LIMIT 1": "namespace 77 does not exist",
     "INSERT INTO sessions (namespace, name, created, updated) VALUES (77, 's', 1, 1)": "session s: its namespace 77 does not exist",
     "UPDATE entries SET version = 1000000 WHERE key = 'k1'": "entry k1: its version 1000000",

@@ -23,7 +23,11 @@ FROM (
         last_seq,
         bytes,
         count(place) AS count,
-        coalesce(sum(octet_length(messages.id) + octet_length(data)), 0) AS held,
+        coalesce(sum(octet_length(messages.id) + octet_length(data)), 0) + coalesce((
+            SELECT octet_length(about) + octet_length(tags) + coalesce(octet_length(owner), 0) + coalesce(octet_length(summary), 0)
+            FROM details
+            WHERE details.session = sessions.id
+        ), 0) AS held,
         coalesce(min(place & 0xFFFFFFFF), 0) AS lowest,
         coalesce(max(place & 0xFFFFFFFF), 0) AS highest
     FROM sessions
@@ -49,6 +53,12 @@ WHERE namespace NOT IN (SELECT id FROM namespaces);
 SELECT format('message %d of session %d: the session does not exist', place & 0xFFFFFFFF, session)
 FROM messages
 WHERE session <> place >> 32 OR session NOT IN (SELECT id FROM sessions);
+
+-- details_without_session
+-- Details whose session does not exist, or whose summary ends after its last message.
+SELECT format('details of session %d: the session does not exist, or has fewer than %d messages', session, upto)
+FROM details
+WHERE upto > coalesce((SELECT last_seq FROM sessions WHERE id = session), -1);
 
 -- versions
 -- Entries with a higher version than their namespace.

@@ -38,30 +38,104 @@ WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key >= ?2 AND 
     AND (expires IS NULL OR expires > ?4);
 
 -- find_session
--- A session by its name.
-SELECT sessions.id, last_seq
-FROM sessions
-WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND name = ?2;
+-- A session by its name, with the rules and the plan of its namespace.
+SELECT sessions.id, last_seq, sessions.version, created, updated, sessions.expires, retention, plan
+FROM namespaces
+CROSS JOIN sessions ON sessions.namespace = namespaces.id
+WHERE namespaces.name = ?1 AND sessions.name = ?2;
 
 -- messages_between
 -- Messages in order, after one row id and up to another.
-SELECT place & 0xFFFFFFFF, id, data, created
+SELECT place & 0xFFFFFFFF, id, data, created, edited, redacted
 FROM messages
 WHERE place > ?1 AND place <= ?2
 ORDER BY place
 LIMIT ?3;
 
--- list_sessions
--- Sessions with lower ids than a given one, the newest first.
-SELECT name, id, last_seq, created, updated
+-- newest_messages
+-- Messages after one row id and up to another, the newest first.
+SELECT place & 0xFFFFFFFF, id, data, created, edited, redacted
+FROM messages
+WHERE place > ?1 AND place <= ?2
+ORDER BY place DESC;
+
+-- get_session
+-- A session with its details.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
 FROM sessions
-WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND id < ?2
-ORDER BY id DESC
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND name = ?2;
+
+-- sessions_at
+-- The sessions with ids in a JSON list, or with names in another.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions
+LEFT JOIN details ON details.session = sessions.id
+WHERE sessions.id IN (
+    SELECT value FROM json_each(?2)
+    UNION ALL
+    SELECT named.id FROM json_each(?3) AS wanted CROSS JOIN sessions AS named ON named.namespace = ?1 AND named.name = wanted.value
+) AND namespace = ?1;
+
+-- sessions_by_activity
+-- Sessions before a time and an id in the index of activity, the newest first.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions INDEXED BY sessions_by_activity
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND (active, sessions.id) < (?2, ?3)
+ORDER BY active DESC, sessions.id DESC
+LIMIT ?4;
+
+-- sessions_of_owner
+-- The same of an owner.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions INDEXED BY sessions_by_owner
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND owner = ?5 AND (active, sessions.id) < (?2, ?3)
+ORDER BY active DESC, sessions.id DESC
+LIMIT ?4;
+
+-- sessions_named
+-- The same in a range of names.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND name >= ?5 AND name < ?6 AND (+active, sessions.id) < (?2, ?3)
+ORDER BY active DESC, sessions.id DESC
+LIMIT ?4;
+
+-- sessions_by_age
+-- Sessions with lower ids than a given one, the newest first.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions INDEXED BY sessions_by_age
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND sessions.id < ?2
+ORDER BY sessions.id DESC
 LIMIT ?3;
+
+-- sessions_by_age_named
+-- The same in a range of names.
+SELECT name, sessions.id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    details.version, owner, tags, about, origin, origin_seq, upto
+FROM sessions
+LEFT JOIN details ON details.session = sessions.id
+WHERE namespace = ?1 AND name >= ?4 AND name < ?5 AND +sessions.id < ?2
+ORDER BY sessions.id DESC
+LIMIT ?3;
+
+-- get_summary
+-- The summary of a session.
+SELECT upto, summary FROM details WHERE session = ?1 AND summary IS NOT NULL;
 
 -- list_namespaces
 -- The names of namespaces after a name.
-SELECT name FROM namespaces WHERE name > ?1 ORDER BY name LIMIT ?2;
+SELECT name FROM namespaces WHERE name > ?1 AND version > destroyed ORDER BY name LIMIT ?2;
 
 -- get_version
 -- The version of a namespace.
@@ -75,7 +149,7 @@ WHERE namespace = (SELECT id FROM namespaces WHERE name = ?1) AND key = ?2 AND (
 
 -- get_progress
 -- The version of a namespace, and the time of its next expiry.
-SELECT version, expires FROM namespaces WHERE name = ?1;
+SELECT version, iif(expires IS NULL OR sessions_due < expires, coalesce(sessions_due, expires), expires) FROM namespaces WHERE name = ?1;
 
 -- get_journal
 -- The newest records of a namespace's journal.
@@ -109,7 +183,7 @@ SELECT name FROM sessions WHERE id = ?2 AND namespace = ?1;
 
 -- get_state
 -- The namespace state.
-SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
+SELECT id, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors, retention, sessions_due
 FROM namespaces
 WHERE name = ?1;
 
@@ -122,7 +196,7 @@ INSERT INTO namespaces (name, day, behind) VALUES (?1, ?2, 'entries ') RETURNING
 UPDATE namespaces
 SET
     day = ?2, writes = ?3, bytes = ?4, version = ?5, expires = ?6, recent = ?7, pending = ?8, behind = ?9, texts = ?10,
-    words = ?11
+    words = ?11, sessions_due = ?12
 WHERE id = ?1;
 
 -- set_plan
@@ -184,11 +258,11 @@ SELECT min(expires) FROM entries WHERE namespace = ?1 AND expires IS NOT NULL;
 
 -- peek_session
 -- The state of a session that a write or a search needs.
-SELECT id, last_seq, bytes FROM sessions WHERE namespace = ?1 AND name = ?2;
+SELECT id, last_seq, bytes, version, created, updated, expires FROM sessions WHERE namespace = ?1 AND name = ?2;
 
 -- new_session
 -- Create a session.
-INSERT INTO sessions (namespace, name, created, updated) VALUES (?1, ?2, ?3, ?3) RETURNING id;
+INSERT INTO sessions (namespace, name, created, updated, active, version) VALUES (?1, ?2, ?3, ?3, ?3, ?4) RETURNING id;
 
 -- free_session
 -- The first session number in a range that no session has, of any namespace.
@@ -218,6 +292,135 @@ UPDATE sessions SET last_seq = ?2, bytes = ?3, updated = ?4 WHERE id = ?1;
 -- delete_session
 -- Delete a session.
 DELETE FROM sessions WHERE id = ?1;
+
+-- set_session_version
+-- Write the version of a session.
+UPDATE sessions SET version = ?2 WHERE id = ?1;
+
+-- set_session_expiry
+-- Write when a session expires.
+UPDATE sessions SET expires = ?2 WHERE id = ?1;
+
+-- rename_session
+-- Give a session another name.
+UPDATE sessions SET name = ?3, owner = NULL WHERE namespace = ?1 AND id = ?2;
+
+-- settle_sessions
+-- Bring the index of activity up to date for the sessions with ids in a JSON list, or with names in another.
+UPDATE sessions
+SET active = updated
+WHERE id IN (
+    SELECT value FROM json_each(?2)
+    UNION ALL
+    SELECT named.id FROM json_each(?3) AS wanted CROSS JOIN sessions AS named ON named.namespace = ?1 AND named.name = wanted.value
+) AND namespace = ?1 AND active <> updated;
+
+-- get_details
+-- The details of a session.
+SELECT details.version, owner, tags, about, origin, origin_seq, upto, summary
+FROM details
+CROSS JOIN sessions ON sessions.id = session
+WHERE session = ?2 AND namespace = ?1;
+
+-- put_details
+-- Insert or replace the details of a session.
+INSERT INTO details (session, version, tags, about, origin, origin_seq, upto, summary)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (session) DO UPDATE SET
+    version = excluded.version, tags = excluded.tags, about = excluded.about, origin = excluded.origin,
+    origin_seq = excluded.origin_seq, upto = excluded.upto, summary = excluded.summary;
+
+-- set_owner
+-- Write the owner of a session, if it is another.
+UPDATE sessions SET owner = ?2 WHERE id = ?1 AND owner IS NOT ?2;
+
+-- delete_details
+-- Delete the details of a session.
+DELETE FROM details WHERE session = ?1;
+
+-- set_retention
+-- Write the rules for how long sessions are kept.
+UPDATE namespaces SET retention = ?2 WHERE id = ?1;
+
+-- expired_sessions
+-- Sessions whose own time to live is over.
+SELECT name, id, last_seq, bytes, version, created, updated, expires
+FROM sessions
+WHERE namespace = ?1 AND expires <= ?2
+ORDER BY expires
+LIMIT ?3;
+
+-- idle_sessions
+-- Sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.
+SELECT name, id, last_seq, bytes, version, created, updated, expires
+FROM sessions INDEXED BY sessions_by_activity
+WHERE namespace = ?1 AND active <= ?3 AND name >= ' '
+    AND EXISTS (
+        SELECT 1
+        FROM (
+            SELECT value ->> 1 AS idle, value ->> 2 AS age
+            FROM json_each(?2)
+            WHERE substr(name, 1, length(value ->> 0)) = value ->> 0
+            ORDER BY json_each.id
+            LIMIT 1
+        )
+        WHERE updated + idle <= ?4
+    )
+LIMIT ?5;
+
+-- old_sessions
+-- Sessions that are older than the first rule of a JSON list allows whose prefix they have.
+SELECT name, id, last_seq, bytes, version, created, updated, expires
+FROM sessions
+WHERE namespace = ?1 AND name >= ' '
+    AND EXISTS (
+        SELECT 1
+        FROM (
+            SELECT value ->> 1 AS idle, value ->> 2 AS age
+            FROM json_each(?2)
+            WHERE substr(name, 1, length(value ->> 0)) = value ->> 0
+            ORDER BY json_each.id
+            LIMIT 1
+        )
+        WHERE created + age <= ?3
+    )
+LIMIT ?4;
+
+-- first_session_expiry
+-- When the first session of a namespace with a time to live expires.
+SELECT min(expires) FROM sessions WHERE namespace = ?1 AND expires IS NOT NULL;
+
+-- some_sessions
+-- Some sessions of a namespace.
+SELECT name, id, last_seq, bytes, version, created, updated, expires
+FROM sessions
+WHERE namespace = ?1
+ORDER BY id
+LIMIT ?2;
+
+-- peek_message
+-- When a message was created and edited, and the bytes of its data.
+SELECT created, edited, octet_length(data) FROM messages WHERE place = ?1;
+
+-- edit_message
+-- Replace the data of a message.
+UPDATE messages SET data = ?2, edited = ?3, redacted = ?4 WHERE place = ?1;
+
+-- mark_edited
+-- Write when a message had been edited.
+UPDATE messages SET edited = ?2, redacted = ?3 WHERE place = ?1;
+
+-- measure_messages
+-- The number and the bytes of the messages after one row id and up to another.
+SELECT count(*), coalesce(sum(octet_length(id) + octet_length(data)), 0) FROM messages WHERE place > ?1 AND place <= ?2;
+
+-- copy_messages
+-- Copy the messages after one row id and up to another to a session, at a distance of row ids.
+INSERT INTO messages (place, session, id, created, data, edited, redacted)
+SELECT place + ?3, ?4, id, created, data, edited, redacted
+FROM messages
+WHERE place > ?1 AND place <= ?2
+ORDER BY place;
 
 -- add_message
 -- Add a message, unless the session has a message with its id.
@@ -276,6 +479,26 @@ DELETE FROM popped WHERE namespace = ?1 AND upto <= ?2;
 -- erase_popped
 -- Delete the popped messages of a session.
 DELETE FROM popped WHERE namespace = ?1 AND session = ?2;
+
+-- forget_responses
+-- Delete the idempotency records of a namespace.
+DELETE FROM answers WHERE namespace = ?1;
+
+-- forget_popped
+-- Delete the popped messages of a namespace.
+DELETE FROM popped WHERE namespace = ?1;
+
+-- forget_changes
+-- Delete the blocks of the journal of a namespace.
+DELETE FROM changes WHERE namespace = ?1;
+
+-- forget_entry_texts
+-- Delete what is left in the index of the entries of a namespace.
+DELETE FROM entry_texts WHERE namespace = ?1;
+
+-- mark_destroyed
+-- Mark a namespace as destroyed at a version, without rules.
+UPDATE namespaces SET destroyed = ?2, retention = NULL, vectors = 0 WHERE id = ?1;
 
 -- purge_popped
 -- Delete some of the oldest popped messages, if they are older than a time.
@@ -337,7 +560,11 @@ FROM (
         last_seq,
         bytes,
         iif(coalesce(max(place) - (sessions.id << 32), 0) = count(place), count(place), last_seq) AS messages,
-        coalesce(sum(octet_length(messages.id) + octet_length(data)), 0) AS held
+        coalesce(sum(octet_length(messages.id) + octet_length(data)), 0) + coalesce((
+            SELECT octet_length(about) + octet_length(tags) + coalesce(octet_length(owner), 0) + coalesce(octet_length(summary), 0)
+            FROM details
+            WHERE details.session = sessions.id
+        ), 0) AS held
     FROM sessions
     LEFT JOIN messages ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
     WHERE sessions.namespace = ?1
@@ -350,13 +577,19 @@ WHERE bytes <> held OR last_seq <> messages;
 UPDATE sessions SET last_seq = ?3, bytes = ?4 WHERE namespace = ?1 AND id = ?2;
 
 -- held_bytes
--- The bytes of the entries and messages of a namespace.
+-- The bytes of the entries, messages and details of sessions of a namespace.
 SELECT
     (SELECT coalesce(sum(octet_length(key) + octet_length(value)), 0) FROM entries WHERE namespace = ?1)
     + (
         SELECT coalesce(sum(octet_length(messages.id) + octet_length(data)), 0)
         FROM sessions
         CROSS JOIN messages ON place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
+        WHERE sessions.namespace = ?1
+    )
+    + (
+        SELECT coalesce(sum(octet_length(about) + octet_length(tags) + coalesce(octet_length(owner), 0) + coalesce(octet_length(summary), 0)), 0)
+        FROM sessions
+        CROSS JOIN details ON details.session = sessions.id
         WHERE sessions.namespace = ?1
     );
 

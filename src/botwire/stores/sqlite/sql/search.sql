@@ -114,7 +114,7 @@ LIMIT ?6;
 
 -- messages_at
 -- The messages in a JSON list of row ids.
-SELECT place, sessions.name, place & 0xFFFFFFFF, messages.id, data, messages.created
+SELECT place, sessions.name, place & 0xFFFFFFFF, messages.id, data, messages.created, edited, redacted
 FROM json_each(?2) AS wanted
 CROSS JOIN messages ON messages.place = wanted.value
 CROSS JOIN sessions ON sessions.id = messages.session
@@ -151,7 +151,7 @@ LIMIT ?5;
 
 -- messages_without_vector
 -- Messages after a row id that have no vector of a model, beginning with a session.
-SELECT messages.place, sessions.name, messages.id, messages.created, data
+SELECT messages.place, sessions.name, messages.id, coalesce(edited, messages.created), data
 FROM sessions
 CROSS JOIN messages ON messages.place > max(?4, sessions.id << 32) AND messages.place <= (sessions.id << 32) + last_seq
 LEFT JOIN message_vectors AS held ON held.place = messages.place AND held.model = ?2
@@ -177,14 +177,14 @@ FROM json_each(?2) AS wanted
 CROSS JOIN entries ON entries.namespace = ?1 AND entries.key = wanted.value ->> 0 AND entries.version = wanted.value ->> 1;
 
 -- drop_message_vectors
--- Delete the vectors of the messages in a JSON list of session, id, time and vector that were stored at that time.
+-- Delete the vectors of the messages in a JSON list of session, id, version and vector that still have that version.
 DELETE FROM message_vectors
 WHERE place IN (
     SELECT messages.place
     FROM json_each(?2) AS wanted
     CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
     CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
-        AND messages.created = wanted.value ->> 2
+        AND coalesce(edited, messages.created) = wanted.value ->> 2
 );
 
 -- keep_message_vectors
@@ -194,7 +194,7 @@ SELECT messages.place, ?1, ?3, unhex(wanted.value ->> 3)
 FROM json_each(?2) AS wanted
 CROSS JOIN sessions ON sessions.namespace = ?1 AND sessions.name = wanted.value ->> 0
 CROSS JOIN messages ON messages.session = sessions.id AND messages.id = wanted.value ->> 1
-    AND messages.created = wanted.value ->> 2;
+    AND coalesce(edited, messages.created) = wanted.value ->> 2;
 
 -- delete_some_entry_vectors
 -- Delete some vectors of the entries of a namespace.
