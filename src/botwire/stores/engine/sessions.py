@@ -109,6 +109,11 @@ def _begin(work: Work, state: NamespaceState, name: str, created: int) -> Sessio
     return SessionHead(number, 0, 0, version, created, created, None)
 
 
+def _check_times(messages: Sequence[NewMessage]) -> None:
+    check_numbers("created", [message.created for message in messages])
+    check_numbers("edited", [message.edited for message in messages])
+
+
 def _add(work: Work, state: NamespaceState, name: str, head: SessionHead, messages: Sequence[NewMessage]) -> list[int]:
     """Add messages to a session; returns the seq of each."""
     tables, now = work.tables, work.now
