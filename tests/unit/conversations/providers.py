@@ -160,10 +160,10 @@ def _langchain(item):
 
 
 def _pydantic_ai(item):
-    found = _ids(item["parts"], tool_call="tool_call_id"), _ids(
-        item["parts"], tool_return="tool_call_id", retry_prompt="tool_call_id"
+    return (
+        _ids(item["parts"], tool_call="tool_call_id"),
+        _ids(item["parts"], tool_return="tool_call_id", retry_prompt="tool_call_id"),
     )
-    return found
 
 
 def _autogen(item):
