@@ -54,7 +54,7 @@ def search_query(
         entries="entries" in chosen,
         session=session,
         prefix=prefix,
-        where=_where(where),
+        where=check_where(where),
         since=limits.check_time(since, "since"),
         until=limits.check_time(until, "until"),
         neighbours=limits.check_bounded(neighbours, "neighbours", limits.MAX_NEIGHBOURS),
@@ -90,7 +90,8 @@ def _kinds(kinds: Iterable[str]) -> set[str]:
     return chosen
 
 
-def _where(where: object) -> dict[str, Any]:
+def check_where(where: object) -> dict[str, Any]:
+    """Return a filter of a search or a list of sessions (None: there is none), or raise `InvalidArgument`."""
     if where is None:
         return {}
     if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):

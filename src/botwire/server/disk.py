@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import Unavailable
-from ..operations import Append, Increment, Operation, Put, SetVectors
+from ..operations import Append, Edit, Fork, Increment, Operation, Put, Replace, SetAbout, SetVectors, Summarize
 from ..stores.address import sqlite_path
 
 MOST_KEPT = 256 * 1024 * 1024
@@ -19,7 +19,7 @@ _LOOK_EVERY = 1.0
 _WAIT = 30
 """Seconds after which a client may try again."""
 MEMORY = ":memory:"
-_STORING = frozenset({Put, Increment, Append, SetVectors})
+_STORING = frozenset({Put, Increment, Append, Replace, Fork, Edit, Summarize, SetAbout, SetVectors})
 
 
 class Disk:
