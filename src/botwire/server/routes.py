@@ -245,7 +245,7 @@ async def _context_of(request: Request, namespace: str, session: str) -> Respons
     last, before, head = (number(request.query_params.get(name), name) for name in ("last", "before", "head"))
     query = GetContext(session, page_size(last, head), before, head or 0, PAGE_BYTES)
     found = await _store(request).read(namespace, query)
-    return await respond(request, weight(found), lambda: Context.of(found, next=_older(found, before)))
+    return await respond(request, weight(found), lambda: Context.of(found, _older(found, before)))
 
 
 def _older(context: records.Context, before: int | None) -> int | None:

@@ -186,20 +186,21 @@ class Context(Document[records.Context], kw_only=True):
     version: int
     last: int
     summarized: int
-    summary: Raw | None
+    summary: Annotated[Raw, Meta(extra_json_schema={"type": ["array", "string", "null"]})]
     head: list[Message]
     messages: list[Message]
     next: int | None = None
 
     @classmethod
-    def of(cls, record: records.Context, **more: Any) -> Self:
-        summary = None if record.summary is None else Raw(record.summary.encode())
+    def of(cls, record: records.Context, older: int | None = None, **_: Any) -> Self:
+        """Return the JSON form of a context. ``older``: where the next page ends."""
+        summary = Raw(b"null" if record.summary is None else record.summary.encode())
         head, messages = (list(map(Message.of, found)) for found in (record.head, record.messages))
-        return super().of(record, summary=summary, head=head, messages=messages, **more)
+        return super().of(record, summary=summary, head=head, messages=messages, next=older)
 
     def record(self) -> records.Context:
         head, messages = ([item.record() for item in found] for found in (self.head, self.messages))
-        summary = None if self.summary is None or bytes(self.summary) == b"null" else _text(self.summary)
+        summary = None if bytes(self.summary) == b"null" else _text(self.summary)
         return records.Context(self.version, self.last, self.summarized, summary, head, messages)
 
 
