@@ -6,8 +6,6 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from itertools import islice
-from typing import Literal
 
 from .errors import InvalidArgument, InvalidName
 
@@ -65,7 +63,7 @@ control characters. It is on no plan."""
 FIRST_NAME = " "
 """A namespace that sorts before this is one of the store's own. It begins with a control character, which no caller may use."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CURSOR = re.compile(r"(-?[0-9]{1,19})\.([0-9]{1,19})")
+_CURSOR = re.compile(r"[0-9]{1,19}\.[0-9]{1,19}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -107,27 +105,25 @@ def check_prefix(prefix: object) -> str:
     return "" if prefix == "" else check_name(prefix, "prefix")
 
 
-def check_tags(tags: object) -> tuple[str, ...]:
-    """Return the tags of a session without repeats, or raise `InvalidArgument` or `InvalidName`: at most `MAX_TAGS` names."""
-    if isinstance(tags, str) or not isinstance(tags, Iterable):
-        raise InvalidArgument(f"tags are a list of names, not {type(tags).__name__}")
-    given = list(islice(tags, MAX_TAGS + 1))
-    if len(given) > MAX_TAGS:
-        raise InvalidArgument(f"a session has at most {MAX_TAGS} tags, and these are more")
-    return tuple(dict.fromkeys(check_name(tag, "tag") for tag in given))
+def check_about(stored: str, owner: object, tags: object) -> tuple[str | None, tuple[str, ...]]:
+    """Return the owner and the tags of a session, or raise `InvalidArgument` or `InvalidName`.
 
-
-def check_about(stored: str, owner: str | None = None, tags: Iterable[str] = ()) -> None:
-    """Raise `InvalidArgument` if title and data, as JSON text, and the names take more than `MAX_ABOUT_BYTES`.
-
-    Encrypted ones, which are a JSON string, may take a third and 200 bytes more.
+    A tag that is given twice counts once. ``stored`` is the JSON text of title and data, as the caller gave them. An encrypted one, which
+    is a JSON string, may be a third and 200 bytes longer.
     """
-    size = sum(len(text.encode()) for text in (stored, owner or "", *tags))
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidArgument(f"tags is a list of names, not {type(tags).__name__}")
+    named = tuple(dict.fromkeys(check_name(tag, "tag") for tag in tags))
+    if len(named) > MAX_TAGS:
+        raise InvalidArgument(f"a session has at most {MAX_TAGS} tags, not {len(named):,}")
+    by = None if owner is None else check_name(owner, "owner")
+    size = sum(len(text.encode()) for text in (stored, by or "", *named))
     most = MAX_ABOUT_BYTES * 4 // 3 + 200 if stored.startswith('"') else MAX_ABOUT_BYTES
     if size > most:
         raise InvalidArgument(
-            f"title, owner, tags and data of a session have at most {most:,} bytes, these have {size:,}; nothing was written"
+            f"title, owner, tags and data of a session have at most {most:,} bytes as JSON, these have {size:,}"
         )
+    return by, named
 
 
 def check_reason(reason: object) -> str | None:
@@ -135,19 +131,11 @@ def check_reason(reason: object) -> str | None:
     return None if reason is None else "" if reason == "" else check_name(reason, "reason")
 
 
-def check_order(order: object) -> Literal["active", "created"]:
-    """Return an order of sessions, or raise `InvalidArgument`."""
-    if order == "active" or order == "created":  # noqa: PLR1714 - mypy narrows the type by these
-        return order
-    raise InvalidArgument(f"order is active or created, not {order!r:.60}")
-
-
 def check_cursor(cursor: object) -> str:
     """Return the cursor of a list of sessions (empty: the beginning), or raise `InvalidArgument`."""
-    found = _CURSOR.fullmatch(cursor) if isinstance(cursor, str) else None
-    if cursor == "" or (found is not None and all(abs(int(number)) < 2**63 for number in found.groups())):
-        return str(cursor)
-    raise InvalidArgument(f"after is the cursor of a session, such as '1764000000000000.7', not {cursor!r:.60}")
+    if isinstance(cursor, str) and (not cursor or _CURSOR.fullmatch(cursor)):
+        return cursor
+    raise InvalidArgument(f"after is the cursor of a session, such as '1764547200000000.7', not {cursor!r:.60}")
 
 
 def check_text(text: str, what: str) -> str:

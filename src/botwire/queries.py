@@ -113,6 +113,9 @@ class ListSessions(Query[list[Session]], frozen=True, kw_only=True):
     preview: bool = False
     room: int | None = None
 
+    def __hash__(self) -> int:  # `where` has none
+        return hash((self.order, self.prefix, self.tag, self.since, self.after, self.limit, self.preview, self.room))
+
 
 class GetContext(Query[Context], frozen=True):
     """The summary of a session, and its newest messages before seq ``before`` (None: all), at most ``last``.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import typing
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from botwire.errors import InvalidArgument
 from botwire.operations import (
     Append,
     Clear,
@@ -77,14 +75,13 @@ MADE = {
     Forget: st.builds(Forget, NAMES),
     Pop: st.builds(Pop, NAMES, st.integers(0, 9), st.none() | st.lists(NAMES, max_size=3).map(tuple)),
     SetVectors: st.builds(SetVectors, NAMES, st.lists(VECTORS, max_size=3).map(tuple)),
+    Destroy: st.builds(Destroy),
 }
-ALONE = {Destroy: st.just(Destroy())}
-"""Operations that are alone in their write."""
 
 
 def test_every_operation_is_in_every_table():
     assert set(transaction._APPLY) == ALL
-    assert set(_WIRE) == {*MADE, *ALONE} == ALL - {Expire}
+    assert set(_WIRE) == set(MADE) == ALL - {Expire}
     assert len(typing.get_args(WireOperation)) == len(_WIRE)
     for kind in ALL:
         assert isinstance(kind.reveals, bool)
@@ -124,10 +121,3 @@ def test_every_query_is_answered():
 @given(st.lists(st.one_of(*MADE.values()), max_size=5))
 def test_json_keeps_every_operation(operations):
     assert decode_write(encode_write(operations)) == tuple(operations)
-
-
-@given(st.one_of(*ALONE.values()))
-def test_json_keeps_an_operation_that_is_alone(operation):
-    assert decode_write(encode_write([operation])) == (operation,)
-    with pytest.raises(InvalidArgument, match="only operation of its write"):
-        decode_write(encode_write([operation, Delete("k")]))

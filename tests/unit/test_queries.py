@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from botwire.queries import weight, within
+from botwire.queries import ListSessions, weight, within
 from botwire.records import About, Context, Entry, Message, Session, Text
 
 LONG = "x" * 100_000
@@ -39,3 +39,11 @@ def test_a_page_of_sessions_ends_with_the_one_that_fills_it():
     rows = [replace(SESSION, place=place, preview=MESSAGE) for place in range(10)]
     assert len(within(rows, 250_000)) == 3
     assert len(within(iter(rows), None)) == 10
+
+
+def test_every_query_can_be_remembered_by_a_server():
+    query = ListSessions(limit=50, where={"owner": "ada"})
+    assert (
+        len({query, ListSessions(limit=50, where={"owner": "ada"}), replace(query, where={}), replace(query, limit=9)})
+        == 3
+    )

@@ -71,27 +71,8 @@ def check_vector(vector: bytes) -> bytes:
     return vector
 
 
-def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
-    """Return the ways to search (None: all available ones), or raise `InvalidArgument`."""
-    if by is None:
-        return frozenset(BY) if embedded else frozenset({"words"})
-    chosen = frozenset({by} if isinstance(by, str) else by)
-    if not chosen or not chosen <= set(BY):
-        raise InvalidArgument(f"by is of {', '.join(BY)}, not {by!r}")
-    if "meaning" in chosen and not embedded:
-        raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
-    return chosen
-
-
-def _kinds(kinds: Iterable[str]) -> set[str]:
-    chosen = {kinds} if isinstance(kinds, str) else set(kinds)
-    if not chosen or not chosen <= set(KINDS):
-        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
-    return chosen
-
-
 def check_where(where: object) -> dict[str, Any]:
-    """Return a filter of a search or a list of sessions (None: there is none), or raise `InvalidArgument`."""
+    """Return the paths and values of a filter (None: no filter), or raise `InvalidArgument`."""
     if where is None:
         return {}
     if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
@@ -109,3 +90,22 @@ def check_where(where: object) -> dict[str, Any]:
     if size > limits.MAX_WHERE_BYTES:
         raise InvalidArgument(f"where has at most {limits.MAX_WHERE_BYTES:,} bytes as JSON, this one has {size:,}")
     return dict(where)
+
+
+def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
+    """Return the ways to search (None: all available ones), or raise `InvalidArgument`."""
+    if by is None:
+        return frozenset(BY) if embedded else frozenset({"words"})
+    chosen = frozenset({by} if isinstance(by, str) else by)
+    if not chosen or not chosen <= set(BY):
+        raise InvalidArgument(f"by is of {', '.join(BY)}, not {by!r}")
+    if "meaning" in chosen and not embedded:
+        raise InvalidArgument("to search by meaning, a memory needs an embedder: Memory(…, embedder=…)")
+    return chosen
+
+
+def _kinds(kinds: Iterable[str]) -> set[str]:
+    chosen = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not chosen or not chosen <= set(KINDS):
+        raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
+    return chosen

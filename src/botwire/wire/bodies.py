@@ -17,7 +17,6 @@ from ..limits import (
     check_name,
     check_prefix,
     check_reason,
-    check_tags,
     check_ttl,
 )
 from ..operations import Operation
@@ -61,8 +60,6 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "prefix": check_prefix,
     "session": check_session,
     "target": check_session,
-    "owner": lambda name: None if name is None else check_name(name, "owner"),
-    "tags": check_tags,
     "redacted": check_reason,
     "count": check_bounded,
     "if_ids": _check_ids,

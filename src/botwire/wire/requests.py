@@ -207,11 +207,9 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
     operations: list[WireOperation]
 
     def checked(self) -> tuple[Operation, ...]:
-        checked = tuple(operation.checked() for operation in self.operations)
-        check_operations(sum(map(_count, checked)))
-        if len(checked) > 1 and any(isinstance(operation, operations.Destroy) for operation in checked):
-            raise InvalidArgument("destroy must be the only operation of its write; nothing was written")
-        return checked
+        operations = tuple(operation.checked() for operation in self.operations)
+        check_operations(sum(map(_count, operations)))
+        return operations
 
 
 def _count(op: Operation) -> int:

@@ -206,9 +206,8 @@ class SetAboutOperation(BodyOperation, tag="set_about", kw_only=True):
         if parts and self.about is not UNSET:
             raise InvalidArgument('give either "title" and "data", or "about"; nothing was written')
         stored = _about(Raw(b"{%b}" % b",".join(parts)) if parts else self.about)
-        found = super().given(about=UNSET, title=UNSET, data=UNSET, stored=stored)
-        check_about(stored, found["owner"], found["tags"])
-        return found
+        owner, tags = check_about(stored, self.owner, self.tags)
+        return super().given(about=UNSET, title=UNSET, data=UNSET, stored=stored, owner=owner, tags=tags)
 
 
 class SetExpiryOperation(BodyOperation, tag="set_expiry", kw_only=True):
@@ -272,7 +271,7 @@ def _about(value: Raw | UnsetType) -> str:
             _checked_about(stored)
         except msgspec.ValidationError as error:
             raise InvalidArgument(f"a title is a str and data an object: {error}; nothing was written") from error
-    check_about(stored)
+    check_about(stored, None, ())
     return stored
 
 
