@@ -110,7 +110,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
             found["parameters"] += [item for item in _parameters_of_session() if item["name"] not in named]
         found["responses"].pop("422", None)  # FastAPI's own form, which this server never sends
         if operation.answer is not None:
-            found["responses"]["200"] = {"description": "Done.", "content": _json(_one_of(schemas, operation.answer))}
+            found["responses"]["200"] = {"description": "Done.", "content": _json(_any_of(schemas, operation.answer))}
         problem = {PROBLEM_MEDIA_TYPE: {"schema": schemas[responses.Problem]}}
         found["responses"]["default"] = {"description": "An error.", "content": problem}
         if operation.body is not None:
@@ -134,9 +134,9 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return getattr(kind, "__args__", (kind,))
 
 
-def _one_of(schemas: dict[type, Any], kind: Any) -> dict[str, Any]:
+def _any_of(schemas: dict[type, Any], kind: Any) -> dict[str, Any]:
     several = [schemas[member] for member in _members(kind)]
-    return several[0] if len(several) == 1 else {"oneOf": several}
+    return several[0] if len(several) == 1 else {"anyOf": several}
 
 
 def _say_one_of(schema: Any) -> None:
