@@ -6,14 +6,13 @@ responses, or a store that someone has taken over.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from . import operations, queries
 from .operations import Operation, Result
 from .queries import Query
-from .records import Change, Changes, Entry, Hit, Message, Session
+from .records import Change, Changes, Context, Entry, Hit, Message, Rule, Session
 
 
 def mismatch(query: Query[Any], answer: Any) -> str | None:
@@ -74,9 +73,67 @@ def _messages(query: queries.ListMessages, answer: Sequence[Message]) -> str | N
     return _increasing("message", query.after, (message.seq for message in answer))
 
 
+def _session(query: queries.GetSession, answer: Session | None) -> str | None:
+    if answer is None:
+        return None
+    if answer.name != query.session:
+        return f"session {answer.name!r} instead of session {query.session!r}"
+    return _preview(answer, asked=query.preview)
+
+
 def _sessions(query: queries.ListSessions, answer: Sequence[Session]) -> str | None:
-    before = math.inf if query.before is None else query.before
-    return _increasing("session", -before, (-session.place for session in answer))
+    if len({session.name for session in answer}) < len(answer):
+        return "a session twice"
+    for session in answer:
+        if not _fits(query, session):
+            return f"session {session.name!r}, which was not asked for"
+        if (wrong := _preview(session, asked=query.preview)) is not None:
+            return wrong
+    places = [(session.updated, session.place) if query.order == "active" else session.place for session in answer]
+    if query.after:
+        updated, _, place = query.after.partition(".")
+        places.insert(0, (int(updated), int(place)) if query.order == "active" else int(place))
+    return _increasing("session", places[-1], reversed(places[:-1])) if places else None
+
+
+def _fits(query: queries.ListSessions, session: Session) -> bool:
+    """Whether a session has what can be checked without its title and data, which may be encrypted."""
+    about = session.about
+    return (
+        session.name.startswith(query.prefix)
+        and (query.tag is None or query.tag in about.tags)
+        and (query.since is None or session.updated >= query.since)
+        and ("owner" not in query.where or about.owner == query.where["owner"])
+    )
+
+
+def _preview(session: Session, *, asked: bool) -> str | None:
+    found = session.preview
+    if (found is not None) != (asked and session.messages > 0):
+        return f"session {session.name!r} {'without' if found is None else 'with'} its last message"
+    if found is not None and found.seq != session.messages:
+        return f"message {found.seq} as the last one of the {session.messages} of session {session.name!r}"
+    return None
+
+
+def _context(query: queries.GetContext, answer: Context) -> str | None:
+    if (answer.summary is None) != (answer.summarized == 0) or not 0 <= answer.summarized <= answer.last:
+        return f"a summary up to message {answer.summarized} of {answer.last}"
+    before = answer.last + 1 if query.before is None else query.before
+    first = 1 if before <= answer.summarized + 1 else answer.summarized + 1
+    head, seqs = ([message.seq for message in found] for found in (answer.head, answer.messages))
+    if len({message.id for message in answer.messages}) < len(seqs):
+        return "a message twice"
+    if len(seqs) > query.last or len(head) > query.head:
+        return f"{len(head)} and {len(seqs)} messages instead of {query.head} and {query.last} at most"
+    end = min(before, answer.last + 1)
+    if head != list(range(1, len(head) + 1)) or len(head) > answer.last or seqs != list(range(end - len(seqs), end)):
+        return "messages out of order, or not the newest ones"
+    return f"message {seqs[0]}, which the summary covers" if seqs and seqs[0] < first else None
+
+
+def _rules(_: queries.GetRetention, answer: Sequence[Rule]) -> str | None:
+    return _increasing("rule", None, (rule.prefix for rule in answer))
 
 
 def _namespaces(query: queries.ListNamespaces, answer: Sequence[str]) -> str | None:
@@ -111,14 +168,19 @@ _FIELDS = {
     "expire": {"key"},
     "clear": {"prefix"},
     "append": {"session", "message"},
+    "edit": {"session", "message"},
     "pop": {"session", "left"},
+    "about": {"session"},
+    "summary": {"session"},
 }
-"""The fields that a change of a kind has, beside its version."""
+"""The fields that a change of a kind has, beside its version. A change of the kind ``expire`` may have a session instead of a key."""
 _ALL = sorted(set().union(*_FIELDS.values()))
 
 
 def _is_whole(change: Change) -> bool:
     fields = {name for name in _ALL if getattr(change, name) is not None}
+    if change.kind == "expire" and fields == {"session"}:
+        return True
     return fields == _FIELDS[change.kind] and (change.entry is None or change.entry.key == change.key)
 
 
@@ -131,8 +193,9 @@ def _is_wanted(query: queries.ListChanges, change: Change) -> bool:
 
 
 def _increasing(what: str, last: Any, positions: Iterable[Any]) -> str | None:
+    """Check that positions increase, the first one from `last` on (None: it may be any)."""
     for position in positions:
-        if position <= last:
+        if last is not None and position <= last:
             return f"a {what} out of order"
         last = position
     return None
@@ -157,7 +220,10 @@ _ANSWERS: Mapping[type, Callable[[Any, Any], str | None]] = {
     queries.ListKeys: _within(_keys),
     queries.ListEntries: _within(lambda query, answer: _keys(query, (entry.key for entry in answer))),
     queries.ListMessages: _within(_messages),
+    queries.GetSession: _session,
     queries.ListSessions: _within(_sessions),
+    queries.GetContext: _context,
+    queries.GetRetention: _rules,
     queries.ListNamespaces: _within(_namespaces),
     queries.Search: _within(_hits),
     queries.ListChanges: _changes,
@@ -168,7 +234,7 @@ _ANSWERS: Mapping[type, Callable[[Any, Any], str | None]] = {
 # Results
 
 
-def _appended(op: operations.Append, result: Any) -> bool:
+def _appended(op: operations.Append | operations.Replace, result: Any) -> bool:
     return isinstance(result, list) and len(result) == len(op.messages) and all(type(seq) is int for seq in result)
 
 
@@ -189,9 +255,17 @@ _RESULTS: Mapping[type, Callable[[Any, Any], bool]] = {
     operations.Require: _is(int),
     operations.Increment: _is(int, float),
     operations.Append: _appended,
+    operations.Replace: _appended,
+    operations.Fork: _is(int),
+    operations.Edit: _is(int),
+    operations.Summarize: _is(int),
+    operations.SetAbout: _is(int),
+    operations.SetExpiry: _is(bool),
+    operations.Retain: _is(bool),
     operations.Clear: _is(int),
     operations.Forget: _is(int),
     operations.Pop: _popped,
     operations.Expire: _is(bool),
     operations.SetVectors: _is(int),
+    operations.Destroy: _is(int),
 }

@@ -63,6 +63,7 @@ control characters. It is on no plan."""
 FIRST_NAME = " "
 """A namespace that sorts before this is one of the store's own. It begins with a control character, which no caller may use."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CURSOR = re.compile(r"[0-9]{1,19}\.[0-9]{1,19}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -102,6 +103,39 @@ def check_name(name: object, what: str = "key") -> str:
 def check_prefix(prefix: object) -> str:
     """Return a prefix of keys, or raise `InvalidName`: a key, or nothing at all."""
     return "" if prefix == "" else check_name(prefix, "prefix")
+
+
+def check_about(stored: str, owner: object, tags: object) -> tuple[str | None, tuple[str, ...]]:
+    """Return the owner and the tags of a session, or raise `InvalidArgument` or `InvalidName`.
+
+    A tag that is given twice counts once. ``stored`` is the JSON text of title and data, as the caller gave them. An encrypted one, which
+    is a JSON string, may be a third and 200 bytes longer.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidArgument(f"tags is a list of names, not {type(tags).__name__}")
+    named = tuple(dict.fromkeys(check_name(tag, "tag") for tag in tags))
+    if len(named) > MAX_TAGS:
+        raise InvalidArgument(f"a session has at most {MAX_TAGS} tags, not {len(named):,}")
+    by = None if owner is None else check_name(owner, "owner")
+    size = sum(len(text.encode()) for text in (stored, by or "", *named))
+    most = MAX_ABOUT_BYTES * 4 // 3 + 200 if stored.startswith('"') else MAX_ABOUT_BYTES
+    if size > most:
+        raise InvalidArgument(
+            f"title, owner, tags and data of a session have at most {most:,} bytes as JSON, these have {size:,}"
+        )
+    return by, named
+
+
+def check_reason(reason: object) -> str | None:
+    """Return the reason of a redaction, or raise `InvalidName`: like a key, or an empty str; None: there is none."""
+    return None if reason is None else "" if reason == "" else check_name(reason, "reason")
+
+
+def check_cursor(cursor: object) -> str:
+    """Return the cursor of a list of sessions (empty: the beginning), or raise `InvalidArgument`."""
+    if isinstance(cursor, str) and (not cursor or _CURSOR.fullmatch(cursor)):
+        return cursor
+    raise InvalidArgument(f"after is the cursor of a session, such as '1764547200000000.7', not {cursor!r:.60}")
 
 
 def check_text(text: str, what: str) -> str:

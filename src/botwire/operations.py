@@ -158,7 +158,7 @@ class Edit(msgspec.Struct, frozen=True):
 
 
 class Summarize(msgspec.Struct, frozen=True):
-    """Store a summary that stands for the messages up to a seq when a context is read. Result: the session's new version (int).
+    """Store a summary that replaces the messages up to a seq when a context is read. Result: the session's new version (int).
 
     The messages stay. ``stored`` is the JSON text of a list of messages; an empty list, with ``upto`` 0, deletes the summary.
     ``if_last`` and ``if_version`` are as for `Append`, and count always. A summary that ends later is not replaced: `Conflict`.
@@ -370,6 +370,8 @@ def memory_of(operations: object) -> int:
             return _OVERHEAD + sys.getsizeof(stored)
         case Append(messages=items) | Replace(messages=items) | SetVectors(vectors=items):
             return memory_of(items)
+        case Fork(copies=Copies(messages=items, summary=summary, about=about)):
+            return memory_of(items) + sys.getsizeof(summary) + sys.getsizeof(about)
         case Vector(vector=vector):
             return _OVERHEAD + len(vector)
     return _OVERHEAD

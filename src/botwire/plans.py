@@ -10,9 +10,12 @@ from pathlib import Path
 import msgspec
 
 from .errors import InvalidArgument
+from .limits import MAX_TTL_SECONDS
 
 DAY = 86_400_000_000
 """A UTC day in microseconds."""
+MAX_IDLE_DAYS = MAX_TTL_SECONDS // 86_400
+"""A hundred years, as for a time to live."""
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -67,6 +70,7 @@ def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
         [team]
         writes_per_day = 100_000      # without this line: no limit
         max_bytes = 1_000_000_000
+        session_idle_days = 30        # sessions expire after a month without activity
 
     Raises:
         InvalidArgument: the file cannot be read, is not TOML, or has a table that is not a plan.
@@ -84,4 +88,8 @@ def load_plans(path: str | Path, default: str = "unlimited") -> Plans:
     for name, plan in named.items():
         if (plan.writes_per_day or 0) < 0 or (plan.max_bytes or 0) < 0:
             raise InvalidArgument(f"{path}: plan {name!r} has a limit below 0")
+        if plan.session_idle_days is not None and not 0 < plan.session_idle_days <= MAX_IDLE_DAYS:
+            raise InvalidArgument(
+                f"{path}: plan {name!r} keeps idle sessions for {plan.session_idle_days} days: use more than 0, at most {MAX_IDLE_DAYS:,}"
+            )
     return Plans(default, {**BUILT_IN, **named})

@@ -113,6 +113,9 @@ class ListSessions(Query[list[Session]], frozen=True, kw_only=True):
     preview: bool = False
     room: int | None = None
 
+    def __hash__(self) -> int:  # `where` has none
+        return hash((self.order, self.prefix, self.tag, self.since, self.after, self.limit, self.preview, self.room))
+
 
 class GetContext(Query[Context], frozen=True):
     """The summary of a session, and its newest messages before seq ``before`` (None: all), at most ``last``.
@@ -218,10 +221,19 @@ class GetUsage(Query[Usage], frozen=True):
 def weight(row: Any) -> int:
     """Return about how many bytes of memory a row takes: mostly those of its value or text.
 
-    A text takes one to four bytes a character, so up to four times its length in UTF-8.
+    A text takes one to four bytes a character, so up to four times its length in UTF-8. A session has its preview, title and data
+    too, and a context all its messages and the summary.
     """
     stored = getattr(row, "stored", None)
-    return _OVERHEAD + sys.getsizeof(getattr(row, "text", row) if stored is None else stored)
+    if stored is not None:
+        return _OVERHEAD + sys.getsizeof(stored)
+    match row:
+        case Session(name=name, about=about, preview=preview):
+            texts = sum(map(sys.getsizeof, (name, about.stored, about.owner, *about.tags)))
+            return 4 * _OVERHEAD + texts + (0 if preview is None else weight(preview))
+        case Context(summary=summary, head=head, messages=messages):
+            return _OVERHEAD + sys.getsizeof(summary) + sum(map(weight, head)) + sum(map(weight, messages))
+    return _OVERHEAD + sys.getsizeof(getattr(row, "text", row))
 
 
 def within(rows: Iterable[R], room: int | None, weigh: Callable[[R], int] = weight) -> list[R]:

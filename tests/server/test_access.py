@@ -110,6 +110,8 @@ PATHS = {
     "/sessions/{namespace}": "/sessions/%s",
     "/sessions/{namespace}/{name:path}": "/sessions/%s/s",
     "/sessions/{namespace}/{session:path}": "/sessions/%s/s",
+    "/retention/{namespace}": "/retention/%s",
+    "/namespaces/{namespace}": "/namespaces/%s",
     "/search/{namespace}": "/search/%s?q=x",
     "/texts/{namespace}": "/texts/%s?model=m",
     "/usage/{namespace}": "/usage/%s",

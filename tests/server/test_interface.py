@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from urllib.parse import urlencode
 
 import pytest
 
@@ -75,6 +76,103 @@ def test_sessions(call):
     assert call("DELETE", "/sessions/n/s")[0] == 404
 
 
+def write(call, **operation):
+    status, body, _ = call("POST", "/memory/n", {"operations": [operation]})
+    assert status == 200, body
+    return body["results"][0]
+
+
+def test_what_is_known_about_a_session(call):
+    call("POST", "/sessions/n/s", {"messages": [{"data": number} for number in range(3)], "ttl": 600})
+    about = {"title": "Trip", "data": {"to": ["Oslo"]}, "owner": "ada", "tags": ["work", "travel"]}
+    version = write(call, op="set_about", session="s", if_version=0, **about)
+    session = call("GET", "/sessions/n/s?about=true&preview=true")[1]
+    assert session["about"] == {**about, "version": version}
+    assert (session["session"], session["messages"], session["preview"]["data"]) == ("s", 3, 2)
+    assert session["expires_at"] > session["created_at"]
+    assert (session["origin"], session["summarized"]) == (None, 0)
+    refused = call("POST", "/memory/n", {"operations": [{"op": "set_about", "session": "s", "if_version": 0}]})
+    assert (refused[0], refused[1]["version"]) == (409, version)
+    assert write(call, op="set_expiry", session="s") is True
+    assert call("GET", "/sessions/n?session=s&about=true")[1]["expires_at"] is None
+    write(call, op="set_about", session="s")
+    assert "title" not in call("GET", "/sessions/n/s?about=true")[1]["about"]
+    assert write(call, op="fork", session="s", target="a/b", upto=2) == 2
+    fork = call("GET", "/sessions/n?session=a/b&about=true&preview=true")[1]
+    assert (fork["origin"], fork["messages"], fork["preview"]["seq"]) == ({"session": "s", "seq": 2}, 2, 2)
+    assert fork["preview"]["created_at"] == call("GET", "/sessions/n/s")[1]["messages"][1]["created_at"]
+
+
+def test_lists_of_sessions(call):
+    for number in range(5):
+        call("POST", f"/sessions/n/s{number}", {"messages": [{"data": number}]})
+        write(call, op="set_about", session=f"s{number}", owner="ada" if number % 2 else "bob", tags=[f"t{number}"])
+    call("POST", "/sessions/n/s0", {"messages": [{"data": "again"}]})
+
+    def listed(**query):
+        found = call("GET", "/sessions/n?" + urlencode(query))[1]["sessions"]
+        return " ".join(session["session"] for session in found)
+
+    assert listed() == "s0 s4 s3 s2 s1"
+    assert listed(order="created") == "s4 s3 s2 s1 s0"
+    assert listed(where='{"owner":"ada"}') == "s3 s1"
+    assert listed(where='{"tags.0":"t2"}') == listed(tag="t2") == "s2"
+    assert listed(prefix="s1") == "s1"
+    assert listed(prefix="t") == listed(since="2999-01-01T00:00:00Z") == ""
+    pages, after = [], ""
+    while after is not None:
+        page = call("GET", f"/sessions/n?limit=2&preview=true&after={after}")[1]
+        pages.append([session["preview"]["data"] for session in page["sessions"]])
+        after = page["next"]
+    assert pages == [["again", 4], [3, 2], [1]]
+    updated = call("GET", "/sessions/n/s3?about=true")[1]["updated_at"]
+    assert listed(since=updated) == "s0 s4 s3"
+
+
+def test_a_context(call):
+    call("POST", "/sessions/n/s", {"messages": [{"data": number} for number in range(1, 10)]})
+    empty = call("GET", "/sessions/n/none?context=true")[1]
+    assert (empty["last"], empty["messages"], empty["summary"], empty["next"]) == (0, [], None, None)
+    version = write(call, op="summarize", session="s", upto=3, summary=["short"], if_last=9)
+
+    def asked(query):
+        found = call("GET", f"/sessions/n/s?context=true&{query}")[1]
+        assert (found["version"], found["last"], found["summarized"], found["summary"]) == (version, 9, 3, ["short"])
+        return [message["data"] for message in found["messages"]], found["next"]
+
+    assert asked("") == ([4, 5, 6, 7, 8, 9], None)
+    assert asked("last=4") == ([6, 7, 8, 9], 6)
+    assert asked("last=4&before=6") == ([4, 5], None)
+    assert asked("last=2&before=4") == ([2, 3], 2)  # what the summary covers, if it is asked for
+    assert asked("last=2&before=2") == ([1], None)
+    head = call("GET", "/sessions/n?session=s&context=true&last=1&head=2")[1]["head"]
+    assert [message["seq"] for message in head] == [1, 2]
+
+
+def test_edits_and_redactions(call):
+    call("POST", "/sessions/n/s", {"messages": [{"data": "secret"}, {"data": 2}]})
+    assert set(call("GET", "/sessions/n/s")[1]["messages"][0]) == {"seq", "id", "data", "created_at"}
+    write(call, op="edit", session="s", seq=1, data="[redacted]", redacted="asked")
+    first, second = call("GET", "/sessions/n/s")[1]["messages"]
+    assert (first["seq"], first["data"], first["redacted"]) == (1, "[redacted]", "asked")
+    assert first["edited_at"] >= first["created_at"]
+    assert "edited_at" not in second
+
+
+def test_rules_and_a_namespace_that_is_destroyed(call):
+    assert call("GET", "/retention/n")[1] == {"rules": []}
+    write(call, op="retain", prefix="tmp/", age=60)
+    write(call, op="retain", idle=3600)
+    rules = [{"prefix": "", "idle": 3600.0, "age": None}, {"prefix": "tmp/", "idle": None, "age": 60.0}]
+    assert call("GET", "/retention/n")[1] == {"rules": rules}
+    call("POST", "/sessions/n/s", {"messages": [{"data": 1}, {"data": 2}]})
+    call("PUT", "/memory/n/k", {"value": 1})
+    assert call("DELETE", "/namespaces/n")[:2] == (200, {"count": 3})
+    assert call("DELETE", "/namespaces/n")[:2] == (200, {"count": 0})
+    assert call("GET", "/retention/n")[1] == {"rules": []}
+    assert call("GET", "/sessions/n")[1]["sessions"] == []
+
+
 def test_an_idempotency_key(call):
     for _ in range(2):
         status, body, _ = call(
@@ -120,6 +218,61 @@ def test_an_idempotency_key(call):
         ),
         ("GET", "/sessions/n/s?limit=10001", None, 422, "invalid_argument"),
         ("GET", "/memory/n?limit=-1", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?before=5", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?order=newest", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?after=7", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?where=owner", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?where=%5B%5D", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?where=%7B%22name%22:1%7D", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?since=2026-01-01T00:00:00", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?since=yesterday", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?tag=", None, 422, "invalid_name"),
+        ("GET", "/sessions/n?prefix=%00", None, 422, "invalid_name"),
+        ("GET", "/sessions/n?limit=10001", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?preview=7", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?about=yes", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?about=true&count=true", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?about=true", None, 404, "not_found"),
+        ("GET", "/sessions/n?session=s&about=true", None, 404, "not_found"),
+        ("GET", "/sessions/n/s?context=true&last=-1", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?context=true&last=10001", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?context=true&head=10001", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n/s?context=true&before=x", None, 422, "invalid_argument"),
+        ("POST", "/sessions/n/s", {"messages": [{"data": 1}], "if_last": 1}, 409, "conflict"),
+        ("POST", "/sessions/n/s", {"messages": [{"data": 1}], "if_version": -1}, 422, "invalid_argument"),
+        (
+            "POST",
+            "/memory/n",
+            {"operations": [{"op": "edit", "session": "s", "seq": 1, "data": 1}]},
+            422,
+            "invalid_argument",
+        ),
+        ("POST", "/memory/n", {"operations": [{"op": "fork", "session": "s", "target": "t"}]}, 422, "invalid_argument"),
+        ("POST", "/memory/n", {"operations": [{"op": "destroy"}, {"op": "clear"}]}, 422, "invalid_argument"),
+        (
+            "POST",
+            "/memory/n",
+            {
+                "operations": [
+                    {"op": "put", "key": "k", "value": 1},
+                    {"op": "summarize", "session": "s", "upto": 1, "summary": []},
+                ]
+            },
+            422,
+            "invalid_argument",
+        ),
+        (
+            "POST",
+            "/memory/n",
+            {
+                "operations": [
+                    {"op": "put", "key": "k", "value": 1},
+                    {"op": "set_about", "session": "s", "if_version": 1},
+                ]
+            },
+            409,
+            "conflict",
+        ),
         ("GET", "/nothing", None, 404, None),
         ("PATCH", "/memory/n/k", b"{}", 405, None),
     ],
@@ -205,12 +358,14 @@ def test_openapi_describes_what_is_there(call):
         "/memory/{namespace}/{key}": ["delete", "get", "put"],
         "/sessions/{namespace}": ["get"],
         "/sessions/{namespace}/{session}": ["delete", "get", "post"],
+        "/retention/{namespace}": ["get"],
         "/search/{namespace}": ["get", "post"],
         "/texts/{namespace}": ["get"],
         "/usage/{namespace}": ["get"],
         "/watch/{namespace}": ["get"],
         "/usage/{namespace}/history": ["get"],
         "/namespaces": ["get"],
+        "/namespaces/{namespace}": ["delete"],
         "/plans": ["get"],
         "/plans/{namespace}": ["put"],
         "/whoami": ["get"],

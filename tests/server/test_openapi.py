@@ -14,14 +14,23 @@ from botwire import wire
 from botwire.operations import (
     Append,
     Clear,
+    Copies,
     Delete,
+    Destroy,
+    Edit,
     Forget,
+    Fork,
     Increment,
     NewMessage,
     Pop,
     Put,
+    Replace,
     Require,
+    Retain,
+    SetAbout,
+    SetExpiry,
     SetVectors,
+    Summarize,
     Vector,
 )
 from botwire.queries import Search
@@ -71,6 +80,19 @@ WRITES = [
     Require("k", 3),
     Increment("k", 2.5),
     Append("s", (NewMessage("i", '"text"'), NewMessage("j", "null"))),
+    Append("s", (), 3, 4, 5.0),
+    Replace("s", (NewMessage("i", "1"),), 2, 3, 4, 5.0),
+    Fork("s", "t"),
+    Fork("s", "t", 3, 4, Copies((NewMessage("i", '"x"'),), '"y"', '"z"')),
+    Edit("s", 1, '{"a":1}', 2, ""),
+    Summarize("s", 2, '[{"role":"user"}]', 3, 4),
+    Summarize("s", 2, '"encrypted"'),
+    SetAbout("s", '{"title":"Trip","data":{"a":1}}', "ada", ("work",), 3),
+    SetAbout("s", '"encrypted"'),
+    SetExpiry("s", 5.0),
+    SetExpiry("s"),
+    Retain("p", 5.0, 6.0),
+    Destroy(),
     Clear("a/"),
     Forget("s"),
     Pop("s", 2, ("i", "j")),
@@ -94,7 +116,15 @@ def test_the_bodies_of_our_client_are_valid(document):
 
 def test_unknown_operations_and_fields_are_invalid(document):
     schema = body_schema(document, "post", "/memory/{namespace}")
-    for wrong in ({"op": "drop"}, {"op": "delete"}, {"op": "delete", "key": "k", "more": 1}):
+    for wrong in (
+        {"op": "drop"},
+        {"op": "delete"},
+        {"op": "delete", "key": "k", "more": 1},
+        {"op": "set_about", "session": "s", "title": 1},
+        {"op": "set_about", "session": "s", "data": []},
+        {"op": "set_about", "session": "s", "origin": ["t", 1]},
+        {"op": "edit", "session": "s", "seq": 1},
+    ):
         with pytest.raises(ValidationError):
             check(document, schema, {"operations": [wrong]})
 
@@ -102,7 +132,7 @@ def test_unknown_operations_and_fields_are_invalid(document):
 def test_the_document_is_valid_and_names_every_operation(document):
     validate(document)
     items = document["components"]["schemas"]["WriteBody"]["properties"]["operations"]["items"]
-    assert len(items["oneOf"]) == len(items["discriminator"]["mapping"]) == 9
+    assert len(items["oneOf"]) == len(items["discriminator"]["mapping"]) == 17
     for methods in document["paths"].values():
         for operation in methods.values():
             (problem,) = operation["responses"]["default"]["content"].values()
@@ -121,7 +151,24 @@ CALLS = [
     ("post", "/sessions/{namespace}/{session}", "/sessions/n/s", {"messages": [{"data": "hello"}, {"data": 1, "id": "i"}]}),
     ("get", "/sessions/{namespace}/{session}", "/sessions/n/s?limit=1", None),
     ("get", "/sessions/{namespace}/{session}", "/sessions/n/s?count=true", None),
+    ("post", "/sessions/{namespace}/{session}", "/sessions/n/s", {"messages": [], "if_last": 2, "if_version": 1, "ttl": 600}),
+    ("post", "/memory/{namespace}", "/memory/n", {"operations": [
+        {"op": "set_about", "session": "s", "title": "Trip", "data": {"a": 1}, "owner": "ada", "tags": ["work"]},
+        {"op": "summarize", "session": "s", "upto": 1, "summary": [{"role": "user", "content": "short"}]},
+        {"op": "edit", "session": "s", "seq": 2, "data": 3, "redacted": "asked"},
+        {"op": "fork", "session": "s", "target": "t", "upto": 1},
+        {"op": "replace", "session": "t", "messages": [{"data": 1}]},
+        {"op": "set_expiry", "session": "t", "ttl": 600},
+        {"op": "retain", "prefix": "tmp/", "idle": 60},
+    ]}),
+    ("get", "/sessions/{namespace}/{session}", "/sessions/n/s?about=true", None),
+    ("get", "/sessions/{namespace}/{session}", "/sessions/n/t?about=true&preview=true", None),
+    ("get", "/sessions/{namespace}/{session}", "/sessions/n/s?context=true&last=1&head=1", None),
+    ("get", "/sessions/{namespace}/{session}", "/sessions/n/s?last=1", None),
     ("get", "/sessions/{namespace}", "/sessions/n?limit=1", None),
+    ("get", "/sessions/{namespace}", "/sessions/n?order=created&preview=true&tag=work&prefix=s", None),
+    ("get", "/sessions/{namespace}", "/sessions/n?session=s&about=true", None),
+    ("get", "/retention/{namespace}", "/retention/n", None),
     ("get", "/sessions/{namespace}", "/sessions/n?session=s", None),
     ("get", "/search/{namespace}", "/search/n?q=hello", None),
     ("post", "/search/{namespace}", "/search/n", {"q": "a"}),
@@ -137,6 +184,7 @@ CALLS = [
     ("post", "/sessions/{namespace}/{session}", "/sessions/n/s", {"messages": [{"data": 1}]}),
     ("delete", "/sessions/{namespace}/{session}", "/sessions/n/s", None),
     ("delete", "/memory/{namespace}/{key}", "/memory/n/k1", None),
+    ("delete", "/namespaces/{namespace}", "/namespaces/n", None),
 ]  # fmt: skip
 
 OPERATORS = {

@@ -10,11 +10,32 @@ from msgspec.structs import replace
 
 from botwire import AsyncMemory, DecryptionError, Memory, generate_key
 from botwire.answers import mismatch, mismatch_of_results
-from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Pop, Put
+from botwire.operations import (
+    Append,
+    Clear,
+    Delete,
+    Destroy,
+    Edit,
+    Expire,
+    Forget,
+    Fork,
+    Increment,
+    NewMessage,
+    Pop,
+    Put,
+    Replace,
+    Retain,
+    SetAbout,
+    SetExpiry,
+    Summarize,
+)
 from botwire.queries import (
     CountEntries,
+    GetContext,
     GetEntries,
     GetEntry,
+    GetRetention,
+    GetSession,
     GetUsage,
     ListChanges,
     ListEntries,
@@ -24,7 +45,7 @@ from botwire.queries import (
     ListSessions,
     Search,
 )
-from botwire.records import Change, Changes, Hit
+from botwire.records import About, Change, Changes, Context, Hit, Message, Rule, Session
 from botwire.store import Store
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
@@ -291,3 +312,134 @@ def test_numbers_are_what_they_are():
     assert mismatch(GetUsage(), None) is None
     assert mismatch(ListChanges(None), Changes([], 7)) is None
     assert mismatch(ListChanges(5), Changes([Change(version=7, kind="pop", session="s", left=0)], 9)) is None
+
+
+def session(name, place, **fields):
+    return Session(name, place, 3, created=place, **{"updated": 100 - place, **fields})
+
+
+def message(seq):
+    return Message(seq, f"id{seq}", "1", 0)
+
+
+ADA = About(1, "ada", ("work",))
+A, B, C = session("a", 1), session("b", 2, updated=99), session("c", 3, about=ADA, preview=message(3))
+PREVIEWED = [C, *(replace(item, preview=message(3)) for item in (B, A))]
+SESSIONS = [
+    (GetSession("a"), [A, None], [B, replace(A, preview=message(3))]),
+    (
+        GetSession("c", preview=True),
+        [C, None, replace(session("c", 3), messages=0)],
+        [
+            replace(C, preview=None),
+            replace(C, preview=message(2)),
+            replace(session("c", 3), messages=0, preview=message(3)),
+        ],
+    ),
+    (
+        ListSessions(),
+        [[B, A], [A], [], [replace(B, updated=100), A]],
+        [[A, B], [B, B], [A, A], [B, replace(A, name="b")], [C], [B, replace(A, updated=100)]],
+    ),
+    (ListSessions(order="created"), [[B, A], [replace(B, updated=1), A]], [[A, B]]),
+    (ListSessions(limit=1), [[B], [A]], [[B, A]]),
+    (ListSessions(preview=True), [PREVIEWED[1:], []], [[B, A], [replace(C, preview=message(2))]]),
+    (ListSessions(preview=True, tag="work"), [[C]], [[PREVIEWED[1]]]),
+    (ListSessions(preview=True, where={"owner": "ada"}), [[C]], [[PREVIEWED[1]]]),
+    (ListSessions(prefix="a"), [[A]], [[B]]),
+    (ListSessions(since=99), [[B, A]], [[session("d", 4)]]),
+    (ListSessions(after="99.2"), [[A]], [[B], [replace(A, updated=100)]]),
+    (ListSessions(after="99.2", order="created"), [[A], [replace(A, updated=100)]], [[B], [replace(C, preview=None)]]),
+]
+
+
+@pytest.mark.parametrize(("query", "truths", "lies"), SESSIONS)
+def test_sessions_that_were_not_asked_for(query, truths, lies):
+    for truth in truths:
+        assert mismatch(query, truth) is None, truth
+    for lie in lies:
+        assert mismatch(query, lie) is not None, lie
+
+
+def context(*seqs, last=9, summarized=0, head=()):
+    summary = "[]" if summarized else None
+    return Context(1, last, summarized, summary, list(map(message, head)), list(map(message, seqs)))
+
+
+CONTEXTS = [
+    (
+        GetContext("s", 3),
+        [context(7, 8, 9), context(9), context(last=0)],
+        [context(6, 7, 8, 9), context(7, 8), context(9, 8)],
+    ),
+    (GetContext("s", 3), [context(8, 9, summarized=7)], [context(7, 8, 9, summarized=7), context(8, 9, summarized=10)]),
+    (GetContext("s", 3, before=5), [context(2, 3, 4), context(2, 3, 4, summarized=4)], [context(5), context(1, 2, 3)]),
+    (GetContext("s", 3, before=5), [context(4, summarized=3)], [context(3, 4, summarized=3)]),
+    (GetContext("s", 3, before=99), [context(8, 9)], [context(97, 98), context(8, 9, 10)]),
+    (
+        GetContext("s", 1, head=2),
+        [context(9, head=(1, 2)), context(9, head=(1,)), context(1, last=1, head=(1,))],
+        [context(9, head=(2,)), context(9, head=(1, 2, 3)), context(1, last=1, head=(1, 2))],
+    ),
+    (
+        GetContext("s", 3),
+        [replace(context(9, summarized=8), summary='"x"')],
+        [replace(context(9), summary="[]"), replace(context(9, summarized=8), summary=None)],
+    ),
+    (GetContext("s", 3), [], [Context(1, 9, messages=[message(8), replace(message(9), id="id8")])]),
+]
+
+
+@pytest.mark.parametrize(("query", "truths", "lies"), CONTEXTS)
+def test_contexts_that_were_not_asked_for(query, truths, lies):
+    for truth in truths:
+        assert mismatch(query, truth) is None, truth
+    for lie in lies:
+        assert mismatch(query, lie) is not None, lie
+
+
+def test_rules_that_are_in_no_order():
+    rules = [Rule("", 1.0, None), Rule("a", None, 2.0)]
+    assert mismatch(GetRetention(), rules) is None
+    for lie in (rules[::-1], [rules[0], rules[0]]):
+        assert mismatch(GetRetention(), lie) is not None
+
+
+CHANGES = [
+    ({"kind": "edit", "session": "s", "message": message(1)}, {"message": None}, {"key": "k"}),
+    ({"kind": "about", "session": "s"}, {"session": None}, {"message": message(1)}, {"key": "k"}),
+    ({"kind": "summary", "session": "s"}, {"session": None}, {"left": 1}),
+    ({"kind": "expire", "session": "s"}, {"session": None}, {"key": "k"}, {"left": 0}),
+    ({"kind": "expire", "key": "k"}, {"key": None}, {"prefix": "k"}),
+]
+
+
+@pytest.mark.parametrize("case", CHANGES, ids=lambda case: f"{case[0]['kind']} {case[0].get('session')}")
+def test_changes_of_sessions_with_other_fields(case):
+    fields, *lies = case
+    truth = Change(version=5, **fields)
+    assert mismatch(ListChanges(4), Changes([truth], 5)) is None
+    for lie in lies:
+        assert mismatch(ListChanges(4), Changes([replace(truth, **lie)], 5)) is not None
+    if truth.session is not None:
+        assert mismatch(ListChanges(4, session="t"), Changes([truth], 5)) is not None
+        assert mismatch(ListChanges(4, prefix="k"), Changes([truth], 5)) is not None
+
+
+@pytest.mark.parametrize(
+    ("operation", "truth", "lies"),
+    [
+        (Replace("s", NEW), [1, 2], [[1], 2, [1, "2"], None]),
+        (Fork("s", "t"), 3, [True, None, [3]]),
+        (Edit("s", 1, "1"), 3, [True, None, "3"]),
+        (Summarize("s", 1, "[]"), 3, [True, None]),
+        (SetAbout("s", ""), 3, [True, None]),
+        (SetExpiry("s"), True, [1, None]),
+        (Retain(), False, [0, None]),
+        (Destroy(), 0, [False, None]),
+    ],
+)
+def test_results_of_operations_on_sessions_that_are_none(operation, truth, lies):
+    assert mismatch_of_results([operation], [truth]) is None
+    for lie in lies:
+        assert mismatch_of_results([operation], [lie]) is not None

@@ -8,8 +8,17 @@ import time
 import pytest
 
 from botwire import InvalidArgument
+from botwire.errors import InvalidName
 from botwire.limits import _PIECE as PIECE
-from botwire.limits import MAX_NODES, check_nodes
+from botwire.limits import (
+    MAX_ABOUT_BYTES,
+    MAX_NODES,
+    MAX_TAGS,
+    check_about,
+    check_cursor,
+    check_nodes,
+    check_reason,
+)
 
 ENOUGH = MAX_NODES - 10
 
@@ -113,3 +122,40 @@ def test_a_check_takes_little_time(text):
         return min(found)
 
     assert seconds(lambda: check_nodes(text)) < 8 * seconds(lambda: text.count(b"e-"))
+
+
+def test_tags():
+    assert check_about("", None, ["b", "a", "b"]) == (None, ("b", "a"))
+    assert check_about("", "ada", ()) == ("ada", ())
+    assert len(check_about("", None, map(str, range(MAX_TAGS)))[1]) == MAX_TAGS
+    for wrong in ("work", None, 3, [f"{number}" for number in range(MAX_TAGS + 1)]):
+        with pytest.raises(InvalidArgument, match="tags"):
+            check_about("", None, wrong)
+    for wrong in ([""], [1], ["\0"], ["x" * 513]):
+        with pytest.raises(InvalidName, match="tag"):
+            check_about("", None, wrong)
+
+
+def test_what_is_known_about_a_session():
+    check_about("x" * (MAX_ABOUT_BYTES - 6), "ada", ["é", "b"])
+    for stored, owner, tags in (("x" * MAX_ABOUT_BYTES, "a", []), ("x" * (MAX_ABOUT_BYTES - 1), None, ["é"])):
+        with pytest.raises(InvalidArgument, match="at most 16,384 bytes as JSON, these have 16,385"):
+            check_about(stored, owner, tags)
+    check_about('"' + "x" * (MAX_ABOUT_BYTES * 4 // 3 + 199), None, ())  # encrypted
+    with pytest.raises(InvalidArgument, match="at most 22,045 bytes"):
+        check_about('"' + "x" * (MAX_ABOUT_BYTES * 4 // 3 + 200), None, ())
+
+
+def test_reasons():
+    assert [check_reason(reason) for reason in (None, "", "asked by the user")] == [None, "", "asked by the user"]
+    for wrong in ("\n", "x" * 513, 3):
+        with pytest.raises(InvalidName, match="reason"):
+            check_reason(wrong)
+
+
+def test_cursors():
+    for cursor in ("", "0.0", "1764000000000000.7"):
+        assert check_cursor(cursor) == cursor
+    for wrong in (None, 7, "7", "7.", ".7", "1.2.3", "1.-2", " 1.2", "1.2\n", "١.٢", "x" * 99, "1" * 20 + ".1"):
+        with pytest.raises(InvalidArgument, match="after is the cursor of a session"):
+            check_cursor(wrong)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import Unavailable
-from ..operations import Append, Increment, Operation, Put, SetVectors
+from ..operations import Append, Edit, Fork, Increment, Operation, Put, Replace, SetAbout, SetVectors, Summarize
 from ..stores.address import sqlite_path
 
 MOST_KEPT = 256 * 1024 * 1024
@@ -19,7 +19,7 @@ _LOOK_EVERY = 1.0
 _WAIT = 30
 """Seconds after which a client may try again."""
 MEMORY = ":memory:"
-_STORING = frozenset({Put, Increment, Append, SetVectors})
+_STORING = frozenset({Put, Increment, Append, Replace, Fork, Edit, Summarize, SetAbout, SetVectors})
 
 
 class Disk:
@@ -45,7 +45,7 @@ class Disk:
             return
         if time.monotonic() - self._measured >= _LOOK_EVERY:
             self.measure()
-        if self.free < self.reserve and any(type(operation) in _STORING for operation in operations):
+        if self.free < self.reserve and any(map(_stores, operations)):
             self.on_refusal()
             raise Unavailable(
                 f"the server's disk has {self.free:,} bytes left, and it keeps {self.reserve:,} free; nothing was written. Reads "
@@ -57,6 +57,13 @@ class Disk:
         """Measure the free space now. A disk that cannot be measured counts as free."""
         self._measured = time.monotonic()
         self.free, self.reserve = (0, 0) if self._file is None else space_of(self._file, self._keep)
+
+
+def _stores(operation: Operation) -> bool:
+    match operation:
+        case Replace(messages=()) | Summarize(upto=0):
+            return False
+    return type(operation) in _STORING
 
 
 def space_of(file: Path, keep: int | None = None) -> tuple[int, int]:

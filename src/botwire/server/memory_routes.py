@@ -19,17 +19,32 @@ from ..limits import (
     MAX_OPERATIONS,
     MAX_PAGE,
     PAGE_BYTES,
+    check_cursor,
     check_name,
     check_namespace,
     check_prefix,
+    check_time,
 )
-from ..operations import Forget, Pop
-from ..queries import CountEntries, GetEntries, GetUsage, ListEntries, ListKeys, ListSessions, ListTexts, Search, weight
-from ..records import Message
-from ..search.arguments import KINDS, search_query
+from ..operations import Destroy, Forget, Pop
+from ..queries import (
+    CountEntries,
+    GetEntries,
+    GetRetention,
+    GetUsage,
+    ListEntries,
+    ListKeys,
+    ListSessions,
+    ListTexts,
+    Order,
+    Search,
+    weight,
+)
+from ..records import Message, Rule
+from ..search.arguments import KINDS, check_where, search_query
 from ..search.embedding import Embedding
 from ..version import __version__
-from ..wire.responses import Count, Entries, Hits, Keys, Messages, Sessions, Texts, Usage, UsageHistory
+from ..wire.documents import Usage
+from ..wire.responses import Count, Entries, Hits, Keys, Messages, Rules, Sessions, Texts, UsageHistory
 from .connected import while_connected
 from .routes import CallersStore, JsonResponse, Namespace, apply, decoded, list_page, messages_of, page_size, respond
 from .telemetry.metrics import MEDIA_TYPE
@@ -65,15 +80,49 @@ async def list_entries(
 async def list_sessions(
     request: Request,
     namespace: Namespace,
-    session: Annotated[str | None, Query(description="return this session's messages instead of a list")] = None,
-    before: Annotated[int | None, Query(ge=0, lt=2**63, description="the cursor of the previous page")] = None,
+    session: Annotated[str | None, Query(description="answer for this session instead, as its own path does")] = None,
+    order: Annotated[Order, Query(description="by the last activity or by the creation")] = "active",
+    prefix: Annotated[str, Query(description="only sessions whose name has this prefix")] = "",
+    where: Annotated[
+        str | None,
+        Query(description='a JSON object of paths into title, owner, tags and data, such as {"owner":"ada"}'),
+    ] = None,
+    tag: Annotated[str | None, Query(description="only sessions with this tag")] = None,
+    since: Annotated[datetime | None, Query(description="only sessions with activity at this time or later")] = None,
+    after: Annotated[str, Query(description="the cursor of the previous page")] = "",
     limit: Annotated[int | None, Query(ge=0, le=MAX_PAGE)] = None,
+    preview: Annotated[bool, Query(description="each with its last message")] = False,  # noqa: FBT002
 ) -> Response:
-    """List the sessions, newest first."""
+    """List the sessions, the most recently active ones first."""
     check_namespace(namespace)
     if session is not None:
         return await messages_of(request, namespace, check_name(session, "session name"))
-    return await list_page(request, namespace, ListSessions(before, page_size(limit)), Sessions)
+    if "before" in request.query_params:
+        raise InvalidArgument("sessions are listed after a cursor: pass the next of the last page as after, not before")
+    query = ListSessions(
+        order=order,
+        prefix=check_prefix(prefix),
+        where=check_where(None if where is None else wire.decode_where(where)),
+        tag=None if tag is None else check_name(tag, "tag"),
+        since=check_time(since, "since"),
+        after=check_cursor(after),
+        limit=page_size(limit),
+        preview=preview,
+        room=PAGE_BYTES,
+    )
+    return await while_connected(request, list_page(request, namespace, query, Sessions))
+
+
+async def retention(store: CallersStore, namespace: Namespace) -> Response:
+    """Return the rules that say how long sessions are kept, in the order of their prefixes."""
+    rules: list[Rule] = await store.read(check_namespace(namespace), GetRetention())
+    return JsonResponse(Rules.of(rules))
+
+
+async def destroy(request: Request, namespace: Namespace) -> Response:
+    """Delete a namespace with all entries, sessions and rules. Its plan and the writes of the day stay."""
+    (deleted,) = await apply(request, check_namespace(namespace), Destroy())
+    return JsonResponse(Count(int(cast("int", deleted))))
 
 
 async def forget_session(

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
-from ..wire import PROBLEM_MEDIA_TYPE, requests, responses
+from ..wire import PROBLEM_MEDIA_TYPE, documents, requests, responses, sessions
 from . import admin, memory_routes, routes, watch
 
 
@@ -38,24 +38,24 @@ class Operation(NamedTuple):
 
 
 _ENTRY, _SESSION = "/memory/{namespace}/{key}", "/sessions/{namespace}/{session}"
+_OF_SESSION = responses.Messages | responses.Count | documents.Session | documents.Context
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
-    ("get", _ENTRY): Operation(routes.get_entry, responses.NamedEntry),
+    ("get", _ENTRY): Operation(routes.get_entry, documents.NamedEntry),
     ("put", _ENTRY): Operation(routes.put_entry, responses.Written, requests.PutBody),
     ("delete", _ENTRY): Operation(routes.delete_entry, responses.Results),
     ("post", "/memory/{namespace}"): Operation(routes.write, responses.Results, requests.WriteBody),
     ("get", "/memory/{namespace}"): Operation(
         memory_routes.list_entries, responses.Keys | responses.Entries | responses.Count
     ),
-    ("get", _SESSION): Operation(routes.get_messages, responses.Messages | responses.Count),
-    ("post", _SESSION): Operation(routes.append, responses.Seqs, requests.AppendBody),
+    ("get", _SESSION): Operation(routes.get_messages, _OF_SESSION),
+    ("post", _SESSION): Operation(routes.append, responses.Seqs, sessions.AppendBody),
     ("delete", _SESSION): Operation(memory_routes.forget_session, responses.Count | responses.Messages),
-    ("get", "/sessions/{namespace}"): Operation(
-        memory_routes.list_sessions, responses.Sessions | responses.Messages | responses.Count
-    ),
+    ("get", "/sessions/{namespace}"): Operation(memory_routes.list_sessions, responses.Sessions | _OF_SESSION),
+    ("get", "/retention/{namespace}"): Operation(memory_routes.retention, responses.Rules),
     ("get", "/search/{namespace}"): Operation(memory_routes.search, responses.Hits),
     ("post", "/search/{namespace}"): Operation(memory_routes.search_long, responses.Hits, requests.SearchBody),
     ("get", "/texts/{namespace}"): Operation(memory_routes.texts_without_vectors, responses.Texts),
-    ("get", "/usage/{namespace}"): Operation(memory_routes.usage, responses.Usage),
+    ("get", "/usage/{namespace}"): Operation(memory_routes.usage, documents.Usage),
     ("get", "/usage/{namespace}/history"): Operation(memory_routes.usage_history, responses.UsageHistory),
     ("get", "/watch/{namespace}"): Operation(
         watch.watch, options={"response_class": Response, "responses": watch.RESPONSES}
@@ -69,9 +69,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("get", "/plans"): Operation(admin.list_plans, admin.PlanList),
     ("put", "/plans/{namespace}"): Operation(admin.set_plan, admin.NamespacePlan, admin.ChosenPlan),
     ("get", "/namespaces"): Operation(admin.list_namespaces, responses.Namespaces),
+    ("delete", "/namespaces/{namespace}"): Operation(memory_routes.destroy, responses.Count),
     ("get", "/audit"): Operation(admin.audit, responses.Messages),
 }
-_TAGS = {name: name for name in ("memory", "sessions", "search", "usage", "watch")} | {"texts": "search"}
+_TAGS = {name: name for name in ("memory", "sessions", "search", "usage", "watch")} | {
+    "texts": "search",
+    "retention": "sessions",
+}
 _HOT = {route.endpoint for route in routes.HOT_ROUTES}
 
 
@@ -101,9 +105,12 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
     schemas, components = _schemas()
     for (method, path), operation in OPERATIONS.items():
         found = paths.setdefault(path, {}).setdefault(method, _hot_operation(method, path, operation))
+        if operation.endpoint is memory_routes.list_sessions:  # it also answers for one session
+            named = {parameter["name"] for parameter in found["parameters"]}
+            found["parameters"] += [item for item in _parameters_of_session() if item["name"] not in named]
         found["responses"].pop("422", None)  # FastAPI's own form, which this server never sends
         if operation.answer is not None:
-            found["responses"]["200"] = {"description": "Done.", "content": _json(_one_of(schemas, operation.answer))}
+            found["responses"]["200"] = {"description": "Done.", "content": _json(_any_of(schemas, operation.answer))}
         problem = {PROBLEM_MEDIA_TYPE: {"schema": schemas[responses.Problem]}}
         found["responses"]["default"] = {"description": "An error.", "content": problem}
         if operation.body is not None:
@@ -113,7 +120,7 @@ def _complete(document: dict[str, Any]) -> dict[str, Any]:
 
 def _schemas() -> tuple[dict[type, Any], dict[str, Any]]:
     """Return the reference to each type of a body, an answer, an error or an event, and the schemas that these refer to."""
-    types = [responses.Problem, responses.Change]
+    types = [responses.Problem, documents.Change]
     for operation in OPERATIONS.values():
         types += [kind for kind in (operation.body, *_members(operation.answer)) if kind is not None]
     found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -127,9 +134,9 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return getattr(kind, "__args__", (kind,))
 
 
-def _one_of(schemas: dict[type, Any], kind: Any) -> dict[str, Any]:
+def _any_of(schemas: dict[type, Any], kind: Any) -> dict[str, Any]:
     several = [schemas[member] for member in _members(kind)]
-    return several[0] if len(several) == 1 else {"oneOf": several}
+    return several[0] if len(several) == 1 else {"anyOf": several}
 
 
 def _say_one_of(schema: Any) -> None:
@@ -145,8 +152,7 @@ def _hot_operation(method: str, path: str, operation: Operation) -> dict[str, An
     name = operation.endpoint.__name__
     parameters = [_parameter(item.strip("{}"), "path") for item in path.split("/") if item.startswith("{")]
     if operation.endpoint is routes.get_messages:
-        parameters += [_parameter(item, "query", type="integer", minimum=0) for item in ("last", "after", "limit")]
-        parameters.append(_parameter("count", "query", type="boolean", description="only their number"))
+        parameters += [*_parameters_of_session(), _parameter("after", "query", **_POSITION)]
     if method != "get":
         parameters.append(_parameter("Idempotency-Key", "header", maxLength=512))
     summary = operation.endpoint.__doc__
@@ -157,6 +163,28 @@ def _hot_operation(method: str, path: str, operation: Operation) -> dict[str, An
         "parameters": parameters,
         "responses": {},
     }
+
+
+_POSITION: Mapping[str, Any] = {"type": "integer", "minimum": 0}
+_FLAGS = {
+    "count": "only the number of messages",
+    "about": "the session instead of its messages",
+    "preview": "with about: with its last message",
+    "context": "its summary and the newest messages that the summary does not cover",
+}
+_POSITIONS = {
+    "last": "only this many of the newest messages",
+    "limit": "only this many messages",
+    "before": "with context: only messages before this seq",
+    "head": "with context: also this many of the first messages",
+}
+
+
+def _parameters_of_session() -> list[dict[str, Any]]:
+    """Return the parameters of a request for one session, without ``after``."""
+    flags = [_parameter(name, "query", type="boolean", description=text) for name, text in _FLAGS.items()]
+    positions = [_parameter(name, "query", **_POSITION, description=text) for name, text in _POSITIONS.items()]
+    return flags + positions
 
 
 def _parameter(name: str, where: str, **schema: Any) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
-from .. import wire
+from .. import records, wire
 from ..errors import BotWireError, InvalidArgument, NotFound, QuotaExceeded, Unavailable
 from ..limits import MAX_PAGE, MAX_WRITE_BYTES, PAGE_BYTES, check_count, check_name, check_namespace
 from ..operations import Delete, Operation, Result, memory_of
-from ..queries import CountMessages, GetEntry, ListMessages, Query, weight
+from ..queries import CountMessages, GetContext, GetEntry, GetSession, ListMessages, Query, weight
 from ..store import AsyncStore
-from ..wire.responses import Count, Messages, NamedEntry, Page, Results, Seqs, Written
+from ..wire.documents import Context, NamedEntry, Session
+from ..wire.responses import Count, Messages, Page, Results, Seqs, Written
 from .access.authorizer import AuthorizedStore, Authorizer
 from .access.rules import TABLE, Forbidden, Rule, Unauthorized, rule_of
 from .budget import HOLD, LARGE, Budget, Hold
@@ -215,17 +216,46 @@ def header(request: Request, name: bytes) -> str:
 
 
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
-    """Return messages of a session, or their number."""
-    store, given = _store(request), request.query_params
-    count = given.get("count", "false")
-    if count not in {"true", "false"}:
-        raise InvalidArgument(f"count is true or false, not {count!r}")
-    if count == "true":
-        return JsonResponse(Count(await store.read(namespace, CountMessages(session))))
+    """Return messages of a session or their number, or what is known about it, or its context."""
+    given = request.query_params
+    chosen = [name for name in ("count", "about", "context") if flag(given.get(name), name)]
+    if len(chosen) > 1:
+        raise InvalidArgument(f"ask for one of {' and '.join(chosen)}, not for all")
+    if chosen:
+        return await _OTHER_ANSWERS[chosen[0]](request, namespace, session)
     after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
     limit = page_size(number(given.get("limit"), "limit"), last)
     query = ListMessages(session, after or 0, limit, last, PAGE_BYTES)
     return await list_page(request, namespace, query, Messages)
+
+
+async def _count_of(request: Request, namespace: str, session: str) -> Response:
+    return JsonResponse(Count(await _store(request).read(namespace, CountMessages(session))))
+
+
+async def _session_of(request: Request, namespace: str, session: str) -> Response:
+    query = GetSession(session, flag(request.query_params.get("preview"), "preview"))
+    found = await _store(request).read(namespace, query)
+    if found is None:
+        raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
+    return await respond(request, weight(found), lambda: Session.of(found))
+
+
+async def _context_of(request: Request, namespace: str, session: str) -> Response:
+    last, before, head = (number(request.query_params.get(name), name) for name in ("last", "before", "head"))
+    query = GetContext(session, page_size(last, head), before, head or 0, PAGE_BYTES)
+    found = await _store(request).read(namespace, query)
+    return await respond(request, weight(found), lambda: Context.of(found, _older(found, before)))
+
+
+def _older(context: records.Context, before: int | None) -> int | None:
+    """Return the ``before`` of the next page of a context; None: it has the oldest message that belongs to it."""
+    covered = context.summarized if before is None or before > context.summarized + 1 else 0
+    oldest = context.messages[0].seq if context.messages else 0
+    return oldest if oldest > covered + 1 else None
+
+
+_OTHER_ANSWERS = {"count": _count_of, "about": _session_of, "context": _context_of}
 
 
 async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:
@@ -334,6 +364,13 @@ def page_size(limit: int | None, last: int | None = None) -> int:
         if asked is not None and asked > MAX_PAGE:
             raise InvalidArgument(f"at most {MAX_PAGE:,} at once, not {asked:,}: ask for pages")
     return MAX_PAGE if limit is None else limit
+
+
+def flag(text: str | None, what: str) -> bool:
+    """Return a flag in a query, or raise `InvalidArgument`."""
+    if text not in {None, "true", "false"}:
+        raise InvalidArgument(f"{what} is true or false, not {text!r}")
+    return text == "true"
 
 
 def number(text: str | None, what: str) -> int | None:

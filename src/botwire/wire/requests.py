@@ -8,29 +8,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Self, TypeAlias, TypeVar, cast, get_args
+from typing import Annotated, Any, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import UNSET, Meta, Raw, UnsetType
+from msgspec import UNSET, Raw, UnsetType
 
-from .. import operations, queries, timestamps
+from .. import operations, queries
 from ..errors import InvalidArgument, InvalidValue
-from ..limits import (
-    MAX_DEPTH,
-    MAX_OPERATIONS,
-    MAX_SEARCH_BYTES,
-    check_bounded,
-    check_count,
-    check_name,
-    check_nodes,
-    check_prefix,
-    check_ttl,
-)
+from ..limits import MAX_DEPTH, MAX_SEARCH_BYTES, check_count, check_name, check_nodes, check_ttl
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
 from ..values import Stored, check_json, encode
+from .bodies import BodyOperation, check_operations, check_session, described
+from .sessions import (
+    AppendBody,
+    AppendOperation,
+    EditOperation,
+    ForgetOperation,
+    ForkOperation,
+    PopOperation,
+    ReplaceOperation,
+    RetainOperation,
+    SetAboutOperation,
+    SetExpiryOperation,
+    SummarizeOperation,
+)
 
 B = TypeVar("B")
 MEDIA_TYPE = "application/json"
@@ -70,63 +74,14 @@ def _stored(value: Raw | UnsetType, value_base64: bytes | UnsetType) -> Stored:
     return check_json(value)  # type: ignore[arg-type]
 
 
-def _described(text: str, **schema: Any) -> Meta:
-    """Return a description for the OpenAPI document. `limits` checks the value, because its errors name what is allowed."""
-    return Meta(description=text, extra_json_schema=schema)
-
-
-def _check_session(name: object) -> str:
-    return check_name(name, "session name")
-
-
-def _check_version(number: object) -> int | None:
-    return check_count(number, "version")
-
-
-def _check_ids(ids: Sequence[object] | None) -> tuple[str, ...] | None:
-    if ids is not None and len(ids) > MAX_OPERATIONS:
-        raise InvalidArgument(
-            f"if_ids has at most {MAX_OPERATIONS:,} ids, as many as a pop may delete, not {len(ids):,}"
-        )
-    return None if ids is None else tuple(check_name(name, "message id") for name in ids)
-
-
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "key": check_name,
-    "prefix": check_prefix,
-    "session": _check_session,
-    "version": _check_version,
-    "count": check_bounded,
-    "if_ids": _check_ids,
-}
-
-
-class BodyOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op"):
-    """The JSON form of an operation that has the same fields, made by `of`. `checked` returns the operation.
-
-    `_CHECKS` has a check for each field that needs one.
-    """
-
-    OPERATION: ClassVar[type[Any]]
-
-    @classmethod
-    def of(cls, op: Any) -> Self:
-        return cls(**{name: getattr(op, name) for name in cls.__struct_fields__})
-
-    def checked(self) -> Operation:
-        given = {name: getattr(self, name) for name in self.__struct_fields__}
-        checked = {name: _CHECKS[name](value) if name in _CHECKS else value for name, value in given.items()}
-        return cast("Operation", self.OPERATION(**checked))
-
-
 class PutBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The body of PUT /memory/{namespace}/{key}: JSON in value, or bytes in value_base64."""
 
     value: Raw | UnsetType = UNSET
     value_base64: bytes | UnsetType = UNSET
-    ttl: Annotated[float | None, _described("Seconds until the entry expires; null: never.")] = None
+    ttl: Annotated[float | None, described("Seconds until the entry expires; null: never.")] = None
     if_version: Annotated[
-        int | None, _described("Write only if the entry has this version; 0: only if there is none.")
+        int | None, described("Write only if the entry has this version; 0: only if there is none.")
     ] = None
 
     def operation(self, key: str, *, keep_ttl: bool = False) -> operations.Put:
@@ -142,7 +97,7 @@ class PutOperation(PutBody, tag_field="op", tag="put", kw_only=True):
     OPERATION = operations.Put
 
     key: str
-    keep_ttl: Annotated[bool, _described("Keep the time at which the stored entry expires, and ignore ttl.")] = False
+    keep_ttl: Annotated[bool, described("Keep the time at which the stored entry expires, and ignore ttl.")] = False
 
     @classmethod
     def of(cls, op: operations.Put) -> PutOperation:
@@ -178,71 +133,12 @@ class IncrementOperation(BodyOperation, tag="increment"):
     by: int | float = 1
 
 
-class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
-    """A message to append. A session stores an id once; without an id the server chooses one."""
-
-    data: Raw
-    id: Annotated[str, _described("", minLength=1)] | UnsetType = UNSET
-
-    def checked(self) -> operations.NewMessage:
-        stored = check_json(self.data)
-        if isinstance(self.id, UnsetType):
-            return operations.NewMessage(timestamps.new_id(), stored, has_own_id=False)
-        return operations.NewMessage(check_name(self.id, "message id"), stored)
-
-
-class AppendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /sessions/{namespace}/{session}."""
-
-    messages: list[NewMessage]
-
-    def operation(self, session: str) -> operations.Append:
-        _check_count(len(self.messages))
-        return operations.Append(_check_session(session), tuple(message.checked() for message in self.messages))
-
-
-class AppendOperation(AppendBody, tag_field="op", tag="append", kw_only=True):
-    """Append messages to a session. The result is the seq of each message."""
-
-    OPERATION = operations.Append
-
-    session: str
-
-    @classmethod
-    def of(cls, op: operations.Append) -> AppendOperation:
-        messages = [NewMessage(Raw(message.stored.encode()), message.id) for message in op.messages]
-        return cls(messages, session=op.session)
-
-    def checked(self) -> Operation:
-        return self.operation(self.session)
-
-
 class ClearOperation(BodyOperation, tag="clear"):
     """Delete every key with a prefix. The result is their number."""
 
     OPERATION = operations.Clear
 
     prefix: str = ""
-
-
-class ForgetOperation(BodyOperation, tag="forget"):
-    """Delete a session and its messages. The result is the number of messages."""
-
-    OPERATION = operations.Forget
-
-    session: str
-
-
-class PopOperation(BodyOperation, tag="pop"):
-    """Delete the last messages of a session. The result is those messages."""
-
-    OPERATION = operations.Pop
-
-    session: str
-    count: int = 1
-    if_ids: Annotated[
-        tuple[str, ...] | None, _described("Delete only if these are the ids of the messages that would be deleted.")
-    ] = None
 
 
 class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -256,10 +152,16 @@ class TextVector(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
 
     def checked(self) -> operations.Vector:
         if self.key is None:
-            names = {"session": _check_session(self.session), "id": check_name(self.id, "message id")}
+            names = {"session": check_session(self.session), "id": check_name(self.id, "message id")}
         else:
             names = {"key": check_name(self.key)}
         return operations.Vector(check_vector(self.vector), version=self.version, **names)
+
+
+class DestroyOperation(BodyOperation, tag="destroy"):
+    """Delete the namespace. The result is the number of its entries and messages. It must be alone in its write."""
+
+    OPERATION = operations.Destroy
 
 
 class SetVectorsOperation(msgspec.Struct, forbid_unknown_fields=True, tag_field="op", tag="set_vectors"):
@@ -284,10 +186,18 @@ WireOperation: TypeAlias = (
     | RequireOperation
     | IncrementOperation
     | AppendOperation
+    | ReplaceOperation
+    | ForkOperation
+    | EditOperation
+    | SummarizeOperation
+    | SetAboutOperation
+    | SetExpiryOperation
+    | RetainOperation
     | ClearOperation
     | ForgetOperation
     | PopOperation
     | SetVectorsOperation
+    | DestroyOperation
 )
 
 
@@ -298,21 +208,18 @@ class WriteBody(msgspec.Struct, forbid_unknown_fields=True):
 
     def checked(self) -> tuple[Operation, ...]:
         operations = tuple(operation.checked() for operation in self.operations)
-        _check_count(sum(map(_count, operations)))
+        check_operations(sum(map(_count, operations)))
         return operations
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_OPERATIONS:
-        raise InvalidArgument(
-            f"at most {MAX_OPERATIONS:,} operations and messages in a write, not {count:,}; nothing was written"
-        )
 
 
 def _count(op: Operation) -> int:
     match op:
-        case operations.Append(messages=items) | operations.SetVectors(vectors=items):
-            return len(items)
+        case (
+            operations.Append(messages=items)
+            | operations.Replace(messages=items)
+            | operations.SetVectors(vectors=items)
+        ):
+            return max(1, len(items))
     return 1
 
 
@@ -328,18 +235,18 @@ def encode_write(operations: Sequence[Operation]) -> bytes:
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /search/{namespace}."""
 
-    q: Annotated[str, _described("A question, or words.")]
+    q: Annotated[str, described("A question, or words.")]
     limit: int = 10
-    kinds: Annotated[list[str] | None, _described("What to search: messages, entries or both; null: both.")] = None
+    kinds: Annotated[list[str] | None, described("What to search: messages, entries or both; null: both.")] = None
     session: str | None = None
     prefix: str = ""
-    where: Annotated[dict[str, Any] | None, _described("Paths into the values, and what they must equal.")] = None
+    where: Annotated[dict[str, Any] | None, described("Paths into the values, and what they must equal.")] = None
     since: datetime | None = None
     until: datetime | None = None
     neighbours: int = 2
-    half_life: Annotated[float | None, _described("Seconds after which a hit counts half.")] = None
-    words: Annotated[bool, _described("Search by words too; false: only by the vector.")] = True
-    vector: Annotated[bytes | None, _described("The question as a vector: float32 numbers, little-endian.")] = None
+    half_life: Annotated[float | None, described("Seconds after which a hit counts half.")] = None
+    words: Annotated[bool, described("Search by words too; false: only by the vector.")] = True
+    vector: Annotated[bytes | None, described("The question as a vector: float32 numbers, little-endian.")] = None
     model: str = ""
 
     def query(self) -> queries.Search:
@@ -397,7 +304,7 @@ def decode_search(body: bytes) -> queries.Search:
 
 
 def decode_where(text: str) -> dict[str, Any]:
-    """Return the filter in the query parameter of a GET."""
+    """Return the filter in the query parameter of a GET. `check_where` checks it."""
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:

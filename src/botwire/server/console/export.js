@@ -39,7 +39,7 @@ export class Exporting {
     yield [JSON.stringify({ format: "botwire", version: 1, namespace: this.namespace })];
     yield* this.pages(`memory/${name}`, { values: true }, "entries", "after", oneLine);
     const names = [];
-    for await (const page of this.pages(`sessions/${name}`, {}, "sessions", "before", (text) => JSON.parse(text).session)) names.push(...page);
+    for await (const page of this.pages(`sessions/${name}`, { order: "created" }, "sessions", "after", (text) => JSON.parse(text).session)) names.push(...page);
     for (const session of names.reverse()) {
       const begin = `{"session": ${JSON.stringify(session)}, `;
       yield* this.pages(`sessions/${name}`, { session }, "messages", "after", (text) => begin + oneLine(text).slice(1));

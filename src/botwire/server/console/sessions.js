@@ -13,8 +13,8 @@ export class Sessions {
   constructor({ namespace, signal }) {
     Object.assign(this, { namespace, signal });
     this.pager = new Pager({
-      load: async (before) => {
-        const page = await sessions(namespace, { before, limit: PAGE }, signal);
+      load: async (after) => {
+        const page = await sessions(namespace, { after, limit: PAGE }, signal);
         return { rows: page.sessions, next: page.next };
       },
       render: (row) =>

@@ -6,11 +6,14 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, TypeVar, cast
 
+import msgspec
+
 from ... import queries, wire
 from ...answers import mismatch
 from ...errors import BotWireError, StoreError
 from ...limits import MAX_OPERATIONS, MAX_PAGE
-from ...records import Entry, Hit, Message, Session, Text, Usage
+from ...records import Context, Entry, Hit, Message, Rule, Session, Text, Usage
+from ...timestamps import moment
 from .messages import Request
 from .transport import Call
 
@@ -46,13 +49,18 @@ async def _get_entry(call: Call, namespace: str, query: queries.GetEntry) -> Ent
     if path is None:
         entries = await _get_entries(call, namespace, queries.GetEntries((query.key,)))
         return entries[0] if entries else None
+    body = await _found(call, path)
+    return None if body is None else wire.decode_entry(body)
+
+
+async def _found(call: Call, path: str) -> bytes | None:
+    """Return the body of the answer to a GET; None: there is nothing."""
     try:
-        body = await call.ask(Request("GET", path))
+        return await call.ask(Request("GET", path))
     except BotWireError as error:
         if error.code == "not_found":
             return None
         raise
-    return wire.decode_entry(body)
 
 
 async def _get_entries(call: Call, namespace: str, query: queries.GetEntries) -> list[Entry]:
@@ -101,9 +109,55 @@ async def _list_messages(call: Call, namespace: str, query: queries.ListMessages
     return queries.within(found, room)
 
 
+async def _get_session(call: Call, namespace: str, query: queries.GetSession) -> Session | None:
+    path = _session_path(namespace, query.session, about="true", preview="true" if query.preview else None)
+    body = await _found(call, path)
+    return None if body is None else wire.decode_session(body)
+
+
 async def _list_sessions(call: Call, namespace: str, query: queries.ListSessions) -> list[Session]:
-    path = partial(wire.namespace_path, "sessions", namespace)
-    return await _pages(call, path, "sessions", query.limit, None, before=query.before)
+    path = partial(
+        wire.namespace_path,
+        "sessions",
+        namespace,
+        order=query.order,
+        prefix=query.prefix or None,
+        where=wire.encode(query.where).decode() if query.where else None,
+        tag=query.tag,
+        since=None if query.since is None else moment(query.since).isoformat(),
+        preview="true" if query.preview else None,
+    )
+    return await _pages(call, path, "sessions", query.limit, query.room, after=query.after)
+
+
+async def _get_context(call: Call, namespace: str, query: queries.GetContext) -> Context:
+    while True:  # until the deadline of the call, if others edit the session all the time
+        found = await _context_of_one_version(call, namespace, query)
+        if found is not None:
+            return found
+
+
+async def _context_of_one_version(call: Call, namespace: str, query: queries.GetContext) -> Context | None:
+    """Return a context from as many pages as it takes; None: the session has changed since the first page."""
+    path = partial(_session_path, namespace, query.session, context="true")
+    size, head = min(query.last, MAX_PAGE), min(query.head, MAX_PAGE)
+    first, before = wire.decode_context(await call.ask(Request("GET", path(last=size, before=query.before, head=head))))
+    messages = first.messages
+    while before is not None and len(messages) < query.last and not _is_full(messages, query.room):
+        size = min(query.last - len(messages), MAX_PAGE)
+        page, before = wire.decode_context(await call.ask(Request("GET", path(last=size, before=before))))
+        if page.version != first.version:
+            return None
+        messages = page.messages + messages
+    found = first.head
+    if len(found) < min(query.head, first.last):
+        rest = queries.ListMessages(query.session, after=len(found), limit=query.head - len(found), room=query.room)
+        found = found + await _list_messages(call, namespace, rest)
+    return msgspec.structs.replace(first, messages=messages, head=found)
+
+
+async def _get_retention(call: Call, namespace: str, _: queries.GetRetention) -> list[Rule]:
+    return (await call.get(wire.namespace_path("retention", namespace))).rows("rules")
 
 
 async def _list_namespaces(call: Call, _: str, query: queries.ListNamespaces) -> list[str]:
@@ -187,7 +241,10 @@ _ANSWERS: Mapping[type, Callable[..., Coroutine[Any, Any, Any]]] = {
     queries.CountEntries: _count_entries,
     queries.ListMessages: _list_messages,
     queries.CountMessages: _count_messages,
+    queries.GetSession: _get_session,
     queries.ListSessions: _list_sessions,
+    queries.GetContext: _get_context,
+    queries.GetRetention: _get_retention,
     queries.ListNamespaces: _list_namespaces,
     queries.GetUsage: _get_usage,
     queries.Search: _search,

@@ -9,6 +9,9 @@ import pytest
 
 from botwire import AsyncMemory, BotWireError, Memory, StoreError
 from botwire.limits import MAX_PAGE
+from botwire.operations import Destroy, Edit, Fork
+from botwire.queries import GetContext, GetRetention, GetSession, ListSessions
+from botwire.stores.http.store import HttpStore
 from tests.unit.stores.http.peers import Peer
 
 TIMES = b'"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"'
@@ -20,6 +23,8 @@ def answer(body, kind=b"application/json"):
     return b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (kind, len(body), body)
 
 
+SESSION = b'{"session":"other","place":1,"messages":2,%b}' % TIMES
+SUMMARY = b'"version":1,"last":1,"summarized":0,"summary":null'
 CALLS = {
     "get": (OTHER, lambda memory: memory.get("k")),
     "entry": (OTHER, lambda memory: memory.entry("k")),
@@ -30,6 +35,19 @@ CALLS = {
     "list_keys with a limit": (b'{"keys":["a","b"]}', lambda memory: memory.list_keys(limit=1)),
     "messages": (b'{"messages":[%b,%b]}' % (MESSAGE, MESSAGE), lambda memory: memory.history("s").messages()),
     "the last messages": (b'{"messages":[%b]}' % MESSAGE, lambda memory: memory.history("s").messages(after=1)),
+    "a session": (SESSION, lambda memory: memory.read(GetSession("s"))),
+    "sessions": (b'{"sessions":[%b]}' % SESSION, lambda memory: memory.read(ListSessions(prefix="s"))),
+    "a context": (
+        b'{%b,"head":[],"messages":[%b,%b]}' % (SUMMARY, MESSAGE, MESSAGE),
+        lambda memory: memory.read(GetContext("s", 9)),
+    ),
+    "rules": (
+        b'{"rules":[{"prefix":"b","idle":1.0,"age":null},{"prefix":"a","idle":1.0,"age":null}]}',
+        lambda memory: memory.read(GetRetention()),
+    ),
+    "edit": (b'{"results":[true]}', lambda memory: memory.write(Edit("s", 1, "1"))),
+    "fork": (b'{"results":[true]}', lambda memory: memory.write(Fork("s", "t"))),
+    "destroy": (b'{"results":[[]]}', lambda memory: memory.write(Destroy())),
     "search": (
         b'{"hits":[{"score":1,"snippet":"","entry":%b}]}' % OTHER,
         lambda memory: memory.search("x", prefix="k"),
@@ -105,3 +123,111 @@ def test_messages_that_are_appended_after_they_were_counted(listening):
     with Memory("n", peer.url) as memory:
         messages = memory.history("s").messages(last=wanted)
     assert [message.seq for message in messages] == list(range(4, wanted + 4))
+
+
+def message(seq, text=b"1"):
+    return b'{"seq":%d,"id":"%d","data":%b,"created_at":"2026-01-01T00:00:00Z"}' % (seq, seq, text)
+
+
+def context(*seqs, before=None, version=1, last=9, head=()):
+    return answer(
+        b'{"version":%d,"last":%d,"summarized":2,"summary":["x"],"head":[%b],"messages":[%b],"next":%b}'
+        % (
+            version,
+            last,
+            b",".join(map(message, head)),
+            b",".join(map(message, seqs)),
+            b"null" if before is None else b"%d" % before,
+        )
+    )
+
+
+@pytest.fixture
+def reading(listening):
+    """Read from a peer; return the result and the targets that were asked for."""
+
+    def read(query, *answers):
+        peer = listening(Peer(*answers))
+        with closing(HttpStore(peer.url)) as store:
+            found = store.read("n", query)
+        return found, [request.split()[1].decode().removeprefix("/base") for request in peer.requests]
+
+    return read
+
+
+def seqs(messages):
+    return [message.seq for message in messages]
+
+
+def test_a_context_in_several_pages(reading):
+    pages = context(7, 8, 9, before=7, head=(1,)), context(5, 6, before=5), context(3, 4)
+    found, targets = reading(GetContext("s/1", 8, head=1), *pages)
+    assert (seqs(found.head), seqs(found.messages)) == ([1], [3, 4, 5, 6, 7, 8, 9])
+    assert (found.version, found.last, found.summarized, found.summary) == (1, 9, 2, '["x"]')
+    assert targets == [
+        "/sessions/n?session=s%2F1&context=true&last=8&head=1",
+        "/sessions/n?session=s%2F1&context=true&last=5&before=7",
+        "/sessions/n?session=s%2F1&context=true&last=3&before=5",
+    ]
+
+
+def test_a_context_has_no_more_messages_than_asked_for(reading):
+    found, _ = reading(GetContext("s", 3), context(7, 8, 9, before=7))
+    assert seqs(found.messages) == [7, 8, 9]
+    found, _ = reading(GetContext("s", 9, room=1), context(8, 9, before=8))
+    assert seqs(found.messages) == [8, 9]
+
+
+def test_a_context_is_of_one_version_of_the_session(reading):
+    """An edit between two pages: the first page is read again."""
+    pages = context(8, 9, before=8), context(6, 7, before=6, version=2), context(8, 9, before=8, version=2)
+    found, targets = reading(GetContext("s", 4), *pages, context(6, 7, before=6, version=2))
+    assert (found.version, seqs(found.messages), len(targets)) == (2, [6, 7, 8, 9], 4)
+
+
+def test_the_first_messages_that_the_page_of_a_context_has_no_room_for(reading):
+    rest = page((2, b"2"), (3, b"3"))
+    found, targets = reading(GetContext("s", 1, head=3), context(9, before=9, head=(1,)), rest)
+    assert (seqs(found.head), seqs(found.messages)) == ([1, 2, 3], [9])
+    assert targets[1] == "/sessions/n/s?after=1&limit=2"
+
+
+def sessions(*rows, after="null"):
+    documents = [
+        b'{"session":"%b","place":%d,"messages":1,"created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:%02dZ"}'
+        % row
+        for row in rows
+    ]
+    return answer(b'{"sessions":[%b],"next":%b}' % (b",".join(documents), after.encode()))
+
+
+def test_sessions_in_several_pages(reading):
+    first = sessions((b"c", 1, 9), (b"b", 3, 8), after='"1767225608000000.3"')
+    query = ListSessions(limit=3, where={"owner": "ada"}, tag="é", since=1_000_001, prefix="", order="active")
+    # The owner is checked, and these sessions have none.
+    with pytest.raises(StoreError, match="which was not asked for"):
+        reading(query, *[first, sessions((b"a", 2, 8))] * 3)
+    found, targets = reading(ListSessions(limit=3, since=1_000_001), first, sessions((b"a", 2, 8)))
+    assert [session.name for session in found] == ["c", "b", "a"]
+    since = "since=1970-01-01T00%3A00%3A01.000001%2B00%3A00"
+    assert targets == [
+        f"/sessions/n?order=active&{since}&limit=3",
+        f"/sessions/n?order=active&{since}&after=1767225608000000.3&limit=1",
+    ]
+
+
+def test_a_session_that_does_not_exist(reading):
+    body = b'{"type":"urn:botwire:error:not_found","title":"","status":404,"detail":"there is no session"}'
+    missing = b"HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\nContent-Length: %d\r\n\r\n%b"
+    found, targets = reading(GetSession("s", preview=True), missing % (len(body), body))
+    assert (found, targets) == (None, ["/sessions/n/s?about=true&preview=true"])
+
+
+def test_every_write_of_a_session_carries_a_key(listening):
+    peer = listening(Peer(answer(b'{"results":[3]}'), answer(b'{"results":[3]}')))
+    with closing(HttpStore(peer.url)) as store:
+        store.write("n", [Fork("s", "t")])
+        store.write("n", [Destroy()], idempotency_key="mine")
+    first, second = (request.lower() for request in peer.requests)
+    assert b"idempotency-key: " in first
+    assert b"idempotency-key: mine" in second
