@@ -89,16 +89,16 @@ class _Encrypted:
         self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
     ) -> list[Result]:
         """Write what was prepared, if nothing has changed since it was read, else start again."""
+        read, may_repeat = partial(self._read, namespace), idempotency_key is not None
         for attempt in range(MAX_ATTEMPTS):
-            may_repeat = idempotency_key is not None
-            prepared = await prepare(partial(self._read, namespace), operations, may_repeat=may_repeat)
+            prepared = await prepare(read, operations, may_repeat=may_repeat)
             sent = [prepared.get(index, op) for index, op in enumerate(operations)]
             # A write under a known idempotency key returns the first results: not the messages that were read just now.
             asked = operations if may_repeat else sent
             try:
                 results = await self._write_encrypted(namespace, asked, sent, idempotency_key)
-            except Conflict as conflict:
-                if not is_outdated(operations, prepared, conflict) or attempt == MAX_ATTEMPTS - 1:
+            except (Conflict, InvalidArgument) as error:
+                if attempt == MAX_ATTEMPTS - 1 or not await is_outdated(read, operations, prepared, error):
                     raise
                 await result_of(self._sleep(pause_after(attempt)))
             else:

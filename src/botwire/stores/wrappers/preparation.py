@@ -7,7 +7,7 @@ values cannot be decrypted is refused before anything is written.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import msgspec
 
@@ -68,9 +68,13 @@ async def prepare(read: Read, operations: Sequence[Operation], *, may_repeat: bo
     }
 
 
-def is_outdated(operations: Sequence[Operation], prepared: Prepared, conflict: Conflict) -> bool:
-    """Whether a conflict says that something has changed since it was read for these operations."""
-    details = conflict.details
+async def is_outdated(
+    read: Read, operations: Sequence[Operation], prepared: Prepared, error: Conflict | InvalidArgument
+) -> bool:
+    """Whether an error says that something has changed since it was read for these operations."""
+    if isinstance(error, InvalidArgument):
+        return await _is_shorter(read, operations, prepared)
+    details = error.details
     if "key" in details:
         return any(
             isinstance(op, Put) and op.key == details["key"] and op.if_version is not None for op in prepared.values()
@@ -80,6 +84,16 @@ def is_outdated(operations: Sequence[Operation], prepared: Prepared, conflict: C
     return any(
         _may_be_outdated(operations[index], op, is_version="version" in details) for index, op in prepared.items()
     )
+
+
+async def _is_shorter(read: Read, operations: Sequence[Operation], prepared: Prepared) -> bool:
+    """Whether the last message of a fork of a whole session was deleted since it was read."""
+    for index, op in prepared.items():
+        if isinstance(op, Fork) and op.upto is not None and cast("Fork", operations[index]).upto is None:
+            session: Session | None = await read(GetSession(op.session))
+            if session is None or session.version != op.if_version:
+                return True
+    return False
 
 
 def _may_be_outdated(asked: Operation, op: Operation, *, is_version: bool) -> bool:

@@ -23,9 +23,6 @@ from .preparation import EditOf
 
 T = TypeVar("T")
 
-_NO_SUMMARY = "[]"
-"""Deletes a summary, so the store must see it."""
-
 
 class Encryption:
     """Encrypts the operations of a write. Under an idempotency key, the same ones are encrypted in the same way again."""
@@ -47,8 +44,10 @@ class Encryption:
             case EditOf():
                 stored = self._text(op.stored, "message", op.session, op.id)
                 changed = Edit(op.session, op.seq, stored, op.if_version, op.redacted)
+            case Summarize(upto=0, stored="[]"):  # it deletes the summary, so the store must see it
+                changed = op
             case Summarize():
-                changed = replace(op, stored=self._summary(op.session, op.stored))
+                changed = replace(op, stored=self._text(op.stored, "summary", op.session))
             case SetAbout():
                 changed = replace(op, stored=self._about(op.session, op.stored))
             case Fork(copies=Copies() as copies):
@@ -61,11 +60,8 @@ class Encryption:
         )
 
     def _copies(self, target: str, copies: Copies) -> Copies:
-        summary = None if copies.summary is None else self._summary(target, copies.summary)
+        summary = None if copies.summary is None else self._text(copies.summary, "summary", target)
         return Copies(self._messages(target, copies.messages), summary, self._about(target, copies.about))
-
-    def _summary(self, session: str, stored: str) -> str:
-        return stored if stored == _NO_SUMMARY else self._text(stored, "summary", session)
 
     def _about(self, session: str, stored: str) -> str:
         return self._text(stored, "about", session) if stored else stored
