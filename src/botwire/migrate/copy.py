@@ -7,20 +7,19 @@ second copy transfers only what has changed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import Conflict, StoreError
 from ..limits import check_namespace
-from ..operations import Append, Delete, Forget, NewMessage
-from ..queries import GetUsage, ListMessages
-from ..records import Entry, Message
+from ..operations import Delete, Forget, Retain
+from ..queries import GetRetention, GetUsage
+from ..records import Entry
 from ..store import OperatedStore, Store
 from ..values import size
-from .walk import Batch, Progress, list_entries, list_messages, list_namespaces, list_sessions
-
-_SAME_EXPIRY = 5_000_000
-"""Allowed difference of an expiry, in microseconds: a server receives a time to live, not a time."""
+from .checksums import Sums, sums_of
+from .sessions import SessionCopy, is_same_expiry, session_of
+from .walk import Batch, Progress, list_entries, list_namespaces, session_names
 
 
 @dataclass
@@ -74,51 +73,6 @@ def copy(
     return report
 
 
-def checksum_of(store: Store, namespace: str) -> bytes:
-    """Return a checksum (SHA-256) of the keys, values, sessions and messages of a namespace, without entries that expire."""
-    total = _Sum()
-    for entry in list_entries(store, namespace):
-        total.add_entry(entry)
-    for session in list_sessions(store, namespace):
-        digest = hashlib.sha256()
-        for page in list_messages(store, namespace, session):
-            _add_messages(digest, page)
-        total.add_session(session, digest)
-    return total.digest()
-
-
-class _Sum:
-    """A running checksum. Entries come in order. Sessions come in any order, so the checksum of each is added as a number."""
-
-    def __init__(self) -> None:
-        self._entries = hashlib.sha256()
-        self._sessions = 0
-
-    def add_entry(self, entry: Entry) -> None:
-        if entry.expires is None:
-            stored = b"b" + entry.stored if isinstance(entry.stored, bytes) else b"j" + entry.stored.encode()
-            _add(self._entries, entry.key.encode(), stored)
-
-    def add_session(self, name: str, messages: hashlib._Hash) -> None:
-        _add(one := hashlib.sha256(), name.encode(), messages.digest())
-        self._sessions = (self._sessions + int.from_bytes(one.digest())) % (1 << 256)
-
-    def digest(self) -> bytes:
-        total = self._entries.copy()
-        _add(total, self._sessions.to_bytes(32))
-        return total.digest()
-
-
-def _add(total: hashlib._Hash, *parts: bytes) -> None:
-    for part in parts:
-        total.update(len(part).to_bytes(8))
-        total.update(part)
-
-
-def _add_messages(total: hashlib._Hash, messages: Sequence[Message]) -> None:
-    _add(total, *(part.encode() for message in messages for part in (message.id, message.stored)))
-
-
 @dataclass
 class _Walk:
     """One pass through a namespace that copies what the target does not have."""
@@ -131,23 +85,48 @@ class _Walk:
 
     def __post_init__(self) -> None:
         self._batch = Batch(self._target, self._namespace)
-        self._sum = _Sum()
+        self._sums = Sums()
+        self._left: set[str] = set()
+        """Sessions of the target that may have expired in the source, and will expire here."""
 
     def steps(self) -> Iterator[int]:
         """Run; yields the number of bytes done."""
+        self._walk_rules()
         yield from self._walk_entries()
         yield from self._walk_sessions()
         self._batch.flush()
 
     def check(self) -> bytes:
         """Return the checksum of the target, or raise `StoreError` if it is not that of what was read."""
-        found = checksum_of(self._target, self._namespace)
-        if found != self._sum.digest():
+        found = sums_of(self._target, self._namespace)
+        if not found.is_same(self._sums) or not self._has_same_sessions(found.sessions):
             raise StoreError(
                 f"{self._target.address} does not hold the data copied to namespace {self._namespace!r}: another client may be "
                 "writing there"
             )
-        return found
+        return found.digest()
+
+    def _has_same_sessions(self, found: Mapping[str, bytes]) -> bool:
+        for name in self._sums.sessions.keys() | found.keys():
+            there, copied = found.get(name), self._sums.sessions.get(name)
+            if there is None:  # it may have expired
+                if session_of(self._source, self._namespace, name) is not None:
+                    return False
+            elif there != copied and name not in self._left:
+                return False
+        return True
+
+    def _walk_rules(self) -> None:
+        ours = self._source.read(self._namespace, GetRetention())
+        theirs = {rule.prefix: rule for rule in self._target.read(self._namespace, GetRetention())}
+        for prefix in theirs.keys() - {rule.prefix for rule in ours}:
+            self._refuse_others(f"a rule of retention for sessions with the prefix {prefix!r}")
+            self._batch.add(Retain(prefix))
+        for rule in ours:
+            if theirs.get(rule.prefix) != rule:
+                self._batch.add(Retain(rule.prefix, rule.idle, rule.age))
+        self._prefixes = tuple(rule.prefix for rule in ours)
+        self._sums.add_rules(ours)
 
     def _walk_entries(self) -> Iterator[int]:
         """Compare both sides in the order of their keys."""
@@ -163,7 +142,7 @@ class _Walk:
                 self._report.written += 1
             if there is not None and there.key == entry.key:
                 there = next(theirs, None)
-            self._sum.add_entry(entry)
+            self._sums.add_entry(entry)
             self._report.entries += 1
             yield size(entry.key) + size(entry.stored)
         while there is not None:
@@ -176,38 +155,34 @@ class _Walk:
         self._batch.add(Delete(other.key))
 
     def _walk_sessions(self) -> Iterator[int]:
-        there = set(list_sessions(self._target, self._namespace))
-        names = list_sessions(self._source, self._namespace)
-        for other in there.difference(names):
-            self._refuse_others(f"session {other!r}")
-            self._batch.add(Forget(other))
+        there = set(session_names(self._target, self._namespace))
+        names = session_names(self._source, self._namespace)
+        for name in there.difference(names):
+            self._remove_session(name)
         for name in names:
-            yield from self._walk_messages(name, begun=name in there)
+            session = session_of(self._source, self._namespace, name)
+            if session is None:  # deleted since
+                self._left.add(name)
+                continue
+            other = session_of(self._target, self._namespace, name) if name in there else None
+            copy = SessionCopy(self._source, self._batch, session, refuse=self._refuse_others, replace=self._replace)
+            yield from copy.run(other)
+            self._report.messages += copy.messages
+            self._report.written += copy.written
+            self._sums.add_session(session, copy.digest)
 
-    def _walk_messages(self, session: str, *, begun: bool) -> Iterator[int]:
-        digest, seq = hashlib.sha256(), 0
-        for theirs in list_messages(self._target, self._namespace, session) if begun else ():
-            ours = self._source.read(self._namespace, ListMessages(session, seq, len(theirs)))
-            if [(item.id, item.stored) for item in ours] != [(item.id, item.stored) for item in theirs]:
-                self._refuse_others(f"session {session!r} with different messages")
-                self._batch.add(Forget(session))
-                self._report.messages -= seq
-                digest, seq = hashlib.sha256(), 0
-                break
-            seq += len(ours)
-            yield self._count(digest, ours)
-        for page in list_messages(self._source, self._namespace, session, after=seq):
-            for message in page:
-                created = message.created if self._batch.keeps_times else None
-                self._batch.add(Append(session, (NewMessage(message.id, message.stored, created),)))
-            self._report.written += len(page)
-            yield self._count(digest, page)
-        self._sum.add_session(session, digest)
-
-    def _count(self, digest: hashlib._Hash, messages: Sequence[Message]) -> int:
-        _add_messages(digest, messages)
-        self._report.messages += len(messages)
-        return sum(size(message.id) + size(message.stored) for message in messages)
+    def _remove_session(self, name: str) -> None:
+        """Delete a session of the target that the source does not have."""
+        session = session_of(self._target, self._namespace, name)
+        if (
+            not self._replace
+            and session is not None
+            and (session.expires is not None or name.startswith(self._prefixes))
+        ):
+            self._left.add(name)
+            return
+        self._refuse_others(f"session {name!r}")
+        self._batch.add(Forget(name))
 
     def _refuse_others(self, what: str) -> None:
         if not self._replace:
@@ -225,6 +200,4 @@ def _copy_plan(source: Store, target: Store, namespace: str) -> None:
 
 
 def _differs(entry: Entry, there: Entry) -> bool:
-    if entry.stored != there.stored or (entry.expires is None) != (there.expires is None):
-        return True
-    return abs((entry.expires or 0) - (there.expires or 0)) > _SAME_EXPIRY
+    return entry.stored != there.stored or not is_same_expiry(entry.expires, there.expires)

@@ -1,6 +1,5 @@
-"""Export a namespace to JSON Lines, and import it.
+"""Export a namespace to JSON Lines, and import it. `lines.py` describes the lines.
 
-The first line names the format. Then follows one line for each entry and each message, in order. The last line marks the end.
 Export and import use the memory of one page, for any number of lines, and resume after they were interrupted.
 """
 
@@ -8,28 +7,35 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
 
 from ..errors import InvalidArgument
-from ..limits import MAX_WRITE_BYTES, check_name, check_namespace, check_time
-from ..operations import Append, NewMessage, Put
-from ..queries import GetUsage
-from ..records import Entry, Message
+from ..limits import check_namespace
+from ..operations import Append, Put, Summarize
+from ..queries import GetRetention, GetUsage, ListMessages
+from ..records import Session
 from ..store import Store
-from ..timestamps import now
-from ..values import Stored, check_json, encode, size
-from .walk import Batch, Progress, list_entries, list_messages, list_sessions
-
-FORMAT = "botwire"
-VERSION = 1
-MAX_LINE_BYTES = 2 * MAX_WRITE_BYTES
-"""Maximum length of a line; no value needs nearly as much."""
+from ..values import size
+from .lines import (
+    FORMAT,
+    MAX_LINE_BYTES,
+    VERSIONS,
+    Line,
+    Summary,
+    entry_line,
+    first_line,
+    message_line,
+    operations_of,
+    parsed,
+    rule_line,
+    session_line,
+)
+from .sessions import session_of
+from .walk import Batch, Progress, list_entries, list_messages, session_names, summary_of
 
 
 class Report(msgspec.Struct):
@@ -40,55 +46,69 @@ class Report(msgspec.Struct):
     messages: int = 0
 
 
-class _Line(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A line of any kind: the first, an entry, a message or the last."""
-
-    format: str | None = None
-    version: int | None = None
-    namespace: str | None = None
-    key: str | None = None
-    value: Raw | UnsetType = UNSET
-    value_base64: bytes | UnsetType = UNSET
-    session: str | None = None
-    seq: int = 0
-    id: str | None = None
-    data: Raw | UnsetType = UNSET
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
-    expires_at: datetime | None = None
-    end: bool = False
-
-
-_decode = msgspec.json.Decoder(_Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: _Line | None = None) -> Report:
+def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, after: Line | None = None) -> Report:
     """Write a namespace as JSON Lines, while it is in use. Data that exists during the whole export is included.
 
     `after` is the last line of an unfinished export, to resume after it.
     """
     total, done = store.read(namespace, GetUsage()).bytes, 0
-    report, last = Report(namespace), after or _Line()
-    if after is None:
-        _write(out, _Line(format=FORMAT, version=VERSION, namespace=namespace))
-    if last.session is None:
-        for entry in list_entries(store, namespace, last.key or ""):
-            _write(out, _entry(entry))
-            report.entries += 1
-            done += size(entry.key) + size(entry.stored)
-            progress(min(done, total), total)
-    names = list_sessions(store, namespace)
-    for name in names[names.index(last.session) if last.session in names else 0 :]:
-        for page in list_messages(store, namespace, name, after=last.seq if name == last.session else 0):
-            for message in page:
-                _write(out, _message(name, message))
-                done += size(message.id) + size(message.stored)
-            report.messages += len(page)
-            progress(min(done, total), total)
-    _write(out, _Line(end=True))
+    report = Report(namespace)
+    for line, length in _lines(store, namespace, after):
+        out.write(_encode(line) + b"\n")
+        report.entries += line.key is not None
+        report.messages += line.id is not None
+        done += length
+        progress(min(done, total), total)
     progress(total, total)
     return report
+
+
+def _lines(store: Store, namespace: str, after: Line | None) -> Iterator[tuple[Line, int]]:
+    """Return the lines after one, and the bytes that each stands for."""
+    last = after or Line()
+    if after is None:
+        yield first_line(namespace), 0
+    if last.session is None:
+        if last.key is None:
+            for rule in store.read(namespace, GetRetention()):
+                if last.retain is None or rule.prefix > last.retain:
+                    yield rule_line(rule), 0
+        for entry in list_entries(store, namespace, last.key or ""):
+            yield entry_line(entry), size(entry.key) + size(entry.stored)
+    names = session_names(store, namespace)
+    begin = names.index(last.session) if last.session in names else 0
+    for name in names[begin:]:
+        if name != last.session:
+            yield from _session_lines(store, namespace, name, 0)
+        elif last.id is not None:
+            yield from _session_lines(store, namespace, name, last.seq)
+    yield Line(end=True), 0
+
+
+def _session_lines(store: Store, namespace: str, name: str, after: int) -> Iterator[tuple[Line, int]]:
+    """Return the lines of a session after a seq."""
+    session = session_of(store, namespace, name)
+    if session is None:  # it has expired since
+        return
+    for page in list_messages(store, namespace, name, after=after):
+        for message in page:
+            yield message_line(session, message), size(message.id) + size(message.stored)
+    session = session_of(store, namespace, name)
+    line = None if session is None else session_line(session, _summary_of(store, namespace, session))
+    if line is not None:
+        yield line, 0
+
+
+def _summary_of(store: Store, namespace: str, session: Session) -> Summary | None:
+    found = summary_of(store, namespace, session)
+    if found is None:
+        return None
+    upto, stored = found
+    last = store.read(namespace, ListMessages(session.name, upto - 1, 1))
+    return Summary(upto, last[0].id, stored) if last else None
 
 
 def export_file(store: Store, namespace: str, path: Path, *, force: bool, progress: Progress) -> Report:
@@ -129,7 +149,7 @@ def _opened(path: Path, mode: Literal["rb", "r+b"]) -> BinaryIO:
         raise InvalidArgument(f"{path} cannot be {what}: {error.strerror}") from error
 
 
-def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
+def _last_line(out: BinaryIO, namespace: str, path: Path) -> Line | None:
     """Cut the file after its last complete line, and return that line."""
     start = end = 0
     if os.fstat(out.fileno()).st_size:
@@ -139,41 +159,16 @@ def _last_line(out: BinaryIO, namespace: str, path: Path) -> _Line | None:
     out.truncate(end)
     if not end:
         return None
-    first = _parsed(out.readline(MAX_LINE_BYTES), 1)
+    first = parsed(out.readline(MAX_LINE_BYTES), 1)
     if first.format != FORMAT or first.namespace != namespace:
         raise InvalidArgument(
             f"{path} is not an export of namespace {namespace!r}: use another file, or add --force to replace it"
         )
     out.seek(start)
-    last = _parsed(out.readline(MAX_LINE_BYTES), 0)
+    last = parsed(out.readline(MAX_LINE_BYTES), 0)
     if last.end:
         raise InvalidArgument(f"{path} is a finished export already: use another file, or add --force to replace it")
     return last
-
-
-def _write(out: BinaryIO, line: _Line) -> None:
-    out.write(_encode(line) + b"\n")
-
-
-def _entry(entry: Entry) -> _Line:
-    line = _Line(key=entry.key, created_at=entry.created_at, updated_at=entry.updated_at, expires_at=entry.expires_at)
-    if isinstance(entry.stored, bytes):
-        line.value_base64 = entry.stored
-    else:
-        line.value = _on_one_line(entry.stored)
-    return line
-
-
-def _message(session: str, message: Message) -> _Line:
-    data = _on_one_line(message.stored)
-    return _Line(session=session, seq=message.seq, id=message.id, data=data, created_at=message.created_at)
-
-
-def _on_one_line(stored: str) -> Raw:
-    """Return JSON text without line breaks between its tokens."""
-    if "\n" in stored or "\r" in stored:
-        return Raw(msgspec.json.format(stored.encode(), indent=-1))
-    return Raw(stored.encode())
 
 
 class Position(msgspec.Struct):
@@ -206,12 +201,14 @@ def import_lines(
         position = begun
         lines.seek(position.offset)
     batch, report = Batch(store, position.namespace), Report(position.namespace)
-    while (line := lines.readline(MAX_LINE_BYTES)) and not (parsed := _parsed(line, position.lines + 1)).end:
-        operation = _operation(parsed, position.lines + 1, batch)
-        if operation is not None and batch.add(operation):
-            keep(position)
-        report.entries += isinstance(operation, Put)
-        report.messages += isinstance(operation, Append)
+    while (line := lines.readline(MAX_LINE_BYTES)) and not (read := parsed(line, position.lines + 1)).end:
+        for operation in operations_of(read, position.lines + 1, batch):
+            if isinstance(operation, Summarize) and not _fits(batch, operation, read.summarized_id):
+                continue
+            if batch.add(operation):
+                keep(position)
+            report.entries += isinstance(operation, Put)
+            report.messages += isinstance(operation, Append)
         position.offset += len(line)
         position.lines += 1
     batch.flush()
@@ -221,11 +218,23 @@ def import_lines(
     return report
 
 
+def _fits(batch: Batch, operation: Summarize, last: str | None) -> bool:
+    """Whether a summary covers the same messages in the target, and the target has none that ends later."""
+    batch.flush()
+    session = session_of(batch.store, batch.namespace, operation.session)
+    messages = batch.store.read(batch.namespace, ListMessages(operation.session, operation.upto - 1, 1))
+    return (
+        session is not None
+        and session.summarized <= operation.upto
+        and [(item.seq, item.id) for item in messages] == [(operation.upto, last)]
+    )
+
+
 def _start(store: Store, lines: BinaryIO, namespace: str | None) -> Position:
     """Read the first line, and return the position after it."""
     line = lines.readline(MAX_LINE_BYTES)
-    first = _parsed(line, 1)
-    if first.format != FORMAT or first.version != VERSION or first.namespace is None:
+    first = parsed(line, 1)
+    if first.format != FORMAT or first.version not in VERSIONS or first.namespace is None:
         raise InvalidArgument("this is not a botwire export: its first line names no supported format")
     return Position(store.address, check_namespace(first.namespace if namespace is None else namespace), len(line), 1)
 
@@ -253,36 +262,3 @@ def _kept(kept_file: Path) -> Position | None:
         return msgspec.json.decode(kept_file.read_bytes(), type=Position)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def _operation(line: _Line, number: int, batch: Batch) -> Put | Append | None:
-    """Return the operation that stores a line; None: an entry that has expired."""
-    try:
-        if line.key is not None:
-            stored, expires = _stored(line), check_time(line.expires_at, "expires_at")
-            updated = check_time(line.updated_at, "updated_at") or now()
-            times = check_time(line.created_at, "created_at") or updated, updated, expires
-            put = batch.put(check_name(line.key), stored, times)
-            return None if expires is not None and expires <= now() else put
-        if line.session is not None and line.id is not None and isinstance(line.data, Raw):
-            created = check_time(line.created_at, "created_at") if batch.keeps_times else None
-            message = NewMessage(check_name(line.id, "message id"), check_json(line.data), created)
-            return Append(check_name(line.session, "session name"), (message,))
-    except ValueError as error:
-        raise InvalidArgument(f"line {number:,}: {error}") from error
-    raise InvalidArgument(f"line {number:,} is neither an entry (key, value) nor a message (session, id, data)")
-
-
-def _stored(line: _Line) -> Stored:
-    if isinstance(line.value_base64, bytes):
-        return encode(line.value_base64)
-    if isinstance(line.value, Raw):
-        return check_json(line.value)
-    raise InvalidArgument("the entry has neither value nor value_base64")
-
-
-def _parsed(line: bytes, number: int) -> _Line:
-    try:
-        return _decode(line)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidArgument(f"line {number or 'last'} is not from a botwire export: {error}") from error

@@ -7,8 +7,6 @@ Keys, session names, message ids, sizes and times are not encrypted, because the
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,14 +17,14 @@ import msgspec
 from ...answers import mismatch, mismatch_of_results
 from ...backoff import MAX_ATTEMPTS, pause_after
 from ...bridge import blocking, result_of
-from ...errors import Conflict, DecryptionError, InvalidArgument, InvalidValue
-from ...limits import MAX_VALUE_BYTES
-from ...operations import Append, NewMessage, Operation, Put, Result
-from ...queries import GetEntry, ListChanges, ListEntries, Query
-from ...records import Change, Changes, Entry, Message
+from ...errors import Conflict, DecryptionError, InvalidArgument
+from ...operations import Operation, Pop, Put, Result
+from ...queries import GetEntry, ListChanges, ListEntries, ListSessions, Query
+from ...records import Changes, Entry
 from ...store import AsyncStore, Store
 from .cipher import Cipher
-from .preparation import is_outdated, prepare
+from .preparation import is_outdated, needs_reading, prepare
+from .sealing import Decryption, Encryption
 
 T = TypeVar("T")
 
@@ -34,8 +32,8 @@ _PAGE, _ROOM = 100, 1 << 22
 """Entries, and about how many bytes of them, that are encrypted again at a time."""
 _NAMED = 20
 """Keys that an error names."""
-_PREPARED = frozenset({"computed", "returned"})
-"""The `values` of operations that are prepared before they are written."""
+_SEARCHABLE = frozenset({"owner", "tags"})
+"""What a store can read of what is known about a session."""
 
 
 class _Encrypted:
@@ -57,6 +55,8 @@ class _Encrypted:
     async def _read(self, namespace: str, query: Query[T]) -> T:
         if _values_of(query) == "plain":
             raise _refusal(query)
+        if isinstance(query, ListSessions):
+            _check_where(query)
         decrypted: T = self._decrypt(namespace, query, await self._read_encrypted(namespace, query))
         return decrypted
 
@@ -69,10 +69,9 @@ class _Encrypted:
     async def _write(
         self, namespace: str, operations: Sequence[Operation], *, idempotency_key: str | None = None
     ) -> list[Result]:
-        kinds = {_values_of(op) for op in operations}
-        if not kinds & _PREPARED:
+        if not any(map(needs_reading, operations)):
             return await self._write_encrypted(namespace, operations, operations, idempotency_key)
-        if "computed" in kinds and idempotency_key is not None:
+        if idempotency_key is not None and any(_values_of(op) == "computed" for op in operations):
             raise InvalidArgument("an increment of an encrypted number cannot be written under an idempotency key")
         return await self._write_prepared(namespace, operations, idempotency_key)
 
@@ -90,20 +89,16 @@ class _Encrypted:
         self, namespace: str, operations: Sequence[Operation], idempotency_key: str | None
     ) -> list[Result]:
         """Write what was prepared, if nothing has changed since it was read, else start again."""
+        read, may_repeat = partial(self._read, namespace), idempotency_key is not None
         for attempt in range(MAX_ATTEMPTS):
-            try:
-                prepared = await prepare(partial(self._read, namespace), operations)
-            except Conflict:
-                if idempotency_key is None:
-                    raise
-                prepared = {}  # this may be a repeat of a write that was applied; if not, the store refuses it too
+            prepared = await prepare(read, operations, may_repeat=may_repeat)
             sent = [prepared.get(index, op) for index, op in enumerate(operations)]
             # A write under a known idempotency key returns the first results: not the messages that were read just now.
-            asked = sent if idempotency_key is None else operations
+            asked = operations if may_repeat else sent
             try:
                 results = await self._write_encrypted(namespace, asked, sent, idempotency_key)
-            except Conflict as conflict:
-                if not is_outdated(prepared, conflict) or attempt == MAX_ATTEMPTS - 1:
+            except (Conflict, InvalidArgument) as error:
+                if attempt == MAX_ATTEMPTS - 1 or not await is_outdated(read, operations, prepared, error):
                     raise
                 await result_of(self._sleep(pause_after(attempt)))
             else:
@@ -132,7 +127,7 @@ class _Encrypted:
             is_current = self.cipher.is_current(entry.stored)
             # Bytes in the form of an encrypted value may be plain. Only decrypting them shows what they are.
             if not plain or self.cipher.is_encrypted(entry.stored):
-                entry = self._decrypt_entry(namespace, entry)
+                entry = Decryption(self.cipher, namespace).entry(entry)
             if is_current:
                 return False
             put = Put(entry.key, entry.stored, if_version=entry.version, keep_ttl=True)
@@ -146,64 +141,14 @@ class _Encrypted:
 
     def _encrypt(self, namespace: str, op: Operation, idempotency_key: str | None) -> Operation:
         """Return an operation with its values encrypted, or refuse one whose values the store must read."""
-        match op:
-            case Put():
-                encrypted = self.cipher.encrypt(op.stored, _place("entry", namespace, op.key), idempotency_key)
-                return msgspec.structs.replace(op, stored=_checked(encrypted))
-            case Append():
-                place = "message", namespace, op.session
-                messages = (
-                    self._encrypt_message(item, _place(*place, item.id), idempotency_key) for item in op.messages
-                )
-                return Append(op.session, tuple(messages))
-        if _values_of(op) not in {"none", "returned"}:
+        encrypted = Encryption(self.cipher, namespace, idempotency_key).operation(op)
+        if encrypted is None and _values_of(op) != "none" and not isinstance(op, Pop):
             raise _refusal(op)
-        return op
-
-    def _encrypt_message(self, message: NewMessage, place: bytes, idempotency_key: str | None) -> NewMessage:
-        encrypted = self.cipher.encrypt(message.stored, place, idempotency_key)
-        return msgspec.structs.replace(message, stored=_checked(f'"{base64.b64encode(encrypted).decode()}"'))
+        return op if encrypted is None else encrypted
 
     def _decrypt(self, namespace: str, asked: Any, answer: Any) -> Any:
         """Return the answer to a query, or the result of an operation, with its values decrypted."""
-        match answer:
-            case Entry():
-                return self._decrypt_entry(namespace, answer)
-            case Message():
-                return self._decrypt_message(namespace, asked.session, answer)
-            case Changes():
-                return Changes([self._decrypt_change(namespace, change) for change in answer.changes], answer.version)
-            case [Entry() | Message(), *_]:
-                return [self._decrypt(namespace, asked, item) for item in answer]
-        return answer
-
-    def _decrypt_entry(self, namespace: str, entry: Entry) -> Entry:
-        encrypted = entry.stored if isinstance(entry.stored, bytes) else b""
-        try:
-            stored = self.cipher.decrypt(encrypted, _place("entry", namespace, entry.key))
-        except DecryptionError as error:
-            raise DecryptionError(f"key {entry.key!r}: {error.message}", key=entry.key) from error
-        return msgspec.structs.replace(entry, stored=stored)
-
-    def _decrypt_message(self, namespace: str, session: str, message: Message) -> Message:
-        try:
-            encrypted = base64.b64decode(msgspec.json.decode(message.stored, type=str), validate=True)
-        except (msgspec.MsgspecError, binascii.Error, ValueError):
-            encrypted = b""
-        try:
-            stored = self.cipher.decrypt(encrypted, _place("message", namespace, session, message.id))
-        except DecryptionError as error:
-            raise DecryptionError(f"message {message.seq} of the session: {error.message}", seq=message.seq) from error
-        if isinstance(stored, bytes):
-            raise DecryptionError(f"message {message.seq} of the session is not a message")
-        return msgspec.structs.replace(message, stored=stored)
-
-    def _decrypt_change(self, namespace: str, change: Change) -> Change:
-        if change.entry is not None:
-            return msgspec.structs.replace(change, entry=self._decrypt_entry(namespace, change.entry))
-        if change.message is None or change.session is None:
-            return change
-        return msgspec.structs.replace(change, message=self._decrypt_message(namespace, change.session, change.message))
+        return Decryption(self.cipher, namespace).answer(asked, answer)
 
 
 class EncryptedStore(_Encrypted):
@@ -285,6 +230,15 @@ def _refusal(asked: Query[Any] | Operation) -> InvalidArgument:
     return InvalidArgument(f"{type(asked).__name__} does not work on encrypted values: the store cannot read them")
 
 
+def _check_where(query: ListSessions) -> None:
+    for path in query.where:
+        if path.partition(".")[0] not in _SEARCHABLE:
+            raise InvalidArgument(
+                f"where cannot have {path!r:.100} in an encrypted memory: titles and data are encrypted, so the store cannot compare "
+                "them. Use owner and tags, which are not encrypted"
+            )
+
+
 def _skipped(changed: int, keys: Sequence[str]) -> DecryptionError:
     named = ", ".join(map(repr, keys[:_NAMED])) + (", …" if len(keys) > _NAMED else "")
     return DecryptionError(
@@ -297,16 +251,3 @@ def _skipped(changed: int, keys: Sequence[str]) -> DecryptionError:
 
 def _unfit(wrong: str) -> DecryptionError:
     return DecryptionError(f"the store answered with {wrong}: the database is damaged, or someone has changed it")
-
-
-def _place(*names: str) -> bytes:
-    """Return the place of a value as bytes that differ between places."""
-    return msgspec.json.encode(names)
-
-
-def _checked(encrypted: T) -> T:
-    if len(encrypted) > MAX_VALUE_BYTES:  # type: ignore[arg-type]
-        raise InvalidValue(
-            f"a value may have {MAX_VALUE_BYTES:,} bytes when stored, this one has {len(encrypted):,} when encrypted"  # type: ignore[arg-type]
-        )
-    return encrypted

@@ -1,4 +1,4 @@
-"""One of each operation and query."""
+"""One of each operation and query. `BEFORE` is what must be written first, for those that need a session."""
 
 from __future__ import annotations
 
@@ -6,21 +6,32 @@ from botwire.operations import (
     Append,
     Clear,
     Delete,
+    Destroy,
+    Edit,
     Expire,
     Forget,
+    Fork,
     Increment,
     NewMessage,
     Pop,
     Put,
+    Replace,
     Require,
+    Retain,
+    SetAbout,
+    SetExpiry,
     SetVectors,
+    Summarize,
 )
 from botwire.queries import (
     CountEntries,
     CountMessages,
+    GetContext,
     GetEntries,
     GetEntry,
     GetProgress,
+    GetRetention,
+    GetSession,
     GetUsage,
     ListChanges,
     ListEntries,
@@ -38,12 +49,21 @@ OPERATIONS = {
     Require: Require("k", 0),
     Increment: Increment("k", 2),
     Append: Append("s", (NewMessage("i", "1"),)),
+    Replace: Replace("s", (NewMessage("i", "1"),)),
+    Fork: Fork("s", "t"),
+    Edit: Edit("s", 1, "1"),
+    Summarize: Summarize("s", 1, "[1]"),
+    SetAbout: SetAbout("s", '{"title":"1"}', "ada", ("x",)),
+    SetExpiry: SetExpiry("s", 60.0),
+    Retain: Retain("s", 60.0),
     Clear: Clear("k"),
     Forget: Forget("s"),
     Pop: Pop("s"),
     Expire: Expire(),
     SetVectors: SetVectors("m", ()),
+    Destroy: Destroy(),
 }
+BEFORE = (Append("s", (NewMessage("before", "0"),)),)
 QUERIES = {
     GetEntry: GetEntry("k"),
     GetEntries: GetEntries(("k",)),
@@ -52,7 +72,10 @@ QUERIES = {
     CountEntries: CountEntries(),
     ListMessages: ListMessages("s"),
     CountMessages: CountMessages("s"),
+    GetSession: GetSession("s", preview=True),
     ListSessions: ListSessions(),
+    GetContext: GetContext("s", 1),
+    GetRetention: GetRetention(),
     Search: Search(text="1"),
     ListTexts: ListTexts("m"),
     ListChanges: ListChanges(0),
