@@ -110,8 +110,10 @@ class Log:
 
     @property
     def bytes(self):
-        about = size(self.about.stored) + size(self.about.owner or "") + sum(map(size, self.about.tags))
-        return sum(size(item.id) + size(item.stored) for item in self.messages) + about + size(self.summary or "")
+        about = self.about.stored, self.about.owner or "", encode(list(self.about.tags)) if self.about.tags else ""
+        return sum(size(item.id) + size(item.stored) for item in self.messages) + sum(
+            map(size, (*about, self.summary or ""))
+        )
 
     def refuse_unless(self, op):
         if op.if_last not in {None, self.last}:
@@ -318,7 +320,7 @@ class Namespace:
 
     def summarize(self, op, log):
         log.refuse_unless(op)
-        log.refuse_beyond(op.upto, first=0 if op.session in self.logs else 1)
+        log.refuse_beyond(op.upto, first=0 if log.messages else 1)
         if (op.upto == 0) != (op.stored == "[]"):
             raise InvalidArgument(
                 "a summary has messages and ends at a message, or it has neither; nothing was written"
@@ -391,7 +393,7 @@ class Namespace:
     def session(self, log, *, preview):
         last = log.messages[-1] if preview and log.messages else None
         return Session(
-            log.name, log.place, log.last, log.created, log.updated, log.version, log.bytes, self.expires(log),
+            log.name, log.place, log.last, log.created, log.updated, log.version, log.bytes, log.expires,
             log.about, log.origin, log.summarized, last,
         )  # fmt: skip
 

@@ -114,7 +114,7 @@ class ConversationContract(Counted):
         changes: list[Operation] = [
             Edit("s", 1, '"A"'),
             Pop("s", 1),
-            Replace("s", messages_of("x"), 3),
+            Replace("s", messages_of("x"), 2),
             Summarize("s", 1, '["A"]'),
         ]
         for change in changes:

@@ -239,10 +239,11 @@ class Reference:
         log = self._log(op.session)
         if self._refused(op, result, self._unexpected(op, log) + self._beyond(log, op.after, first=0)):
             return
-        self.embedded -= {(op.session, item.id) for item in log.cut(op.after)}
+        removed = log.cut(op.after)
+        self.embedded -= {(op.session, item.id) for item in removed}
         assert result == log.add(op.messages)
         log.expires |= op.ttl is not None and log.exists
-        self._keep(op.session, log, changed=True, active=True)
+        self._keep(op.session, log, changed=True if removed else None, active=True)
 
     def _fork(self, op: ops.Fork, result: Any) -> None:
         log = self._log(op.session)
@@ -282,7 +283,7 @@ class Reference:
             refusals.append((InvalidArgument, {}))
         if log.summary and 0 < op.upto < log.summary[0]:
             refusals.append((Conflict, {}))
-        if not log.exists:
+        if not log.items:
             refusals.append((InvalidArgument, {}))
         if self._refused(op, result, refusals):
             return
@@ -363,11 +364,10 @@ class Reference:
             return None
         about = log.about or ops.SetAbout(name, "")
         parts = decode(about.stored) if about.stored else {}
-        expires = log.expires or any(name.startswith(prefix) for prefix in self.rules)
         summarized = log.summary[0] if log.summary else 0
         known = parts.get("title"), about.owner, about.tags, exact(parts.get("data", {}))
         last = self._messages(queries.ListMessages(name, last=1))
-        return name, log.last, *known, log.origin, summarized, expires, last
+        return name, log.last, *known, log.origin, summarized, log.expires, last
 
     def _sessions(self, query: queries.ListSessions) -> list[Any]:
         found = [(name, log, log.read) for name, log in reversed(self.sessions.items()) if log.read]

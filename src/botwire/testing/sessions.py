@@ -453,24 +453,17 @@ class SessionContract(Counted):
         assert str(MAX_RULES) in error.message
         assert store.write("n", [Retain("00"), Retain("one more", 60.0)]) == [True, True]
 
-    def test_a_rule_says_when_sessions_expire(self, store: Store) -> None:
-        for name in ("a/1", "b/1"):
-            store.write("n", [Append(name, messages_of("x"))])
-        store.write("n", [Retain("", 600.0), Retain("a/", None, 1_200.0), Retain("a/1/", 5.0)])
-        a, b = session_of(store, "a/1"), session_of(store, "b/1")
-        assert a.expires == a.created + 1_200_000_000
-        assert b.expires == b.updated + 600_000_000
-        time.sleep(0.002)
-        store.write("n", [Append("a/1", messages_of("y")), Append("b/1", messages_of("y"))])
-        assert session_of(store, "a/1").expires == a.expires
-        assert (session_of(store, "b/1").expires or 0) > b.expires
-        store.write("n", [SetExpiry("b/1", 60.0)])
-        assert (session_of(store, "b/1").expires or 0) <= now() + 60_000_000
-        store.write("n", [SetExpiry("b/1", 6_000.0)])
-        b = session_of(store, "b/1")
-        assert b.expires == b.updated + 600_000_000  # the rule ends earlier
-        store.write("n", [Retain(""), SetExpiry("b/1", None)])
-        assert session_of(store, "b/1").expires is None
+    def test_the_earlier_time_counts(self, store: Store) -> None:
+        """Of the time of a session and that of a rule."""
+        store.write("n", [Append(name, messages_of("x"), ttl=600.0) for name in ("a/1", "b/1")])
+        store.write("n", [Append("b/2", messages_of("x"), ttl=0.05), Append("b/3", messages_of("x"))])
+        store.write("n", [Retain("b", 600.0, 600.0), Retain("a", 0.05)])
+        for name in ("a/1", "b/2"):
+            self.expired(store, name)
+        assert self.listed(store) == ["b/3", "b/1"]
+        store.write("n", [SetExpiry("b/3", 0.05), SetExpiry("b/1", None)])
+        self.expired(store, "b/3")
+        assert self.listed(store) == ["b/1"]
 
     def test_idle_sessions_expire(self, store: Store) -> None:
         for name in ("a/1", "a/keep/1", "b/1", "c/1"):

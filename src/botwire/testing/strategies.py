@@ -228,7 +228,7 @@ class Counted(Generated):
 
     def counted_about(self, about: SetAbout) -> int:
         """Return the accounted bytes of what is known about a session."""
-        names = sum(map(size, (about.owner or "", *about.tags)))
+        names = size(about.owner or "") + (size(encode_json(list(about.tags))) if about.tags else 0)
         return names + (self.counted_message(about.stored) if about.stored else 0)
 
 
