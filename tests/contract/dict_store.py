@@ -254,23 +254,30 @@ class Namespace:
             log.expires = ahead(op.ttl)
         return seqs
 
-    def add(self, log, new: NewMessage, created=None):
-        """Append a message unless the session has its id; returns its seq."""
+    def add(self, log, new: NewMessage, old: Message | None = None):
+        """Append a message unless the session has its id; returns its seq. It keeps the time of the one that it replaces."""
         for message in log.messages:
             if message.id == new.id:
                 return message.seq
-        time = new.created or now()
-        self.version, self.writes, log.updated = self.version + 1, self.writes + (new.created is None), time
-        log.messages.append(Message(log.last + 1, new.id, new.stored, created or time, new.edited, new.redacted))
-        return log.last
+        time, seq, edited, redacted = new.created or now(), log.last + 1, new.edited, new.redacted
+        is_same = old is not None and old.stored == new.stored
+        self.version, log.updated = self.version + 1, time
+        self.writes += new.created is None and not is_same
+        if is_same:
+            edited, redacted = old.edited, old.redacted
+        elif old is not None:
+            edited = max(now(), old.version + 1)
+        log.messages.append(Message(seq, new.id, new.stored, old.created if old else time, edited, redacted))
+        return seq
 
     def replace(self, op, log):
         log.refuse_unless(op)
         log.refuse_beyond(op.after, first=0)
         self.refuse_many(log.messages[op.after :])
-        created = {message.id: message.created for message in log.cut(op.after)}
-        self.change(log)
-        seqs = [self.add(log, new, created.get(new.id)) for new in op.messages]
+        cut = {message.id: message for message in log.cut(op.after)}
+        if cut:
+            self.change(log)
+        seqs = [self.add(log, new, cut.get(new.id)) for new in op.messages]
         if op.ttl is not None and log.messages:
             log.expires = ahead(op.ttl)
         return seqs

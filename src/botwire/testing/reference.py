@@ -241,7 +241,9 @@ class Reference:
             return
         removed = log.cut(op.after)
         self.embedded -= {(op.session, item.id) for item in removed}
-        assert result == log.add(op.messages)
+        data = {item.id: exact(decode(item.stored)) for item in op.messages}
+        same = {item.id: item for item in removed if data.get(item.id) == exact(decode(item.stored))}
+        assert result == log.add(tuple(same.get(item.id, item) for item in op.messages))
         log.expires |= op.ttl is not None and log.exists
         self._keep(op.session, log, changed=True if removed else None, active=True)
 
