@@ -221,7 +221,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     - ``delete``, ``expire``: the key has no entry now;
     - ``clear``: no key that begins with the prefix has an entry now;
     - ``append``: the session has this message now, at its seq;
-    - ``edit``: the message at this seq of the session is this one now;
+    - ``edit``: the message at this seq of the session is this one now; if no such message was delivered, ignore it;
     - ``pop``: the session has only its first `left` messages; with 0 left it has none;
     - ``about``: the title, the owner, tags, data or expiry of the session changed;
     - ``summary``: the summary of the session changed;

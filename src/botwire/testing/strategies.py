@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Operation, Pop, Put
-from ..queries import GetEntry, ListMessages
-from ..records import Entry
+from ..errors import BotWireError
+from ..operations import (
+    Append,
+    Clear,
+    Delete,
+    Edit,
+    Forget,
+    Fork,
+    Increment,
+    NewMessage,
+    Operation,
+    Pop,
+    Put,
+    Replace,
+    Retain,
+    SetAbout,
+    SetExpiry,
+    Summarize,
+)
+from ..queries import (
+    GetContext,
+    GetEntry,
+    GetRetention,
+    GetSession,
+    GetUsage,
+    ListEntries,
+    ListMessages,
+    ListSessions,
+    Query,
+)
+from ..records import Entry, Message, Session
 from ..store import Store
 from ..timestamps import new_id
-from ..values import encode, encode_json
+from ..values import Stored, encode, encode_json, size
 
 T = TypeVar("T")
 WRITERS = 8
@@ -39,6 +68,9 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 values = json_values | st.binary()
 """What may be stored under a key."""
 _SOME_DATA = st.lists(json_values, max_size=3)
+_OWNERS = st.sampled_from([None, "ada", "bob"])
+_TAGS = st.sampled_from(["red", "blue", "é"])
+_SOME_OBJECTS = st.dictionaries(_texts, _numbers | _texts, max_size=2)
 
 
 def operations_on(
@@ -47,16 +79,31 @@ def operations_on(
     some_values: st.SearchStrategy[Any] = values,
     messages: st.SearchStrategy[list[Any]] = _SOME_DATA,
 ) -> st.SearchStrategy[Operation]:
-    """Return operations of every kind that changes the data, on some keys and sessions."""
+    """Return operations of every kind that changes the data, on some keys and sessions. Forks have names of their own."""
+    forks = sessions.map(fork_of)
+    all_sessions = st.one_of(sessions, sessions, forks)
+    seqs = st.integers(0, 5)
+    seconds = st.sampled_from([None, 3_600.0, 7_200.5])
     return st.one_of(
         st.builds(put, keys, some_values),
         st.builds(Delete, keys),
         st.builds(Increment, keys, st.integers() | st.floats(-1e9, 1e9)),
         st.builds(lambda key, length: Clear(key[:length]), keys, st.integers(0, 20)),
         st.builds(lambda session, data: Append(session, messages_of(*data)), sessions, messages),
-        st.builds(Pop, sessions, st.integers(0, 4) | st.just(30)),
-        st.builds(Forget, sessions),
-    )
+        st.builds(lambda name, data, last: Append(name, messages_of(*data), last), all_sessions, messages, seqs),
+        st.builds(Pop, all_sessions, st.integers(0, 4) | st.just(30)),
+        st.builds(Forget, all_sessions),
+        st.builds(lambda name, data, after: Replace(name, messages_of(*data), after), all_sessions, messages, seqs),
+        st.builds(Fork, all_sessions, forks, st.none() | seqs),
+        st.builds(
+            lambda name, seq, data, reason: Edit(name, seq, encode_json([*data, None][0]), redacted=reason),
+            all_sessions, seqs, messages, st.sampled_from([None, "", "asked for"]),
+        ),
+        st.builds(lambda name, upto, data: Summarize(name, upto, encode_json(data)), all_sessions, seqs, messages),
+        st.builds(about_of, all_sessions, st.none() | _texts, _OWNERS, st.lists(_TAGS, max_size=2), _SOME_OBJECTS),
+        st.builds(SetExpiry, all_sessions, seconds),
+        st.builds(Retain, st.just("") | sessions.map(lambda name: name[:1]), seconds, seconds),
+    )  # fmt: skip
 
 
 def exact(value: Any) -> Any:
@@ -74,6 +121,39 @@ def messages_of(*data: Any) -> tuple[NewMessage, ...]:
     return tuple(NewMessage(new_id(), encode_json(item)) for item in data)
 
 
+def fork_of(name: str) -> str:
+    """Return the name of a fork of a session."""
+    return f"{name} copy"
+
+
+def about_of(
+    session: str, title: str | None = None, owner: str | None = None, tags: Sequence[str] = (), data: Any = None,
+    **options: Any,
+) -> SetAbout:  # fmt: skip
+    """Return the operation that sets what is known about a session."""
+    parts = ({} if title is None else {"title": title}) | ({"data": data} if data else {})
+    return SetAbout(session, encode_json(parts) if parts else "", owner, tuple(tags), **options)
+
+
+def session_of(store: Store, name: str = "s", namespace: str = "n", *, preview: bool = False) -> Session:
+    """Return a session, which must exist."""
+    session = store.read(namespace, GetSession(name, preview))
+    assert session is not None, name
+    return session
+
+
+def message_of(store: Store, seq: int, session: str = "s", namespace: str = "n") -> Message:
+    """Return a message, which must exist."""
+    (message,) = store.read(namespace, ListMessages(session, seq - 1, 1))
+    return message
+
+
+def popped(store: Store, pop: Pop) -> list[Message]:
+    """Pop messages and return them."""
+    (messages,) = store.write("n", [pop])
+    return cast("list[Message]", messages)
+
+
 def entry_of(store: Store, key: str, namespace: str = "n") -> Entry:
     """Return the entry of a key, which must exist."""
     entry = store.read(namespace, GetEntry(key))
@@ -84,6 +164,30 @@ def entry_of(store: Store, key: str, namespace: str = "n") -> Entry:
 def data_of(store: Store, session: str = "s", namespace: str = "n", **options: Any) -> list[Any]:
     """Return the data of the messages of a session."""
     return [message.data for message in store.read(namespace, ListMessages(session, **options))]
+
+
+def snapshot(store: Store, namespace: str = "n") -> Any:
+    """Return all that a store answers about a namespace."""
+    sessions = store.read(namespace, ListSessions(preview=True))
+    of_sessions = [query(session.name) for session in sessions for query in (ListMessages, _context_of)]
+    queries: list[Query[Any]] = [ListEntries(), GetRetention(), GetUsage(), *of_sessions]
+    return [sessions, *(store.read(namespace, query) for query in queries)]
+
+
+def _context_of(session: str) -> GetContext:
+    return GetContext(session, 3, head=1)
+
+
+def refused(store: Store, kind: type[BotWireError], operation: Operation, **details: Any) -> BotWireError:
+    """Check that an operation is refused, also after others in one write, with these details, and changes nothing."""
+    before = snapshot(store)
+    writes: list[list[Operation]] = [[operation], [put("refused", 1), Append("refused", messages_of(1)), operation]]
+    for write in writes:
+        with pytest.raises(kind) as caught:
+            store.write("n", write)
+        assert {name: caught.value.details.get(name) for name in details} == details
+        assert snapshot(store) == before
+    return caught.value
 
 
 class Generated:
@@ -105,6 +209,27 @@ class Generated:
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(machine, settings=config)
+
+
+class Counted(Generated):
+    """A contract that knows the bytes of what a store holds."""
+
+    def counted(self, stored: Stored) -> int:
+        """Return the accounted bytes of a stored form. Override it for a store with another stored form."""
+        return size(stored)
+
+    def counted_message(self, stored: str) -> int:
+        """Like `counted`, for a message, a summary, or the title and data of a session."""
+        return size(stored)
+
+    def counted_messages(self, messages: Sequence[NewMessage]) -> int:
+        """Return the accounted bytes of messages and their ids."""
+        return sum(size(item.id) + self.counted_message(item.stored) for item in messages)
+
+    def counted_about(self, about: SetAbout) -> int:
+        """Return the accounted bytes of what is known about a session."""
+        names = size(about.owner or "") + (size(encode_json(list(about.tags))) if about.tags else 0)
+        return names + (self.counted_message(about.stored) if about.stored else 0)
 
 
 def race(work: Callable[[int], T]) -> list[T]:

@@ -189,7 +189,7 @@ def _changes(
     """Return for each record its version, and the change that the query asks for, if any, with its value."""
     pops: dict[str, list[Record]] = {}
     for record in records:
-        if record.kind == POPPED:
+        if record.kind in {POPPED, SESSION_EXPIRED}:  # an expired session has no messages left
             pops.setdefault(record.name, []).append(record)
     for record in records:
         name, version = record.name, record.version
@@ -201,7 +201,7 @@ def _changes(
             case "p" if query.wants_session(name):
                 change = Change(version=version, kind="pop", session=name, left=record.first)
             case "e" if query.wants_session(name):
-                message = _edited(tables, namespace, record)
+                message = _edited(tables, namespace, record, pops.get(name, ()))
                 if message is not None:
                     change, stored = Change(version=version, kind="edit", session=name, message=message), message.stored
             case "b" | "m" | "k" if query.wants_session(name):
@@ -224,8 +224,10 @@ _KINDS: Mapping[str, Literal["about", "summary", "expire"]] = {
 }
 
 
-def _edited(tables: ReadTables, namespace: str, record: Record) -> Message | None:
+def _edited(tables: ReadTables, namespace: str, record: Record, pops: Iterable[Record]) -> Message | None:
     """Return a message that was edited, as it is now; None: it was deleted since."""
+    if any(pop.version > record.version and pop.first < record.first for pop in pops):
+        return None  # another may have been appended in its place
     found = tables.find_session(namespace, record.name)
     if found is None or found.last < record.first:
         return None

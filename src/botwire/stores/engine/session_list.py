@@ -52,7 +52,8 @@ def get_context(tables: ReadTables, plans: Plans, namespace: str, query: GetCont
         return Context()
     upto, summary = tables.get_summary(namespace, session.id) or (0, None)
     last = session.last if query.before is None else min(query.before - 1, session.last)
-    after = max(last - query.last, upto if last > upto else 0, 0)
+    covered = upto if query.before is None or last > upto else 0
+    after = max(last - query.last, covered, 0)
     messages = tables.newest_messages(namespace, session.id, after, last, query.room) if after < last else []
     head = tables.list_messages(session.id, 0, min(query.head, session.last), None, query.room) if query.head else []
     return Context(session.version, session.last, upto, summary, head, messages)
@@ -78,6 +79,8 @@ def list_sessions(tables: ReadTables, plans: Plans, namespace: str, query: ListS
         if room <= 0 or len(found) == query.limit:
             break
     previews = _previews(tables, state, found, query)
+    if query.preview:  # the first one without its preview did not fit
+        found = found[: next((at for at, row in enumerate(found) if row.last and row.id not in previews), len(found))]
     return [row.session(previews.get(row.id)) for row in found]
 
 

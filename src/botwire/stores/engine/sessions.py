@@ -304,6 +304,11 @@ def summarize(work: Work, namespace: str, op: operations.Summarize) -> int:
     state, head = _existing(work, namespace, op.session, op.upto or None)
     assert state.id is not None
     _check(op.session, head, op.if_last, op.if_version)
+    if (op.upto == 0) != (op.stored == "[]"):
+        raise InvalidArgument(
+            f"a summary has messages and ends at a message, and upto=0 with an empty list deletes it; upto is {op.upto}; nothing was "
+            "written"
+        )
     details = work.tables.get_details(state.id, head.id) or NO_DETAILS
     if 0 < op.upto < details.upto:
         raise Conflict(
