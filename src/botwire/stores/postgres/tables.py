@@ -9,7 +9,7 @@ from ...operations import Guard
 from ...queries import weight, within
 from ...records import Entry, Message
 from ...search.embedding import numbers_of
-from ..engine.tables import SEQ_BITS, ReadTables, limit_of
+from ..engine.tables import SEQ_BITS, NamespaceId, ReadTables, limit_of
 from .connection import Connection
 from .statements import Row, Statement, plan_of
 
@@ -49,6 +49,13 @@ class PostgresReads(ReadTables):
         start = session << SEQ_BITS
         values = self._namespace, start + after, start + last, limit_of(limit)
         return [Message(*row) for row in self._run_within(room, 2, "messages_between", *values)]
+
+    def newest_messages(
+        self, namespace: NamespaceId, session: int, after: int, last: int, room: int | None
+    ) -> list[Message]:
+        start = session << SEQ_BITS
+        rows = self._run_within(room, 2, "newest_messages", namespace, start + after, start + last)
+        return [Message(*row) for row in reversed(rows)]
 
 
 class GuardedReads(PostgresReads):

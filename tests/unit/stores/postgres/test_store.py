@@ -305,7 +305,7 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
 
 
 def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.postgres.unit_of_work.BLOCKS", 5)
+    monkeypatch.setattr("botwire.stores.postgres.rows.BLOCKS", 5)
     for turn in range(20):  # a block or two each
         store.write("n", [Put(f"{turn}/{number}/" + "k" * 100, "1") for number in range(12)])
     with psycopg.connect(postgres) as connection:
