@@ -17,15 +17,20 @@ _EVERYTHING = 2**63 - 1
 
 
 class PostgresReads(ReadTables):
-    """The reads of a namespace. ``in_transaction``: a transaction on one snapshot decides how statements are planned."""
+    """The reads of a namespace.
 
-    def __init__(self, connection: Connection, namespace: str, *, in_transaction: bool = False) -> None:
+    ``begin``: statements that begin a transaction and decide how all reads are planned. They are sent with the first read.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, *, begin: Sequence[Statement] = ()) -> None:
         self._connection = connection
         self._namespace = namespace
-        self._in_transaction = in_transaction
+        self._begin = begin
+        self._in_transaction = bool(begin)
 
     def _run(self, name: str, *values: object) -> list[Any]:
-        plan = () if self._in_transaction else (plan_of(name),)
+        plan = self._begin if self._in_transaction else (plan_of(name),)
+        self._begin = ()
         *_, rows = self._connection.run_all((*plan, (name, values)))
         return rows
 
