@@ -18,7 +18,8 @@ from ..engine.group_commit import Outcome
 from ..engine.transaction import Transaction
 from .connection import Connection, is_lost, mapped
 from .pool import ConnectionPool
-from .unit_of_work import NotAlone, Unit, is_known_beforehand
+from .unit_of_work import Unit, is_known_beforehand
+from .work import NotAlone
 
 
 class _ClockTurned(Exception):

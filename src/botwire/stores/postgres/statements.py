@@ -20,6 +20,18 @@ LOCK = 0x424F5457
 _MERGED = frozenset({"entries_without_vector", "messages_without_vector"})
 
 
+_COLUMNS = """name, id, last_seq, created, updated, sessions.version, bytes, expires, active,
+    known.version, owner, tags, about, origin, origin_seq, upto"""
+"""A session in a list."""
+_DETAILS = """LEFT JOIN LATERAL (
+    SELECT version, tags, about, origin, origin_seq, upto
+    FROM botwire.details
+    WHERE namespace = $1 AND session = sessions.id
+    OFFSET 0
+) AS known ON true"""
+"""Where its last columns are."""
+
+
 def plan_of(name: str) -> Statement:
     """Return the statement that sets how a read is planned."""
     return ("plan_merge" if name in _MERGED else "plan_once", ())
@@ -27,12 +39,13 @@ def plan_of(name: str) -> Statement:
 
 def _texts() -> dict[str, str]:
     texts: dict[str, str] = {}
-    for file in ("transactions.sql", "queries.sql", "search.sql"):
+    for file in ("transactions.sql", "queries.sql", "sessions.sql", "search.sql"):
         texts |= load_queries(SQL_FOLDER / file)
     removing = (SQL_FOLDER / "removing_vectors.sql").read_text("utf-8")
     for name, text in texts.items():
         if text.endswith("RETURNING bytes;"):  # it removes vectors, whose bytes are counted
             texts[name] = removing.replace("{removal}", text.removesuffix(";"))
+        texts[name] = texts[name].replace("{columns}", _COLUMNS).replace("{details}", _DETAILS)
     return texts
 
 

@@ -15,7 +15,7 @@ from ...errors import BotWireError, StoreError, Unavailable
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
-from ...queries import ListChanges, ListTexts, Query, Search
+from ...queries import GetContext, ListChanges, ListSessions, ListTexts, Query, Search
 from ...store import CLOSED, GUARD_FAILED, GuardFailed
 from ..engine.answer import answer, is_heavy
 from ..engine.clock import Clock
@@ -109,8 +109,8 @@ class PostgresStore(DatabaseStore):
                 PostgresReads(connection, namespace) if guard is None else GuardedReads(connection, namespace, guard)
             )
             result: T
-            if isinstance(query, Search):
-                result = self._search(connection, namespace, query, moment, stop)
+            if isinstance(query, Search | GetContext | ListSessions):
+                result = self._in_snapshot(connection, namespace, query, moment, stop)
             else:
                 result = answer(reads, self.plans, namespace, query, moment)
             # After a search, by the current version, not by that of the snapshot.
@@ -120,11 +120,14 @@ class PostgresStore(DatabaseStore):
 
         return self._pool.run(attempt, stop.at)
 
-    def _search(self, connection: Connection, namespace: str, query: Search, moment: int, stop: Stop) -> Any:
+    def _in_snapshot(self, connection: Connection, namespace: str, query: Query[Any], moment: int, stop: Stop) -> Any:
         """Answer from one snapshot, so that all statements see the same data."""
-        connection.run_all([("begin_snapshot", ()), ("plan_custom", ())])
-        reads = PostgresReads(connection, namespace, in_transaction=True)
-        found = search(reads, self.plans, namespace, query, moment, stop)
+        plan = "plan_custom" if isinstance(query, Search) else "plan_once"
+        reads = PostgresReads(connection, namespace, begin=(("begin_snapshot", ()), (plan, ())))
+        if isinstance(query, Search):
+            found = search(reads, self.plans, namespace, query, moment, stop)
+        else:
+            found = answer(reads, self.plans, namespace, query, moment)
         connection.run("commit")
         return found
 

@@ -9,7 +9,7 @@ from ...operations import Guard
 from ...queries import weight, within
 from ...records import Entry, Message
 from ...search.embedding import numbers_of
-from ..engine.tables import SEQ_BITS, ReadTables, limit_of
+from ..engine.tables import SEQ_BITS, NamespaceId, ReadTables, limit_of
 from .connection import Connection
 from .statements import Row, Statement, plan_of
 
@@ -17,15 +17,20 @@ _EVERYTHING = 2**63 - 1
 
 
 class PostgresReads(ReadTables):
-    """The reads of a namespace. ``in_transaction``: a transaction on one snapshot decides how statements are planned."""
+    """The reads of a namespace.
 
-    def __init__(self, connection: Connection, namespace: str, *, in_transaction: bool = False) -> None:
+    ``begin``: statements that begin a transaction and decide how all reads are planned. They are sent with the first read.
+    """
+
+    def __init__(self, connection: Connection, namespace: str, *, begin: Sequence[Statement] = ()) -> None:
         self._connection = connection
         self._namespace = namespace
-        self._in_transaction = in_transaction
+        self._begin = begin
+        self._in_transaction = bool(begin)
 
     def _run(self, name: str, *values: object) -> list[Any]:
-        plan = () if self._in_transaction else (plan_of(name),)
+        plan = self._begin if self._in_transaction else (plan_of(name),)
+        self._begin = ()
         *_, rows = self._connection.run_all((*plan, (name, values)))
         return rows
 
@@ -49,6 +54,13 @@ class PostgresReads(ReadTables):
         start = session << SEQ_BITS
         values = self._namespace, start + after, start + last, limit_of(limit)
         return [Message(*row) for row in self._run_within(room, 2, "messages_between", *values)]
+
+    def newest_messages(
+        self, namespace: NamespaceId, session: int, after: int, last: int, room: int | None
+    ) -> list[Message]:
+        start = session << SEQ_BITS
+        rows = self._run_within(room, 2, "newest_messages", namespace, start + after, start + last)
+        return [Message(*row) for row in reversed(rows)]
 
 
 class GuardedReads(PostgresReads):

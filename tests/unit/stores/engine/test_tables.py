@@ -82,7 +82,7 @@ def test_a_number_used_again_shows_no_watcher_another_namespace(opened):
 
 def test_no_number_is_left(opened, monkeypatch):
     store, _ = opened
-    for module in ("sqlite.tables", "postgres.unit_of_work"):
+    for module in ("sqlite.tables", "postgres.session_work"):
         monkeypatch.setattr(f"botwire.stores.{module}.LAST_SESSION", 3)
     for number in range(3):
         append(store, "n", f"{number}", "1")

@@ -16,7 +16,19 @@ import pytest
 from psycopg import sql
 
 from botwire import AsyncMemory, InvalidArgument, Memory, StorageExceeded, StoreError, Timeout, Unavailable
-from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, Put, SetVectors, Write
+from botwire.operations import (
+    Append,
+    Clear,
+    Delete,
+    Forget,
+    Increment,
+    NewMessage,
+    Pop,
+    Put,
+    SetAbout,
+    SetVectors,
+    Write,
+)
 from botwire.plans import Plan, Plans
 from botwire.queries import (
     CountMessages,
@@ -63,7 +75,14 @@ EXAMPLES = {
     "count_entries": ("n", "", "z", 0),
     "find_session": ("n", "s"),
     "messages_between": ("n", 1 << 32, 2 << 32, 10, 1_000),
-    "list_sessions": ("n", 9, 10),
+    "newest_messages": ("n", 1 << 32, 2 << 32, 1_000),
+    "get_session": ("n", "s"),
+    "sessions_at": ("n", "[1]", '["s"]'),
+    "sessions_by_activity": ("n", 1 << 62, 1 << 62, 10),
+    "sessions_of_owner": ("n", 1 << 62, 1 << 62, 10, "ada"),
+    "sessions_named": ("n", 1 << 62, 1 << 62, 10, "", "z"),
+    "sessions_by_age": ("n", 9, 10),
+    "sessions_by_age_named": ("n", 9, 10, "", "z"),
     "get_state": ("n",),
     "get_version": ("n",),
     "entry_version": ("n", "k", 0),
@@ -73,9 +92,14 @@ EXAMPLES = {
     "journal_blocks": ("n", 0, 10),
     "add_blocks": ("n", '[{"place": 1, "version": 9, "since": 8, "records": "9 sk\\n"}]', 1),
     "session_name": ("n", 1),
-    "add_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
-    "set_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1),
+    "add_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1, None),
+    "set_state": ("n", 1, 1, 1, 1, None, "", "", None, 1, 1, 1, 1, None),
     "set_plan": ("n", "free"),
+    "set_retention": ("n", '[["", 1, 1]]'),
+    "mark_destroyed": ("n", 1),
+    "forget_responses": ("n",),
+    "forget_popped": ("n",),
+    "forget_changes": ("n",),
     "fetch_entries": ("n", '["k"]'),
     "fetch_values": ("n", '["k"]'),
     "put_entries": ("n", '[{"key": "new", "version": 1, "created": 1, "updated": 1, "text": "1"}]'),
@@ -87,10 +111,29 @@ EXAMPLES = {
     "find_expired": ("n", 1, 10),
     "first_expiry": ("n",),
     "fetch_sessions": ("n", '["s"]'),
-    "put_sessions": ("n", '[{"name": "new", "id": 7, "last_seq": 1, "bytes": 1, "updated": 1}]'),
+    "put_sessions": (
+        "n",
+        '[{"name": "new", "id": 7, "last_seq": 1, "bytes": 1, "version": 1, "created": 1, "updated": 1}]',
+    ),
+    "rename_session": ("n", 1, "t"),
+    "settle_sessions": ("n", "[1]", '["s"]'),
     "delete_session": ("n", 1),
+    "get_details": ("n", 1),
+    "get_summary": ("n", 1),
+    "put_details": ("n", 9, 1, "[]", "{}", None, 0, 0, None),
+    "set_owner": ("n", 1, "ada"),
+    "delete_details": ("n", 1),
+    "expired_sessions": ("n", 1, 10),
+    "idle_sessions": ("n", '[["s", 1, null], ["", null, 1]]', 1 << 62, 1 << 62, 10),
+    "old_sessions": ("n", '[["s", null, 1], ["", 1, null]]', 1 << 62, 10),
+    "first_session_expiry": ("n",),
+    "some_sessions": ("n", 10),
     "fetch_messages": ("n", '[{"name": "s", "id": "i"}]'),
     "add_messages": ("n", f'[{{"place": {1 << 35}, "id": "i", "created": 1, "data": "1"}}]'),
+    "copy_messages": ("n", 1 << 32, 2 << 32, 7 << 32, 8),
+    "peek_message": ("n", (1 << 32) + 1),
+    "edit_message": ("n", (1 << 32) + 1, "1", 1, None),
+    "measure_messages": ("n", 1 << 32, 2 << 32),
     "last_messages": ("n", 1 << 32, 2 << 32, 10),
     "delete_messages": ("n", 1 << 32, 2 << 32),
     "fetch_responses": ("n", '["a"]'),
@@ -141,7 +184,8 @@ EXAMPLES = {
     "nearest_entries": ("n", "", "z", MODEL, "[0,0,0,1]", 10, 0),
     "get_vector_bytes": ("n",),
 }
-QUERIES = load_queries(SQL_FOLDER / "queries.sql") | load_queries(SQL_FOLDER / "search.sql")
+FILES = ("queries.sql", "sessions.sql", "search.sql")
+QUERIES = {name: text for file in FILES for name, text in load_queries(SQL_FOLDER / file).items()}
 SPANNING = {
     "list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses", "redate_popped", "sweep_responses",
 }  # fmt: skip
@@ -163,7 +207,8 @@ def planned():
         patch.setattr("botwire.stores.engine.word_index.DUE", 1)
         with closing(PostgresStore(address)) as store:
             message = Append("s", (NewMessage("i", '"a blue bicycle"'),))
-            store.write("n", [Put("k", '"blue"', ttl=60.0), message], idempotency_key="a")
+            about = SetAbout("s", '{"title":"t"}', owner="ada", tags=("x",))
+            store.write("n", [Put("k", '"blue"', ttl=60.0), message, about], idempotency_key="a")
             assert store.read("n", Search(text="bicycle"))  # so that the index is not empty
             embed(store)
             (message,) = store.read("n", ListMessages("s"))
@@ -223,7 +268,7 @@ def _nodes(plan):
 def test_every_statement_has_an_example():
     assert set(EXAMPLES) == set(QUERIES) - SPANNING
     elsewhere = [name for name in set(TEXTS) - set(QUERIES) if "botwire." in TEXTS[name]]
-    assert elsewhere == []  # statements that read or change a table are in queries.sql and search.sql
+    assert elsewhere == []  # statements that read or change a table are in `FILES`
 
 
 def test_migrations_at_once():
@@ -305,7 +350,7 @@ def test_what_has_expired_makes_room_in_a_group(postgres):
 
 
 def test_a_journal_keeps_its_newest_blocks(store, postgres, monkeypatch):
-    monkeypatch.setattr("botwire.stores.postgres.unit_of_work.BLOCKS", 5)
+    monkeypatch.setattr("botwire.stores.postgres.rows.BLOCKS", 5)
     for turn in range(20):  # a block or two each
         store.write("n", [Put(f"{turn}/{number}/" + "k" * 100, "1") for number in range(12)])
     with psycopg.connect(postgres) as connection:

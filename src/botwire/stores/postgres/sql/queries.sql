@@ -60,16 +60,12 @@ SELECT count(*)
 FROM botwire.entries
 WHERE namespace = $1 AND key >= $2 AND key < $3 AND (expires IS NULL OR expires > $4);
 
--- find_session
--- A session by its name.
-SELECT id, last_seq FROM botwire.sessions WHERE namespace = $1 AND name = $2;
-
 -- messages_between
 -- Messages in order, after one row id and up to another, until they fill some bytes.
-SELECT place & 4294967295, id, data, created
+SELECT place & 4294967295, id, data, created, edited, redacted
 FROM (
     SELECT
-        place, id, data, created,
+        place, id, data, created, edited, redacted,
         sum(100 + octet_length(data) / 2) OVER (ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.messages
     WHERE namespace = $1 AND place > $2 AND place <= $3
@@ -79,17 +75,9 @@ FROM (
 WHERE coalesce(before, 0) < $5
 ORDER BY place;
 
--- list_sessions
--- Sessions with lower ids than a given one, the newest first.
-SELECT name, id, last_seq, created, updated
-FROM botwire.sessions
-WHERE namespace = $1 AND id < $2
-ORDER BY id DESC
-LIMIT nullif($3::bigint, -1);
-
 -- list_namespaces
 -- The names of namespaces after a name.
-SELECT name FROM botwire.namespaces WHERE name > $1 ORDER BY name LIMIT nullif($2::bigint, -1);
+SELECT name FROM botwire.namespaces WHERE name > $1 AND version > destroyed ORDER BY name LIMIT nullif($2::bigint, -1);
 
 -- get_version
 -- The version of a namespace.
@@ -108,8 +96,8 @@ SELECT pg_advisory_xact_lock_shared(1112495191, 1);
 SELECT pg_advisory_xact_lock(1112495191, 1);
 
 -- get_progress
--- The version of a namespace, and the time of its next expiry.
-SELECT version, expires FROM botwire.namespaces WHERE name = $1;
+-- The version of a namespace, and the time at which something in it may expire next.
+SELECT version, least(expires, sessions_due) FROM botwire.namespaces WHERE name = $1;
 
 -- get_journal
 -- The newest records of a namespace's journal.
@@ -137,13 +125,10 @@ WHERE namespace = $1
     )
     AND number <= (SELECT max(number) FROM added) - $3;
 
--- session_name
--- The name of a session.
-SELECT name FROM botwire.sessions WHERE namespace = $1 AND id = $2;
-
 -- get_state
 -- The namespace state.
-SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors
+SELECT name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words, vectors,
+    retention, sessions_due
 FROM botwire.namespaces
 WHERE name = $1;
 
@@ -152,7 +137,7 @@ WHERE name = $1;
 SELECT
     name, plan, day, writes, bytes, version, expires, recent, pending, behind, texts, words,
     CASE WHEN vectors > 0 AND to_regclass('botwire.entry_vectors') IS NOT NULL THEN vectors ELSE 0 END,
-    sessions, entry_texts
+    retention, sessions_due, sessions, entry_texts
 FROM botwire.namespaces
 WHERE name = $1
 FOR NO KEY UPDATE;
@@ -160,20 +145,25 @@ FOR NO KEY UPDATE;
 -- add_state
 -- Create a namespace. Fails if another client has created it since this transaction read that it does not exist.
 INSERT INTO botwire.namespaces (
-    name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts
+    name, day, writes, bytes, version, expires, recent, pending, behind, texts, words, sessions, entry_texts,
+    sessions_due
 )
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13);
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- set_state
 -- Write the namespace state.
 UPDATE botwire.namespaces
 SET day = $2, writes = $3, bytes = $4, version = $5, expires = $6, recent = $7, pending = $8, behind = $9, texts = $10,
-    words = $11, sessions = $12, entry_texts = $13
+    words = $11, sessions = $12, entry_texts = $13, sessions_due = $14
 WHERE name = $1;
 
 -- set_plan
 -- Set the plan of a namespace.
 UPDATE botwire.namespaces SET plan = $2 WHERE name = $1;
+
+-- set_retention
+-- Write the rules for how long sessions are kept.
+UPDATE botwire.namespaces SET retention = $2 WHERE name = $1;
 
 -- fetch_entries
 -- The metadata of the entries in a JSON list that a write needs before it replaces them, expired or not.
@@ -240,39 +230,6 @@ LIMIT nullif($3::bigint, -1);
 -- The time of the next expiry in a namespace.
 SELECT min(expires) FROM botwire.entries WHERE namespace = $1 AND expires IS NOT NULL;
 
--- fetch_sessions
--- The state of the sessions in a JSON list that a write needs.
-SELECT name, id, last_seq, bytes
-FROM botwire.sessions
-WHERE namespace = $1 AND name = ANY (ARRAY(SELECT json_array_elements_text($2::json)));
-
--- free_session
--- The first session number in a range that no session of a namespace has.
-SELECT $2::bigint AS free WHERE NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = $2::bigint)
-UNION ALL
-(
-    SELECT id + 1
-    FROM botwire.sessions AS used
-    WHERE namespace = $1 AND id >= $2::bigint AND id < $3::bigint
-        AND NOT EXISTS (SELECT FROM botwire.sessions WHERE namespace = $1 AND id = used.id + 1)
-    ORDER BY id
-    LIMIT 1
-)
-ORDER BY free
-LIMIT 1;
-
--- put_sessions
--- Insert or replace the sessions in a JSON list.
-INSERT INTO botwire.sessions (namespace, name, id, last_seq, bytes, created, updated)
-SELECT $1, name, id, last_seq, bytes, updated, updated
-FROM json_to_recordset($2::json) AS given (name text, id bigint, last_seq bigint, bytes bigint, updated bigint)
-ON CONFLICT (namespace, name) DO UPDATE SET
-    last_seq = excluded.last_seq, bytes = excluded.bytes, updated = excluded.updated;
-
--- delete_session
--- Delete a session.
-DELETE FROM botwire.sessions WHERE namespace = $1 AND id = $2;
-
 -- fetch_messages
 -- The sequence numbers of the messages that exist, of a JSON list of sessions and ids.
 SELECT held.session, held.id, held.place & 4294967295
@@ -286,9 +243,46 @@ CROSS JOIN LATERAL (
 
 -- add_messages
 -- Add the messages in a JSON list.
-INSERT INTO botwire.messages (namespace, place, session, id, created, data)
-SELECT $1, place, place >> 32, id, created, data
-FROM json_to_recordset($2::json) AS given (place bigint, id text, created bigint, data text);
+INSERT INTO botwire.messages (namespace, place, session, id, created, data, edited, redacted)
+SELECT $1, place, place >> 32, id, created, data, edited, redacted
+FROM json_to_recordset($2::json)
+    AS given (place bigint, id text, created bigint, data text, edited bigint, redacted text);
+
+-- copy_messages
+-- Copy the messages after one row id and up to another to a session, at a distance of row ids.
+INSERT INTO botwire.messages (namespace, place, session, id, created, data, edited, redacted)
+SELECT $1, place + $4, $5, id, created, data, edited, redacted
+FROM botwire.messages
+WHERE namespace = $1 AND place > $2 AND place <= $3;
+
+-- peek_message
+-- When a message was created and edited, and the bytes of its data.
+SELECT created, edited, octet_length(data) FROM botwire.messages WHERE namespace = $1 AND place = $2;
+
+-- edit_message
+-- Replace the data of a message.
+UPDATE botwire.messages SET data = $3, edited = $4, redacted = $5 WHERE namespace = $1 AND place = $2;
+
+-- newest_messages
+-- Messages after one row id and up to another, the newest first, until they fill some bytes.
+SELECT place & 4294967295, id, data, created, edited, redacted
+FROM (
+    SELECT
+        place, id, data, created, edited, redacted,
+        sum(100 + octet_length(data) / 2)
+            OVER (ORDER BY place DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM botwire.messages
+    WHERE namespace = $1 AND place > $2 AND place <= $3
+    ORDER BY place DESC
+) AS page
+WHERE coalesce(before, 0) < $4
+ORDER BY place DESC;
+
+-- measure_messages
+-- The number and the bytes of the messages after one row id and up to another.
+SELECT count(*), coalesce(sum(octet_length(id) + octet_length(data)), 0)::bigint
+FROM botwire.messages
+WHERE namespace = $1 AND place > $2 AND place <= $3;
 
 -- last_messages
 -- The newest messages after one row id and up to another, and their bytes.
@@ -358,16 +352,28 @@ DELETE FROM botwire.popped WHERE namespace = $1 AND upto <= $2;
 -- Delete the popped messages of a session.
 DELETE FROM botwire.popped WHERE namespace = $1 AND session = $2;
 
+-- forget_popped
+-- Delete the popped messages of a namespace.
+DELETE FROM botwire.popped WHERE namespace = $1;
+
+-- forget_responses
+-- Delete the idempotency records of a namespace.
+DELETE FROM botwire.answers WHERE namespace = $1;
+
+-- forget_changes
+-- Delete the blocks of the journal of a namespace.
+DELETE FROM botwire.changes WHERE namespace = $1;
+
+-- mark_destroyed
+-- Mark a namespace as destroyed at a version, without rules.
+UPDATE botwire.namespaces SET destroyed = $2, retention = NULL WHERE name = $1;
+
 -- purge_popped
 -- Delete some of the oldest popped messages of a namespace, if they are older than a time.
 DELETE FROM botwire.popped
 WHERE namespace = $1 AND created < $2 AND upto = ANY (ARRAY(
     SELECT upto FROM botwire.popped WHERE namespace = $1 ORDER BY upto LIMIT $3
 ));
-
--- peek_session
--- The state of a session that a search needs.
-SELECT id, last_seq, bytes FROM botwire.sessions WHERE namespace = $1 AND name = $2;
 
 -- expiring
 -- The names of namespaces after a name in which an entry expires before a time.
@@ -381,32 +387,8 @@ UPDATE botwire.answers SET created = $1 WHERE created > $1;
 -- Set the time of popped messages in the future to now.
 UPDATE botwire.popped SET created = $1 WHERE created > $1;
 
--- wrong_sessions
--- The sessions that count other messages or bytes than they have, and what is right. With gaps, the count of messages stays.
-SELECT id, name, last_seq, bytes, messages, held
-FROM (
-    SELECT
-        sessions.id, name, last_seq, sessions.bytes,
-        CASE WHEN coalesce(found.highest, 0) = found.count THEN found.count ELSE last_seq END AS messages,
-        coalesce(found.bytes, 0)::bigint AS held
-    FROM botwire.sessions
-    CROSS JOIN LATERAL (
-        SELECT
-            count(*) AS count, max(place) - (sessions.id << 32) AS highest,
-            sum(octet_length(messages.id) + octet_length(data)) AS bytes
-        FROM botwire.messages
-        WHERE namespace = $1 AND place > sessions.id << 32 AND place <= (sessions.id << 32) + 4294967295
-    ) AS found
-    WHERE sessions.namespace = $1
-) AS counted
-WHERE bytes <> held OR last_seq <> messages;
-
--- correct_session
--- Write what the messages of a session have.
-UPDATE botwire.sessions SET last_seq = $3, bytes = $4 WHERE namespace = $1 AND id = $2;
-
 -- held_bytes
--- The bytes of the entries and messages of a namespace.
+-- The bytes of the entries, messages and details of sessions of a namespace.
 SELECT (
     (
         SELECT coalesce(sum(octet_length(key) + coalesce(octet_length(text), octet_length(bytes))), 0)
@@ -414,6 +396,14 @@ SELECT (
         WHERE namespace = $1
     )
     + (SELECT coalesce(sum(octet_length(id) + octet_length(data)), 0) FROM botwire.messages WHERE namespace = $1)
+    + (
+        SELECT coalesce(sum(octet_length(about) + octet_length(tags) + coalesce(octet_length(summary), 0)), 0)
+        FROM botwire.details
+        WHERE namespace = $1
+    )
+    + (
+        SELECT coalesce(sum(octet_length(owner)), 0) FROM botwire.sessions WHERE namespace = $1 AND owner IS NOT NULL
+    )
 )::bigint;
 
 -- held_vector_bytes

@@ -178,10 +178,13 @@ WITH wanted AS MATERIALIZED (
         SELECT place, octet_length(data) AS length FROM botwire.messages WHERE namespace = $1 AND place = item.id::bigint OFFSET 0
     ) AS held
 )
-SELECT place, sessions.name, place & 4294967295, held.id, data, held.created
+SELECT place, sessions.name, place & 4294967295, held.id, data, held.created, edited, redacted
 FROM wanted
 CROSS JOIN LATERAL (
-    SELECT session, id, data, created FROM botwire.messages WHERE namespace = $1 AND place = wanted.place OFFSET 0
+    SELECT session, id, data, created, edited, redacted
+    FROM botwire.messages
+    WHERE namespace = $1 AND place = wanted.place
+    OFFSET 0
 ) AS held
 JOIN botwire.sessions ON sessions.namespace = $1 AND sessions.id = held.session
 WHERE before IS NULL OR before < $3
@@ -265,10 +268,10 @@ ORDER BY key;
 -- messages_without_vector
 -- Messages after a row id that have no vector of a model, beginning with a session, until they fill some bytes.
 SELECT
-    place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = page.session), id, created, data
+    place, (SELECT name FROM botwire.sessions WHERE namespace = $1 AND sessions.id = page.session), id, version, data
 FROM (
     SELECT
-        messages.place, session, id, created, data,
+        messages.place, session, id, coalesce(edited, created) AS version, data,
         sum(100 + octet_length(data) / 2)
             OVER (ORDER BY messages.place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM botwire.messages
@@ -278,7 +281,7 @@ FROM (
         WHERE namespace = $1 AND place > greatest($4, $3::bigint << 32) AND model = $2
         ORDER BY place
         OFFSET 0
-    ) AS held ON held.place = messages.place AND held.version = messages.created
+    ) AS held ON held.place = messages.place AND held.version = coalesce(edited, created)
     WHERE namespace = $1 AND messages.place > greatest($4, $3::bigint << 32) AND held.place IS NULL
     ORDER BY messages.place
     LIMIT $5
@@ -315,17 +318,18 @@ WITH fit AS MATERIALIZED (
 SELECT count(*) FROM kept;
 
 -- keep_message_vectors
--- Store the vectors in a JSON list of session, id, time and vector, for messages that were stored at that time.
+-- Store the vectors in a JSON list of session, id, version and vector, for messages that still have that version.
 WITH fit AS MATERIALIZED (
-    SELECT held.place, held.created, (wanted.item ->> 3)::real[] AS vector
+    SELECT held.place, held.version, (wanted.item ->> 3)::real[] AS vector
     FROM json_array_elements($2::json) AS wanted (item)
     CROSS JOIN LATERAL (
         SELECT id FROM botwire.sessions WHERE namespace = $1 AND name = wanted.item ->> 0 OFFSET 0
     ) AS begun
     CROSS JOIN LATERAL (
-        SELECT place, created
+        SELECT place, coalesce(edited, created) AS version
         FROM botwire.messages
-        WHERE namespace = $1 AND session = begun.id AND id = wanted.item ->> 1 AND created = (wanted.item ->> 2)::bigint
+        WHERE namespace = $1 AND session = begun.id AND id = wanted.item ->> 1
+            AND coalesce(edited, created) = (wanted.item ->> 2)::bigint
         OFFSET 0
     ) AS held
 ), before AS MATERIALIZED (
@@ -334,7 +338,7 @@ WITH fit AS MATERIALIZED (
     WHERE namespace = $1 AND place = ANY (ARRAY(SELECT place FROM fit))
 ), kept AS (
     INSERT INTO botwire.message_vectors (namespace, place, version, model, bytes, vector)
-    SELECT $1, place, created, $3, 4 * cardinality(vector), vector FROM fit
+    SELECT $1, place, version, $3, 4 * cardinality(vector), vector FROM fit
     ON CONFLICT (namespace, place) DO UPDATE SET
         version = excluded.version, model = excluded.model, bytes = excluded.bytes, vector = excluded.vector
     RETURNING bytes
@@ -388,7 +392,9 @@ FROM (
     LIMIT $6
 ) AS near
 CROSS JOIN LATERAL (
-    SELECT FROM botwire.messages WHERE namespace = $1 AND messages.place = near.place AND created = near.version OFFSET 0
+    SELECT FROM botwire.messages
+    WHERE namespace = $1 AND messages.place = near.place AND coalesce(edited, created) = near.version
+    OFFSET 0
 ) AS held
 ORDER BY distance;
 

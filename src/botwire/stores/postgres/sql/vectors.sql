@@ -1,7 +1,7 @@
 -- The vectors of messages and entries, for search by meaning. This is not a migration, because not every server has the extension
 -- pgvector. The first call that needs vectors runs it. {pgvector} is the schema of the extension.
 --
--- "version" is the version of the entry, or the time at which the message was stored. A write deletes the vectors of the texts that
+-- "version" is the version of the entry, or the time at which the message was stored or last edited. A write deletes the vectors of the texts that
 -- it deletes or replaces. An older botwire does not delete them, but then their version no longer matches.
 CREATE TABLE botwire.message_vectors (
     namespace text COLLATE "C" NOT NULL,
