@@ -1,0 +1,298 @@
+"""The newest messages of a session that fit into a budget of tokens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from ..errors import InvalidArgument
+from ..records import Message
+from ..values import decode_all
+from .marks import Shape
+from .plain import plain_sizes
+from .shapes import shape_of
+from .tokens import estimate_tokens
+
+Count: TypeAlias = Callable[[Any], float]
+
+
+class Picked(msgspec.Struct, frozen=True):
+    """The picked messages in order, their data, and the tokens of these, the summary and the system messages together."""
+
+    messages: list[Message]
+    tokens: float
+    data: list[Any]
+
+
+class _Start(msgspec.Struct, frozen=True):
+    """A message that a context may begin with.
+
+    `count` messages are picked then, with `tokens` in all. The lowest `level` that a session has is used: 1, a message that providers
+    accept as the first; 2, another that is no result; 3, any. `is_summarized`: the summary covers it.
+    """
+
+    count: int
+    tokens: float
+    level: int
+    is_summarized: bool
+
+
+class Picker:
+    """Picks the newest messages of a session that fit. The caller adds pages of messages, from the newest to the oldest.
+
+    ::
+
+        picker = Picker(max_tokens=8_000)
+        while not picker.is_full and (page := the messages before those that were added, in order):
+            picker.add(page)
+        picked = picker.finish()
+
+    The picked messages have no gap, and none is newer. They never separate a tool call from its results, or a reasoning item from
+    the item after it. They begin with a user's message, or with data without a role. If the session has none that they can begin
+    with, they begin with any message that is not a tool result.
+
+    Args:
+        max_tokens: the limit, 1 or more, for the picked messages, the summary and the system messages together. None: no limit.
+        count: returns the tokens of a message's data, a finite number of at least 0. It is called once for each message. None:
+            `estimate_tokens`.
+        system: messages from the start of the session that the caller sends in any case. They are not picked again.
+        summary: the data of messages that replace the messages up to `upto`. After a user's message, the picked messages may also
+            begin with an assistant's.
+        start: "user", as above; "any": with any message that is not a tool result.
+        upto: the last seq that the summary covers. With it, a picker needs no page with older messages to know that it is full.
+
+    Raises:
+        InvalidArgument: an argument is wrong, or `count` raised or returned something else. `add` raises it too.
+    """
+
+    def __init__(
+        self,
+        max_tokens: int | None = None,
+        count: Count | None = None,
+        system: Sequence[Message] = (),
+        summary: Sequence[Any] = (),
+        start: Literal["user", "any"] = "user",
+        upto: int = 0,
+    ) -> None:
+        self._max = _limit(max_tokens)
+        self._given = count
+        self._first_roles = _first_roles(start, summary)
+        self._system_end = max((message.seq for message in system), default=0)
+        self._upto = upto
+        self._has_summary = bool(summary)
+        self._base: float = sum(self._counted(message.data, f"message {message.seq}") for message in system)
+        self._base += sum(self._counted(data, "the summary") for data in summary)
+        self._total = self._base
+        self._messages: list[Message] = []  # those that fit, the newest first
+        self._data: list[Any] = []
+        self._read = self._recent = 0  # messages read, and those of them that the summary does not cover
+        self._open: dict[
+            str, int
+        ] = {}  # ids of results whose call has not come yet, and where the newest such result is
+        self._held: _Start | None = None  # a start, unless the message before it joins it
+        self._pending: list[_Start] = []  # starts that are valid if no open result has a call
+        self._starts: dict[
+            tuple[bool, int], list[_Start]
+        ] = {}  # by is_summarized and level: the newest, and the oldest that fits
+        self._is_complete = False
+        self.is_full = False
+        """Whether no older message can change the result."""
+
+    def add(self, page: Sequence[Message], *, summarized: bool = False) -> None:
+        """Read a page of messages, in order. All are older than those of the pages before.
+
+        Args:
+            page: the messages.
+            summarized: whether the summary covers them.
+        """
+        if self.is_full:
+            return
+        decoded = decode_all([message.stored for message in page])
+        count = len(page) if summarized or self._given is not None else self._add_plain(page, decoded)
+        for message, data in zip(reversed(page[:count]), reversed(decoded[:count]), strict=True):
+            if self.is_full:
+                return
+            if message.seq <= self._system_end:
+                self._is_complete = self.is_full = True
+                return
+            tokens = self._counted(data, f"message {message.seq}")
+            self._add(message, data, tokens, summarized=summarized or message.seq <= self._upto)
+
+    def _add_plain(self, page: Sequence[Message], decoded: list[Any]) -> int:
+        """Read the newest messages of a page at once if all are plain. Returns how many messages are left to read."""
+        oldest = max(self._system_end, self._upto)
+        low = 0 if not page or page[0].seq > oldest else sum(message.seq <= oldest for message in page)
+        plain = None if self._open else plain_sizes(decoded[low:])
+        if plain is None:
+            return len(page)
+        sizes, users = plain
+        first = self._first_that_fits(sizes)
+        roles = users[first:]
+        if any_role := "assistant" in self._first_roles:
+            starts = set(range(len(roles))[:2])
+        elif True in roles:
+            starts = {0, roles.index(True)}
+        else:  # the starts of other levels matter
+            starts = set()
+        if not starts:
+            return len(page)
+        end = len(roles)
+        for number in sorted(starts, reverse=True):
+            self._total += sum(sizes[first + number : first + end])
+            self._read += end - number
+            end = number
+            self._add_start("user" if roles[number] else "assistant", 1 if any_role or roles[number] else 2)
+        self._recent += len(roles)
+        self._messages += page[low + first :][::-1]
+        self._data += decoded[low + first :][::-1]
+        self._update(page[low + first].seq)
+        return low + first
+
+    def _first_that_fits(self, sizes: list[int]) -> int:
+        left = self._max - self._total
+        if sum(sizes) <= left:
+            return 0
+        number = len(sizes)
+        while sizes[number - 1] <= left:
+            number -= 1
+            left -= sizes[number]
+        return number
+
+    def _add(self, message: Message, data: Any, tokens: float, *, summarized: bool) -> None:
+        shape = shape_of(data)
+        self._total += tokens
+        if self._total <= self._max:
+            self._messages.append(message)
+            self._data.append(data)
+        self._read += 1
+        if not summarized:
+            self._recent += 1
+        if shape.joins_next:
+            self._held = None
+        self._settle_held()
+        if shape.calls or shape.results:
+            self._pair(shape)
+        level = 3 if shape.results else 1 if shape.role in self._first_roles else 2
+        self._add_start(shape.role, level, summarized=summarized)
+        self._update(message.seq, summarized=summarized)
+
+    def _add_start(self, role: str | None, level: int, *, summarized: bool = False) -> None:
+        self._settle_held()
+        start = _Start(self._read, self._total, level, summarized)
+        # Only an item of the assistant, or one of an unknown type, can belong to a reasoning item before it.
+        if role == "user":
+            self._settle(start)
+        else:
+            self._held = start
+
+    def _settle_held(self) -> None:
+        if self._held is not None:
+            self._settle(self._held)
+            self._held = None
+
+    def _pair(self, shape: Shape) -> None:
+        """Note the results whose calls are older, and drop the starts between a call and its results."""
+        found = [self._open.pop(id_) for id_ in shape.calls if id_ in self._open]
+        if found:
+            newest = min(found)
+            while self._pending and self._pending[-1].count >= newest:
+                self._pending.pop()
+        for id_ in shape.results:
+            if id_ not in shape.calls:
+                self._open.setdefault(id_, self._read)
+
+    def _settle(self, start: _Start) -> None:
+        if self._open:
+            self._pending.append(start)
+        else:
+            self._keep(start)
+
+    def _keep(self, start: _Start) -> None:
+        known = self._starts.setdefault((start.is_summarized, start.level), [start])
+        if not start.is_summarized and start.tokens <= self._max:
+            known[1:] = [start]
+
+    def _update(self, seq: int, *, summarized: bool = False) -> None:
+        """Set `is_full`."""
+        if seq == self._system_end + 1:
+            self._is_complete = self.is_full = True
+        elif self._has_summary and summarized and not self._recent:
+            self.is_full = True  # the summary is all there is
+        elif (False, 1) in self._starts:
+            at_end = self._total > self._max or summarized or (0 < self._upto == seq - 1)
+            self.is_full = at_end and not self._may_begin_earlier()
+        elif (True, 1) in self._starts:
+            self.is_full = True
+
+    def _may_begin_earlier(self) -> bool:
+        waiting = [*self._pending, *((self._held,) if self._held is not None else ())]
+        return any(s.level == 1 and not s.is_summarized and s.tokens <= self._max for s in waiting)
+
+    def finish(self) -> Picked:
+        """Return the picked messages. Call it when `is_full` is true, or when there are no older messages.
+
+        Raises:
+            InvalidArgument: nothing fits. The message names the smallest `max_tokens` that does.
+        """
+        if self._read == 0 or (self._has_summary and not self._recent):
+            if self._base > self._max:
+                raise self._too_small(self._base)
+            return Picked([], self._base, [])
+        if not self.is_full or self._is_complete:
+            self._settle_held()
+            for start in self._pending:  # no older message has their calls
+                self._keep(start)
+            self._pending, self._open = [], {}
+        starts = next(self._starts[key] for key in _ORDER if key in self._starts)
+        chosen = starts[-1]
+        if chosen.tokens > self._max:
+            raise self._too_small(starts[0].tokens)
+        return Picked(self._messages[: chosen.count][::-1], chosen.tokens, self._data[: chosen.count][::-1])
+
+    def _too_small(self, least: float) -> InvalidArgument:
+        needs = f"max_tokens is {self._max}; the smallest context of this session needs {_shown(least)}"
+        parts = (
+            f"the summary and system messages need {_shown(self._base)}, the newest turn {_shown(least - self._base)}"
+        )
+        return InvalidArgument(f"{needs}: {parts}. Pass at least {math.ceil(least)}", minimum=math.ceil(least))
+
+    def _counted(self, data: Any, name: str) -> float:
+        if self._given is None:
+            return estimate_tokens(data)
+        try:
+            tokens = self._given(data)
+        except Exception as error:
+            raise InvalidArgument(f"count failed for {name}: {type(error).__name__}: {error}") from error
+        if isinstance(tokens, bool) or not isinstance(tokens, int | float) or not 0 <= tokens < math.inf:
+            raise InvalidArgument(
+                f"count returned {tokens!r:.60} for {name}: it must return a finite number of at least 0"
+            )
+        return tokens
+
+
+_ORDER = [(is_summarized, level) for level in (1, 2, 3) for is_summarized in (False, True)]
+
+
+def _limit(max_tokens: Any) -> float:
+    if max_tokens is None:
+        return math.inf
+    if type(max_tokens) is not int or max_tokens < 1:
+        raise InvalidArgument(f"max_tokens is an int of at least 1, or None, not {max_tokens!r:.60}")
+    return max_tokens
+
+
+def _first_roles(start: str, summary: Sequence[Any]) -> Iterable[str | None]:
+    if start not in {"user", "any"}:
+        raise InvalidArgument(f'start is "user" or "any", not {start!r:.60}')
+    if start == "any":
+        return frozenset({"system", "user", "assistant", "tool", None})
+    if summary and shape_of(summary[-1]).role == "user":
+        return frozenset({"user", "assistant", None})
+    return frozenset({"user", None})
+
+
+def _shown(tokens: float) -> str:
+    return f"{tokens:,}" if isinstance(tokens, int) else f"{tokens:,.1f}"
