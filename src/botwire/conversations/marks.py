@@ -9,15 +9,26 @@ import msgspec
 
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
 Path: TypeAlias = tuple[str | int, ...]
-Rule: TypeAlias = Literal["next", "turn", "later"]
-"""Where a provider expects the results of a call: directly after its message, after its turn, or anywhere later."""
+Rule: TypeAlias = Literal["next", "turn", "response", "later"]
+"""Where a provider expects the results of a call.
+
+- ``next``: in tool messages directly after its message;
+- ``turn``: in the messages directly after its turn, which is one or more messages of the assistant;
+- ``response``: after its turn, and before the next message of the assistant;
+- ``later``: anywhere after it.
+"""
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a call or a result is in a message: the path to it, () for the whole message, and the key of its id."""
+    """Where a call or a result is in a message: the path to it, () for the whole message, and the path to its id."""
 
     path: Path
-    key: str
+    id_path: Path
+
+
+def place(path: Path, *key: str) -> Place:
+    """Return the place of a call or a result, with the path to its id below it."""
+    return Place(path, (*path, *key))
 
 
 class Mark(msgspec.Struct, frozen=True):

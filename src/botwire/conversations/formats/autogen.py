@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..marks import Mark, Place, Role, Shape, items_of, shape, text_of
+from ..marks import Mark, Role, Shape, items_of, place, shape, text_of
 from .chat import is_content
 
 _TYPES: dict[str, Role] = {
@@ -28,12 +28,12 @@ def autogen_shape(data: dict[str, Any]) -> Shape:
         key = "id" if role == "assistant" else "call_id"
         for number, part in enumerate(items_of(data, "content")):
             if id_ := text_of(part, key):
-                place = Place(("content", number), key)
+                at = place(("content", number), key)
                 marks.append(
                     Mark(
                         "call" if role == "assistant" else "result",
                         id_,
-                        (place,),
+                        (at,),
                         text_of(part, "name") or "",
                         "autogen",
                     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..marks import ROLES, Mark, Place, Rule, Shape, is_text, items_of, merged, shape, text_of
+from ..marks import ROLES, Mark, Rule, Shape, is_text, items_of, merged, place, shape, text_of
 
 _ANTHROPIC_CALLS = {"tool_use": False, "server_tool_use": True, "mcp_tool_use": True}
 """The types of Anthropic's blocks that are calls, and whether the provider runs them."""
@@ -46,9 +46,9 @@ def block_marks(blocks: Any, path: tuple[str | int, ...]) -> Iterator[Mark]:
 def _block_mark(block: dict[str, Any], type_: str, path: tuple[str | int, ...]) -> Mark | None:
     name = text_of(block, "name") or ""
     if type_ in _ANTHROPIC_CALLS and (id_ := text_of(block, "id")):
-        return Mark("call", id_, (Place(path, "id"),), name, "blocks", _ANTHROPIC_CALLS[type_])
+        return Mark("call", id_, (place(path, "id"),), name, "blocks", _ANTHROPIC_CALLS[type_])
     if (type_ == "tool_result" or type_.endswith("_tool_result")) and (id_ := text_of(block, "tool_use_id")):
-        return Mark("result", id_, (Place(path, "tool_use_id"),), name, "blocks", type_ != "tool_result")
+        return Mark("result", id_, (place(path, "tool_use_id"),), name, "blocks", type_ != "tool_result")
     return None
 
 
@@ -57,36 +57,36 @@ def raw_calls(data: Any, path: tuple[str | int, ...]) -> Iterator[Mark]:
     for number, call in enumerate(items_of(data, "tool_calls")):
         if id_ := text_of(call, "id"):
             name = text_of(call, "name") or text_of(call.get("function"), "name") or text_of(call.get("custom"), "name")
-            yield Mark("call", id_, (Place((*path, "tool_calls", number), "id"),), name or "", "tool")
+            yield Mark("call", id_, (place((*path, "tool_calls", number), "id"),), name or "", "tool")
     call = data.get("function_call") if isinstance(data, dict) else None
     if name := text_of(call, "name"):
-        yield Mark("call", name, (Place((*path, "function_call"), "name"),), name, "function", unique=False)
+        yield Mark("call", name, (place((*path, "function_call"), "name"),), name, "function", unique=False)
 
 
 def _llama_marks(data: dict[str, Any]) -> Iterator[Mark]:
     for number, block in enumerate(items_of(data, "blocks")):
         if text_of(block, "block_type") == "tool_call" and (id_ := text_of(block, "tool_call_id")):
-            place = Place(("blocks", number), "tool_call_id")
-            yield Mark("call", id_, (place,), text_of(block, "tool_name") or "", "tool")
+            at = place(("blocks", number), "tool_call_id")
+            yield Mark("call", id_, (at,), text_of(block, "tool_name") or "", "tool")
 
 
 def _agent_marks(data: dict[str, Any]) -> Iterator[Mark]:
     for number, part in enumerate(items_of(data, "contents")):
         type_, id_ = text_of(part, "type"), text_of(part, "call_id")
         if id_ and type_ == "function_call" and not (part.get("hosted") or part.get("informational_only")):
-            yield Mark("call", id_, (Place(("contents", number), "call_id"),), text_of(part, "name") or "", "contents")
+            yield Mark("call", id_, (place(("contents", number), "call_id"),), text_of(part, "name") or "", "contents")
         elif id_ and type_ == "function_result":
-            yield Mark("result", id_, (Place(("contents", number), "call_id"),), "", "contents")
+            yield Mark("result", id_, (place(("contents", number), "call_id"),), "", "contents")
 
 
 def _tool_message(data: dict[str, Any]) -> list[Mark]:
     """Return the result that a whole message is."""
     if id_ := text_of(data, "tool_call_id"):
-        return [Mark("result", id_, (Place((), "tool_call_id"),), form="tool")]
+        return [Mark("result", id_, (place((), "tool_call_id"),), form="tool")]
     if id_ := text_of(data.get("additional_kwargs"), "tool_call_id"):
-        return [Mark("result", id_, (Place((), "tool_call_id"),), form="tool")]
+        return [Mark("result", id_, (place((), "additional_kwargs", "tool_call_id"),), form="tool")]
     if data["role"] == "function" and (name := text_of(data, "name")):
-        return [Mark("result", name, (Place((), "name"),), form="function", unique=False)]
+        return [Mark("result", name, (place((), "name"),), form="function", unique=False)]
     return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..marks import ROLES, Mark, Place, Role, Shape, is_text, items_of, merged, shape, text_of
+from ..marks import ROLES, Mark, Role, Shape, is_text, items_of, merged, place, shape, text_of
 from .chat import block_marks, is_content, raw_calls
 
 _NAMES: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
@@ -52,7 +52,7 @@ def _rule(marks: list[Mark]) -> Any:
 def _calls(inner: dict[str, Any], key: str) -> Iterator[Mark]:
     for number, call in enumerate(items_of(inner, key)):
         if id_ := text_of(call, "id"):
-            yield Mark("call", id_, (Place(("data", key, number), "id"),), text_of(call, "name") or "", "tool")
+            yield Mark("call", id_, (place(("data", key, number), "id"),), text_of(call, "name") or "", "tool")
 
 
 def _content_calls(inner: dict[str, Any]) -> Iterator[Mark]:
@@ -61,14 +61,14 @@ def _content_calls(inner: dict[str, Any]) -> Iterator[Mark]:
         type_ = text_of(block, "type")
         key = {"tool_call": "id", "invalid_tool_call": "id", "function_call": "call_id"}.get(type_ or "")
         if key and (id_ := text_of(block, key)):
-            yield Mark("call", id_, (Place(("data", "content", number), key),), text_of(block, "name") or "", "tool")
+            yield Mark("call", id_, (place(("data", "content", number), key),), text_of(block, "name") or "", "tool")
 
 
 def _result(inner: dict[str, Any]) -> list[Mark]:
     if id_ := text_of(inner, "tool_call_id"):
-        return [Mark("result", id_, (Place((), "tool_call_id"),), form="tool")]
+        return [Mark("result", id_, (place((), "data", "tool_call_id"),), form="tool")]
     if name := text_of(inner, "name"):
-        return [Mark("result", name, (Place((), "name"),), form="function", unique=False)]
+        return [Mark("result", name, (place((), "data", "name"),), form="function", unique=False)]
     return []
 
 

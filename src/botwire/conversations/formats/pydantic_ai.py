@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..marks import Mark, Place, Role, Shape, is_text, shape, text_of
+from ..marks import Mark, Role, Shape, is_text, place, shape, text_of
 
 _KINDS = {
     "tool-call": ("call", False),
@@ -32,7 +32,7 @@ def pydantic_ai_shape(data: dict[str, Any]) -> Shape:
     else:
         role = _role(kinds, marks)
         has_content = len(marks) < len(kinds) or is_text(data.get("instructions"))
-    return shape("pydantic_ai", role, marks, has_content=has_content, rule="turn")
+    return shape("pydantic_ai", role, marks, has_content=has_content, rule="response")
 
 
 def _role(kinds: list[str | None], marks: tuple[Mark, ...]) -> Role:
@@ -47,8 +47,8 @@ def _marks(parts: list[Any]) -> Iterator[Mark]:
         name = text_of(part, "tool_name")
         # A retry prompt without a tool asks for another answer, and belongs to no call.
         if (kind == "call" or (kind == "result" and name)) and (id_ := text_of(part, "tool_call_id")):
-            place = Place(("parts", number), "tool_call_id")
-            yield Mark("call" if kind == "call" else "result", id_, (place,), name or "", "parts", hosted)
+            at = place(("parts", number), "tool_call_id")
+            yield Mark("call" if kind == "call" else "result", id_, (at,), name or "", "parts", hosted)
 
 
 def _is_content(part: Any, kind: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..marks import Mark, Place, Role, Shape, shape, text_of
+from ..marks import Mark, Role, Shape, place, shape, text_of
 
 _OUTPUTS = {
     "function_call": "function_call_output",
@@ -49,7 +49,7 @@ def item_shape(data: dict[str, Any]) -> Shape:
     mark = _call(data, type_) if type_ in _OUTPUTS else _result(data, type_)
     # A reference has the id of another item, and the output of a local shell that of its call.
     is_own = type_ != "item_reference" and not (
-        mark is not None and mark.places[0].key == "id" and mark.kind == "result"
+        mark is not None and mark.places[0].id_path == ("id",) and mark.kind == "result"
     )
     return shape(
         "responses",
@@ -67,7 +67,7 @@ def _call(data: dict[str, Any], type_: str) -> Mark | None:
     id_ = text_of(data, key)
     if id_ is None or data.get("execution") == "server":
         return None
-    return Mark("call", id_, (Place((), key),), text_of(data, "name") or "", type_, type_ in _NOT_CANCELLABLE)
+    return Mark("call", id_, (place((), key),), text_of(data, "name") or "", type_, type_ in _NOT_CANCELLABLE)
 
 
 def _result(data: dict[str, Any], type_: str) -> Mark | None:
@@ -76,7 +76,7 @@ def _result(data: dict[str, Any], type_: str) -> Mark | None:
     keys = {"mcp_approval_response": ("approval_request_id",), "local_shell_call_output": ("call_id", "id")}
     for key in keys.get(type_, ("call_id",)):
         if id_ := text_of(data, key):
-            return Mark("result", id_, (Place((), key),), form=type_)
+            return Mark("result", id_, (place((), key),), form=type_)
     return None
 
 
