@@ -104,6 +104,25 @@ def check_prefix(prefix: object) -> str:
     return "" if prefix == "" else check_name(prefix, "prefix")
 
 
+def check_about(stored: str, owner: object, tags: object) -> tuple[str | None, tuple[str, ...]]:
+    """Return the owner and the tags of a session, or raise `InvalidArgument` or `InvalidName`.
+
+    A tag that is given twice counts once. ``stored`` is the JSON text of title and data, as the caller gave them.
+    """
+    if isinstance(tags, str) or not isinstance(tags, Iterable):
+        raise InvalidArgument(f"tags is a list of names, not {type(tags).__name__}")
+    named = tuple(dict.fromkeys(check_name(tag, "tag") for tag in tags))
+    if len(named) > MAX_TAGS:
+        raise InvalidArgument(f"a session has at most {MAX_TAGS} tags, not {len(named):,}")
+    by = None if owner is None else check_name(owner, "owner")
+    size = sum(len(text.encode()) for text in (stored, by or "", *named))
+    if size > MAX_ABOUT_BYTES:
+        raise InvalidArgument(
+            f"title, owner, tags and data of a session have at most {MAX_ABOUT_BYTES:,} bytes as JSON, these have {size:,}"
+        )
+    return by, named
+
+
 def check_text(text: str, what: str) -> str:
     """Return a text, or raise `InvalidArgument` if UTF-8 cannot encode it."""
     if not text.isascii() and (half := _SURROGATE.search(text)):

@@ -54,7 +54,7 @@ def search_query(
         entries="entries" in chosen,
         session=session,
         prefix=prefix,
-        where=_where(where),
+        where=check_where(where),
         since=limits.check_time(since, "since"),
         until=limits.check_time(until, "until"),
         neighbours=limits.check_bounded(neighbours, "neighbours", limits.MAX_NEIGHBOURS),
@@ -69,6 +69,27 @@ def check_vector(vector: bytes) -> bytes:
     if not all(map(math.isfinite, struct.unpack(f"<{len(vector) // 4}f", vector))):
         raise InvalidArgument("a vector has only finite numbers")
     return vector
+
+
+def check_where(where: object) -> dict[str, Any]:
+    """Return the paths and values of a filter (None: no filter), or raise `InvalidArgument`."""
+    if where is None:
+        return {}
+    if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
+        raise InvalidArgument("where is a dict of paths, such as 'data.type', and the JSON values that must be there")
+    if len(where) > limits.MAX_FILTERS:
+        raise InvalidArgument(f"where has at most {limits.MAX_FILTERS} paths, not {len(where):,}")
+    for path in where:
+        limits.check_text(path, "a path of where")
+    deepest = max((path.count(".") + 1 for path in where), default=0)
+    if deepest > limits.MAX_DEPTH:
+        raise InvalidArgument(
+            f"a path in where has at most {limits.MAX_DEPTH} names, because no value is nested deeper, not {deepest:,}"
+        )
+    size = len(encode_json(dict(where)).encode())
+    if size > limits.MAX_WHERE_BYTES:
+        raise InvalidArgument(f"where has at most {limits.MAX_WHERE_BYTES:,} bytes as JSON, this one has {size:,}")
+    return dict(where)
 
 
 def check_by(by: Iterable[str] | None, *, embedded: bool) -> frozenset[str]:
@@ -88,23 +109,3 @@ def _kinds(kinds: Iterable[str]) -> set[str]:
     if not chosen or not chosen <= set(KINDS):
         raise InvalidArgument(f"kinds are of {', '.join(KINDS)}, not {kinds!r:.100}")
     return chosen
-
-
-def _where(where: object) -> dict[str, Any]:
-    if where is None:
-        return {}
-    if not isinstance(where, Mapping) or not all(isinstance(path, str) for path in where):
-        raise InvalidArgument("where is a dict of paths, such as 'data.type', and the JSON values that must be there")
-    if len(where) > limits.MAX_FILTERS:
-        raise InvalidArgument(f"where has at most {limits.MAX_FILTERS} paths, not {len(where):,}")
-    for path in where:
-        limits.check_text(path, "a path of where")
-    deepest = max((path.count(".") + 1 for path in where), default=0)
-    if deepest > limits.MAX_DEPTH:
-        raise InvalidArgument(
-            f"a path in where has at most {limits.MAX_DEPTH} names, because no value is nested deeper, not {deepest:,}"
-        )
-    size = len(encode_json(dict(where)).encode())
-    if size > limits.MAX_WHERE_BYTES:
-        raise InvalidArgument(f"where has at most {limits.MAX_WHERE_BYTES:,} bytes as JSON, this one has {size:,}")
-    return dict(where)
