@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar, cast
 from weakref import WeakSet
 
+from . import reading, revising  # noqa: F401 - `History` imports them when it needs them, which blocks an event loop
 from .bridge import Bridge, awaiting
 from .history import History, SessionHistory
 from .limits import check_name

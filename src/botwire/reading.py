@@ -35,22 +35,22 @@ class PickedContext(msgspec.Struct, frozen=True):
     """The context of a model, from `History.context_messages`.
 
     ``system`` has the system messages at the start of the session, ``summary`` the data of the summary's messages, and ``messages`` the
-    newest messages. ``tokens`` are those of all three. ``summarized`` is the last seq that the summary covers, 0 without one.
-    ``version`` and ``last`` are the session's, to pass as ``if_version`` and ``if_last``.
+    newest messages. ``data`` is the data of all three in this order, and ``tokens`` are theirs. ``summarized`` is the last seq that the
+    summary covers, 0 without one. ``version`` and ``last`` are the session's, to pass as ``if_version`` and ``if_last``.
     """
 
     system: list[Message]
     summary: list[Any]
     messages: list[Message]
+    data: list[Any]
     tokens: float
     summarized: int
     version: int
     last: int
 
-    @property
-    def data(self) -> list[Any]:
-        """The data of all messages, in order: what `History.context` returns."""
-        return [*(item.data for item in self.system), *self.summary, *(item.data for item in self.messages)]
+    def __repr__(self) -> str:
+        counts = f"system={len(self.system)}, summary={len(self.summary)}, messages={len(self.messages)}"
+        return f"PickedContext({counts}, tokens={self.tokens})"
 
 
 async def read_context(
@@ -102,8 +102,9 @@ class _Reader:
             if page.version != first.version:
                 raise Conflict(f"session {self._session!r} was changed while it was read")
         picked = picker.finish()
+        data = [*(message.data for message in system), *summary, *picked.data]
         return PickedContext(
-            system, summary, picked.messages, picked.tokens, first.summarized, first.version, first.last
+            system, summary, picked.messages, data, picked.tokens, first.summarized, first.version, first.last
         )
 
     async def _leading(self, first: Context) -> list[Message]:
