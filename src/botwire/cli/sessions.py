@@ -69,7 +69,7 @@ def history(
     policy: Annotated[
         Literal["cancel", "drop"] | None,
         Option(
-            help="For --mend: add a result to a tool call that has none, or delete the call.", show_default="cancel"
+            help="For `--mend`: add a result to a tool call that has none, or delete the call.", show_default="cancel"
         ),
     ] = None,
     url: Url = None,
@@ -77,7 +77,7 @@ def history(
 ) -> None:
     """Print the messages of a session, in order. Exits with 1 if there are none."""
     if (check and mend) or ((check or mend) and (last is not None or after)) or (policy and not mend):
-        raise InvalidArgument("use --check, or --mend with or without --policy, or --last and --after")
+        raise InvalidArgument("use --check, or `--mend` with or without --policy, or --last and --after")
     with memory_at(namespace, url) as memory:
         chat = memory.history(session)
         if check or mend:
