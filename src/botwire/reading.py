@@ -25,9 +25,9 @@ _FIRST = 64
 """Messages of the first page: most contexts need no other."""
 _HEAD = 8
 """Messages that are read from the start of the session, of which the first ones may be system messages."""
-_LEAST, _MOST = 32, 2_048
+_LEAST, _MOST = 8, 2_048
 """Messages of a later page."""
-_SPARE = 1.1
+_SPARE = 1.05
 """A page that is read for n messages has this many times n, because messages differ in length."""
 
 
