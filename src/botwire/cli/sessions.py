@@ -14,6 +14,7 @@ import typer
 from typer import Argument, Option
 
 from .. import wire
+from ..conversations.health import Problem
 from ..errors import InvalidArgument
 from ..history import History
 from ..queries import Order
@@ -240,8 +241,9 @@ def _message_line(message: Message) -> str:
     return f"{message.seq:>6}  {when:%Y-%m-%d %H:%M:%S}  {said(message.data)}"
 
 
-def _problem_line(problem: Any) -> str:
-    return f"{problem.seq:>6}  {problem.kind}  {shortened(problem.detail, 200)}"
+def _problem_line(problem: Problem) -> str:
+    done = "" if problem.action is None else f"{problem.action}: "
+    return f"{problem.seq:>6}  {problem.kind}  {done}{shortened(problem.detail, 200)}"
 
 
 def _rule_line(rule: Rule) -> str:
