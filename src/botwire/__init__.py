@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .adapters.langchain import BotWireChatHistory
     from .aio import AsyncHistory, AsyncMemory
+    from .conversations.health import Problem
     from .errors import (
         AuthError,
         BotWireError,
@@ -33,23 +34,26 @@ if TYPE_CHECKING:
     )
     from .history import History
     from .memory import Memory
-    from .records import Change, Entry, Hit, Message, Session, Usage
+    from .reading import PickedContext
+    from .records import About, Change, Entry, Hit, Message, Rule, Session, Usage
     from .stores.wrappers.cipher import generate_key
     from .version import __version__
 
 __all__ = [
-    "AsyncHistory", "AsyncMemory", "AuthError", "BotWireChatHistory", "BotWireError", "Change", "ChangesLost",
-    "Conflict", "DecryptionError", "Entry", "History", "Hit", "InvalidArgument", "InvalidName", "InvalidValue",
-    "Memory", "Message", "NotFound", "QuotaExceeded", "Session", "StorageExceeded", "StoreError", "Timeout",
-    "Unavailable", "Usage", "__version__", "generate_key",
+    "About", "AsyncHistory", "AsyncMemory", "AuthError", "BotWireChatHistory", "BotWireError", "Change",
+    "ChangesLost", "Conflict", "DecryptionError", "Entry", "History", "Hit", "InvalidArgument", "InvalidName",
+    "InvalidValue", "Memory", "Message", "NotFound", "PickedContext", "Problem", "QuotaExceeded", "Rule", "Session",
+    "StorageExceeded", "StoreError", "Timeout", "Unavailable", "Usage", "__version__", "generate_key",
 ]  # fmt: skip
 
 _NAMES = {
     "adapters.langchain": ["BotWireChatHistory"],
     "aio": ["AsyncHistory", "AsyncMemory"],
+    "conversations.health": ["Problem"],
     "history": ["History"],
     "memory": ["Memory"],
-    "records": ["Change", "Entry", "Hit", "Message", "Session", "Usage"],
+    "reading": ["PickedContext"],
+    "records": ["About", "Change", "Entry", "Hit", "Message", "Rule", "Session", "Usage"],
     "stores.wrappers.cipher": ["generate_key"],
     "version": ["__version__"],
 }

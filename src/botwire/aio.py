@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex, TypeVar, cast
 from weakref import WeakSet
 
+from . import reading, revising  # noqa: F401 - `History` imports them when it needs them, which blocks an event loop
 from .bridge import Bridge, awaiting
 from .history import History, SessionHistory
 from .limits import check_name
@@ -78,6 +79,9 @@ class AsyncMemory(Namespace):
     clear = awaiting(Memory.clear)
     usage = awaiting(Memory.usage)
     sessions = awaiting(Memory.sessions)
+    retain = awaiting(Memory.retain)
+    retention = awaiting(Memory.retention)
+    destroy = awaiting(Memory.destroy)
     search = awaiting(Memory.search)
     embed = awaiting(Memory.embed)
     length = awaiting(Memory.__len__)
@@ -165,11 +169,27 @@ class AsyncHistory(SessionHistory):
     """`History` for an event loop, made by `AsyncMemory.history`."""
 
     append = awaiting(History.append)
+    replace = awaiting(History.replace)
     messages = awaiting(History.messages)
+    context = awaiting(History.context)
+    context_messages = awaiting(History.context_messages)
     pop = awaiting(History.pop)
+    edit = awaiting(History.edit)
+    redact = awaiting(History.redact)
+    summarize = awaiting(History.summarize)
+    problems = awaiting(History.problems)
+    mend = awaiting(History.mend)
+    info = awaiting(History.info)
+    about = awaiting(History.about)
+    set_about = awaiting(History.set_about)
+    expire = awaiting(History.expire)
     search = awaiting(History.search)
     clear = awaiting(History.clear)
     length = awaiting(History.__len__)
+
+    async def fork(self, session_id: str, upto: int | None = None) -> AsyncHistory:
+        """As `History.fork`."""
+        return await self._fork(session_id, upto)
 
     def watch(self, *, after: int | None = None, wait: float | None = None) -> AsyncWatch:
         """As `History.watch`."""

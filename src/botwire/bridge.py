@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
+from .backoff import MAX_ATTEMPTS, pause_after
+from .errors import Conflict
 from .operations import Operation, Result
 from .queries import Query
 from .store import Store
@@ -76,6 +78,24 @@ class Bridge(Protocol):
     async def sleep(self, seconds: float) -> None: ...
     async def call(self, fn: Callable[[Any], Any], value: Any) -> Any: ...
     async def compute(self, fn: Callable[[Any], T], value: Any) -> T: ...
+
+
+async def repeated(bridge: Bridge, attempt: Callable[[], Awaitable[T]], what: str) -> T:
+    """Return the result of an attempt, which is repeated while it raises `Conflict`, up to 100 times.
+
+    Args:
+        bridge: pauses between the attempts.
+        attempt: reads, decides and writes on a condition, or reads in several steps.
+        what: what other clients change in the meantime, for the error.
+    """
+    for number in range(MAX_ATTEMPTS):
+        try:
+            return await attempt()
+        except Conflict:
+            await bridge.sleep(pause_after(number))
+    raise Conflict(
+        f"{what} was changed by other clients {MAX_ATTEMPTS} times in a row. Nothing was written: try again later"
+    )
 
 
 class Opener(Protocol):

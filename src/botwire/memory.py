@@ -12,12 +12,12 @@ from .bridge import BlockingBridge, blocking, is_on_event_loop
 from .errors import Conflict, InvalidArgument
 from .history import History
 from .limits import MAX_OPERATIONS, check_count, check_name, check_prefix, check_ttl
-from .namespace import Namespace
 from .operations import Clear, Delete, Increment, Operation, Put, Result
-from .queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys, ListSessions, Query
-from .records import Entry, Hit, Session, Usage
+from .queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys, Query
+from .records import Entry, Hit, Usage
 from .search.arguments import search_query
 from .search.embedding import Embedder
+from .sessions import SessionMethods
 from .store import Store
 from .stores import Authorities, EncryptionKey
 from .values import encode
@@ -39,7 +39,7 @@ class Options(TypedDict, total=False):
     store: Store | None
 
 
-class Memory(Namespace):
+class Memory(SessionMethods):
     """Persistent key-value memory: one namespace, in a file, in PostgreSQL or on a server.
 
     ::
@@ -285,16 +285,6 @@ class Memory(Namespace):
     async def usage(self) -> Usage:
         """Return the namespace's bytes, its writes of today, and the limits of its plan."""
         return await self.bridge.read(GetUsage())
-
-    @blocking
-    async def sessions(self, *, limit: int | None = None, before: int | None = None) -> list[Session]:
-        """Return the chat sessions of the namespace, the newest first.
-
-        Args:
-            limit: at most n sessions; None: all.
-            before: only sessions older than this `Session.place`: that of the last session of the previous page.
-        """
-        return await self.bridge.read(ListSessions(check_count(before, "before"), check_count(limit, "limit")))
 
     @blocking
     async def search(

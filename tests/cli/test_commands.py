@@ -18,40 +18,11 @@ from typer.testing import CliRunner
 
 from botwire import Memory
 from botwire.cli import app
-from botwire.errors import BotWireError
+from tests.cli.commands import botwire, documents, run
 from tests.models import make_small_model
 from tests.postgres import database
 from tests.servers import Server
 from tests.signals import WITH_CTRL_C
-
-
-def botwire(*arguments, given="", exit_code=0):
-    done = CliRunner().invoke(app, list(map(str, arguments)), input=given)
-    if isinstance(done.exception, BotWireError):  # which `run` makes a line on stderr, and 1
-        assert exit_code == 1, done.exception
-        return str(done.exception)
-    assert done.exit_code == exit_code, (done.output, done.stderr, done.exception)
-    return done.stdout if exit_code == 0 else done.output
-
-
-def run(*arguments, given=b"", **environment):
-    command = [sys.executable, "-m", "botwire", *map(str, arguments)]
-    return subprocess.run(
-        command, input=given, capture_output=True, timeout=60, env={**os.environ, **environment}, check=False
-    )
-
-
-def documents(text):
-    return [json.loads(line) for line in text.splitlines()]
-
-
-@pytest.fixture(params=["file", "path", "server"])
-def url(request, tmp_path):
-    path = tmp_path / "a.db"
-    if request.param == "server":
-        yield request.getfixturevalue("shared_server").url
-    else:
-        yield str(path) if request.param == "path" else f"sqlite:///{path}"
 
 
 def test_a_walk(url, request):

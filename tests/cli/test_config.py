@@ -7,7 +7,7 @@ import json
 import pytest
 
 from botwire import Memory
-from tests.cli.test_commands import botwire, run
+from tests.cli.commands import botwire, run
 from tests.servers import Server
 from tests.waiting import until
 

@@ -26,67 +26,7 @@ from botwire import AsyncMemory, Conflict, InvalidArgument, InvalidName, Invalid
 from botwire.operations import Append, Delete, NewMessage, Put
 from botwire.queries import GetEntry, ListKeys
 from botwire.values import encode
-
-
-class Awaited:
-    """An AsyncMemory as a Memory: each call runs the event loop until it returns."""
-
-    def __init__(self, loop, target):
-        self._loop, self._target = loop, target
-
-    def __getattr__(self, name):
-        found = getattr(self._target, name)
-        if not callable(found):
-            return found
-
-        def call(*args, **kwargs):
-            result = found(*args, **kwargs)
-            if asyncio.iscoroutine(result):
-                return self._loop.run_until_complete(result)
-            return Awaited(self._loop, result)
-
-        return call
-
-    def __contains__(self, key):
-        return self.contains(key)
-
-    def __len__(self):
-        return self.length()
-
-    def __iter__(self):
-        async def collect():
-            return [item async for item in self._target]
-
-        return iter(self._loop.run_until_complete(collect()))
-
-
-@pytest.fixture(params=["file", "memory", "http"])
-def address(request, tmp_path):
-    if request.param == "http":
-        return request.getfixturevalue("shared_server").url
-    return "sqlite:///:memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/memory.db"
-
-
-@pytest.fixture
-def namespace():
-    """A namespace that no other test uses, because the server is shared."""
-    return f"test-{uuid.uuid4()}"
-
-
-@pytest.fixture(params=["blocking", "async"])
-def memory(request, address, namespace):
-    if request.param == "blocking":
-        with Memory(namespace, address) as memory:
-            yield memory
-        return
-    loop = asyncio.new_event_loop()
-    memory = AsyncMemory(namespace, address)
-    yield Awaited(loop, memory)
-    loop.run_until_complete(memory.close())
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    loop.run_until_complete(loop.shutdown_default_executor())
-    loop.close()
-
+from tests.memories import Awaited
 
 VALUES = [
     None,

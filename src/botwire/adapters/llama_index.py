@@ -282,7 +282,7 @@ async def _delete(memory: Namespace, session: str, idx: int) -> ChatMessage | No
 
 
 async def _keys(memory: Namespace) -> list[str]:
-    sessions = await memory.bridge.read(ListSessions())
+    sessions = await memory.bridge.read(ListSessions(order="created"))
     return [session.name for session in reversed(sessions)]
 
 

@@ -311,7 +311,7 @@ class Tools:
         session: Annotated[str | None, Field(description="The session; null: list the sessions")] = None,
         last: Annotated[int, Field(ge=1, le=MAX_RESULTS, description="How many, from the end")] = 20,
     ) -> Chat:
-        """Return the last messages of a session in order; without a session, list the sessions, newest first."""
+        """Return the last messages of a session in order; without a session, list the sessions, the last used first."""
         if session is None:
             sessions = [
                 ChatSession(session=item.name, messages=item.messages, updated_at=item.updated_at.isoformat())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from . import doctor, files, memory, operating, serving
+from . import doctor, files, memory, operating, serving, sessions
 from .base import app, run
 
 __all__ = ["app", "run"]
 
 _PANELS = {
     memory.__name__: "Data",
+    sessions.__name__: "Sessions",
     serving.__name__: "Servers and diagnosis",
     doctor.__name__: "Servers and diagnosis",
     files.__name__: "Backup, copy, export",

@@ -72,6 +72,7 @@ Model = Annotated[
     Option("--embedder", help="The local model: minilm, or the folder of another such model.", show_default="minilm"),
 ]
 Json = Annotated[bool, Option("--json", help="Print JSON, one document per line.")]
+Limit = Annotated[int | None, Option(help="Maximum number.", min=0, show_default="all")]
 Name = Annotated[str, Argument(metavar="NAMESPACE", help="The namespace.")]
 
 

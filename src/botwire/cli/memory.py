@@ -1,15 +1,12 @@
-"""Commands that read and write a memory: keys, sessions, search, watch, usage."""
+"""Commands that read and write a memory: keys, search, watch, usage."""
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import UTC
-from operator import attrgetter, itemgetter
-from typing import Annotated, Any, Literal, TypeVar
+from operator import itemgetter
+from typing import Annotated, Any, Literal
 
 import typer
 from typer import Argument, Option
@@ -18,13 +15,12 @@ from .. import wire
 from ..errors import InvalidArgument
 from ..limits import MAX_HITS
 from ..queries import ListTexts
-from ..records import Change, Hit, Message, Session
+from ..records import Change, Hit
 from ..search.embedding import local_embedder
-from .base import Json, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
+from .base import Json, Limit, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
+from .rows import in_base64, json_of, paged, said, text_of
 
 Key = Annotated[str, Argument(metavar="KEY", help="The key.")]
-Limit = Annotated[int | None, Option(help="Maximum number.", min=0, show_default="all")]
-T = TypeVar("T")
 
 
 @app.command()
@@ -37,7 +33,7 @@ def get(namespace: Name, key: Key, url: Url = None, as_json: Json = False) -> No
     if isinstance(entry.stored, bytes) and not as_json:
         typer.echo(entry.stored, nl=False)
     else:
-        say(_text(entry.value), wire.encode_entry(namespace, entry), as_json=as_json)
+        say(text_of(entry.value), wire.encode_entry(namespace, entry), as_json=as_json)
 
 
 @app.command("set")
@@ -94,38 +90,11 @@ def keys(
     """List keys, one per line, in the order of their bytes."""
     with memory_at(namespace, url) as memory:
         if values:
-            items = _paged(lambda last, most: memory.items(prefix, limit=most, after=last), itemgetter(0), after, limit)
-            say_each(items, lambda item: f"{item[0]}\t{_json(item[1])}", _entry, as_json=as_json)
+            items = paged(lambda last, most: memory.items(prefix, limit=most, after=last), itemgetter(0), after, limit)
+            say_each(items, lambda item: f"{item[0]}\t{json_of(item[1])}", _entry, as_json=as_json)
         else:
-            names = _paged(lambda last, most: memory.list_keys(prefix, limit=most, after=last), str, after, limit)
+            names = paged(lambda last, most: memory.list_keys(prefix, limit=most, after=last), str, after, limit)
             say_each(names, str, lambda key: {"key": key}, as_json=as_json)
-
-
-@app.command()
-def history(
-    namespace: Name,
-    session: Annotated[str, Argument(metavar="SESSION", help="The session.")],
-    last: Annotated[int | None, Option(help="Only the last n messages.", min=0)] = None,
-    after: Annotated[int, Option(help="Only messages after this number.", min=0)] = 0,
-    url: Url = None,
-    as_json: Json = False,
-) -> None:
-    """Print the messages of a session, in order. Exits with 1 if there are none."""
-    with memory_at(namespace, url) as memory:
-        chat = memory.history(session)
-        start = after if last is None else max(after, len(chat) - last)
-        messages = _paged(lambda seq, most: chat.messages(after=seq, limit=most), attrgetter("seq"), start)
-        printed = say_each(messages, _message_line, wire.encode_record, as_json=as_json)
-    if not printed and last != 0:
-        raise failure(f"no messages in session {session!r} of namespace {namespace!r}")
-
-
-@app.command()
-def sessions(namespace: Name, limit: Limit = None, url: Url = None, as_json: Json = False) -> None:
-    """List the sessions, newest first, with their number of messages and the time of the last change."""
-    with memory_at(namespace, url) as memory:
-        found = _paged(lambda place, most: memory.sessions(limit=most, before=place), attrgetter("place"), None, limit)
-        say_each(found, _session_line, _session, as_json=as_json)
 
 
 @app.command()
@@ -206,47 +175,26 @@ def usage(namespace: Name, url: Url = None, as_json: Json = False) -> None:
     say(text, wire.encode_usage(namespace, found), as_json=as_json)
 
 
-_PAGE = 500
-"""Rows per read."""
-
-
-def _paged(
-    read: Callable[[Any, int], Sequence[T]], cursor: Callable[[T], Any], start: Any, limit: int | None = None
-) -> Iterator[T]:
-    """Read rows in pages. The cursor of a row is where the page after it starts."""
-    left = sys.maxsize if limit is None else limit
-    while left and (page := read(start, min(_PAGE, left))):
-        yield from page
-        start, left = cursor(page[-1]), left - len(page)
-
-
 def _entry(item: tuple[str, Any]) -> dict[str, Any]:
     key, value = item
-    return {"key": key} | (_base64(value) if isinstance(value, bytes) else {"value": value})
-
-
-def _session(session: Session) -> dict[str, Any]:
-    times = {"created_at": session.created_at, "updated_at": session.updated_at}
-    return {"session": session.name, "messages": session.messages, **times}
-
-
-def _session_line(session: Session) -> str:
-    return f"{session.messages:>8,}  {session.updated_at:%Y-%m-%d %H:%M:%S}  {session.name}"
-
-
-def _message_line(message: Message) -> str:
-    when = message.created_at.astimezone(UTC)
-    return f"{message.seq:>6}  {when:%Y-%m-%d %H:%M:%S}  {_said(message.data)}"
+    return {"key": key} | (in_base64(value) if isinstance(value, bytes) else {"value": value})
 
 
 def _change_line(change: Change) -> str:
-    about = {
-        "set": f"{change.key}\t{_json(change.value)}",
-        "clear": f"{change.prefix}*",
-        "append": f"{change.session}\t{_said(change.value)}",
-        "pop": f"{change.session}\t{change.left} left",
-    }
-    return f"{change.version}\t{change.kind}\t{about.get(change.kind, change.key)}"
+    match change.kind:
+        case "set":
+            what = f"{change.key}\t{json_of(change.value)}"
+        case "clear":
+            what = f"{change.prefix}*"
+        case "append":
+            what = f"{change.session}\t{said(change.value)}"
+        case "edit":
+            what = f"{change.session}\t{change.message.seq if change.message else ''}\t{said(change.value)}"
+        case "pop":
+            what = f"{change.session}\t{change.left} left"
+        case _:
+            what = f"{change.session if change.key is None else change.key}"
+    return f"{change.version}\t{change.kind}\t{what}"
 
 
 def _hit_line(hit: Hit) -> str:
@@ -256,28 +204,3 @@ def _hit_line(hit: Hit) -> str:
 
 def _limit(limit: int | None) -> str:
     return "(no limit)" if limit is None else f"of {limit:,}"
-
-
-def _said(data: Any) -> str:
-    """Return role and text of a message in the form of OpenAI or LangChain; else its data."""
-    if isinstance(data, Mapping):
-        inner = data.get("data")
-        role, content = data.get("role"), data.get("content")
-        if isinstance(inner, Mapping):
-            role, content = data.get("type"), inner.get("content")
-        if isinstance(role, str) and isinstance(content, str):
-            return f"{role}: {content}"
-    return _text(data)
-
-
-def _text(value: Any) -> str:
-    """Return a value on one line: text unchanged, other values as JSON."""
-    return value if isinstance(value, str) else _json(value)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=_base64)
-
-
-def _base64(value: bytes) -> dict[str, str]:
-    return {"value_base64": base64.b64encode(value).decode()}

@@ -101,6 +101,11 @@ class Picker:
         self.is_full = False
         """Whether no older message can change the result."""
 
+    @property
+    def tokens(self) -> float:
+        """The tokens of the messages that were read, the summary and the system messages."""
+        return self._total
+
     def add(self, page: Sequence[Message], *, summarized: bool = False) -> None:
         """Read a page of messages, in order. All are older than those of the pages before.
 
