@@ -104,12 +104,14 @@ class About(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str | None:
         """The title."""
-        return _part(self.stored, "title", None)
+        title: str | None = _part(self.stored, "title", None)
+        return title
 
     @property
     def data(self) -> dict[str, Any]:
         """Any other JSON object."""
-        return _part(self.stored, "data", {})
+        data: dict[str, Any] = _part(self.stored, "data", {})
+        return data
 
 
 def _part(stored: str, name: str, default: Any) -> Any:

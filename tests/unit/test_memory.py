@@ -470,7 +470,7 @@ def test_sessions_newest_first(memory):
     sessions = memory.sessions()
     assert [session.name for session in sessions] == ["c", "b", "a"]
     assert [session.name for session in memory.sessions(limit=1)] == ["c"]
-    assert [session.name for session in memory.sessions(before=sessions[0].place, limit=1)] == ["b"]
+    assert [session.name for session in memory.sessions(after=sessions[0], limit=1)] == ["b"]
 
 
 def test_the_habits_of_a_dict(address, namespace):

@@ -21,7 +21,6 @@ from ..limits import (
     check_name,
     check_prefix,
     check_reason,
-    check_tags,
     check_time,
     check_ttl,
 )
@@ -193,7 +192,8 @@ def _append(session: str, id_: str, data: Raw, line: Line, batch: Batch) -> Appe
 
 def _session(name: str, line: Line, expires: int | None, batch: Batch) -> Iterator[Operation]:
     stored = check_json(line.about) if isinstance(line.about, Raw) else ""
-    about = About(0, None if line.owner is None else check_name(line.owner, "owner"), check_tags(line.tags), stored)
+    owner, tags = check_about(stored, line.owner, line.tags)
+    about = About(0, owner, tags, stored)
     check_about(stored, about.owner, about.tags)
     origin = line.origin
     if origin is not None:

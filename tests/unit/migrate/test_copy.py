@@ -14,7 +14,8 @@ import psycopg
 import pytest
 
 from botwire import Conflict, Memory, StoreError
-from botwire.migrate.copy import checksum_of, copy
+from botwire.migrate.checksums import checksum_of
+from botwire.migrate.copy import copy
 from botwire.migrate.walk import PAGE
 from botwire.operations import Append, Delete, Forget, NewMessage, Pop, Put
 from botwire.plans import Plan, Plans
