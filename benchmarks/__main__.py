@@ -26,6 +26,7 @@ from . import (
     report,
     search,
     servers,
+    sessions,
     vectors,
 )
 from .measure import Row
@@ -39,6 +40,7 @@ PARTS: dict[str, Callable[[Path, Callable[[str], None], list[Served]], Iterator[
     "embedded": lambda folder, step, _: embedded.run(folder, step),
     "growth": lambda folder, step, _: growth.run(folder, step),
     "search": lambda folder, step, _: search.run(folder, step),
+    "sessions": lambda folder, step, _: sessions.run(folder, step),
     "vectors": lambda folder, step, _: vectors.run(folder, step),
     "servers": servers.run,
     "postgres": lambda folder, step, _: postgres.run(folder, step),

@@ -160,7 +160,7 @@ class Session(msgspec.Struct, frozen=True):
 
     @property
     def expires_at(self) -> datetime | None:
-        """When the session expires if nothing is appended to it, UTC; None: never."""
+        """When the session expires by its own time to live, UTC; None: never. A rule or the plan may end it earlier."""
         return None if self.expires is None else moment(self.expires)
 
 

@@ -24,6 +24,8 @@ ROWS = 1_000
 """Messages that one write removes with them."""
 BYTES = 1 << 20
 """The same in bytes. A longer session is renamed, and removed by several writes."""
+TIMES = 64
+"""How often a write that changes a rule does so."""
 _MICROSECONDS = 1_000_000
 
 
@@ -170,6 +172,14 @@ def purge(tables: Tables, state: NamespaceState, limits: Limits | None, now: int
         return True
     state.sessions_due = _next(tables, state, limits, now)
     return state.sessions_due is not None and state.sessions_due <= now
+
+
+def purge_all(tables: Tables, state: NamespaceState, limits: Limits | None, now: int) -> None:
+    """Remove the expired sessions, at most some thousand, before other rules apply to them."""
+    state.sessions_due = 0
+    for _ in range(TIMES):
+        if not purge(tables, state, limits, now):
+            break
 
 
 def _ended(tables: Tables, state: NamespaceState, limits: Limits | None, now: int) -> list[tuple[str, SessionHead]]:

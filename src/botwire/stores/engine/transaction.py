@@ -360,6 +360,7 @@ class Transaction:
             return False
         if len(retention.rules_in(rules)) > MAX_RULES:
             raise InvalidArgument(f"a namespace has at most {MAX_RULES} rules for its sessions; nothing was written")
+        retention.purge_all(self.tables, state, self.limits(state), self.now)  # or what has expired would return
         self.tables.set_retention(id_, rules)
         state.retention, state.sessions_due = rules, 0
         state.record(RULES)
