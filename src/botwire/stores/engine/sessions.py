@@ -88,17 +88,14 @@ def append(work: Work, namespace: str, op: operations.Append) -> list[int]:
     _check_times(op.messages)
     state, _ = work.open_namespace(namespace)
     head = live_head(work, state, op.session)
-    before = (0 if head is None else head.last), state.version
+    read, version = head, state.version
     if head is None:
-        created = op.messages[0].created or work.now
-        head = _begin(work, state, op.session, created)
-        version = 0
-    else:
-        version = head.version
+        head = _begin(work, state, op.session, op.messages[0].created or work.now)
     seqs = _add(work, state, op.session, head, op.messages)
-    if state.version != before[1]:
-        _check(op.session, head._replace(version=version), op.if_last, op.if_version)
-    _expire_in(work, state, head.id, op.ttl)
+    if state.version != version and (op.if_last is not None or op.if_version is not None):
+        _check(op.session, read, op.if_last, op.if_version)
+    if op.ttl is not None:
+        set_expiry_of(work, state, head.id, op.ttl)
     return seqs
 
 
@@ -110,8 +107,9 @@ def _begin(work: Work, state: NamespaceState, name: str, created: int) -> Sessio
 
 
 def _check_times(messages: Sequence[NewMessage]) -> None:
-    check_numbers("created", [message.created for message in messages])
-    check_numbers("edited", [message.edited for message in messages])
+    for message in messages:
+        if message.created is not None or message.edited is not None:
+            check_numbers("created and edited", (message.created, message.edited))
 
 
 def _add(work: Work, state: NamespaceState, name: str, head: SessionHead, messages: Sequence[NewMessage]) -> list[int]:
@@ -168,7 +166,8 @@ def replace(work: Work, namespace: str, op: operations.Replace) -> list[int]:
             return []
         head = _begin(work, state, op.session, messages[0].created or work.now)
     seqs = _add(work, state, op.session, head, messages) if messages else []
-    _expire_in(work, state, head.id, op.ttl)
+    if op.ttl is not None:
+        set_expiry_of(work, state, head.id, op.ttl)
     return seqs
 
 
@@ -206,11 +205,6 @@ def _measured(work: Work, name: str, head: SessionHead, after: int, last: int | 
             f"{count:,} with {length:,} there; nothing was written"
         )
     return count, length
-
-
-def _expire_in(work: Work, state: NamespaceState, session: int, ttl: float | None) -> None:
-    if ttl is not None:
-        set_expiry_of(work, state, session, ttl)
 
 
 def set_expiry_of(work: Work, state: NamespaceState, session: int, ttl: float | None) -> None:

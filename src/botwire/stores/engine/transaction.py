@@ -100,7 +100,8 @@ class Transaction:
                 continue
             if state.expires is not None:
                 self._purge(state, PURGE)
-            if not state.is_system and retention.may_end(state, limits := self.limits(state)):
+            limits = self.limits(state)
+            if limits is not None or state.sessions_due is not None:
                 retention.purge(self.tables, state, limits, self.now)
             if state.pending:
                 allowance = allowance or word_index.Allowance(self._index_bytes)

@@ -20,6 +20,7 @@ from ..engine.tables import (
     EntryRow,
     NamespaceId,
     NamespaceState,
+    SessionHead,
     Tables,
     as_json,
     end_of,
@@ -29,6 +30,7 @@ from ..engine.tables import (
 _FOLDER = Path(__file__).parent / "sql"
 _SQL = load_queries(_FOLDER / "queries.sql") | load_queries(_FOLDER / "search.sql")
 _GET_ENTRY, _PEEK_ENTRY = _SQL["get_entry"], _SQL["peek_entry"]
+_PEEK_SESSION = _SQL["peek_session"]
 _PUT_ENTRY, _SET_STATE = _SQL["put_entry"], _SQL["set_state"]
 """Statements of hot paths, which run without the helpers below: each call of Python counts."""
 _POPPED_AT_ONCE = 4
@@ -105,6 +107,11 @@ class SqliteTables(Tables):
             for oldest, first in self._run("oldest_journal_block", namespace):
                 if number - first >= keep:
                     self._run("drop_journal_blocks", namespace, oldest)
+
+    def peek_session(self, namespace: NamespaceId, name: str) -> SessionHead | None:
+        for row in self._execute(_PEEK_SESSION, (namespace, name)).fetchall():
+            return SessionHead._make(row)
+        return None
 
     def peek_entry(self, namespace: NamespaceId, key: str) -> EntryHead | None:
         for row in self._execute(_PEEK_ENTRY, (namespace, key)).fetchall():
