@@ -192,9 +192,7 @@ def _append(session: str, id_: str, data: Raw, line: Line, batch: Batch) -> Appe
 
 def _session(name: str, line: Line, expires: int | None, batch: Batch) -> Iterator[Operation]:
     stored = check_json(line.about) if isinstance(line.about, Raw) else ""
-    owner, tags = check_about(stored, line.owner, line.tags)
-    about = About(0, owner, tags, stored)
-    check_about(stored, about.owner, about.tags)
+    about = About(0, *check_about(stored, line.owner, line.tags), stored)
     origin = line.origin
     if origin is not None:
         origin = check_name(origin[0], "session name"), check_count(origin[1], "seq") or 0

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from ...answers import mismatch_of_results
 from ...errors import InvalidArgument
-from ...operations import Append, Forget, Fork, NewMessage, Operation, Pop, Replace, Result, Write
+from ...operations import Append, Edit, Forget, Fork, NewMessage, Operation, Pop, Replace, Result, Write
 from ...records import Message
 from ...values import size
 from .tables import NamespaceId, NamespaceState, Tables
@@ -44,8 +44,8 @@ _RECORD = msgspec.json.Decoder(tuple[str, list[bool | int | float | list[int | M
 def hash_of(write: Write) -> str:
     """Return a hash of all that the caller wrote.
 
-    Ids that the caller did not choose differ in a repeat and are left out: those of messages that a server chose, and those of
-    messages to pop, which an encrypted memory reads first.
+    What the caller did not choose differs in a repeat and is left out: ids of messages that a server chose, and what an encrypted memory
+    reads first, such as the ids of messages to pop and the versions of an edited message and a forked session.
     """
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     for operation in write.operations:
@@ -58,7 +58,9 @@ def hash_of(write: Write) -> str:
 def _without_chosen_ids(operation: Operation) -> Operation:
     if isinstance(operation, Pop):
         return Pop(operation.session, operation.count)
-    if isinstance(operation, Fork):  # an encrypted memory reads the session first
+    if isinstance(operation, Edit):  # an encrypted memory reads the message first
+        return replace(operation, if_version=None)
+    if isinstance(operation, Fork):  # and the session
         return replace(operation, if_version=None, copies=None)
     if not isinstance(operation, Append | Replace) or all(message.has_own_id for message in operation.messages):
         return operation

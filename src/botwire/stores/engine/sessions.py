@@ -120,12 +120,12 @@ def _add(work: Work, state: NamespaceState, name: str, head: SessionHead, messag
         raise InvalidArgument(
             f"session {name!r} has {before:,} messages of at most {LAST_SEQ:,}; nothing was written. Begin another session"
         )
-    last, added, writes, updated = before, 0, 0, now
+    last, added, writes, updated = before, 0, 0, head.updated
     seqs = []
     for message in messages:
         when = message.created or now
         if tables.add_message(session, last + 1, message.id, when, message.stored):
-            last, updated = last + 1, when
+            last, updated = last + 1, max(updated, when, message.edited or 0)
             writes += message.created is None
             added += size(message.id) + size(message.stored)
             seqs.append(last)

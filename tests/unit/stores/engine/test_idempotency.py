@@ -12,9 +12,12 @@ from botwire import InvalidArgument
 from botwire.operations import (
     Append,
     Clear,
+    Copies,
     Delete,
+    Edit,
     Expire,
     Forget,
+    Fork,
     Increment,
     NewMessage,
     Pop,
@@ -23,7 +26,7 @@ from botwire.operations import (
     Vector,
     Write,
 )
-from botwire.queries import CountMessages, GetUsage, ListKeys, ListNamespaces
+from botwire.queries import CountMessages, GetSession, GetUsage, ListKeys, ListMessages, ListNamespaces
 from botwire.stores.engine import idempotency
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.timestamps import new_id
@@ -70,6 +73,28 @@ def test_ids_that_a_server_chose_may_differ_in_a_repeat(opened):
     with pytest.raises(InvalidArgument):
         store.write("n", append("3"), idempotency_key="one")
     assert store.read("n", CountMessages("s")) == 2
+
+
+def test_what_an_encrypted_memory_reads_first_may_differ_in_a_repeat(opened):
+    store, _ = opened
+    store.write("n", [Append("s", messages("a", "b"))])
+
+    def edit(stored):
+        return [Edit("s", 1, stored, if_version=store.read("n", ListMessages("s"))[0].version)]
+
+    def fork(target):
+        return [
+            Fork("s", target, if_version=store.read("n", GetSession("s")).version, copies=Copies(messages("a", "b")))
+        ]
+
+    first = store.write("n", edit("1"), idempotency_key="one")
+    assert store.write("n", edit("1"), idempotency_key="one") == first
+    forked = store.write("n", fork("t"), idempotency_key="two")
+    store.write("n", edit("2"))
+    assert store.write("n", fork("t"), idempotency_key="two") == forked
+    for key, other in (("one", edit("3")), ("two", fork("u"))):
+        with pytest.raises(InvalidArgument, match="used for another write"):
+            store.write("n", other, idempotency_key=key)
 
 
 def test_a_write_that_changes_nothing_is_not_recorded(opened):
