@@ -212,6 +212,7 @@ class ConversationContract(Counted):
         assert session_of(store).created == session.created
         assert store.write("n", [Replace("s", messages_of("z"))]) == [[1]]
         assert data_of(store) == ["z"]
+        assert (session_of(store).created, session_of(store).place) == (session.created, session.place)
         assert store.write("n", [Replace("s", messages_of("first", "second"), 1)]) == [[2, 3]]
         assert store.write("n", [Append("s", messages_of("third"))]) == [[4]]
         assert data_of(store) == ["z", "first", "second", "third"]

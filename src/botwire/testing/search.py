@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from ..errors import Conflict
-from ..operations import Append, Clear, Delete, Forget, Increment, Pop
+from ..operations import Append, Clear, Delete, Destroy, Edit, Forget, Fork, Increment, Pop, Replace, Retain
 from ..queries import Search
 from ..records import Hit
 from ..store import Store
@@ -219,6 +219,108 @@ class SearchContract(Finding):
                 assert sorted(self.near(store, "new")) == ["new", "new"]
                 fill(store)
             store.write("n", [Clear(), Forget("s"), Forget("fill")])
+
+    def test_edited_data_is_found_by_its_new_words(self, store: Store) -> None:
+        """And never by the old ones, whether it was indexed or not."""
+        for round_ in range(3):
+            name = f"s{round_}"
+            store.write(
+                "n", [Append(name, messages_of("old dog", "old cat", "old cow")), Append("t", messages_of("x"))]
+            )
+            if round_ != 1:
+                self.fill(store)
+            assert len(self.find(store, "old", session=name)) == 3
+            store.write("n", [Edit(name, 2, '"new bird"'), Edit(name, 1, '"a secret [redacted]"', redacted="law")])
+            for _ in range(2):
+                (hit,) = self.find(store, "bird", session=name)
+                assert hit.message is not None
+                assert (hit.message.seq, hit.value, hit.snippet) == (2, "new bird", "new bird")
+                assert self.find(store, "cat dog", session=name) == []
+                assert self.near(store, "old", session=name) == ["old cow"]
+                assert self.near(store, "redacted", session=name) == ["a secret [redacted]"]
+                self.fill(store)
+            store.write("n", [Edit(name, 1, '"[redacted]"', redacted=""), Edit(name, 2, '"old cat"')])
+            assert self.find(store, "secret", session=name) == []
+            assert sorted(self.near(store, "old", session=name)) == ["old cat", "old cow"]
+            store.write("n", [Edit(name, 2, "7"), Edit(name, 2, '"last word"'), Edit(name, 3, '"last word"')])
+            assert self.find(store, "old", session=name) == []
+            assert len(self.find(store, "last", session=name)) == 2
+
+    def test_replaced_data_is_not_found(self, store: Store) -> None:
+        for fill in (self.fill, lambda _: None):
+            new = messages_of("old dog", "old cat", "old cow")
+            store.write("n", [Append("s", new)])
+            fill(store)
+            store.write("n", [Replace("s", (*messages_of("new"), new[2]), 1)])
+            for _ in range(2):
+                assert sorted(self.near(store, "old")) == ["old cow", "old dog"]
+                assert self.near(store, "new") == ["new"]
+                assert self.find(store, "cat") == []
+                fill(store)
+            store.write("n", [Replace("s", ())])
+            assert self.find(store, "old new") == []
+
+    def test_forks_are_found(self, store: Store) -> None:
+        for name, fill in (("s", self.fill), ("t", lambda _: None)):
+            store.write("n", [Append(name, messages_of("blue one", "blue two", "blue three"))])
+            fill(store)
+            store.write("n", [Fork(name, f"fork of {name}", 2)])
+            for _ in range(2):
+                assert sorted(self.near(store, "blue", session=f"fork of {name}")) == ["blue one", "blue two"]
+                assert len(self.find(store, "blue", session=name)) == 3
+                fill(store)
+            store.write("n", [Edit(f"fork of {name}", 1, '"red one"')])
+            assert self.near(store, "blue", session=f"fork of {name}") == ["blue two"]
+            store.write("n", [Forget(name)])
+            assert self.near(store, "blue") == ["blue two"]
+            store.write("n", [Forget(f"fork of {name}")])
+            assert self.find(store, "blue red") == []
+
+    def test_expired_sessions_are_not_found(self, store: Store) -> None:
+        for ttl, rule in ((0.05, None), (None, 0.05)):
+            for fill in (self.fill, lambda _: None):
+                store.write("n", [Append("x/s", messages_of("gone away", "gone too"), ttl=ttl), put("k", "gone key")])
+                fill(store)
+                store.write("n", [Retain("x/", rule)])
+                time.sleep(0.07)
+                for _ in range(2):
+                    assert self.near(store, "gone") == ["gone key"]
+                    assert self.find(store, "gone", session="x/s", entries=False) == []
+                    fill(store)
+                store.write("n", [Append("x/s", messages_of("new")), Retain("x/")])
+                assert self.near(store, "gone") == ["gone key"]
+                assert self.near(store, "new") == ["new"]
+                store.write("n", [Forget("x/s"), Delete("k")])
+
+    def test_a_destroyed_namespace_has_no_texts(self, store: Store) -> None:
+        store.write("n", [put("k", "gone"), Append("s", messages_of("gone"))])
+        self.fill(store)
+        store.write("n", [Destroy()])
+        for text in ("new", "newer"):
+            assert self.find(store, "gone") == []
+            store.write("n", [put("k", text), Append("s", messages_of(text))])
+            assert self.near(store, text) == [text, text]
+            self.fill(store)
+            store.write("n", [Clear(), Forget("s")])
+
+    def test_an_edit_is_found_while_others_write(self, store: Store) -> None:
+        def work(worker: int) -> None:
+            session = f"s{worker}"
+            store.write("n", [Append(session, messages_of("begin", "begin"))])
+            old = "begin"
+            for number in range(20):
+                word = f"w{worker}x{number}"
+                store.write("n", [Edit(session, 1 + number % 2, f'"{word}"')])
+                (hit,) = self.find(store, word)
+                assert hit.message is not None
+                assert (hit.session, hit.message.seq) == (session, 1 + number % 2)
+                if number > 1:
+                    assert self.find(store, old, session=session) == []
+                old = f"w{worker}x{number - 1}" if number else old
+                store.write("n", [put(f"{worker}/{index}", f"filler {index} {number}") for index in range(9)])
+
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(work, range(4)))
 
     def test_a_number_in_place_of_a_text(self, store: Store) -> None:
         store.write("n", [put("count", "many")])

@@ -14,7 +14,22 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ..errors import InvalidName
 from ..limits import check_name
-from ..operations import Append, Clear, Delete, Forget, Increment, NewMessage, Pop, SetVectors, Vector
+from ..operations import (
+    Append,
+    Clear,
+    Delete,
+    Destroy,
+    Edit,
+    Forget,
+    Fork,
+    Increment,
+    NewMessage,
+    Operation,
+    Pop,
+    SetExpiry,
+    SetVectors,
+    Vector,
+)
 from ..queries import GetUsage, ListTexts, Search
 from ..records import Hit, Text
 from ..search.embedding import vectors_of
@@ -180,6 +195,42 @@ class VectorContract(Finding):
         assert self.near(store, "cat", namespace) == ["cat"]
         assert store.read(namespace, GetUsage()).bytes == begun
 
+    def test_an_edited_text_has_no_vector(self, store: Store) -> None:
+        """A vector of the old text is neither kept nor stored later."""
+        store.write("n", [Append("s", messages_of("dog", "dog", "dog", "dog"))])
+        texts = store.read("n", ListTexts(MODEL))
+        assert embed(store) == 4
+        before = store.read("n", GetUsage()).bytes
+        store.write("n", [Edit("s", 1, '"cat"'), Edit("s", 2, '"xxx"', redacted=""), Edit("s", 3, '"dog"')])
+        assert self.near(store, "dog") == ["dog"]
+        assert self.near(store, "cat") == []
+        assert store.read("n", GetUsage()).bytes == before - 3 * len(vector(""))
+        assert [text.text for text in store.read("n", ListTexts(MODEL))] == ["cat", "xxx", "dog"]
+        assert store.write("n", [SetVectors(MODEL, tuple(map(vector_of, texts)))]) == [1]
+        assert self.near(store, "dog") == ["dog"]
+        assert embed(store) == 3
+        assert self.near(store, "cat") == ["cat"]
+        assert self.near(store, "dog") == ["dog", "dog"]
+        assert store.read("n", GetUsage()).bytes == before
+
+    def test_forks_and_expired_sessions(self, store: Store) -> None:
+        store.write("n", [Append("s", messages_of("dog", "cat", "dog"))])
+        embed(store)
+        store.write("n", [Fork("s", "t", 2)])
+        embed(store)
+        assert self.near(store, "dog", session="t", entries=False) == ["dog"]
+        assert self.near(store, "dog") == ["dog"] * 3
+        store.write("n", [SetExpiry("s", 0.03)])
+        time.sleep(0.05)
+        assert self.near(store, "dog") == ["dog"]
+        assert store.read("n", ListTexts(MODEL)) == []
+        store.write("n", [Append("s", messages_of("cat"))])
+        assert embed(store) == 1
+        assert self.near(store, "cat") == ["cat", "cat"]
+        store.write("n", [Destroy()])
+        assert store.read("n", GetUsage()).bytes == 0
+        assert self.near(store, "cat") == []
+
     def test_deleted_data_is_not_found_while_others_embed(self, store: Store) -> None:
         def work(worker: int) -> None:
             session = f"s{worker}"
@@ -202,7 +253,16 @@ class VectorContract(Finding):
 def _machine_of(store: Store, contract: VectorContract) -> type[RuleBasedStateMachine]:
     texts = st.sampled_from([words.split()[0] for words in _MEANINGS])
 
-    class Machine(machine_of(store, operations_on(SOME_KEYS, SOME_SESSIONS, texts, st.lists(texts, max_size=3)))):  # type: ignore[misc]
+    operations = operations_on(SOME_KEYS, SOME_SESSIONS, texts, st.lists(texts, max_size=3))
+    others = operations.filter(lambda operation: not isinstance(operation, Fork))
+
+    class Machine(machine_of(store, others)):  # type: ignore[misc]
+        @rule(operation=operations)
+        def write_any(self, operation: Operation) -> None:
+            self.write(operation)
+            if isinstance(operation, Fork):  # it may have the vectors already
+                self.embed()
+
         @rule()
         def embed(self) -> None:
             for vectors in _missing(store, self.namespace, MODEL):

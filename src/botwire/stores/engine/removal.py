@@ -150,12 +150,23 @@ def _fitting(lengths: Iterable[int], most: int, most_bytes: int) -> int:
 
 
 def shorten(
-    tables: Tables, state: NamespaceState, name: str, head: SessionHead, left: int, length: int, now: int
+    tables: Tables,
+    state: NamespaceState,
+    name: str,
+    head: SessionHead,
+    left: int,
+    length: int,
+    now: int,
+    *,
+    keep: bool = False,
 ) -> None:
-    """Remove the messages after `left`, which take `length` bytes. A session without any is deleted, unless it has details."""
+    """Remove the messages after `left`, which take `length` bytes. A session without any is deleted, unless it has details.
+
+    ``keep``: do not delete it, because others are appended.
+    """
     assert state.id is not None
     details = tables.get_details(state.id, head.id)
-    if not left and details is None and head.expires is None:
+    if not left and details is None and head.expires is None and not keep:
         delete_session(tables, state, name, head)
         return
     _delete_messages(tables, state, head, left)

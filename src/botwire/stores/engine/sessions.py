@@ -159,7 +159,7 @@ def replace(work: Work, namespace: str, op: operations.Replace) -> list[int]:
         work.touch(length)
         messages, changed = _with_times(work, head, op)
         work.charge(state, changed, 0)
-        removal.shorten(work.tables, state, op.session, head, op.after, length, work.now)
+        removal.shorten(work.tables, state, op.session, head, op.after, length, work.now, keep=bool(messages))
         head = work.tables.peek_session(id_, op.session)
     if head is None:
         if not messages:
