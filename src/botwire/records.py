@@ -115,7 +115,8 @@ class About(msgspec.Struct, frozen=True):
 
 
 def _part(stored: str, name: str, default: Any) -> Any:
-    value = decode(stored).get(name) if stored else None
+    parts = decode(stored) if stored else None
+    value = parts.get(name) if isinstance(parts, dict) else None  # a text is encrypted
     return default if value is None else value
 
 

@@ -38,7 +38,7 @@ def body(data: bytes) -> None:
 
 
 def answer(data: bytes) -> None:
-    for read in (wire.decode_entry, wire.decode_usage, wire.decode_answer):
+    for read in (wire.decode_entry, wire.decode_session, wire.decode_context, wire.decode_usage, wire.decode_answer):
         try:
             found = read(data)
         except BotWireError:

@@ -11,10 +11,27 @@ from hypothesis import strategies as st
 
 from botwire import wire
 from botwire.errors import BY_CODE, BotWireError
-from botwire.operations import Append, Clear, Delete, Forget, Increment, NewMessage, Put
-from botwire.records import Entry, Message, Session, Usage
+from botwire.operations import (
+    Append,
+    Clear,
+    Copies,
+    Delete,
+    Edit,
+    Forget,
+    Fork,
+    Increment,
+    NewMessage,
+    Put,
+    Replace,
+    Retain,
+    SetAbout,
+    SetExpiry,
+    Summarize,
+)
+from botwire.records import About, Context, Entry, Message, Session, Usage
 from botwire.testing import json_values, names, values
 from botwire.values import encode, encode_json
+from botwire.wire import documents
 from botwire.wire.responses import Entries, Messages, Sessions
 from tests.environments import ROOT, environment
 from tests.faults.scale import rounds
@@ -25,18 +42,34 @@ short = st.integers(0, 2**62)
 times = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
 """The years 1 to 9999."""
 messages = st.builds(NewMessage, names, json_values.map(encode_json))
+several = st.lists(messages, max_size=4).map(tuple)
+counts = st.none() | short
+seconds = st.none() | st.floats(0.001, 1e9)
+summaries = st.lists(json_values, max_size=3).map(encode_json)
+abouts = st.dictionaries(st.just("data"), st.dictionaries(names, json_values, max_size=3)).map(
+    lambda parts: encode_json(parts) if parts else ""
+)
 operations = st.one_of(
     st.builds(
         Put,
         names,
         values.map(encode),
-        st.none() | st.floats(0.001, 1e9),
-        st.none() | short,
+        seconds,
+        counts,
         st.booleans(),
     ),
     st.builds(Delete, names),
     st.builds(Increment, names, st.integers() | st.floats(allow_nan=False, allow_infinity=False)),
-    st.builds(Append, names, st.lists(messages, max_size=4).map(tuple)),
+    st.builds(Append, names, several, counts, counts, seconds),
+    st.builds(Replace, names, several, short, counts, counts, seconds),
+    st.builds(
+        Fork, names, names, counts, counts, st.none() | st.builds(Copies, several, st.none() | summaries, abouts)
+    ),
+    st.builds(Edit, names, short, json_values.map(encode_json), counts, st.none() | names),
+    st.builds(Summarize, names, short, summaries, counts, counts),
+    st.builds(SetAbout, names, abouts, st.none() | names, st.lists(names, max_size=3, unique=True).map(tuple), counts),
+    st.builds(SetExpiry, names, seconds),
+    st.builds(Retain, names | st.just(""), seconds, seconds),
     st.builds(Clear, names | st.just("")),
     st.builds(Forget, names),
 )
@@ -91,7 +124,16 @@ def mangled(data: bytes, draw) -> bytes:
 def test_corrupted_data_raises_a_botwire_error(data):
     write = wire.encode_write(data.draw(st.lists(operations, max_size=3)))
     entry = Entry("k", encode(data.draw(values)), 1, data.draw(times), 2, None)
-    for sent in (write, wire.encode(Entries.of([entry], full=False)), wire.encode_entry("n", entry), b""):
+    session = Session("s", 1, 1, 0, 0, about=About(1, "ada", ("a",), '{"title":"x"}'), preview=Message(1, "i", "1", 0))
+    context = Context(1, 1, 1, '["x"]', [], [Message(1, "i", "1", 0)])
+    for sent in (
+        write,
+        wire.encode(Entries.of([entry], full=False)),
+        wire.encode_entry("n", entry),
+        wire.encode(documents.Session.of(session)),
+        wire.encode(documents.Context.of(context)),
+        b"",
+    ):
         received = mangled(sent, data.draw)
         for read in (
             wire.decode_write,
@@ -99,6 +141,8 @@ def test_corrupted_data_raises_a_botwire_error(data):
             lambda body: wire.decode_append("s", body),
             lambda body: [repr(item.record()) for item in wire.decode_answer(body).entries],
             lambda body: repr(wire.decode_entry(body)),
+            lambda body: repr(wire.decode_session(body)),
+            lambda body: repr(wire.decode_context(body)),
             wire.decode_usage,
         ):
             try:

@@ -217,35 +217,52 @@ def header(request: Request, name: bytes) -> str:
 
 async def messages_of(request: Request, namespace: str, session: str) -> Response:
     """Return messages of a session or their number, or what is known about it, or its context."""
-    given = request.query_params
-    chosen = [name for name in ("count", "about", "context") if flag(given.get(name), name)]
-    if len(chosen) > 1:
-        raise InvalidArgument(f"ask for one of {' and '.join(chosen)}, not for all")
-    if chosen:
-        return await _OTHER_ANSWERS[chosen[0]](request, namespace, session)
-    after, last = number(given.get("after"), "after"), number(given.get("last"), "last")
-    limit = page_size(number(given.get("limit"), "limit"), last)
-    query = ListMessages(session, after or 0, limit, last, PAGE_BYTES)
-    return await list_page(request, namespace, query, Messages)
+    asked = _AskedOfSession.of(request)
+    store = _store(request)
+    if asked.count:
+        return JsonResponse(Count(await store.read(namespace, CountMessages(session))))
+    if asked.about:
+        found = await store.read(namespace, GetSession(session, asked.preview))
+        if found is None:
+            raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
+        return await respond(request, weight(found), lambda: Session.of(found))
+    if asked.context:
+        query = GetContext(session, page_size(asked.last, asked.head), asked.before, asked.head or 0, PAGE_BYTES)
+        context = await store.read(namespace, query)
+        return await respond(request, weight(context), lambda: Context.of(context, _older(context, asked.before)))
+    limit = page_size(asked.limit, asked.last)
+    return await list_page(
+        request, namespace, ListMessages(session, asked.after or 0, limit, asked.last, PAGE_BYTES), Messages
+    )
 
 
-async def _count_of(request: Request, namespace: str, session: str) -> Response:
-    return JsonResponse(Count(await _store(request).read(namespace, CountMessages(session))))
+class _AskedOfSession(msgspec.Struct, frozen=True):
+    """The parameters of a request for one session, checked."""
+
+    count: bool
+    about: bool
+    context: bool
+    preview: bool
+    after: int | None
+    last: int | None
+    limit: int | None
+    before: int | None
+    head: int | None
+
+    @classmethod
+    def of(cls, request: Request) -> _AskedOfSession:
+        given = request.query_params
+        if not given:
+            return _NOTHING_ASKED
+        flags = [flag(given.get(name), name) for name in _FLAGS]
+        if sum(flags[:3]) > 1:
+            raise InvalidArgument("ask for one of count, about and context, not for several")
+        return cls(*flags, *(number(given.get(name), name) for name in _NUMBERS))
 
 
-async def _session_of(request: Request, namespace: str, session: str) -> Response:
-    query = GetSession(session, flag(request.query_params.get("preview"), "preview"))
-    found = await _store(request).read(namespace, query)
-    if found is None:
-        raise NotFound(f"there is no session {session!r} in namespace {namespace!r}")
-    return await respond(request, weight(found), lambda: Session.of(found))
-
-
-async def _context_of(request: Request, namespace: str, session: str) -> Response:
-    last, before, head = (number(request.query_params.get(name), name) for name in ("last", "before", "head"))
-    query = GetContext(session, page_size(last, head), before, head or 0, PAGE_BYTES)
-    found = await _store(request).read(namespace, query)
-    return await respond(request, weight(found), lambda: Context.of(found, _older(found, before)))
+_FLAGS = ("count", "about", "context", "preview")
+_NUMBERS = ("after", "last", "limit", "before", "head")
+_NOTHING_ASKED = _AskedOfSession(*[False] * len(_FLAGS), *[None] * len(_NUMBERS))
 
 
 def _older(context: records.Context, before: int | None) -> int | None:
@@ -253,9 +270,6 @@ def _older(context: records.Context, before: int | None) -> int | None:
     covered = context.summarized if before is None or before > context.summarized + 1 else 0
     oldest = context.messages[0].seq if context.messages else 0
     return oldest if oldest > covered + 1 else None
-
-
-_OTHER_ANSWERS = {"count": _count_of, "about": _session_of, "context": _context_of}
 
 
 async def apply(request: Request, namespace: str, *operations: Operation) -> list[Result]:

@@ -131,8 +131,8 @@ class About(Document[records.About], kw_only=True):
     def _stored(self) -> str:
         if isinstance(self.encrypted, str):
             return msgspec.json.encode(self.encrypted).decode()
-        given = (("title", self.title), ("data", self.data))
-        parts = [f'"{name}":{_text(value)}' for name, value in given if value is not UNSET]
+        given = (("title", self.title, '"n'), ("data", self.data, "{n"))
+        parts = [f'"{name}":{_text(value, first)}' for name, value, first in given if value is not UNSET]
         return f"{{{','.join(parts)}}}" if parts else ""
 
 
@@ -200,7 +200,7 @@ class Context(Document[records.Context], kw_only=True):
 
     def record(self) -> records.Context:
         head, messages = ([item.record() for item in found] for found in (self.head, self.messages))
-        summary = None if bytes(self.summary) == b"null" else _text(self.summary)
+        summary = None if bytes(self.summary) == b"null" else _text(self.summary, '["')
         return records.Context(self.version, self.last, self.summarized, summary, head, messages)
 
 
@@ -292,12 +292,15 @@ def from_json(value: Any) -> Any:
     return value.record() if isinstance(value, Document) else value
 
 
-def _text(raw: Raw | UnsetType) -> str:
-    """Return JSON text that msgspec has not parsed."""
+def _text(raw: Raw | UnsetType, first: str = "") -> str:
+    """Return JSON text that msgspec has not parsed. ``first``: the characters that it may begin with, if not any."""
     try:
-        return bytes(raw).decode()  # type: ignore[arg-type]
+        text = bytes(raw).decode()  # type: ignore[arg-type]
     except (TypeError, UnicodeDecodeError) as error:
         raise unknown_answer(error) from error
+    if first and text[:1] not in first:
+        raise unknown_answer(ValueError(f"{text:.40} is a value of another type"))
+    return text
 
 
 def unknown_answer(error: Exception) -> StoreError:

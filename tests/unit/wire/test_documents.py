@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from botwire import records, wire
+from botwire.errors import StoreError
 from botwire.testing import json_values, names
 from botwire.values import encode_json
 from botwire.wire.documents import Change, Context, Message, Rule, Session
@@ -125,3 +127,27 @@ def test_what_readers_see():
 def test_a_session_of_an_older_server():
     old = b'{"session":"s","place":1,"messages":2,"created_at":"1970-01-01T00:00:00Z","updated_at":"1970-01-01T00:00:00Z"}'
     assert wire.decode_session(old) == records.Session("s", 1, 2, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "about", ['{"title":1}', '{"title":[]}', '{"data":[]}', '{"data":"x"}', '{"encrypted":1}', '{"tags":["a",1]}']
+)
+def test_a_session_of_no_botwire_server(about):
+    sent = wire.encode(Session.of(records.Session("s", 1, 2, 0, 0))).replace(
+        b'"about":{', b'"about":{%b,' % about[1:-1].encode()
+    )
+    with pytest.raises(StoreError, match="not one of a botwire server"):
+        wire.decode_session(sent)
+
+
+@pytest.mark.parametrize("summary", ["1", "{}", "true"])
+def test_a_context_of_no_botwire_server(summary):
+    sent = wire.encode(Context.of(records.Context())).replace(b'"summary":null', b'"summary":%b' % summary.encode())
+    with pytest.raises(StoreError, match="not one of a botwire server"):
+        wire.decode_context(sent)
+
+
+def test_what_is_encrypted_has_no_title():
+    about = records.About(1, "ada", (), '"c2VjcmV0"')
+    assert (about.title, about.data) == (None, {})
+    assert "ada" in repr(about)

@@ -34,6 +34,8 @@ _OF_ONE_ROW = frozenset(
         queries.GetRetention,
     }
 )
+_INDEXED = frozenset({"owner"})
+"""Paths of a filter of sessions that an index finds."""
 _LAST_CONTROL = "\x1f"
 """Names of system namespaces begin with a control character."""
 
@@ -68,8 +70,15 @@ def is_short(query: queries.Query[Any]) -> bool:
 
 
 def is_heavy(query: queries.Query[Any]) -> bool:
-    """Whether a query takes much work for each row."""
+    """Whether a query takes much work for each row, or reads many rows to find few."""
+    if isinstance(query, queries.ListSessions):
+        return query.tag is not None or bool(query.where.keys() - _INDEXED)
     return isinstance(query, queries.Search | queries.ListTexts)
+
+
+def reads_several(query: queries.Query[Any]) -> bool:
+    """Whether a query takes several statements, which must see the same snapshot."""
+    return isinstance(query, queries.GetSession | queries.GetContext | queries.ListSessions | queries.Search)
 
 
 def _rows(limit: int | None) -> float:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
 from ...errors import Timeout
 from ...operations import Guard, Result, Write
-from ...queries import Query, Search
+from ...queries import ListSessions, Query, Search
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.answer import answer, is_short
+from ..engine.answer import answer, is_heavy, is_short, reads_several
 from ..engine.effort import NotHere
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
+from ..engine.stop import Stop
 from ..engine.turns import LARGE_WORK
 from .connection import Connection
 from .store import LOOK, AsyncSqliteStore, SqliteStore
@@ -84,19 +86,24 @@ class ServedSqliteStore(AsyncSqliteStore):
             if not moment < store._look_at <= moment + LOOK:
                 store._check_names(connection, moment)
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, LONGEST_HERE)
-            result = answer(connection.tables, store.plans, namespace, query, moment)
+            if reads_several(query):
+                result = store._answer(connection, namespace, query, moment, Stop(math.inf))
+            else:
+                result = answer(connection.tables, store.plans, namespace, query, moment)
             if guard is not None and not connection.holds(guard, moment):
                 raise GuardFailed(GUARD_FAILED)
         except (apsw.Error, UnicodeDecodeError, TypeError) as error:
             raise NotShort from error
         else:
-            return cast("T", result)
+            return result
         finally:
             connection.limit(apsw.SQLITE_LIMIT_LENGTH, _ANY_LENGTH)
+            if connection.in_transaction:
+                connection.roll_back()
             store._return(connection)
 
     async def _in_thread(self, query: Query[T], read: Callable[[], T]) -> T:
-        if isinstance(query, Search):
+        if isinstance(query, Search) or (is_heavy(query) and isinstance(query, ListSessions)):
             readers = self._searching
         else:
             readers = self._reading if getattr(query, "values", "") in {"sealed", "plain"} else self._counting

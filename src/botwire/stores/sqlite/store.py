@@ -22,7 +22,7 @@ from ...plans import Plans
 from ...queries import ListChanges, Query, Search
 from ...records import Progress
 from ...store import GUARD_FAILED, GuardFailed
-from ..engine.answer import answer, is_heavy, is_short
+from ..engine.answer import answer, is_heavy, is_short, reads_several
 from ..engine.clock import SAVE_INTERVAL, Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
@@ -122,11 +122,10 @@ class SqliteStore(DatabaseStore):
         try:
             if not moment < self._look_at <= moment + LOOK:  # or the clock was set back
                 self._check_names(connection, moment)
-            if stop is not None:
-                with connection.stopping(stop):
-                    result = self._long_read(connection, namespace, query, moment, stop)
-            else:
+            if stop is None and not reads_several(query):  # as nearly always
                 result = answer(connection.tables, self.plans, namespace, query, moment)
+            else:
+                result = self._answer(connection, namespace, query, moment, stop or Stop(math.inf))
             if guard is not None and not connection.holds(guard, moment):
                 raise GuardFailed(GUARD_FAILED)
         except (apsw.Error, UnicodeDecodeError) as error:
@@ -135,21 +134,22 @@ class SqliteStore(DatabaseStore):
             self._raise_if_damaged(connection, error)
             raise
         else:
-            return result
+            return cast("T", result)
         finally:
             if connection.in_transaction:
                 connection.roll_back()
             self._return(connection)
 
-    def _long_read(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:
-        if not isinstance(query, Search):
-            return cast("T", answer(connection.tables, self.plans, namespace, query, moment))
-        if query.vector is not None:
+    def _answer(self, connection: Connection, namespace: str, query: Query[T], moment: int, stop: Stop) -> T:
+        """Answer a query from one snapshot, which all of its statements see."""
+        if isinstance(query, Search) and query.vector is not None:
             connection.load_vectors()
-        connection.execute("BEGIN")  # so that all of its statements see the same
-        found = search(connection.tables, self.plans, namespace, query, moment, stop)
+        connection.execute("BEGIN")
+        find = cast("Callable[..., T]", partial(search, stop=stop) if isinstance(query, Search) else answer)
+        with connection.stopping(stop):
+            found = find(connection.tables, self.plans, namespace, query, moment)
         connection.execute("COMMIT")
-        return cast("T", found)
+        return found
 
     def write(
         self,
