@@ -195,27 +195,34 @@ class Picker:
                 break
             total += size
             done += 1
-            if type(mark) is tuple:
-                open_.setdefault(mark[0], offset + done)
+            if type(mark) is str:
+                open_.setdefault(mark, offset + done)
             elif open_ and type(mark) is list:
                 self._close(mark)
             if total > limit:
                 break
-            if mark is True or (any_role and type(mark) is not tuple):
+            if mark is True or (any_role and type(mark) is not str):
                 if open_:
                     self._pending.append(_Start(offset + done, total, 1, is_summarized=False))
                 else:
                     previous, best = best, (offset + done, total)
         self._take(page, decoded, begin, done, total)
         if any_role and decoded[-done]["role"] != "user":
-            if self._pending and self._pending[-1].count == self._read:
-                self._held = self._pending.pop()
-            elif best is not None and best[0] == self._read:
-                self._held, best = _Start(*best, 1, is_summarized=False), previous
+            best = self._hold_newest(best, previous)
         if best is not None:
             self._starts[False, 1][1:] = [_Start(*best, 1, is_summarized=False)]
         self._update(page[-done].seq)
         return done, left
+
+    def _hold_newest(
+        self, best: tuple[int, float] | None, previous: tuple[int, float] | None
+    ) -> tuple[int, float] | None:
+        """Hold a start that was read last, because the next message may join it. Returns the oldest other start."""
+        if self._pending and self._pending[-1].count == self._read:
+            self._held = self._pending.pop()
+        elif best is not None and best[0] == self._read:
+            self._held, best = _Start(*best, 1, is_summarized=False), previous
+        return best
 
     def _take(self, page: Sequence[Message], decoded: list[Any], begin: int, done: int, total: float) -> None:
         """Pick messages of a page that were read, apart from a last one that does not fit."""
@@ -262,11 +269,13 @@ class Picker:
 
     def _close(self, calls: Iterable[str]) -> None:
         """Drop the starts between calls and their results."""
-        found = [self._open.pop(id_) for id_ in calls if id_ in self._open]
-        if found:
-            newest = min(found)
-            while self._pending and self._pending[-1].count >= newest:
-                self._pending.pop()
+        if not self._pending:
+            for id_ in calls:
+                self._open.pop(id_, None)
+            return
+        newest = min((self._open.pop(id_) for id_ in calls if id_ in self._open), default=math.inf)
+        while self._pending and self._pending[-1].count >= newest:
+            self._pending.pop()
 
     def _pair(self, shape: Shape) -> None:
         """Note the results whose calls are older."""

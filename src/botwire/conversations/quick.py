@@ -10,10 +10,11 @@ from typing import Any, TypeAlias
 
 from .tokens import MESSAGE_TOKENS
 
-Mark: TypeAlias = bool | list[str] | tuple[str] | None
-"""True: a user's text; False: an assistant's text; a list: the ids of an assistant's calls; a tuple: the id of the call that the
-message is the result of; None: not recognized."""
+Mark: TypeAlias = bool | str | list[str] | None
+"""True: a user's text; False: an assistant's text; a list: the ids of an assistant's calls; a str: the id of the call that the message
+is the result of; None: not recognized."""
 
+_ROLES = {"user": True, "assistant": False}
 _ROUNDING = 4 * MESSAGE_TOKENS + 3
 
 
@@ -28,19 +29,17 @@ def quick_marks(decoded: Iterable[Any], room: float) -> tuple[list[int], list[Ma
         mark: Mark = None
         size = 0
         try:
-            role, text, fields = data["role"], data["content"], len(data)
+            text = data["content"]
             if type(text) is str:
                 size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-            elif text is not None:
-                fields = 0
-            if fields == 2 and (role == "user" or role == "assistant"):  # noqa: PLR1714 - a set takes longer
-                mark = role == "user"
-            elif fields == 3 and role == "tool":
-                mark = _result(data, text)
-            elif fields == 3 and role == "assistant":
-                length, mark = _calls(data, text)
-                size += length
-        except (KeyError, TypeError):
+                if len(data) == 2:
+                    mark = _ROLES.get(data["role"])
+                else:
+                    more, mark = _more(data, text)
+                    size += more
+            elif text is None and data["role"] == "assistant":
+                size, mark = _more(data, "")
+        except (AttributeError, KeyError, TypeError):
             mark = None
         size = 0 if mark is None else size + _ROUNDING >> 2
         marks.append(mark)
@@ -51,26 +50,29 @@ def quick_marks(decoded: Iterable[Any], room: float) -> tuple[list[int], list[Ma
     return sizes, marks
 
 
-def _result(data: dict[str, Any], text: str | None) -> Mark:
-    id_ = data["tool_call_id"]
-    return (id_,) if type(id_) is str and id_ and not (text and text.startswith("data:")) else None
-
-
-def _calls(data: dict[str, Any], text: str | None) -> tuple[int, Mark]:
-    """Return the bytes of the arguments of all calls, and the ids of the calls."""
-    length, ids = 0, []
-    if text and text.startswith("data:"):
+def _more(data: dict[str, Any], text: str) -> tuple[int, Mark]:
+    """Return the bytes of a message's calls, and its mark."""
+    if len(data) != 3 or text[:5] == "data:":
         return 0, None
-    for call in data["tool_calls"]:
+    role = data["role"]
+    if role == "tool":
+        id_ = data["tool_call_id"]
+        return 0, id_ if type(id_) is str and id_ else None
+    return _calls(data["tool_calls"]) if role == "assistant" else (0, None)
+
+
+def _calls(calls: list[dict[str, Any]]) -> tuple[int, Mark]:
+    length, ids = 0, []
+    for call in calls:
         id_, function = call["id"], call["function"]
         arguments = function["arguments"]
         is_usual = (
-            call["type"] == "function"
-            and len(call) == 3
+            len(call) == 3
             and len(function) == 2
+            and call["type"] == "function"
             and type(id_) is type(arguments) is type(function["name"]) is str
             and id_
-            and not arguments.startswith("data:")
+            and arguments[:5] != "data:"
         )
         if not is_usual:
             return 0, None
