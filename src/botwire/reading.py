@@ -22,7 +22,9 @@ System: TypeAlias = Literal["keep", "drop"]
 Start: TypeAlias = Literal["user", "any"]
 
 _FIRST = 64
-"""Messages of the first page: most contexts need no other."""
+"""The most messages of the first page: most contexts need no other."""
+_SHORT = 12
+"""Few messages have fewer tokens. A small budget has room for no more messages than that."""
 _HEAD = 8
 """Messages that are read from the start of the session, of which the first ones may be system messages."""
 _LEAST, _MOST = 8, 2_048
@@ -61,7 +63,6 @@ async def read_context(
         raise InvalidArgument(f'system is "keep" or "drop", not {system!r:.60}')
     if count is not None and not callable(count):
         raise InvalidArgument(f"count is a function of a message's data, not {type(count).__name__}")
-    Picker(max_tokens, None, start=start)  # raises now if they are not valid
     reader = _Reader(bridge, session, partial(Picker, max_tokens, count, start=start), max_tokens, system)
     if count is None:
         return await repeated(bridge, reader.read, f"session {session!r}")
@@ -86,7 +87,8 @@ class _Reader:
 
     async def read(self, compute: Callable[..., Any] = _at_once) -> PickedContext:
         """Read pages, the newest first, until the picker needs no more. Raises `Conflict` if others edit the session."""
-        first = await self._bridge.read(GetContext(self._session, _FIRST, head=_HEAD if self._system == "keep" else 0))
+        head = _HEAD if self._system == "keep" else 0
+        first = await self._bridge.read(GetContext(self._session, self._first_size(), head=head))
         system = await self._leading(first) if self._system == "keep" else []
         summary = decode(first.summary) if first.summary else []
         picker = await compute(lambda given: self._picker(system=given, summary=summary, upto=first.summarized), system)
@@ -123,6 +125,11 @@ class _Reader:
 
     def _wanted(self, messages: list[Message]) -> list[Message]:
         return [message for message in messages if not _is_system(message)] if self._system == "drop" else messages
+
+    def _first_size(self) -> int:
+        if type(self._max_tokens) is not int:
+            return _FIRST
+        return max(_LEAST, min(_FIRST, self._max_tokens // _SHORT))
 
     def _size(self, seen: int, tokens: float, total: float) -> int:
         """Return how many messages to read next: those that fit by the average so far, and some to spare."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, repeat
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -13,10 +15,13 @@ from ..records import Message
 from ..values import decode_all
 from .marks import Shape
 from .plain import plain_sizes
+from .quick import Mark, quick_marks
 from .shapes import shape_of
 from .tokens import estimate_tokens
 
 Count: TypeAlias = Callable[[Any], float]
+_Row: TypeAlias = tuple[float, Mark]
+"""The tokens of a message, and what it is. A message that is not recognized at once has no tokens by the default estimate."""
 
 
 class Picked(msgspec.Struct, frozen=True):
@@ -113,60 +118,124 @@ class Picker:
             page: the messages.
             summarized: whether the summary covers them.
         """
+        if page and page[0].seq <= self._system_end:
+            page = [message for message in page if message.seq > self._system_end]
+            self._is_complete = self.is_full = self.is_full or not page
         if self.is_full:
             return
         decoded = decode_all([message.stored for message in page])
-        count = len(page) if summarized or self._given is not None else self._add_plain(page, decoded)
-        for message, data in zip(reversed(page[:count]), reversed(decoded[:count]), strict=True):
-            if self.is_full:
-                return
-            if message.seq <= self._system_end:
-                self._is_complete = self.is_full = True
-                return
-            tokens = self._counted(data, f"message {message.seq}")
-            self._add(message, data, tokens, summarized=summarized or message.seq <= self._upto)
+        if not summarized and self._add_plain(page, decoded):
+            return
+        rows = self._rows(page, decoded, summarized=summarized)
+        done, row = 0, next(rows, None)
+        while row is not None:
+            if row[1] is not None and (False, 1) in self._starts and self._total <= self._max:
+                done, row = self._add_quick(row, rows, page, decoded, done)
+            else:
+                done += 1
+                tokens = row[0] if self._given is not None else estimate_tokens(decoded[-done])
+                self._add(page[-done], decoded[-done], tokens, summarized=summarized)
+                row = None if self.is_full else next(rows, None)
 
-    def _add_plain(self, page: Sequence[Message], decoded: list[Any]) -> int:
-        """Read the newest messages of a page at once if all are plain. Returns how many messages are left to read."""
-        oldest = max(self._system_end, self._upto)
-        low = 0 if not page or page[0].seq > oldest else sum(message.seq <= oldest for message in page)
-        plain = None if self._open else plain_sizes(decoded[low:])
+    def _add_plain(self, page: Sequence[Message], decoded: list[Any]) -> bool:
+        """Read a page at once, and return True, if all messages are plain and a start is among those that fit."""
+        if not page or self._open or self._given is not None or page[0].seq <= self._upto:
+            return False
+        plain = plain_sizes(decoded)
         if plain is None:
-            return len(page)
-        sizes, users = plain
-        first = self._first_that_fits(sizes)
-        roles = users[first:]
-        if any_role := "assistant" in self._first_roles:
-            starts = set(range(len(roles))[:2])
-        elif True in roles:
-            starts = {0, roles.index(True)}
-        else:  # the starts of other levels matter
-            starts = set()
-        if not starts:
-            return len(page)
-        end = len(roles)
-        for number in sorted(starts, reverse=True):
-            self._total += sum(sizes[first + number : first + end])
-            self._read += end - number
-            end = number
-            self._add_start("user" if roles[number] else "assistant", 1 if any_role or roles[number] else 2)
-        self._recent += len(roles)
-        self._messages += page[low + first :][::-1]
-        self._data += decoded[low + first :][::-1]
-        self._update(page[low + first].seq)
-        return low + first
+            return False
+        sizes, roles = plain
+        totals = list(accumulate(reversed(sizes), initial=self._total))
+        fits = bisect_right(totals, self._max) - 1
+        first, any_role = len(page) - fits, "assistant" in self._first_roles
+        if fits <= 0 or not (any_role or "user" in roles[first:]):
+            return False
+        self._settle_held()  # none of these messages joins the next
+        before = self._read
+        oldest = first if any_role else roles.index("user", first)
+        for number in (oldest + 1, oldest) if any_role and fits > 1 else (oldest,):
+            count = len(page) - number
+            self._read, self._total = before + count, totals[count]
+            self._add_start(roles[number], 1)
+        if fits < len(page):
+            self._settle_held()
+        self._read = before
+        done = fits + (fits < len(page))
+        self._take(page, decoded, 0, done, totals[done])
+        self._update(page[-done].seq)
+        return True
 
-    def _first_that_fits(self, sizes: list[int]) -> int:
-        left = self._max - self._total
-        if sum(sizes) <= left:
-            return 0
-        number = len(sizes)
-        while sizes[number - 1] <= left:
-            number -= 1
-            left -= sizes[number]
-        return number
+    def _rows(self, page: Sequence[Message], decoded: list[Any], *, summarized: bool) -> Iterator[_Row]:
+        """Return what each message is, the newest first."""
+        low = 0 if not page or page[0].seq > self._upto else sum(message.seq <= self._upto for message in page)
+        low = len(page) if summarized else low
+        own = self._given is not None
+        sizes, marks = quick_marks(reversed(decoded[low:]), math.inf if own else self._max - self._total)
+        unknown = repeat(None, len(page) - len(marks))
+        if not own:
+            return chain(zip(sizes, marks, strict=True), zip(repeat(0), unknown, strict=False))
+        names = (f"message {message.seq}" for message in reversed(page))
+        return zip(map(self._counted, reversed(decoded), names), chain(marks, unknown), strict=True)
+
+    def _add_quick(
+        self, row: _Row, rows: Iterator[_Row], page: Sequence[Message], decoded: list[Any], done: int
+    ) -> tuple[int, _Row | None]:
+        """Read messages that are recognized at once. Returns how many of the page are done, and the next row.
+
+        Only starts of level 1 matter, because the session has one.
+        """
+        self._settle_held()  # none of these messages joins the next
+        begin, total, limit, any_role = done, self._total, self._max, "assistant" in self._first_roles
+        offset, open_ = self._read - done, self._open
+        best: tuple[int, float] | None = None
+        previous, left = best, None
+        for size, mark in chain((row,), rows):
+            if mark is None:
+                left = size, mark
+                break
+            total += size
+            done += 1
+            if type(mark) is str:
+                open_.setdefault(mark, offset + done)
+            elif open_ and type(mark) is list:
+                self._close(mark)
+            if total > limit:
+                break
+            if mark is True or (any_role and type(mark) is not str):
+                if open_:
+                    self._pending.append(_Start(offset + done, total, 1, is_summarized=False))
+                else:
+                    previous, best = best, (offset + done, total)
+        self._take(page, decoded, begin, done, total)
+        if any_role and decoded[-done]["role"] != "user":
+            best = self._hold_newest(best, previous)
+        if best is not None:
+            self._starts[False, 1][1:] = [_Start(*best, 1, is_summarized=False)]
+        self._update(page[-done].seq)
+        return done, left
+
+    def _hold_newest(
+        self, best: tuple[int, float] | None, previous: tuple[int, float] | None
+    ) -> tuple[int, float] | None:
+        """Hold a start that was read last, because the next message may join it. Returns the oldest other start."""
+        if self._pending and self._pending[-1].count == self._read:
+            self._held = self._pending.pop()
+        elif best is not None and best[0] == self._read:
+            self._held, best = _Start(*best, 1, is_summarized=False), previous
+        return best
+
+    def _take(self, page: Sequence[Message], decoded: list[Any], begin: int, done: int, total: float) -> None:
+        """Pick messages of a page that were read, apart from a last one that does not fit."""
+        self._total = total
+        end = len(page) - begin
+        first = len(page) - done + (total > self._max)
+        self._messages += page[first:end][::-1]
+        self._data += decoded[first:end][::-1]
+        self._read += done - begin
+        self._recent += done - begin
 
     def _add(self, message: Message, data: Any, tokens: float, *, summarized: bool) -> None:
+        summarized = summarized or message.seq <= self._upto
         shape = shape_of(data)
         self._total += tokens
         if self._total <= self._max:
@@ -198,13 +267,19 @@ class Picker:
             self._settle(self._held)
             self._held = None
 
+    def _close(self, calls: Iterable[str]) -> None:
+        """Drop the starts between calls and their results."""
+        if not self._pending:
+            for id_ in calls:
+                self._open.pop(id_, None)
+            return
+        newest = min((self._open.pop(id_) for id_ in calls if id_ in self._open), default=math.inf)
+        while self._pending and self._pending[-1].count >= newest:
+            self._pending.pop()
+
     def _pair(self, shape: Shape) -> None:
-        """Note the results whose calls are older, and drop the starts between a call and its results."""
-        found = [self._open.pop(id_) for id_ in shape.calls if id_ in self._open]
-        if found:
-            newest = min(found)
-            while self._pending and self._pending[-1].count >= newest:
-                self._pending.pop()
+        """Note the results whose calls are older."""
+        self._close(shape.calls)
         for id_ in shape.results:
             if id_ not in shape.calls:
                 self._open.setdefault(id_, self._read)

@@ -9,17 +9,16 @@ from .tokens import MESSAGE_TOKENS
 _ROLES = {"user", "assistant"}
 
 
-def plain_sizes(data: list[Any]) -> tuple[list[int], list[bool]] | None:
-    """Return what `estimate_tokens` returns for each message, and whether it is the user's; None if not all of them are plain."""
+def plain_sizes(data: list[Any]) -> tuple[list[int], list[str]] | None:
+    """Return what `estimate_tokens` returns for each message, and its role; None if not all of them are plain."""
     try:
         roles = [item["role"] for item in data]
         texts = [item["content"] for item in data]
-        if not _ROLES.issuperset(roles) or set(map(len, data)) != {2} or set(map(type, texts)) != {str}:
+        whole = "".join(texts)
+        if not _ROLES.issuperset(roles) or set(map(len, data)) != {2}:
             return None
     except (KeyError, TypeError):
         return None
-    lengths = map(
-        len, texts if all(map(str.isascii, texts)) else [text.encode("utf-8", "surrogatepass") for text in texts]
-    )
+    lengths = map(len, texts if whole.isascii() else [text.encode("utf-8", "surrogatepass") for text in texts])
     extra = 4 * MESSAGE_TOKENS + 3
-    return [length + extra >> 2 for length in lengths], [role == "user" for role in roles]
+    return [length + extra >> 2 for length in lengths], roles
