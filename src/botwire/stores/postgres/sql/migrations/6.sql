@@ -9,7 +9,8 @@ ALTER TABLE botwire.sessions
     ADD COLUMN expires bigint,
     ADD COLUMN owner text COLLATE "C";
 
-UPDATE botwire.sessions SET active = updated;
+-- This rewrites the table in less than half of the time of an UPDATE, and leaves no dead rows.
+ALTER TABLE botwire.sessions ALTER COLUMN active TYPE bigint USING updated;
 
 CREATE INDEX sessions_by_activity ON botwire.sessions (namespace, active, id);
 CREATE INDEX sessions_by_owner ON botwire.sessions (namespace, owner, active, id) WHERE owner IS NOT NULL;
