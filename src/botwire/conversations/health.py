@@ -3,7 +3,7 @@
 The results of tool calls must be where the provider expects them:
 
 - OpenAI chat, LangChain, LlamaIndex, AutoGen and Agent Framework: in tool messages directly after the message of the calls;
-- Anthropic, also in LangChain: in the messages directly after the turn of the calls. Messages of the assistant that follow each other
+- Anthropic: in the messages directly after the turn of the calls. Messages of the assistant that follow each other
   are one turn, as Anthropic joins them;
 - Pydantic AI: in requests between the response of the calls and the next response. Pydantic AI puts results first itself;
 - OpenAI Responses and the OpenAI Agents SDK: anywhere after the call.

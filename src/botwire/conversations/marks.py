@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -99,14 +99,17 @@ def shape(
 ) -> Shape:
     """Return a shape from the marks of a message."""
     found = tuple(marks)
-    calls = tuple(mark.id for mark in found if mark.kind == "call")
-    is_bare = not has_content and not found
     item_id = other.get("item_id")
+    if not found and item_id is None:
+        is_empty = not has_content and role == "assistant"
+        return Shape(role=role, is_empty=is_empty, is_bare=not has_content, rule=rule, format=format_, **other)
+    calls = tuple([mark.id for mark in found if mark.kind == "call"])
+    is_bare = not has_content and not found
     return Shape(
         role=role,
         calls=calls,
-        results=tuple(mark.id for mark in found if mark.kind == "result"),
-        ids=(() if item_id is None else (item_id,)) + tuple(m.id for m in found if m.kind == "call" and m.unique),
+        results=tuple([mark.id for mark in found if mark.kind == "result"]),
+        ids=(() if item_id is None else (item_id,)) + tuple([m.id for m in found if m.kind == "call" and m.unique]),
         is_empty=is_bare and role == "assistant",
         is_bare=is_bare,
         rule=rule,
@@ -133,10 +136,13 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value) and not value.isspace()
 
 
-def merged(*groups: Iterable[Mark]) -> list[Mark]:
+def merged(*groups: Sequence[Mark]) -> list[Mark]:
     """Return the marks of several lists, of which later ones may describe the calls of earlier ones again."""
     found: list[Mark] = []
     for group in groups:
+        if not found or not group:
+            found += group
+            continue
         known = {(mark.kind, mark.id): number for number, mark in enumerate(found)}
         for mark in group:
             number = known.get((mark.kind, mark.id))

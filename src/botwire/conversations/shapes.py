@@ -33,14 +33,16 @@ def shape_of(data: Any) -> Shape:
 
 
 def _read(data: dict[str, Any]) -> Shape:
-    if is_langchain(data):
-        return langchain_shape(data)
+    type_ = data.get("type")
+    if type(type_) is str:
+        if is_langchain(data):
+            return langchain_shape(data)
+        if is_autogen(data):
+            return autogen_shape(data)
+        if is_item(type_):
+            return item_shape(data)
     if is_pydantic_ai(data):
         return pydantic_ai_shape(data)
-    if is_autogen(data):
-        return autogen_shape(data)
-    if is_item(data.get("type")):
-        return item_shape(data)
     return chat_shape(data) if "role" in data else PLAIN
 
 

@@ -55,25 +55,30 @@ def _measured(data: Any) -> tuple[int, int]:
             if _is_media(value):
                 media += 1
             else:
-                left.extend(item for key, item in value.items() if key not in STRUCTURE or type(item) not in _LEAVES)
+                left += [item for key, item in value.items() if key not in STRUCTURE or type(item) in _CONTAINERS]
         elif kind is list:
-            left.extend(value)
+            left += value
         elif kind is int or kind is float:
             size += len(_encode(value))
     return size, media
 
 
-_LEAVES = frozenset({str, int, float, bool, type(None)})
+_CONTAINERS = frozenset({dict, list})
 
 
 def _is_media(value: dict[str, Any]) -> bool:
-    for key in ("type", "kind", "block_type"):
-        type_ = value.get(key)
+    for key in _TYPE_KEYS & value.keys():
+        type_ = value[key]
         if type(type_) is str and type_ in MEDIA:
             source = value.get("source")
             return not (type(source) is dict and source.get("type") in {"text", "content"})
-    return (
-        value.get("type") != "text"
-        and type(value.get("data")) is str
-        and ("media_type" in value or "mime_type" in value)
-    )
+    return "data" in value and _is_encoded(value)
+
+
+_TYPE_KEYS = frozenset({"type", "kind", "block_type"})
+
+
+def _is_encoded(value: dict[str, Any]) -> bool:
+    """Return whether a dict has data in base64."""
+    is_file = "media_type" in value or "mime_type" in value
+    return is_file and value.get("type") != "text" and type(value["data"]) is str

@@ -22,25 +22,34 @@ _NO_CONTENT = {
 def chat_shape(data: dict[str, Any]) -> Shape:
     """Return the shape of a dict with a role."""
     role = ROLES.get(data["role"]) if isinstance(data["role"], str) else None
-    blocks = [*block_marks(data.get("content"), ("content",)), *_llama_marks(data), *_agent_marks(data)]
-    marks = merged(blocks, raw_calls(data, ()), raw_calls(data.get("additional_kwargs"), ("additional_kwargs",)))
+    marks = merged(
+        block_marks(data.get("content"), ("content",)),
+        _llama_marks(data) if "blocks" in data else (),
+        _agent_marks(data) if "contents" in data else (),
+        raw_calls(data, ()),
+        raw_calls(data.get("additional_kwargs"), ("additional_kwargs",)),
+    )
     if role == "tool":
         marks += _tool_message(data)
-    has_content = _has_content(data)
+    # A message with calls is not empty, whatever its content is.
+    has_content = bool(marks and role != "user") or _has_content(data)
     if role == "user" and marks and not has_content and all(mark.kind == "result" for mark in marks):
         role = "tool"
-    return shape(_format(data, marks), role, marks, has_content=has_content, rule=_rule(marks), item_id=_item_id(data))
+    return shape(
+        _format(data, marks), role, marks, has_content=has_content, rule=rule_of(marks), item_id=_item_id(data)
+    )
 
 
-def block_marks(blocks: Any, path: tuple[str | int, ...]) -> Iterator[Mark]:
-    """Yield the calls and results among content blocks, as Anthropic and LangChain write them."""
-    for number, block in enumerate(blocks if isinstance(blocks, list) else ()):
+def block_marks(blocks: Any, path: tuple[str | int, ...]) -> list[Mark]:
+    """Return the calls and results among content blocks, as Anthropic and LangChain write them."""
+    found = []
+    for number, block in enumerate(blocks if type(blocks) is list else ()):
         type_ = text_of(block, "type")
-        if type_ is None:
-            continue
-        mark = _block_mark(block, type_, (*path, number))
-        if mark is not None:
-            yield mark
+        if type_ is not None and type_ != "text":
+            mark = _block_mark(block, type_, (*path, number))
+            if mark is not None:
+                found.append(mark)
+    return found
 
 
 def _block_mark(block: dict[str, Any], type_: str, path: tuple[str | int, ...]) -> Mark | None:
@@ -52,31 +61,43 @@ def _block_mark(block: dict[str, Any], type_: str, path: tuple[str | int, ...]) 
     return None
 
 
-def raw_calls(data: Any, path: tuple[str | int, ...]) -> Iterator[Mark]:
-    """Yield the calls in ``tool_calls`` and ``function_call``, as OpenAI writes them."""
+def raw_calls(data: Any, path: tuple[str | int, ...]) -> list[Mark]:
+    """Return the calls in ``tool_calls`` and ``function_call``, as OpenAI writes them."""
+    if type(data) is not dict or not ("tool_calls" in data or "function_call" in data):
+        return []
+    return list(_raw_calls(data, path))
+
+
+def _raw_calls(data: dict[str, Any], path: tuple[str | int, ...]) -> Iterator[Mark]:
     for number, call in enumerate(items_of(data, "tool_calls")):
         if id_ := text_of(call, "id"):
             name = text_of(call, "name") or text_of(call.get("function"), "name") or text_of(call.get("custom"), "name")
             yield Mark("call", id_, (place((*path, "tool_calls", number), "id"),), name or "", "tool")
-    call = data.get("function_call") if isinstance(data, dict) else None
+    call = data.get("function_call")
     if name := text_of(call, "name"):
         yield Mark("call", name, (place((*path, "function_call"), "name"),), name, "function", unique=False)
 
 
-def _llama_marks(data: dict[str, Any]) -> Iterator[Mark]:
+def _llama_marks(data: dict[str, Any]) -> list[Mark]:
+    found = []
     for number, block in enumerate(items_of(data, "blocks")):
         if text_of(block, "block_type") == "tool_call" and (id_ := text_of(block, "tool_call_id")):
             at = place(("blocks", number), "tool_call_id")
-            yield Mark("call", id_, (at,), text_of(block, "tool_name") or "", "tool")
+            found.append(Mark("call", id_, (at,), text_of(block, "tool_name") or "", "tool"))
+    return found
 
 
-def _agent_marks(data: dict[str, Any]) -> Iterator[Mark]:
+def _agent_marks(data: dict[str, Any]) -> list[Mark]:
+    found = []
     for number, part in enumerate(items_of(data, "contents")):
         type_, id_ = text_of(part, "type"), text_of(part, "call_id")
         if id_ and type_ == "function_call" and not (part.get("hosted") or part.get("informational_only")):
-            yield Mark("call", id_, (place(("contents", number), "call_id"),), text_of(part, "name") or "", "contents")
+            found.append(
+                Mark("call", id_, (place(("contents", number), "call_id"),), text_of(part, "name") or "", "contents")
+            )
         elif id_ and type_ == "function_result":
-            yield Mark("result", id_, (place(("contents", number), "call_id"),), "", "contents")
+            found.append(Mark("result", id_, (place(("contents", number), "call_id"),), "", "contents"))
+    return found
 
 
 def _tool_message(data: dict[str, Any]) -> list[Mark]:
@@ -124,7 +145,8 @@ def _format(data: dict[str, Any], marks: list[Mark]) -> str:
     return "anthropic" if any(mark.form == "blocks" for mark in marks) else "chat"
 
 
-def _rule(marks: list[Mark]) -> Rule:
+def rule_of(marks: list[Mark]) -> Rule:
+    """Return where a provider expects the results of these calls."""
     # Anthropic joins messages of one role, so the parts of a turn may be messages of their own.
     return "turn" if any(mark.form == "blocks" for mark in marks) else "next"
 

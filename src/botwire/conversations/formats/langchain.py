@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..marks import ROLES, Mark, Role, Shape, is_text, items_of, merged, place, shape, text_of
-from .chat import block_marks, is_content, raw_calls
+from .chat import block_marks, is_content, raw_calls, rule_of
 
 _NAMES: tuple[tuple[Role | None, tuple[str, ...]], ...] = (
     ("user", ("human", "HumanMessage")),
@@ -31,28 +31,28 @@ def langchain_shape(data: dict[str, Any]) -> Shape:
         name = inner.get("role")
         role = ROLES.get(name) if isinstance(name, str) else None
     marks = merged(
-        *(_calls(inner, key) for key in ("tool_calls", "invalid_tool_calls")),
+        *(list(_calls(inner, key)) if inner.get(key) else () for key in ("tool_calls", "invalid_tool_calls")),
         raw_calls(inner.get("additional_kwargs"), ("data", "additional_kwargs")),
-        block_marks(inner.get("content"), ("data", "content")),
-        _content_calls(inner),
-        _calls(inner, "tool_call_chunks"),
+        *_content_marks(inner),
+        list(_calls(inner, "tool_call_chunks")) if inner.get("tool_call_chunks") else (),
     )
     if role == "tool":
         marks += _result(inner)
-    has_content = type_ == "remove" or _has_content(inner)
+    has_content = type_ == "remove" or bool(marks and role != "user") or _has_content(inner)
     if role == "user" and marks and not has_content and all(mark.kind == "result" for mark in marks):
         role = "tool"
-    return shape("langchain", role, marks, has_content=has_content, rule=_rule(marks))
-
-
-def _rule(marks: list[Mark]) -> Any:
-    return "turn" if any(mark.form == "blocks" for mark in marks) else "next"
+    return shape("langchain", role, marks, has_content=has_content, rule=rule_of(marks))
 
 
 def _calls(inner: dict[str, Any], key: str) -> Iterator[Mark]:
     for number, call in enumerate(items_of(inner, key)):
         if id_ := text_of(call, "id"):
             yield Mark("call", id_, (place(("data", key, number), "id"),), text_of(call, "name") or "", "tool")
+
+
+def _content_marks(inner: dict[str, Any]) -> tuple[Sequence[Mark], ...]:
+    content = inner.get("content")
+    return (block_marks(content, ("data", "content")), list(_content_calls(inner))) if isinstance(content, list) else ()
 
 
 def _content_calls(inner: dict[str, Any]) -> Iterator[Mark]:
