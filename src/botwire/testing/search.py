@@ -279,16 +279,16 @@ class SearchContract(Finding):
     def test_expired_sessions_are_not_found(self, store: Store) -> None:
         for ttl, rule in ((0.05, None), (None, 0.05)):
             for fill in (self.fill, lambda _: None):
-                store.write("n", [Append("x/s", messages_of("gone away", "gone too"), ttl=ttl), put("k", "gone key")])
+                store.write("n", [Append("x/s", messages_of("lost away", "lost too"), ttl=ttl), put("k", "lost key")])
                 fill(store)
                 store.write("n", [Retain("x/", rule)])
                 time.sleep(0.07)
                 for _ in range(2):
-                    assert self.near(store, "gone") == ["gone key"]
-                    assert self.find(store, "gone", session="x/s", entries=False) == []
+                    assert self.near(store, "lost") == ["lost key"]
+                    assert self.find(store, "lost", session="x/s", entries=False) == []
                     fill(store)
                 store.write("n", [Append("x/s", messages_of("new")), Retain("x/")])
-                assert self.near(store, "gone") == ["gone key"]
+                assert self.near(store, "lost") == ["lost key"]
                 assert self.near(store, "new") == ["new"]
                 store.write("n", [Forget("x/s"), Delete("k")])
 
@@ -297,7 +297,7 @@ class SearchContract(Finding):
         self.fill(store)
         store.write("n", [Destroy()])
         for text in ("new", "newer"):
-            assert self.find(store, "gone") == []
+            assert self.find(store, "lost") == []
             store.write("n", [put("k", text), Append("s", messages_of(text))])
             assert self.near(store, text) == [text, text]
             self.fill(store)

@@ -107,7 +107,7 @@ def _fits(row: SessionRow, query: ListSessions, filters: list[tuple[list[str], A
 def _previews(
     tables: ReadTables, state: NamespaceState, rows: list[SessionRow], query: ListSessions
 ) -> dict[int, Message]:
-    """Return the last messages of sessions by their ids, as far as the room of the query goes."""
+    """Return the last messages of sessions by their ids, within the room of the query."""
     assert state.id is not None
     places = {place_of(row.id, row.last): row.id for row in rows if row.last}
     if not query.preview or not places:

@@ -218,7 +218,7 @@ class SessionTables(SessionReads, Protocol):
     def set_retention(self, namespace: NamespaceId, retention: str | None) -> None: ...
 
     def expired_sessions(self, namespace: NamespaceId, now: int, limit: int) -> list[tuple[str, SessionHead]]:
-        """Return sessions whose own time to live is over, with their names."""
+        """Return sessions whose own time to live has ended, with their names."""
         return [(name, SessionHead(*head)) for name, *head in self._run("expired_sessions", namespace, now, limit)]
 
     def idle_sessions(

@@ -343,7 +343,7 @@ DELETE FROM details WHERE session = ?1;
 UPDATE namespaces SET retention = ?2 WHERE id = ?1;
 
 -- expired_sessions
--- Sessions whose own time to live is over.
+-- Sessions whose own time to live has ended.
 SELECT name, id, last_seq, bytes, version, created, updated, expires
 FROM sessions
 WHERE namespace = ?1 AND expires <= ?2

@@ -21,7 +21,7 @@ CREATE INDEX sessions_by_owner ON sessions (namespace, owner, active, id) WHERE 
 CREATE INDEX sessions_by_expiry ON sessions (namespace, expires) WHERE expires IS NOT NULL;
 
 -- What few sessions have. "version" is that of the namespace when owner, tags (a JSON list) and about (title and data) were set; the
--- session's column "owner" is the same, for its index. "origin" is the session that it was forked from. "summary" stands for the
+-- session's column "owner" is the same, for its index. "origin" is the session that it was forked from. "summary" replaces the
 -- messages up to "upto".
 CREATE TABLE details (
     session INTEGER PRIMARY KEY,
