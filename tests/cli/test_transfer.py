@@ -151,7 +151,7 @@ def test_lines_that_are_wrong(source, tmp_path):
     for lines, said in [
         (b"", "line 1 is not from"),
         (b"{}\n", "names no supported format"),
-        (b'{"format":"botwire","version":2,"namespace":"n"}\n', "names no supported format"),
+        (b'{"format":"botwire","version":3,"namespace":"n"}\n', "names no supported format"),
         (head, "unfinished: it ends after 1 lines"),
         (head + b'{"key":"k","value":1}\n', "unfinished: it ends after 2 lines"),
         (head + b'{"key":"k"}\n', "line 2: the entry has neither"),

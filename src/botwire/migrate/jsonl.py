@@ -67,7 +67,7 @@ def export(store: Store, namespace: str, out: BinaryIO, *, progress: Progress, a
 
 
 def _lines(store: Store, namespace: str, after: Line | None) -> Iterator[tuple[Line, int]]:
-    """Return the lines after one, and the bytes that each counts for."""
+    """Return the lines after one, and how many bytes of the namespace each has."""
     last = after or Line()
     if after is None:
         yield first_line(namespace), 0
