@@ -63,7 +63,6 @@ control characters. It is on no plan."""
 FIRST_NAME = " "
 """A namespace that sorts before this is one of the store's own. It begins with a control character, which no caller may use."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_CURSOR = re.compile(r"[0-9]{1,19}\.[0-9]{1,19}")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -129,13 +128,6 @@ def check_about(stored: str, owner: object, tags: object) -> tuple[str | None, t
 def check_reason(reason: object) -> str | None:
     """Return the reason of a redaction, or raise `InvalidName`: like a key, or an empty str; None: there is none."""
     return None if reason is None else "" if reason == "" else check_name(reason, "reason")
-
-
-def check_cursor(cursor: object) -> str:
-    """Return the cursor of a list of sessions (empty: the beginning), or raise `InvalidArgument`."""
-    if isinstance(cursor, str) and (not cursor or _CURSOR.fullmatch(cursor)):
-        return cursor
-    raise InvalidArgument(f"after is the cursor of a session, such as '1764547200000000.7', not {cursor!r:.60}")
 
 
 def check_text(text: str, what: str) -> str:

@@ -43,7 +43,7 @@ def required(request, tmp_path_factory):
     file = tmp_path_factory.mktemp("required") / "a.db"
     db = file if request.param == "sqlite" else request.getfixturevalue("postgres_database")
     with Server(db, "--auth", "required", "--workers", "2") as server:
-        with Memory("first", server.url) as memory, pytest.raises(AuthError):
+        with Memory("first", server.url, timeout=60) as memory, pytest.raises(AuthError):
             memory.get("k")  # tried until it listens
         yield server
 

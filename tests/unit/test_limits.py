@@ -15,7 +15,6 @@ from botwire.limits import (
     MAX_NODES,
     MAX_TAGS,
     check_about,
-    check_cursor,
     check_nodes,
     check_reason,
 )
@@ -151,11 +150,3 @@ def test_reasons():
     for wrong in ("\n", "x" * 513, 3):
         with pytest.raises(InvalidName, match="reason"):
             check_reason(wrong)
-
-
-def test_cursors():
-    for cursor in ("", "0.0", "1764000000000000.7"):
-        assert check_cursor(cursor) == cursor
-    for wrong in (None, 7, "7", "7.", ".7", "1.2.3", "1.-2", " 1.2", "1.2\n", "١.٢", "x" * 99, "1" * 20 + ".1"):
-        with pytest.raises(InvalidArgument, match="after is the cursor of a session"):
-            check_cursor(wrong)

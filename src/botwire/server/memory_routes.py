@@ -19,11 +19,9 @@ from ..limits import (
     MAX_OPERATIONS,
     MAX_PAGE,
     PAGE_BYTES,
-    check_cursor,
     check_name,
     check_namespace,
     check_prefix,
-    check_time,
 )
 from ..operations import Destroy, Forget, Pop
 from ..queries import (
@@ -33,15 +31,15 @@ from ..queries import (
     GetUsage,
     ListEntries,
     ListKeys,
-    ListSessions,
     ListTexts,
     Order,
     Search,
     weight,
 )
 from ..records import Message, Rule
-from ..search.arguments import KINDS, check_where, search_query
+from ..search.arguments import KINDS, search_query
 from ..search.embedding import Embedding
+from ..sessions import sessions_query
 from ..version import __version__
 from ..wire.documents import Usage
 from ..wire.responses import Count, Entries, Hits, Keys, Messages, Rules, Sessions, Texts, UsageHistory
@@ -88,7 +86,12 @@ async def list_sessions(
         Query(description='a JSON object of paths into title, owner, tags and data, such as {"owner":"ada"}'),
     ] = None,
     tag: Annotated[str | None, Query(description="only sessions with this tag")] = None,
-    since: Annotated[datetime | None, Query(description="only sessions with activity at this time or later")] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            description="only sessions with activity at this time or later", json_schema_extra={"format": "date-time"}
+        ),
+    ] = None,
     after: Annotated[str, Query(description="the cursor of the previous page")] = "",
     limit: Annotated[int | None, Query(ge=0, le=MAX_PAGE)] = None,
     preview: Annotated[bool, Query(description="each with its last message")] = False,  # noqa: FBT002
@@ -99,17 +102,17 @@ async def list_sessions(
         return await messages_of(request, namespace, check_name(session, "session name"))
     if "before" in request.query_params:
         raise InvalidArgument("sessions are listed after a cursor: pass the next of the last page as after, not before")
-    query = ListSessions(
+    query = sessions_query(
         order=order,
-        prefix=check_prefix(prefix),
-        where=check_where(None if where is None else wire.decode_where(where)),
-        tag=None if tag is None else check_name(tag, "tag"),
-        since=check_time(since, "since"),
-        after=check_cursor(after),
+        prefix=prefix,
+        where=None if where is None else wire.decode_where(where),
+        tag=tag,
+        since=None if since is None else wire.decode_time(since, "since"),
         limit=page_size(limit),
+        after=after or None,
         preview=preview,
-        room=PAGE_BYTES,
     )
+    query = msgspec.structs.replace(query, room=PAGE_BYTES)
     return await while_connected(request, list_page(request, namespace, query, Sessions))
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from .. import operations, queries
 from ..errors import InvalidArgument, InvalidValue
-from ..limits import MAX_DEPTH, MAX_SEARCH_BYTES, check_count, check_name, check_nodes, check_ttl
+from ..limits import MAX_DEPTH, MAX_SEARCH_BYTES, check_count, check_name, check_nodes, check_time, check_ttl
 from ..operations import Operation
 from ..search.arguments import KINDS, check_vector, search_query
 from ..timestamps import moment
@@ -309,6 +309,18 @@ def decode_where(text: str) -> dict[str, Any]:
         return msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.MsgspecError, RecursionError) as error:
         raise InvalidArgument(f"where must be a JSON object of paths and values: {error}") from error
+
+
+def decode_time(text: str, what: str) -> int:
+    """Return the time in a query parameter of a GET in microseconds, or raise `InvalidArgument` if it is none of RFC 3339."""
+    try:
+        time = check_time(msgspec.convert(text, datetime), what)
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(
+            f"{what} is a time with its zone, such as 2026-01-31T08:00:00Z, not {text!r:.60}"
+        ) from error
+    assert time is not None
+    return time
 
 
 def encode_search(query: queries.Search) -> bytes:
