@@ -21,6 +21,15 @@ async def main(address):
         async with AsyncMemory("n", address) as memory:
             await memory.set("k", "tea")
             await memory.history("s").append(["tea"])
+            history = memory.history("s")
+            await history.edit(1, {"role": "user", "content": "tea"})
+            await history.set_about(title="Tea")
+            await history.summarize(upto=1, summary=["They want tea."])
+            assert await history.context(100, count=lambda _: 1) == ["They want tea."]
+            assert await history.mend() == await history.problems() == []
+            await (await history.fork("t")).redact(1)
+            assert [session.name for session in await memory.sessions(order="created")] == ["t", "s"]
+            await memory.retain(sessions_idle=60, prefix="u")
             assert await memory.get("k") == "tea"
             assert len(await memory.search("tea")) == 2
             async with memory.watch(after=0, wait=0) as changes:

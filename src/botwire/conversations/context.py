@@ -212,6 +212,8 @@ class Picker:
         if best is not None:
             self._starts[False, 1][1:] = [_Start(*best, 1, is_summarized=False)]
         self._update(page[-done].seq)
+        if total > limit and not self.is_full:  # the call of a result may be older
+            left = next(rows, None)
         return done, left
 
     def _hold_newest(
