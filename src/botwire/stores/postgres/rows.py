@@ -57,7 +57,8 @@ class NeededRows:
                 self._numbers.add(key)
             case Append(session=name, messages=messages) | Replace(session=name, messages=messages):
                 self._names.add(name)
-                if not self._new_ids:
+                # An append that others have changed the session before is refused, unless it is a repeat.
+                if not self._new_ids or operation.if_last is not None or operation.if_version is not None:
                     self._messages += [{"name": name, "id": message.id} for message in messages]
             case Fork(session=name, target=target):
                 self._names |= {name, target}
