@@ -17,7 +17,7 @@ from . import retention, session_list
 from .journal import changes_after, progress
 from .search import search
 from .stop import Stop
-from .tables import FIRST_MESSAGE, NamespaceId, NamespaceState, ReadTables, day_of
+from .tables import FIRST_MESSAGE, LAST_SEQ, NamespaceId, NamespaceState, ReadTables, day_of
 
 FEW = 50
 """Rows that are read in less time than a change of threads takes."""
@@ -91,10 +91,14 @@ def _list_messages(
     found = session_list.find_live(tables, plans, namespace, query.session, now)
     if found is None:
         return []
-    session, last = found.id, found.last
-    # Seqs have no holes, so the seq before the last n messages is known without reading any.
-    after = query.after if query.last is None else max(query.after, last - query.last)
-    return tables.list_messages(session, after, last, query.limit, query.room) if after < last else []
+    after, last = query.after, found.last
+    if after >= last:
+        return []
+    if query.last is None:
+        last = LAST_SEQ  # another number of messages may have replaced them by now
+    else:  # seqs have no holes, so the seq before the last n messages is known without reading any
+        after = max(after, last - query.last)
+    return tables.list_messages(found.id, after, last, query.limit, query.room) if after < last else []
 
 
 def _count_messages(tables: ReadTables, plans: Plans, namespace: str, query: queries.CountMessages, now: int) -> int:

@@ -65,6 +65,8 @@ class Transaction:
         self._behind: set[str] = set() if behind is None else behind
         self.left = most_bytes
         self._effort: Effort | None = None
+        self._changes_rules = False
+        """Whether the write has changed rules. No session has expired by rules that only a part of a write has seen."""
         self.states: dict[str, NamespaceState] = {}
         """The states of all namespaces touched. After `finish`, they are those in the database."""
         self._guarded: dict[str, int] = {}
@@ -232,6 +234,7 @@ class Transaction:
         if len(write.operations) == 1 and type(write.operations[0]) in removal.REMOVALS:
             return [self._remove(write)]
         results: list[Result] = []
+        self._changes_rules = False
         if self._effort is not None:
             self._effort.begin_write()
         for op in write.operations:
@@ -361,7 +364,9 @@ class Transaction:
             return False
         if len(retention.rules_in(rules)) > MAX_RULES:
             raise InvalidArgument(f"a namespace has at most {MAX_RULES} rules for its sessions; nothing was written")
-        retention.purge_all(self.tables, state, self.limits(state), self.now)  # or what has expired would return
+        if not self._changes_rules:  # or what has expired would return
+            retention.purge_all(self.tables, state, self.limits(state), self.now)
+        self._changes_rules = True
         self.tables.set_retention(id_, rules)
         state.retention, state.sessions_due = rules, 0
         state.record(RULES)

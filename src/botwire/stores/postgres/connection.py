@@ -87,7 +87,8 @@ class Connection:
     def _run_all(self, statements: Sequence[Statement]) -> list[list[Row]]:
         self.asked = time.monotonic()
         self.pgconn.enter_pipeline_mode()
-        asked = [item for name, values in statements for item in self._ask(name, values)]
+        new: set[str] = set()
+        asked = [item for name, values in statements for item in self._ask(name, values, new)]
         self.pgconn.pipeline_sync()
         while self.pgconn.flush():
             self._await(writing=True)
@@ -108,14 +109,18 @@ class Connection:
             raise failure
         return answers
 
-    def _ask(self, name: str, values: Sequence[object]) -> Iterator[tuple[str, bool]]:
-        """Send a statement, after its preparation if needed. Yields the name for both, and whether it is the preparation."""
+    def _ask(self, name: str, values: Sequence[object], new: set[str]) -> Iterator[tuple[str, bool]]:
+        """Send a statement, after its preparation if needed. Yields the name for both, and whether it is the preparation.
+
+        ``new`` has the statements that are being prepared.
+        """
         data = [None if value is None else str(value).encode() for value in values]
         if not self.prepares:
             self.pgconn.send_query_params(SQL[name], data, result_format=Format.BINARY)
         else:
             prepared = b"botwire_" + name.encode()
-            if name not in self._prepared:
+            if name not in self._prepared and name not in new:
+                new.add(name)
                 self.pgconn.send_prepare(prepared, SQL[name])
                 yield name, True
             self.pgconn.send_query_prepared(prepared, data, result_format=Format.BINARY)

@@ -15,9 +15,9 @@ from ...errors import BotWireError, StoreError, Unavailable
 from ...limits import check_timeout
 from ...operations import Guard, Operation, Result, SetVectors, Write
 from ...plans import Plans
-from ...queries import GetContext, ListChanges, ListSessions, ListTexts, Query, Search
+from ...queries import ListChanges, ListTexts, Query, Search
 from ...store import CLOSED, GUARD_FAILED, GuardFailed
-from ..engine.answer import answer, is_heavy
+from ..engine.answer import answer, is_heavy, reads_several
 from ..engine.clock import Clock
 from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, ThreadExecutor, no_reentry
@@ -109,7 +109,7 @@ class PostgresStore(DatabaseStore):
                 PostgresReads(connection, namespace) if guard is None else GuardedReads(connection, namespace, guard)
             )
             result: T
-            if isinstance(query, Search | GetContext | ListSessions):
+            if reads_several(query):
                 result = self._in_snapshot(connection, namespace, query, moment, stop)
             else:
                 result = answer(reads, self.plans, namespace, query, moment)

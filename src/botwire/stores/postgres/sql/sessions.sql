@@ -180,7 +180,7 @@ UPDATE botwire.sessions SET owner = $3 WHERE namespace = $1 AND id = $2 AND owne
 DELETE FROM botwire.details WHERE namespace = $1 AND session = $2;
 
 -- expired_sessions
--- Some sessions whose own time to live has ended.
+-- Some sessions that have expired by their own time to live.
 SELECT name, id, last_seq, bytes, version, created, updated, expires
 FROM botwire.sessions
 WHERE namespace = $1 AND expires <= $2
