@@ -93,8 +93,9 @@ def test_the_reference_names_every_method_with_its_parameters(cls):
                 continue
             if parameter.kind is parameter.KEYWORD_ONLY and not any(name.startswith("*") for name in shown):
                 shown.append("*")
-            default = "" if parameter.default is parameter.empty else f"={parameter.default!r}".replace("''", '""')
-            shown.append(parameter.name + default)
+            default = parameter.default
+            given = f'"{default}"' if isinstance(default, str) else repr(default)
+            shown.append(parameter.name if default is parameter.empty else f"{parameter.name}={given}")
         assert f"`{name}({', '.join(shown)})`" in text, (name, shown)
 
 

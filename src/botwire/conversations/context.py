@@ -188,7 +188,8 @@ class Picker:
         begin, total, limit, any_role = done, self._total, self._max, "assistant" in self._first_roles
         offset, open_ = self._read - done, self._open
         best: tuple[int, float] | None = None
-        previous, left = best, None
+        previous = best
+        left: tuple[float, Any] | None = None
         for size, mark in chain((row,), rows):
             if mark is None:
                 left = size, mark
