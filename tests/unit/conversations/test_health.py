@@ -224,6 +224,33 @@ def test_calls_in_several_messages_of_one_turn_are_answered_after_it():
     assert mended(*data) == [*data, {"role": "user", "content": [block]}]
 
 
+def test_a_result_is_inserted_after_the_turn():
+    def use(id_):
+        return {"role": "assistant", "content": [{"type": "tool_use", "id": id_, "name": "f", "input": {}}]}
+
+    found = repair(stored(user(), use("a"), use("b"), user()))
+    assert found.after == 3
+    assert [item["content"][0]["tool_use_id"] for _, item in found.messages[:2]] == ["a", "b"]
+
+
+def test_a_message_without_any_part_left_is_removed():
+    data = [
+        {"type": "UserMessage", "content": "x", "source": "user"},
+        {
+            "type": "FunctionExecutionResultMessage",
+            "content": [{"content": "x", "name": "f", "call_id": "a", "is_error": False}],
+        },
+    ]
+    assert mended(*data) == data[:1]
+    assert [problem.kind for problem in repair(stored(user(), call("a")), "drop").done] == ["call_without_result"]
+
+
+def test_a_call_that_a_function_hides_is_found():
+    hidden = {"type": "function_call", "call_id": "f", "name": "f", "arguments": "{}"}
+    old = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    assert kinds(hidden, old, {"role": "function", "name": "f", "content": "x"}) == [("call_without_result", 1)]
+
+
 def test_a_call_of_the_provider_without_a_result_is_removed():
     text = {"type": "text", "text": "I search"}
     use = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}

@@ -99,6 +99,34 @@ def test_redacted(data, redacted):
     assert redact(data) == redacted
 
 
+def test_arguments_have_no_structure():
+    arguments = {"type": "text", "name": "Ada", "id": "x", "role": "admin"}
+    data = {"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "f", "input": arguments}]}
+    assert redact(data)["content"][0]["input"] == dict.fromkeys(arguments, X)
+
+
+@pytest.mark.parametrize(
+    ("part", "starts"),
+    [
+        ({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "c2VjcmV0"}}, "iVBOR"),
+        ({"type": "image_url", "image_url": {"url": "data:image/png;base64,c2VjcmV0"}}, "data:image/png;base64,iVBOR"),
+        (
+            {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "c2VjcmV0"}},
+            "W3Jl",
+        ),
+        ({"type": "input_file", "file_url": "data:application/pdf;base64,c2VjcmV0"}, "data:text/plain;base64,W3Jl"),
+        ({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "secret"}}, X),
+        ({"kind": "binary", "media_type": "image/png", "data": "c2VjcmV0"}, "iVBOR"),
+        ({"block_type": "image", "image": "c2VjcmV0"}, "iVBOR"),
+        ({"data": "c2VjcmV0"}, "iVBOR"),
+    ],
+)
+def test_images_and_files_stay_readable_without_their_content(part, starts):
+    found = redact({"role": "user", "content": [part]})
+    assert "c2VjcmV0" not in json.dumps(found)
+    assert any(leaf.startswith(starts) for leaf in leaves(found))
+
+
 def test_the_text_is_the_callers():
     assert redact({"role": "user", "content": "x"}, "removed") == {"role": "user", "content": "removed"}
 
