@@ -9,6 +9,7 @@ from botwire import DecryptionError, InvalidArgument, generate_key
 from botwire.limits import MAX_ABOUT_BYTES
 from botwire.operations import Append, Copies, Edit, Fork, NewMessage, Replace, SetAbout, SetExpiry, Summarize
 from botwire.queries import GetContext, GetSession, ListChanges, ListMessages, ListSessions
+from botwire.stores.http.store import HttpStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
@@ -114,6 +115,38 @@ def test_the_largest_title_and_data(store):
     stored = encode_json({"title": None, "data": {"x": "y" * (MAX_ABOUT_BYTES - 30)}})
     store.write("n", [SetAbout("s", stored)])
     assert store.read("n", GetSession("s")).about.stored == stored
+
+
+def test_over_a_server(server):
+    beneath = HttpStore(server.url)
+    store = EncryptedStore(beneath, Cipher(KEY))
+    messages = tuple(NewMessage(f"{n}", encode_json(f"sEcReT {n}")) for n in range(12_000))
+    largest = encode_json({"title": None, "data": {"x": "y" * (MAX_ABOUT_BYTES - 60)}})
+    for part in messages[:9_000], messages[9_000:]:
+        store.write("n", [Append("s", part)])
+    store.write("n", [SetAbout("s", largest, "ada", ("red",)), Edit("s", 2, '"sEcReT edit"', redacted="why")])
+    store.write("n", [Summarize("s", 11_000, '["sEcReT summary"]')])
+    assert store.write("n", [Fork("s", "t")]) == [12_000]
+    store.write("n", [Replace("t", (NewMessage("a", '"sEcReT a"'),), after=11_999)])
+    assert store.read("n", ListMessages("t")) == [
+        *store.read("n", ListMessages("s"))[:11_999],
+        *store.read("n", ListMessages("t", last=1)),
+    ]
+    fork = store.read("n", GetSession("t", preview=True))
+    assert (fork.about.stored, fork.about.owner, fork.origin) == (largest, "ada", ("s", 12_000))
+    assert fork.preview.data == "sEcReT a"
+    context = store.read("n", GetContext("t", 5, head=2))
+    assert (context.summary, context.head[1].data, context.head[1].redacted) == (
+        '["sEcReT summary"]',
+        "sEcReT edit",
+        "why",
+    )
+    assert [item.name for item in store.read("n", ListSessions(where={"tags.0": "red"}))] == ["t", "s"]
+    beneath.write("n", [SetAbout("t", beneath.read("n", GetSession("s")).about.stored)])
+    with pytest.raises(DecryptionError, match="title and data of session 't'"):
+        store.read("n", GetSession("t"))
+    assert "sEcReT" not in str(beneath.read("n", ListMessages("t", last=1)))
+    store.close()
 
 
 # A store that moves encrypted text
