@@ -7,8 +7,10 @@ names (CVE-2025-68664).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from langchain_core import messages as classes
 from langchain_core.chat_history import BaseChatMessageHistory
@@ -16,13 +18,25 @@ from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_jsonable_python
 
-from ...errors import InvalidValue
+from ...bridge import awaiting, repeated
+from ...errors import Conflict, InvalidArgument, InvalidValue
+from ...history import History
+from ...limits import check_count, check_ttl
 from ...memory import Memory, Options
+from ...namespace import Namespace
 from ...records import Message
 from ...values import decode, encode_json
-from .._base import UNREADABLE, OverSession, SessionId, reason, session_name, unreadable
+from .._base import UNREADABLE, OverSession, SessionId, async_form, blocking_method, reason, session_name, unreadable
+
+if TYPE_CHECKING:
+    from ...conversations.health import Problem
+    from ...reading import PickedContext
 
 __all__ = ["BotWireChatHistory"]
+
+_context = awaiting(History.context_messages)
+_info = awaiting(History.info)
+_stored = awaiting(History.messages)
 
 
 class BotWireChatHistory(OverSession, BaseChatMessageHistory):
@@ -44,9 +58,18 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
     own fields become extra fields, and its ``type``, if different, becomes ``original_type``. A message that cannot come
     back at all is refused before anything is written.
 
+    With `last` or `max_tokens`, or after `summarize`, `messages` has only the context of a model: the system messages at the
+    start of the session, the summary, and the newest messages that fit. A tool call is never separated from its results.
+    `all_messages` has every message.
+
     Args:
         session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        last: `messages` has at most this many messages. None: no limit.
+        max_tokens: `messages` has at most this many tokens, by `count`. None: no limit.
+        count: takes a message and returns its tokens, for example ``lambda message: count_tokens_approximately([message])``.
+            None: 4 tokens a message, and one for each 4 bytes of UTF-8 of its texts.
+        ttl: seconds, or a timedelta, after the last message until the session expires. None: adding a message changes nothing.
     """
 
     def __init__(
@@ -54,18 +77,62 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         session_id: SessionId,
         namespace: str = "langchain-sessions",
         url: str | None = None,
+        *,
+        last: int | None = None,
+        max_tokens: int | None = None,
+        count: Callable[[BaseMessage], float] | None = None,
+        ttl: float | timedelta | None = None,
         **options: Unpack[Options],
     ) -> None:
+        self._last = check_count(last, "last", least=1)
+        self._max_tokens = check_count(max_tokens, "max_tokens", least=1)
+        if count is not None and not callable(count):
+            raise InvalidArgument(f"count is a function of a message, not {type(count).__name__}")
+        self._count = None if count is None else _counter(count)
+        self._ttl = check_ttl(ttl)
         self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_name(session_id))
 
     @property
     def messages(self) -> list[BaseMessage]:  # type: ignore[override]
-        """The messages of the session in order, read again each time.
+        """The messages of the session in order, or the context of a model, read again each time.
 
         Raises:
             InvalidValue: the session contains something that is not a LangChain message.
+            InvalidArgument: not even the newest turn fits into `max_tokens`; the error names the smallest number. Or `count`
+                raised an error, or returned something else than a number.
         """
+        return self._read()
+
+    @blocking_method
+    async def _read(self, memory: Namespace) -> list[BaseMessage]:
+        history = History(memory, self.session_id)
+        if self._last is None and self._max_tokens is None:
+            session = await _info(history)
+            if session is None or not session.summarized:
+                return _restored(self.session_id, await _stored(history))
+        picked = await repeated(memory.bridge, partial(self._picked, history), f"session {self.session_id!r}")
+        return [
+            *_restored(self.session_id, picked.system),
+            *to_messages(picked.summary),
+            *_restored(self.session_id, picked.messages),
+        ]
+
+    async def _picked(self, history: History) -> PickedContext:
+        """Return the context that keeps both limits. Raises `Conflict` if the session changes while it is read."""
+        if self._last is None:
+            return await _context(history, self._max_tokens, count=self._count)
+        by_number = await _newest(history, self._last)
+        if self._max_tokens is None:
+            return by_number
+        by_tokens = await _context(history, self._max_tokens, count=self._count)
+        if (by_tokens.version, by_tokens.last) != (by_number.version, by_number.last):
+            raise Conflict(f"session {self.session_id!r} was changed while it was read")
+        # Both end with the newest message, so the shorter one keeps both limits.
+        return min(by_tokens, by_number, key=lambda picked: len(picked.messages))
+
+    def all_messages(self) -> list[BaseMessage]:
+        """Return every message of the session, whatever the limits and the summary. The first one has the seq 1."""
         return _restored(self.session_id, self._history.messages())
 
     def add_messages(self, messages: Sequence[BaseMessage]) -> None:
@@ -74,15 +141,66 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         Raises:
             InvalidValue: a message contains something that would not come back; nothing was written.
         """
-        self._history.append([to_item(message) for message in messages])
+        self._history.append([to_item(message) for message in messages], ttl=self._ttl)
 
-    async def aget_messages(self) -> list[BaseMessage]:
-        """As `messages`."""
+    def summarize(self, messages: Sequence[BaseMessage], *, upto: int, if_last: int | None = None) -> None:
+        """Store a summary, which `messages` has from now on instead of the first messages. It is on disk when this returns.
+
+        The first messages stay in the session, in `all_messages`. What others have added in the meantime is not covered, so nothing
+        is lost. A later summary replaces this one.
+
+        Args:
+            messages: the summary. An empty list, with an `upto` of 0, deletes it.
+            upto: how many messages it covers, from the start of the session.
+            if_last: only if the session has this many messages.
+
+        Raises:
+            InvalidArgument: the session has fewer messages than `upto`; nothing was written.
+            Conflict: the session changed, or has a summary that covers more messages; nothing was written.
+        """
+        self._history.summarize(upto=upto, summary=[to_item(message) for message in messages], if_last=if_last)
+
+    def mend(self, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair what a crash in the middle of a turn leaves, and what providers refuse, in one step. Returns what was done.
+
+        Args:
+            policy: what happens to a tool call without a result. "cancel": it gets one with the status ``error``. "drop": it is deleted.
+        """
+        return self._history.mend(policy)
+
+    async def aall_messages(self) -> list[BaseMessage]:
+        """As `all_messages`."""
         return _restored(self.session_id, await self._async_history.messages())
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """As `add_messages`. A call that is cancelled adds all of them or none."""
-        await self._async_history.append([to_item(message) for message in messages])
+        await self._async_history.append([to_item(message) for message in messages], ttl=self._ttl)
+
+    async def asummarize(self, messages: Sequence[BaseMessage], *, upto: int, if_last: int | None = None) -> None:
+        """As `summarize`."""
+        summary = [to_item(message) for message in messages]
+        await self._async_history.summarize(upto=upto, summary=summary, if_last=if_last)
+
+    async def amend(self, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """As `mend`."""
+        return await self._async_history.mend(policy)
+
+    aget_messages = async_form(_read)
+
+
+async def _newest(history: History, last: int) -> PickedContext:
+    try:
+        return await _context(history, last, count=_one)
+    except InvalidArgument:  # the newest turn has more messages: begin within it
+        return await _context(history, last, count=_one, start="any")
+
+
+def _one(_: Any) -> int:
+    return 1
+
+
+def _counter(count: Callable[[BaseMessage], float]) -> Callable[[Any], float]:
+    return lambda item: count(to_messages([item])[0])
 
 
 _KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")
