@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from operator import attrgetter
 from pathlib import Path
 
 import axe_playwright_python
@@ -165,7 +166,7 @@ def test_changes_arrive_as_events_without_polling(console, agent, operator):
     chat = agent.history("s")
     chat.append([say("user", "one")])
     page = console.open("n", agent.namespace, "sessions", "s", token=operator)
-    expect(page.get_by_text("one")).to_be_visible()
+    expect(page.get_by_role("feed").get_by_text("one")).to_be_visible()
     page.wait_for_timeout(1_000)
     assert any("/watch/" in url for url in console.requests)
     asked = len(console.requests)
@@ -173,7 +174,7 @@ def test_changes_arrive_as_events_without_polling(console, agent, operator):
     assert console.requests[asked:] == []
     begun = time.perf_counter()
     chat.append([say("user", "two")])
-    expect(page.get_by_text("two")).to_be_visible()
+    expect(page.get_by_role("feed").get_by_text("two")).to_be_visible()
     assert time.perf_counter() - begun < 1.5
 
 
@@ -183,9 +184,9 @@ def test_the_console_polls_without_events(console, agent, operator):
     chat = agent.history("s")
     chat.append([say("user", "one")])
     page = console.open("n", agent.namespace, "sessions", "s", token=operator)
-    expect(page.get_by_text("one")).to_be_visible()
+    expect(page.get_by_role("feed").get_by_text("one")).to_be_visible()
     chat.append([say("user", "two")])
-    expect(page.get_by_text("two")).to_be_visible()
+    expect(page.get_by_role("feed").get_by_text("two")).to_be_visible()
 
 
 def test_a_revoked_token_sees_no_new_messages(console, agent, create_token, revoke):
@@ -249,9 +250,11 @@ def test_a_session_of_100_000_messages_opens_fast(console, agent, operator):
     expect(page.get_by_role("button", name="202 new messages")).to_be_visible()
     expect(middle).to_be_in_viewport()
     page.get_by_role("button", name="202 new messages").click()
-    expect(page.get_by_text("and the last")).to_be_in_viewport()
+    expect(page.get_by_role("feed").get_by_text("and the last")).to_be_in_viewport()
     chat.append([say("user", f"more {n}") for n in range(150)])
-    expect(page.get_by_text("more 149")).to_be_in_viewport()  # a view at the end follows new messages
+    expect(
+        page.get_by_role("feed").get_by_text("more 149")
+    ).to_be_in_viewport()  # a view at the end follows new messages
     print(f"100,000 messages: shown after {opened * 1000:.0f} ms, the middle after {jumped * 1000:.0f} ms")
     assert opened < 1
     assert jumped < 1
@@ -501,6 +504,13 @@ def test_an_export_can_be_imported(console, agent, operator, tmp_path):
     agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
     agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
     agent.history("s/2").append(["x"])
+    about = {"title": 'ü "1"', "owner": "ada", "tags": ["late"], "data": {"n": 12345678901234567890}}
+    agent.history("s/1").set_about(**about)
+    agent.history("s/1").summarize(upto=1_200, summary=[say("system", "Numbers")])
+    agent.history("s/1").edit(3, say("user", "two"))
+    agent.history("s/1").fork("s/3", upto=2)
+    agent.history("s/4").set_about(title="Nothing said yet")
+    agent.retain(sessions_idle=86_400, prefix="tmp")
     spaced = '{"operations": [{"op": "put", "key": "spaced", "value": [1,\n 2.0, "a\\n b"]}]}'
     headers = {"Authorization": f"Bearer {operator}", "Content-Type": "application/json"}
     assert console.context.request.post(f"/memory/{agent.namespace}", data=spaced, headers=headers).ok
@@ -509,14 +519,14 @@ def test_an_export_can_be_imported(console, agent, operator, tmp_path):
         page.get_by_role("button", name="Export").click()
     assert download.value.suggested_filename == f"{agent.namespace}.jsonl"
     lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
-    assert lines[0] == {"format": "botwire", "version": 1, "namespace": agent.namespace}
+    assert lines[0] == {"format": "botwire", "version": 2, "namespace": agent.namespace}
     assert lines[-1] == {"end": True}
     entries = {line["key"]: line for line in lines if "key" in line}
     assert entries["big"]["value"] == 12345678901234567890
     assert set(entries) == {"big", "bytes", "text", "spaced"}
     assert entries["spaced"]["value"] == [1, 2.0, "a\n b"]
-    said = [line["data"]["content"] for line in lines if line.get("session") == "s/1"]
-    assert said == [str(n) for n in range(1_500)]
+    said = [line["data"]["content"] for line in lines if line.get("session") == "s/1" and "data" in line]
+    assert said == [str(n) if n != 2 else "two" for n in range(1_500)]
     store = open_store(f"sqlite:///{tmp_path}/copy.db")
     with download.value.path().open("rb") as file:
         import_lines(store, file)
@@ -525,6 +535,82 @@ def test_an_export_can_be_imported(console, agent, operator, tmp_path):
         assert dict(copy.items()) == dict(agent.items())
         assert [session.name for session in copy.sessions()] == [session.name for session in agent.sessions()]
         assert copy.history("s/1").messages() == agent.history("s/1").messages()
+        assert copy.retention() == agent.retention()
+        for name in ("s/1", "s/2", "s/3", "s/4"):
+            copied, original = copy.history(name).info(), agent.history(name).info()
+            for field in ("about.title", "about.owner", "about.tags", "about.data", "origin", "summarized", "messages"):
+                assert attrgetter(field)(copied) == attrgetter(field)(original), (name, field)
+        assert copy.history("s/1").context()[0] == say("system", "Numbers")
+
+
+def test_a_conversation_is_named_and_found(console, agent, operator):
+    for number in range(3):
+        agent.history(f"chat-{number}").append([say("user", f"Hello from {number}")])
+    agent.history("other").set_about(owner="ada", tags=["late"], data={"plan": "pro"})
+    agent.history("chat-0").append([say("assistant", "The newest answer")])
+    page = console.open("n", agent.namespace, "sessions", "other", token=operator)
+    rows = page.locator("ul[aria-label=Sessions] a")
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_contain_text("The newest answer")
+    expect(page.get_by_text("Owner ada")).to_be_visible()
+    page.get_by_role("button", name="Edit title").click()
+    page.get_by_role("textbox", name="Title").fill("Late <b>orders</b>")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Late <b>orders</b>")).to_be_visible()
+    expect(page.get_by_role("link", name="Late <b>orders</b>")).to_be_visible()
+    about = agent.history("other").about()
+    assert (about.title, about.owner, about.tags, about.data) == (
+        "Late <b>orders</b>",
+        "ada",
+        ("late",),
+        {"plan": "pro"},
+    )
+    for by, text, found in (("Name", "chat-", 3), ("Owner", "ada", 1), ("Tag", "late", 1), ("Tag", "none", 0)):
+        page.get_by_label("Filter by").select_option(by)
+        page.get_by_label("Filter the sessions").fill(text)
+        expect(rows).to_have_count(found)
+
+
+def test_a_title_that_another_client_changed_is_not_overwritten(console, agent, operator):
+    agent.history("s").append([say("user", "x")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Edit title").click()
+    agent.history("s").set_about(title="theirs")
+    page.get_by_role("textbox", name="Title").fill("mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("changed")
+    assert agent.history("s").about().title == "theirs"
+
+
+def test_a_conversation_is_forked_and_edited(console, agent, operator):
+    history = agent.history("s")
+    history.append([say("user", "one"), say("assistant", "two"), say("user", "secret")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Fork at message 2").click()
+    page.get_by_label("Name of the new session").fill("s/2")
+    page.get_by_role("dialog").get_by_role("button", name="Fork").click()
+    expect(page.get_by_text("Forked from s at #2")).to_be_visible()
+    expect(page.locator("[data-seq]")).to_have_count(2)
+    assert [message.data for message in agent.history("s/2").messages()] == [
+        say("user", "one"),
+        say("assistant", "two"),
+    ]
+    page.get_by_role("link", name="s at #2").click()
+    page.get_by_role("button", name="Edit message 3").click()
+    page.get_by_label("Data, as JSON").fill('{"role": "user", "content": "removed", "n": 12345678901234567890}')
+    page.get_by_label("Mark as redacted").check()
+    page.get_by_label("Reason of the redaction").fill("private")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator('[data-seq="3"]')).to_contain_text("Redacted: private")
+    expect(page.locator('[data-seq="3"]')).to_contain_text("removed")
+    (message,) = history.messages(last=1)
+    assert message.data == {"role": "user", "content": "removed", "n": 12345678901234567890}
+    assert message.redacted == "private"
+    history.edit(1, say("user", "changed by the agent"))
+    expect(page.locator('[data-seq="1"]')).to_contain_text("changed by the agent")
+    history.summarize(upto=2, summary=[say("system", "They said hello.")])
+    page.get_by_text("Summary of messages 1 to 2").click()
+    expect(page.get_by_text("They said hello.")).to_be_visible()
 
 
 # Accessibility
@@ -579,7 +665,7 @@ def test_the_console_works_on_a_phone(tab, agent, operator):
     agent.history("talk").append([say("user", "hello")])
     page = tab(**PHONE).open("n", agent.namespace, token=operator)
     page.get_by_role("link", name="talk").tap()
-    expect(page.get_by_text("hello")).to_be_visible()
+    expect(page.get_by_role("feed").get_by_text("hello")).to_be_visible()
     expect(page.get_by_role("list", name="Sessions")).to_be_hidden()
     expect(page.get_by_role("link", name="← Sessions")).to_be_focused()
     page.get_by_role("link", name="← Sessions").tap()

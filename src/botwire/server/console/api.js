@@ -74,6 +74,7 @@ export const keys = (namespace, query, signal) => get(of("memory", namespace), q
 export const countKeys = async (namespace, prefix, signal) =>
   (await get(of("memory", namespace), { prefix, count: true }, signal)).count;
 export const sessions = (namespace, query, signal) => get(of("sessions", namespace), query, signal);
+export const session = (namespace, name, signal) => get(of("sessions", namespace), { session: name, about: true }, signal);
 export const search = (namespace, query, signal) => get(of("search", namespace), query, signal);
 export const audit = (after, limit, signal) => get("audit", { after, limit }, signal);
 export const tokens = (namespace, signal) => get("tokens", { namespace }, signal);
@@ -96,6 +97,18 @@ export async function messages(namespace, session, query, signal) {
   return JSON.parse(text).messages.map((message, index) => ({ ...message, text: member(texts[index], "data") }));
 }
 
+// The text of the summary of a session: a list of messages.
+export async function summary(namespace, session, signal) {
+  return member(await ask("GET", of("sessions", namespace), { query: { session, context: true, last: 0 }, signal }), "summary");
+}
+
+// The version of a message: when it was last edited, or else created, in microseconds.
+export function versionOf({ created_at, edited_at }) {
+  const when = edited_at ?? created_at;
+  const [, fraction = ""] = /\.(\d+)/.exec(when) ?? [];
+  return Date.parse(when.replace(/\.\d+/, "")) * 1_000 + Number(fraction.padEnd(6, "0").slice(0, 6));
+}
+
 export async function write(namespace, ...operations) {
   const body = `{"operations": [${operations.join(", ")}]}`;
   return JSON.parse(await ask("POST", of("memory", namespace), { body })).results;
@@ -109,3 +122,11 @@ export function put(key, value, options) {
 
 export const remove = (key) => JSON.stringify({ op: "delete", key });
 export const forget = (session) => JSON.stringify({ op: "forget", session });
+export const fork = (session, target, upto) => JSON.stringify({ op: "fork", session, target, upto });
+export const setAbout = (session, about) => JSON.stringify({ op: "set_about", session, ...about });
+
+// As for a put, the data is a text.
+export function edit(session, seq, data, options) {
+  const rest = JSON.stringify({ op: "edit", session, seq, ...options });
+  return `${rest.slice(0, -1)}, "data": ${data}}`;
+}

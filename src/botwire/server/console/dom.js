@@ -60,6 +60,34 @@ export async function confirmed(question, action) {
   return dialog.returnValue === "yes";
 }
 
+// Ask for values in a dialog. `submit` gets the fields by name; it may fail, and then the dialog shows why. Returns whether it was done.
+export async function fillIn(title, fields, action, submit) {
+  const place = h("div", {});
+  const form = h(
+    "form",
+    {
+      onsubmit: async (event) => {
+        event.preventDefault();
+        try {
+          await submit(Object.fromEntries(new FormData(form)));
+          dialog.close("done");
+        } catch (error) {
+          place.replaceChildren(problem(error));
+        }
+      },
+    },
+    fields,
+    place,
+    h("div", { class: "row end" }, button("Cancel", () => dialog.close()), h("button", { class: "primary" }, action)),
+  );
+  const dialog = h("dialog", { "aria-labelledby": "asked", class: "wide" }, h("h2", { id: "asked" }, title), form);
+  document.body.append(dialog);
+  dialog.showModal();
+  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
+  dialog.remove();
+  return dialog.returnValue === "done";
+}
+
 // Times and sizes
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });

@@ -72,6 +72,20 @@ export class Feed {
     this.showUnseen();
   }
 
+  // Messages were edited or removed: load those that are shown again.
+  async reload() {
+    if (!this.rows.length) return this.open();
+    const { scrollTop } = this.scroller;
+    const isAtBottom = this.atBottom;
+    const [first, last] = [this.rows[0].seq, this.rows.at(-1).seq];
+    const found = await this.load({ after: first - 1, limit: last - first + 1 });
+    const [end] = await this.load({ last: 1 });
+    this.end(end);
+    if (!found.length) return this.open();
+    this.replace(found);
+    this.scroller.scrollTop = isAtBottom ? this.scroller.scrollHeight : scrollTop;
+  }
+
   get atBottom() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroller;
     return scrollHeight - scrollTop - clientHeight < BOTTOM;

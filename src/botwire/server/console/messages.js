@@ -80,7 +80,14 @@ export function shape(data) {
   return { role, name: typeof name === "string" ? name : "", parts };
 }
 
-export function bubble(message, previous) {
+// The first text of a message, for a list.
+export function gist(data) {
+  const found = shape(data).parts.find((part) => part.kind === "text") ?? shape(data).parts[0];
+  return found ? found.text.slice(0, 200) : "";
+}
+
+// `actions(message)` returns buttons for the header of the message.
+export function bubble(message, previous, actions = () => []) {
   const { role, name, parts } = shape(message.data);
   const who = NAMES[role] + (name && name !== role ? ` ${name}` : "");
   const day = dayOf(message.created_at);
@@ -99,12 +106,19 @@ export function bubble(message, previous) {
         h("strong", {}, who),
         time(message.created_at, "clock"),
         h("span", {}, `#${number(message.seq)}`),
+        markOf(message),
         h("span", { class: "grow" }),
+        actions(message),
         button("JSON", (event) => unfold(event.target, message.text), { class: "quiet", "aria-expanded": "false" }),
       ),
       whole,
     ),
   );
+}
+
+function markOf({ edited_at, redacted }) {
+  if (redacted != null) return h("span", { class: "kind", title: edited_at }, redacted ? `Redacted: ${redacted}` : "Redacted");
+  return edited_at && h("span", { class: "kind", title: edited_at }, "Edited");
 }
 
 function unfold(control, content) {
