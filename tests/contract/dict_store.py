@@ -498,6 +498,8 @@ def without_chosen(op):
             return msgspec.structs.replace(op, messages=tuple(messages))
         case Fork():
             return msgspec.structs.replace(op, if_version=None, copies=None)
+        case Edit():
+            return msgspec.structs.replace(op, if_version=None)
         case Pop():
             return msgspec.structs.replace(op, if_ids=None)
     return op

@@ -8,11 +8,11 @@ from contextlib import closing
 import pytest
 
 from botwire import InvalidArgument, Memory
-from botwire.operations import Increment
-from botwire.queries import CountEntries
+from botwire.operations import Append, Edit, Fork, Increment
+from botwire.queries import CountEntries, ListSessions
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
-from botwire.testing import StoreContract
+from botwire.testing import StoreContract, messages_of
 from botwire.testing.vectors import VectorContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
 
@@ -77,6 +77,27 @@ class TestEncrypted(Encrypted, StoreContract):
 
     def counted_message(self, stored):
         return 2 + 4 * -(-self.counted(stored) // 3)
+
+    unrepeatable = frozenset({"edit", "redact"})
+
+    def edited_by_a_replacement(self, message):
+        """The same data is another text when it is encrypted again."""
+        return message.edited
+
+    def test_sessions_where_title_and_data_are(self, store):
+        for path in ("title", "data.customer.plan"):
+            with pytest.raises(InvalidArgument, match="encrypted"):
+                store.read("n", ListSessions(where={path: "x"}))
+
+    def test_edits_and_forks_see_operations_before_them(self, store):
+        """The client reads first what it encrypts for another place."""
+        for last in (Edit("s", 1, "1"), Fork("s", "t")):
+            with pytest.raises(InvalidArgument, match="use two writes"):
+                store.write("n", [Append("s", messages_of("a")), last])
+        assert store.read("n", ListSessions()) == []
+
+    test_a_fork_with_copies = None
+    """It makes the copies."""
 
     def test_a_write_with_a_used_idempotency_key_is_applied_once(self, store):
         """The inner store keeps the response, and it cannot compute sums."""

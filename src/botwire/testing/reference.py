@@ -243,7 +243,14 @@ class Reference:
         self.embedded -= {(op.session, item.id) for item in removed}
         data = {item.id: exact(decode(item.stored)) for item in op.messages}
         same = {item.id: item for item in removed if data.get(item.id) == exact(decode(item.stored))}
-        assert result == log.add(tuple(same.get(item.id, item) for item in op.messages))
+        assert result == log.add(op.messages)
+        for seq, item in enumerate(log.items, 1):
+            if item in op.messages and item.id in same:  # the same message, unless the store cannot compare data
+                message = message_of(self._store, seq, op.session, self._namespace)
+                assert message.redacted in {same[item.id].redacted, None}
+                log.items[seq - 1] = replace(
+                    item, created=message.created, edited=message.edited, redacted=message.redacted
+                )
         log.expires |= op.ttl is not None and log.exists
         self._keep(op.session, log, changed=True if removed else None, active=True)
 

@@ -44,7 +44,7 @@ class Encryption:
             case EditOf():
                 stored = self._text(op.stored, "message", op.session, op.id)
                 changed = Edit(op.session, op.seq, stored, op.if_version, op.redacted)
-            case Summarize(upto=0, stored="[]"):  # it deletes the summary, so the store must see it
+            case Summarize(stored="[]"):  # it deletes the summary or is refused, so the store must see it
                 changed = op
             case Summarize():
                 changed = replace(op, stored=self._text(op.stored, "summary", op.session))
