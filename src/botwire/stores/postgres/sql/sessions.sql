@@ -187,6 +187,14 @@ WHERE namespace = $1 AND expires <= $2
 ORDER BY expires
 LIMIT $3;
 
+-- end_sessions
+-- Let sessions of all namespaces that have expired by a time be expired at any time.
+UPDATE botwire.sessions SET expires = 0 WHERE expires <= $1;
+
+-- expect_ended_sessions
+-- Let the next write of each namespace that may have such sessions remove them.
+UPDATE botwire.namespaces SET sessions_due = 0 WHERE sessions_due <= $1;
+
 -- idle_sessions
 -- Some sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.
 WITH rules AS MATERIALIZED (
