@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ..operations import Append, Clear, Delete, Increment
-from ..queries import CountEntries, GetEntries, GetEntry, GetUsage, ListEntries, ListKeys
+from ..queries import CountEntries, GetEntries, GetEntry, GetSession, GetUsage, ListEntries, ListKeys
 from ..store import Store
 from ..timestamps import now
 from .strategies import data_of, entry_of, messages_of, put
@@ -65,6 +65,18 @@ class ClockContract:
         assert store.read("other", ListKeys()) == []
         assert store.write("n", [Delete("k499"), Increment("k498"), Clear()]) == [False, 1, 2]
         assert store.read("n", GetUsage()).bytes == 0
+
+    @pytest.mark.parametrize("back", [-5, -3600])
+    def test_sessions_expired_for_a_reader_do_not_return(self, store: Store, clock: WallClock, back: float) -> None:
+        store.write("n", [Append("s", messages_of(1, 2), ttl=60.0), Append("t", messages_of(1))])
+        clock.jump(61)
+        assert data_of(store) == []
+        clock.jump(back)
+        assert data_of(store) == []
+        assert store.read("n", GetSession("s")) is None
+        assert store.write("n", [Append("s", messages_of(3))]) == [[1]]
+        clock.jump(-back)
+        assert (data_of(store), data_of(store, "t")) == ([3], [1])
 
     @pytest.mark.parametrize("back", [-5, -3600, -400 * 86_400])
     def test_nothing_is_lost_when_the_clock_is_set_back(self, store: Store, clock: WallClock, back: float) -> None:

@@ -183,15 +183,16 @@ def purge_all(tables: Tables, state: NamespaceState, limits: Limits | None, now:
 
 
 def _ended(tables: Tables, state: NamespaceState, limits: Limits | None, now: int) -> list[tuple[str, SessionHead]]:
+    """Return sessions that have expired, `AT_ONCE` if there are more. A session may be found in several ways."""
     assert state.id is not None
     found = dict(tables.expired_sessions(state.id, now, AT_ONCE))
     if limits is not None:
         rules = limits.as_json()
         if len(found) < AT_ONCE:
-            found |= tables.idle_sessions(state.id, rules, now - limits.shortest, now, AT_ONCE - len(found))
+            found |= tables.idle_sessions(state.id, rules, now - limits.shortest, now, AT_ONCE)
         if len(found) < AT_ONCE and any(age is not None for *_, age in limits.rules):
-            found |= tables.old_sessions(state.id, rules, now, AT_ONCE - len(found))
-    return list(found.items())
+            found |= tables.old_sessions(state.id, rules, now, AT_ONCE)
+    return list(found.items())[:AT_ONCE]
 
 
 def _next(tables: Tables, state: NamespaceState, limits: Limits | None, now: int) -> int | None:

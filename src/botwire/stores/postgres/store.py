@@ -280,6 +280,8 @@ class PostgresStore(DatabaseStore):
         while names := [name for (name,) in run("expiring", latest, last, PURGE)]:
             for last in names:
                 self._change_here(last, lambda transaction, _, name=last: transaction.purge(name), deadline)  # type: ignore[misc]
+        for name in ("end_sessions", "expect_ended_sessions"):
+            run(name, latest)
         for name in ("redate_responses", "redate_popped"):
             run(name, self._pool.clock())
         self._clock.go_back(0)

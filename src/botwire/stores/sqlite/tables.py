@@ -247,7 +247,7 @@ class SqliteTables(Tables):
 
     def set_back_clock(self, latest: int, wall: int, turns: int) -> None:
         """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time."""
-        for name in ("release_expired", "delete_expired", "expect_expiries"):
+        for name in ("release_expired", "delete_expired", "expect_expiries", "end_sessions", "expect_ended_sessions"):
             self._run(name, latest)
         self.sweep_due = 0
         for name in ("redate_responses", "redate_popped"):

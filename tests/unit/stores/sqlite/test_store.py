@@ -177,6 +177,8 @@ def test_reads_use_an_index(tmp_path):
         "release_expired",
         "delete_expired",
         "expect_expiries",
+        "end_sessions",
+        "expect_ended_sessions",
         "redate_responses",
         "redate_popped",
         "wrong_sessions",

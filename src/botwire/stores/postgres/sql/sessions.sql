@@ -187,19 +187,48 @@ WHERE namespace = $1 AND expires <= $2
 ORDER BY expires
 LIMIT $3;
 
+-- end_sessions
+-- Let sessions of all namespaces that have expired by a time be expired at any time.
+UPDATE botwire.sessions SET expires = 0 WHERE expires <= $1;
+
+-- expect_ended_sessions
+-- Let the next write of each namespace that may have such sessions remove them.
+UPDATE botwire.namespaces SET sessions_due = 0 WHERE sessions_due <= $1;
+
 -- idle_sessions
 -- Some sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.
 WITH rules AS MATERIALIZED (
     SELECT number, item ->> 0 AS prefix, (item ->> 1)::bigint AS idle
     FROM json_array_elements($2::json) WITH ORDINALITY AS given (item, number)
+), all_named AS MATERIALIZED (
+    SELECT number, idle FROM rules WHERE prefix = '' ORDER BY number LIMIT 1
+), of_all AS (
+    SELECT *
+    FROM botwire.sessions
+    WHERE namespace = $1 AND active <= $4 - (SELECT idle FROM all_named) AND name >= ' ' AND updated <= $4 - (SELECT idle FROM all_named)
+        AND NOT EXISTS (
+            SELECT FROM rules WHERE number < (SELECT number FROM all_named) AND starts_with(sessions.name, prefix)
+        )
+    ORDER BY active
+    LIMIT $5
+), of_some AS (
+    SELECT ended.*
+    FROM rules
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM botwire.sessions
+        WHERE namespace = $1 AND name >= rules.prefix AND name < rules.prefix || repeat(U&'\+10FFFF', 128)
+            AND active <= $3 AND updated <= $4 - rules.idle
+            AND NOT EXISTS (
+                SELECT FROM rules AS longer WHERE longer.number < rules.number AND starts_with(sessions.name, longer.prefix)
+            )
+        LIMIT $5
+    ) AS ended
+    WHERE rules.prefix <> '' AND rules.idle IS NOT NULL
+    LIMIT $5
 )
 SELECT name, id, last_seq, bytes, version, created, updated, expires
-FROM botwire.sessions
-CROSS JOIN LATERAL (
-    SELECT idle FROM rules WHERE starts_with(sessions.name, prefix) ORDER BY number LIMIT 1
-) AS rule
-WHERE namespace = $1 AND active <= $3 AND name >= ' ' AND updated <= $4 - idle
-ORDER BY active, id
+FROM (SELECT * FROM of_all UNION ALL SELECT * FROM of_some) AS found
 LIMIT $5;
 
 -- old_sessions
@@ -207,14 +236,35 @@ LIMIT $5;
 WITH rules AS MATERIALIZED (
     SELECT number, item ->> 0 AS prefix, (item ->> 2)::bigint AS age
     FROM json_array_elements($2::json) WITH ORDINALITY AS given (item, number)
+), all_named AS MATERIALIZED (
+    SELECT number, age FROM rules WHERE prefix = '' ORDER BY number LIMIT 1
+), of_all AS (
+    SELECT *
+    FROM botwire.sessions
+    WHERE namespace = $1 AND created <= $3 - (SELECT age FROM all_named) AND name >= ' '
+        AND NOT EXISTS (
+            SELECT FROM rules WHERE number < (SELECT number FROM all_named) AND starts_with(sessions.name, prefix)
+        )
+    ORDER BY created
+    LIMIT $4
+), of_some AS (
+    SELECT ended.*
+    FROM rules
+    CROSS JOIN LATERAL (
+        SELECT *
+        FROM botwire.sessions
+        WHERE namespace = $1 AND name >= rules.prefix AND name < rules.prefix || repeat(U&'\+10FFFF', 128)
+            AND created <= $3 - rules.age
+            AND NOT EXISTS (
+                SELECT FROM rules AS longer WHERE longer.number < rules.number AND starts_with(sessions.name, longer.prefix)
+            )
+        LIMIT $4
+    ) AS ended
+    WHERE rules.prefix <> '' AND rules.age IS NOT NULL
+    LIMIT $4
 )
 SELECT name, id, last_seq, bytes, version, created, updated, expires
-FROM botwire.sessions
-CROSS JOIN LATERAL (
-    SELECT age FROM rules WHERE starts_with(sessions.name, prefix) ORDER BY number LIMIT 1
-) AS rule
-WHERE namespace = $1 AND name >= ' ' AND created <= $3 - age
-ORDER BY id
+FROM (SELECT * FROM of_all UNION ALL SELECT * FROM of_some) AS found
 LIMIT $4;
 
 -- first_session_expiry

@@ -542,6 +542,16 @@ UPDATE namespaces
 SET expires = (SELECT min(entries.expires) FROM entries WHERE entries.namespace = namespaces.id AND entries.expires > ?1)
 WHERE expires <= ?1;
 
+-- end_sessions
+-- Let sessions that have expired by a time be expired at any time.
+UPDATE sessions
+SET expires = 0
+WHERE namespace IN (SELECT id FROM namespaces WHERE sessions_due <= ?1) AND expires <= ?1;
+
+-- expect_ended_sessions
+-- Let the next write of each namespace that may have such sessions remove them.
+UPDATE namespaces SET sessions_due = 0 WHERE sessions_due <= ?1;
+
 -- redate_responses
 -- Set the time of responses in the future to now.
 UPDATE answers SET created = ?1 WHERE created > ?1;

@@ -13,6 +13,7 @@ ALTER TABLE botwire.sessions
 ALTER TABLE botwire.sessions ALTER COLUMN active TYPE bigint USING updated;
 
 CREATE INDEX sessions_by_activity ON botwire.sessions (namespace, active, id);
+CREATE INDEX sessions_by_creation ON botwire.sessions (namespace, created);
 CREATE INDEX sessions_by_owner ON botwire.sessions (namespace, owner, active, id) WHERE owner IS NOT NULL;
 CREATE INDEX sessions_by_expiry ON botwire.sessions (namespace, expires) WHERE expires IS NOT NULL;
 
