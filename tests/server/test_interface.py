@@ -219,6 +219,8 @@ def test_an_idempotency_key(call):
         ("GET", "/sessions/n/s?limit=10001", None, 422, "invalid_argument"),
         ("GET", "/memory/n?limit=-1", None, 422, "invalid_argument"),
         ("GET", "/sessions/n?before=5", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?last=1", None, 422, "invalid_argument"),
+        ("GET", "/sessions/n?about=true", None, 422, "invalid_argument"),
         ("GET", "/sessions/n?order=newest", None, 422, "invalid_argument"),
         ("GET", "/sessions/n?after=7", None, 422, "invalid_argument"),
         ("GET", "/sessions/n?where=owner", None, 422, "invalid_argument"),

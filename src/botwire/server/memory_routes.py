@@ -49,6 +49,8 @@ from .telemetry.metrics import MEDIA_TYPE
 from .telemetry.usage_history import KEPT_DAYS
 
 By: TypeAlias = Literal["words", "meaning", "both"]
+_OF_ONE_SESSION = frozenset({"count", "about", "context", "last", "before", "head"})
+"""Parameters of requests for one session. Ignoring them in a list would hide a mistake."""
 
 
 async def list_entries(
@@ -100,8 +102,10 @@ async def list_sessions(
     check_namespace(namespace)
     if session is not None:
         return await messages_of(request, namespace, check_name(session, "session name"))
-    if "before" in request.query_params:
-        raise InvalidArgument("sessions are listed after a cursor: pass the next of the last page as after, not before")
+    if misplaced := sorted(_OF_ONE_SESSION & request.query_params.keys()):
+        raise InvalidArgument(
+            f"{' and '.join(misplaced)} cannot be used for a list of sessions: add session=, or pass the next of a page as after"
+        )
     query = sessions_query(
         order=order,
         prefix=prefix,
