@@ -94,7 +94,7 @@ def test_the_reference_names_every_method_with_its_parameters(cls):
             if parameter.kind is parameter.KEYWORD_ONLY and not any(name.startswith("*") for name in shown):
                 shown.append("*")
             default = parameter.default
-            given = f'"{default}"' if isinstance(default, str) else repr(default)
+            given = f'"{default}"' if isinstance(default, str) else "..." if default is ... else repr(default)
             shown.append(parameter.name if default is parameter.empty else f"{parameter.name}={given}")
         assert f"`{name}({', '.join(shown)})`" in text, (name, shown)
 
