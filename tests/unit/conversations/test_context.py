@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,7 @@ from botwire.conversations.tokens import estimate_tokens
 from botwire.errors import InvalidArgument
 
 from .formats import FORMATS, Item
-from .histories import WRONG, Case, case, check, expected, history, messages, pick
+from .histories import WRONG, Case, case, expected, history, messages, pick, run
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
 
@@ -51,9 +50,7 @@ def picked(*data, page=64, **options):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_contexts_of_random_histories_follow_the_rules(name):
-    random, found = Random(name), Counter()
-    for _ in range(400):
-        check(case(random, name), found)
+    found = run(name, 400)
     assert {kind: found[kind] for kind in WRONG} == dict.fromkeys(WRONG, 0)
     assert found["contexts"] > 50 < found["refused"] or name == "plain"
 
