@@ -500,7 +500,13 @@ def test_search_finds_messages_and_keys(console, agent, operator, server):
 def test_an_export_can_be_imported(console, agent, operator, tmp_path):
     agent.set_many({"big": 12345678901234567890, "bytes": b"\x00\xff", "text": "ü\n"})
     agent.history("s/1").append([say("user", f"{n}") for n in range(1_500)])
-    agent.history("s/2").append(["x"])
+    agent.history("s/2").append(["x"], ttl=3600)
+    agent.history("s/1").fork("fork", 20)
+    agent.history("s/1").set_about(title="Stämps", owner="ada", tags=["red"], data={"big": 12345678901234567890})
+    agent.history("s/1").redact(7, reason="asked")
+    agent.history("s/1").summarize(upto=1_400, summary=["all\n of it"])
+    agent.history("empty").set_about(owner="grace")
+    agent.retain(sessions_age=1e6, prefix="s/")
     spaced = '{"operations": [{"op": "put", "key": "spaced", "value": [1,\n 2.0, "a\\n b"]}]}'
     headers = {"Authorization": f"Bearer {operator}", "Content-Type": "application/json"}
     assert console.context.request.post(f"/memory/{agent.namespace}", data=spaced, headers=headers).ok
@@ -509,22 +515,36 @@ def test_an_export_can_be_imported(console, agent, operator, tmp_path):
         page.get_by_role("button", name="Export").click()
     assert download.value.suggested_filename == f"{agent.namespace}.jsonl"
     lines = [json.loads(line) for line in download.value.path().read_text().splitlines()]
-    assert lines[0] == {"format": "botwire", "version": 1, "namespace": agent.namespace}
+    assert lines[0] == {"format": "botwire", "version": 2, "namespace": agent.namespace}
     assert lines[-1] == {"end": True}
+    (known,) = (line for line in lines if line.get("session") == "s/1" and "id" not in line)
+    assert set(known) == {"session", "about", "owner", "tags", "summarized", "summarized_id", "summary"}
     entries = {line["key"]: line for line in lines if "key" in line}
     assert entries["big"]["value"] == 12345678901234567890
     assert set(entries) == {"big", "bytes", "text", "spaced"}
     assert entries["spaced"]["value"] == [1, 2.0, "a\n b"]
-    said = [line["data"]["content"] for line in lines if line.get("session") == "s/1"]
-    assert said == [str(n) for n in range(1_500)]
+    said = [line["data"]["content"] for line in lines if line.get("session") == "s/1" and "id" in line]
+    assert said == [agent.history("s/1").messages()[6].data["content"] if n == 6 else str(n) for n in range(1_500)]
     store = open_store(f"sqlite:///{tmp_path}/copy.db")
     with download.value.path().open("rb") as file:
         import_lines(store, file)
     store.close()
     with Memory(agent.namespace, f"sqlite:///{tmp_path}/copy.db") as copy:
         assert dict(copy.items()) == dict(agent.items())
-        assert [session.name for session in copy.sessions()] == [session.name for session in agent.sessions()]
-        assert copy.history("s/1").messages() == agent.history("s/1").messages()
+        ours, theirs = (memory.sessions(order="created") for memory in (agent, copy))
+        assert [session.name for session in theirs] == [session.name for session in ours]
+        for our, their in zip(ours, theirs, strict=True):
+            assert (their.about.title, their.about.owner, their.about.tags, their.about.data) == (
+                our.about.title,
+                our.about.owner,
+                our.about.tags,
+                our.about.data,
+            )
+            assert (their.origin, their.summarized) == (our.origin, our.summarized)
+            assert abs((their.expires or 0) - (our.expires or 0)) < 5_000_000
+            assert copy.history(our.name).messages() == agent.history(our.name).messages()
+        assert copy.history("s/1").context() == agent.history("s/1").context()
+        assert copy.retention() == agent.retention()
 
 
 # Accessibility
