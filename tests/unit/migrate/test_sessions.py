@@ -197,6 +197,29 @@ def test_a_redaction_deletes_the_summary_in_the_target_too(source, target):
     assert content(target) == content(source)
 
 
+def test_a_summary_that_covers_a_redacted_message(source, target):
+    source.write("n", [Append("s", tuple(map(message, "abc"))), Edit("s", 1, '"gone"', redacted="")])
+    source.write("n", [Summarize("s", 2, '["b"]')])
+    copy(source, target)
+    assert content(target) == content(source)
+
+
+def test_a_summary_that_is_deleted_during_a_copy(source, there):
+    """With the messages that it covers, after it was read and before they are."""
+    fill(source)
+
+    class Shortened(InUse):
+        def read(self, namespace, query):
+            found = super().read(namespace, query)
+            if isinstance(query, GetContext) and query.session == "first":
+                source.write("n", [Pop("first", 3)])
+            return found
+
+    copy(Shortened(source), there)
+    assert [item.id for item in there.read("n", ListMessages("first"))] == ["a"]
+    assert content(there) == content(source)
+
+
 def test_an_edit_in_the_target_is_not_lost(source, there):
     fill(source)
     copy(source, there)

@@ -1,6 +1,6 @@
 // Exports a namespace as JSON Lines, like `botwire export`, page by page.
 
-import { ask, summary } from "./api.js";
+import { ask } from "./api.js";
 import { button, download, h, number, say } from "./dom.js";
 import { items, member, oneLine } from "./json.js";
 
@@ -33,48 +33,69 @@ export class Exporting {
     this.button.disabled = false;
   }
 
-  // The first line names the format; the last line marks the end. After the messages of a session comes a line with all else it has.
+  // `botwire.migrate.lines` describes the lines.
   async *lines() {
     const name = encodeURIComponent(this.namespace);
     yield [JSON.stringify({ format: "botwire", version: 2, namespace: this.namespace })];
-    const { rules } = JSON.parse(await ask("GET", `retention/${name}`, { signal: this.signal }));
-    yield rules.map(({ prefix, idle, age }) => JSON.stringify({ retain: prefix, idle, age }));
+    const rules = JSON.parse(await this.ask(`retention/${name}`)).rules;
+    if (rules.length) yield rules.map(({ prefix, idle, age }) => JSON.stringify({ retain: prefix, idle, age }));
     yield* this.pages(`memory/${name}`, { values: true }, "entries", "after", oneLine);
-    const rows = [];
-    for await (const page of this.pages(`sessions/${name}`, { order: "created" }, "sessions", "after", oneLine)) rows.push(...page);
-    for (const row of rows.reverse()) {
-      const { session, summarized } = JSON.parse(row);
-      const begin = `{"session": ${JSON.stringify(session)}, `;
-      let covered;
-      for await (const page of this.pages(`sessions/${name}`, { session }, "messages", "after", oneLine)) {
-        covered ??= summarized ? page.map((text) => JSON.parse(text)).find((message) => message.seq === summarized) : undefined;
-        yield page.map((text) => begin + text.slice(1));
-      }
-      yield await this.rest(row, covered);
-    }
+    const names = [];
+    for await (const page of this.pages(`sessions/${name}`, { order: "created" }, "sessions", "after", (text) => JSON.parse(text).session)) names.push(...page);
+    for (const session of names.reverse()) yield* this.session(`sessions/${name}`, session);
     yield ['{"end": true}'];
   }
 
-  // The line of a session, if its messages do not say it all.
-  async rest(row, covered) {
-    const { session, about, origin, expires_at, messages } = JSON.parse(row);
-    const known = member(row, "about");
-    const parts = ["title", "data"].map((name) => [name, member(known, name)]).filter(([, text]) => text && text !== "null");
-    const stored = about.encrypted === undefined ? parts.map(([name, text]) => `"${name}": ${text}`).join(", ") : "";
-    const given = { owner: about.owner, tags: about.tags.length ? about.tags : null, origin: origin && [origin.session, origin.seq], expires_at };
-    const line = Object.entries(given).flatMap(([name, value]) => (value == null ? [] : [`"${name}": ${JSON.stringify(value)}`]));
-    if (stored) line.push(`"about": {${stored}}`);
-    if (about.encrypted !== undefined) line.push(`"about": ${JSON.stringify(about.encrypted)}`);
-    if (covered) {
-      const text = oneLine(await summary(this.namespace, session, this.signal));
-      if (text !== "null") line.push(`"summarized": ${covered.seq}, "summarized_id": ${JSON.stringify(covered.id)}, "summary": ${text}`);
+  // Its messages, and then all else, if there is anything.
+  async *session(path, session) {
+    const begun = await this.known(path, session);
+    if (!begun) return;
+    const expires = member(begun, "expires_at");
+    const begin = `{"session": ${JSON.stringify(session)}, ${expires === "null" ? "" : `"expires_at": ${expires}, `}`;
+    yield* this.pages(path, { session }, "messages", "after", (text) => begin + oneLine(text).slice(1));
+    const known = await this.known(path, session);
+    const line = known && { ...this.about(known), ...(await this.summary(path, session, known)) };
+    if (!line || (!Object.keys(line).length && Number(member(known, "messages")))) return;
+    const members = Object.entries({ session: JSON.stringify(session), ...line }).map(([key, text]) => `"${key}": ${oneLine(text)}`);
+    yield [`{${members.join(", ")}}`];
+  }
+
+  async known(path, session) {
+    try {
+      return await this.ask(path, { session, about: true });
+    } catch (error) {
+      if (error.status === 404) return null; // it was deleted since, or has expired
+      throw error;
     }
-    return line.length || !messages ? [`{${[`"session": ${JSON.stringify(session)}`, ...line].join(", ")}}`] : [];
+  }
+
+  // What is known about a session, as texts of JSON.
+  about(session) {
+    const about = member(session, "about");
+    const found = { owner: member(about, "owner"), tags: member(about, "tags"), expires_at: member(session, "expires_at") };
+    const parts = ["title", "data"].flatMap((key) => (member(about, key) === undefined ? [] : [`"${key}": ${member(about, key)}`]));
+    const stored = member(about, "encrypted") ?? (parts.length ? `{${parts.join(", ")}}` : null);
+    const origin = JSON.parse(member(session, "origin"));
+    if (origin) found.origin = JSON.stringify([origin.session, origin.seq]);
+    if (stored) found.about = stored;
+    return Object.fromEntries(Object.entries(found).filter(([, text]) => text && text !== "null" && text !== "[]"));
+  }
+
+  async summary(path, session, known) {
+    if (!Number(member(known, "summarized"))) return {};
+    const context = await this.ask(path, { session, context: true, last: 1 });
+    const upto = Number(member(context, "summarized"));
+    const [last] = upto ? items(member(await this.ask(path, { session, after: upto - 1, limit: 1 }), "messages")) : [];
+    return last ? { summarized: String(upto), summarized_id: member(last, "id"), summary: member(context, "summary") } : {};
+  }
+
+  ask(path, query = {}) {
+    return ask("GET", path, { query, signal: this.signal });
   }
 
   async *pages(path, query, what, cursor, line) {
     for (let next; next !== null; ) {
-      const text = await ask("GET", path, { query: { ...query, [cursor]: next, limit: PAGE }, signal: this.signal });
+      const text = await this.ask(path, { ...query, [cursor]: next, limit: PAGE });
       const page = items(member(text, what));
       if (page.length) yield page.map(line);
       next = JSON.parse(member(text, "next"));

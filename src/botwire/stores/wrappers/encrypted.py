@@ -18,7 +18,7 @@ from ...answers import mismatch, mismatch_of_results
 from ...backoff import MAX_ATTEMPTS, pause_after
 from ...bridge import blocking, result_of
 from ...errors import Conflict, DecryptionError, InvalidArgument
-from ...operations import Operation, Pop, Put, Result
+from ...operations import Edit, Operation, Pop, Put, Result
 from ...queries import GetEntry, ListChanges, ListEntries, ListSessions, Query
 from ...records import Changes, Entry
 from ...store import AsyncStore, Store
@@ -94,7 +94,10 @@ class _Encrypted:
             prepared = await prepare(read, operations, may_repeat=may_repeat)
             sent = [prepared.get(index, op) for index, op in enumerate(operations)]
             # A write under a known idempotency key returns the first results: not the messages that were read just now.
-            asked = operations if may_repeat else sent
+            asked = [
+                op if may_repeat or isinstance(op, Edit) else prepared.get(index, op)
+                for index, op in enumerate(operations)
+            ]
             try:
                 results = await self._write_encrypted(namespace, asked, sent, idempotency_key)
             except (Conflict, InvalidArgument) as error:

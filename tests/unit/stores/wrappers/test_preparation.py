@@ -266,6 +266,16 @@ def test_a_repeated_edit(filled):
     assert messages_of(filled)[1] == (2, "b", "newer")
 
 
+@pytest.mark.parametrize("operation", [Edit("s", 2, "1"), Fork("s", "t")])
+def test_a_result_that_is_none_of_the_operation(filled, operation):
+    class Liar(Interrupted):
+        def write(self, namespace, operations, *, idempotency_key=None):
+            return ["1"]
+
+    with pytest.raises(DecryptionError, match=f"no result of an? {type(operation).__name__.lower()}"):
+        EncryptedStore(Liar(filled.store), Cipher(OLD)).write("n", [operation])
+
+
 # Forks
 
 

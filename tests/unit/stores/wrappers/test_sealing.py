@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
-from botwire import DecryptionError, InvalidArgument, generate_key
+from botwire import AsyncMemory, Conflict, DecryptionError, InvalidArgument, Memory, generate_key
 from botwire.limits import MAX_ABOUT_BYTES
 from botwire.operations import Append, Copies, Edit, Fork, NewMessage, Replace, SetAbout, SetExpiry, Summarize
 from botwire.queries import GetContext, GetSession, ListChanges, ListMessages, ListSessions
@@ -147,6 +149,51 @@ def test_over_a_server(server):
         store.read("n", GetSession("t"))
     assert "sEcReT" not in str(beneath.read("n", ListMessages("t", last=1)))
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["file", "server"])
+def test_the_methods_of_a_history(request, tmp_path, kind):
+    """All that a conversation needs works on encrypted sessions too, on an event loop as well."""
+    url = f"sqlite:///{tmp_path}/a.db" if kind == "file" else request.getfixturevalue("server").url
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    with Memory("n", url, encryption_key=KEY) as memory:
+        history = memory.history("s")
+        history.append([{"role": "user", "content": f"sEcReT {n}"} for n in range(4)])
+        history.set_about(title="sEcReT", owner="ada", tags=["red"], data={"plan": "pro"})
+        history.set_about(title="sEcReT title")
+        assert (history.about().title, history.about().data) == ("sEcReT title", {"plan": "pro"})
+        history.redact(2, reason="asked")
+        history.edit(3, {"role": "user", "content": "sEcReT edit"}, if_version=history.messages()[2].version)
+        with pytest.raises(Conflict):
+            history.edit(3, "lost", if_version=1)
+        history.summarize(upto=2, summary=[{"role": "system", "content": "sEcReT summary"}])
+        assert [item["content"] for item in history.context()] == ["sEcReT summary", "sEcReT edit", "sEcReT 3"]
+        history.append([{"role": "assistant", "content": None, "tool_calls": [call]}])
+        assert len(history.problems()) == len(history.mend()) == 1
+        assert history.problems() == []
+        fork = history.fork("fork", upto=4)
+        assert [item.data for item in fork.messages()] == [item.data for item in history.messages()][:4]
+        assert [(item.name, item.preview.seq) for item in memory.sessions(where={"owner": "ada"}, preview=True)] == [
+            ("fork", 4),
+            ("s", 6),
+        ]
+        with pytest.raises(InvalidArgument, match="where cannot have 'title' in an encrypted memory"):
+            memory.sessions(where={"title": "sEcReT title"})
+
+    async def main():
+        async with AsyncMemory("n", url, encryption_key=KEY) as memory:
+            history = memory.history("fork")
+            await asyncio.gather(*(history.edit(1, {"role": "user", "content": f"sEcReT {n}"}) for n in range(3)))
+            other = await history.fork("other")
+            assert (await other.about()).title == "sEcReT title"
+            assert (await other.messages(last=1))[0].data == (await history.messages(last=1))[0].data
+            await other.redact(4)
+            assert (await other.context())[0]["content"] == "sEcReT summary"
+
+    asyncio.run(main())
+    with Memory("n", url) as plain:
+        seen = [message.data for name in ("s", "fork", "other") for message in plain.history(name).messages()]
+        assert "sEcReT" not in str(seen)
 
 
 # A store that moves encrypted text
