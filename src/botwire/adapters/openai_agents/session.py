@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -163,31 +163,33 @@ class BotWireSession(OverSession):
 
     async def _get_compaction_snapshot(self, limit: int, *, prune_prefix: IsExpired | None = None) -> Snapshot | None:
         """Used by the SDK's `OpenAIResponsesCompactionSession` for automatic compaction, as its own sessions have it."""
-        return (
-            await take_snapshot(self._async_history, limit, prune_prefix) if self._stores_items_as_they_are() else None
-        )
+        return None if self._is_transformed() else await take_snapshot(self._async_history, limit, prune_prefix)
 
-    async def _read_compaction_items(self, limit: int | None) -> tuple[list[TResponseInputItem], bool]:
-        """Used by `OpenAIResponsesCompactionSession` to read the items to compact. Returns them, and whether these are all."""
+    @property
+    def _read_compaction_items(self) -> Callable[[int | None], Awaitable[tuple[list[TResponseInputItem], bool]]]:
+        """Used by `OpenAIResponsesCompactionSession` to read items to compact: its own reading does not note what it reads."""
+        if self._is_transformed():
+            raise AttributeError("a subclass with methods of its own has no _read_compaction_items")
+        return self._read_and_remember
+
+    async def _read_and_remember(self, limit: int | None) -> tuple[list[TResponseInputItem], bool]:
+        """Return items, and whether these are all."""
         session = await self._async_history.info()  # first: what others change after this makes the replacement fail
-        if not self._stores_items_as_they_are():
-            items = await self.get_items(limit)
-            return items, limit is not None and len(items) < limit
         items, last = await self._read(limit)
         remember(self._async_history, 0 if session is None else session.version, last)
         return items, limit is not None and len(items) < limit
 
     async def _atomic_replace_items(self, items: list[TResponseInputItem]) -> bool:
         """Used by `OpenAIResponsesCompactionSession` to replace all items; False: it must clear the session and add them."""
-        if not self._stores_items_as_they_are():
+        if self._is_transformed():
             return False
         await replace_seen(self._async_history, self._async_memory.bridge, items)
         return True
 
-    def _stores_items_as_they_are(self) -> bool:
-        """Whether no subclass changes items on the way in or out, which a replacement would bypass."""
+    def _is_transformed(self) -> bool:
+        """Whether a subclass may change items on the way in or out, which a replacement would bypass."""
         methods = ("get_items", "add_items", "pop_item", "clear_session")
-        return all(getattr(type(self), name) is getattr(BotWireSession, name) for name in methods)
+        return any(getattr(type(self), name) is not getattr(BotWireSession, name) for name in methods)
 
 
 def _settings(given: SessionSettings | Mapping[str, Any] | None) -> SessionSettings:
