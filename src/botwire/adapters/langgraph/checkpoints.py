@@ -35,6 +35,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """A stored checkpoint. ``held`` has the channels whose values have entries of their own.
 
     For the channel of a list ``held`` says at which version reading has to start, see `Segment`; for others it is empty.
+    ``expires``: the thread may have expired, see `expiry`.
     """
 
     thread: str
@@ -46,6 +47,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     metadata: Typed
     small: dict[str, Typed]
     held: dict[str, str]
+    expires: bool = False
 
 
 class TaskWrites(msgspec.Struct, array_like=True, frozen=True):
@@ -110,9 +112,9 @@ class Found(NamedTuple):
         return ThreadPath(self.record.thread, self.record.ns)
 
 
-def moved(stored: Any, thread: str) -> Any:
+def moved(stored: Any, thread: str, *, expires: bool) -> Any:
     """Return the stored form of a checkpoint for another thread."""
-    return encode(_pack(msgspec.structs.replace(decoded(Record, stored), thread=thread)))
+    return encode(_pack(msgspec.structs.replace(decoded(Record, stored), thread=thread, expires=expires)))
 
 
 def checkpoint_key(key: str) -> str:
@@ -221,6 +223,8 @@ def to_puts(
     metadata: Mapping[str, Any],
     new: Container[str],
     cached: Mapping[str, ChannelHead],
+    *,
+    expires: bool,
 ) -> tuple[list[Put], dict[str, ChannelHead]]:
     """Return the operations that store a checkpoint, its own the last, and the state of its channels to cache."""
     puts: list[Put] = []
@@ -249,6 +253,7 @@ def to_puts(
             for channel, head in heads.items()
             if head.small is None
         },
+        expires=expires,
     )
     puts.append(Put(path.checkpoint(record.id), encode(_pack(record))))
     return puts, heads

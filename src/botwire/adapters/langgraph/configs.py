@@ -1,12 +1,13 @@
-"""The configs of LangGraph that a `BotWireStore` takes. What botwire does not support is refused: it must not be ignored."""
+"""The configs of LangGraph that a `BotWireStore` and a `BotWireSaver` take. What botwire does not support is refused: it must not be ignored."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
 from ...errors import InvalidArgument
-from ...limits import MAX_TTL_SECONDS
+from ...limits import MAX_TTL_SECONDS, check_ttl
 
 _INDEX = ("embed", "dims", "fields", "distance_type")
 _TTL = ("default_ttl", "refresh_on_read", "omit_expired", "sweep_interval_minutes")
@@ -45,6 +46,18 @@ def check_ttl_config(ttl: Mapping[str, Any] | None) -> None:
     minutes = ttl.get("default_ttl")
     if minutes is not None and (type(minutes) not in {int, float} or not 0 < minutes <= MAX_TTL_SECONDS / 60):
         raise InvalidArgument(f"default_ttl is minutes, more than 0 and at most 100 years, not {minutes!r:.60}")
+
+
+def thread_ttl(ttl: float | timedelta | Mapping[str, Any] | None) -> tuple[float | None, bool]:
+    """Return the time to live of threads in seconds, and whether reads restart it, or raise `InvalidArgument`.
+
+    A `TTLConfig` has minutes.
+    """
+    if not isinstance(ttl, Mapping):
+        return check_ttl(ttl), False
+    check_ttl_config(ttl)
+    minutes = ttl.get("default_ttl")
+    return None if minutes is None else float(minutes) * 60, bool(ttl.get("refresh_on_read"))
 
 
 def _check_keys(config: object, what: str, known: Collection[str]) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Unpack
 
 from langchain_core.runnables import RunnableConfig
@@ -19,16 +21,20 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.encrypted import EncryptedSerializer
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.store.base import TTLConfig
 
+from ...backoff import MAX_ATTEMPTS, pause_after
 from ...errors import Conflict, InvalidArgument
 from ...memory import Memory, Options
 from ...namespace import Namespace
-from ...operations import Clear, Put
+from ...operations import Put
 from ...queries import GetEntry
 from .._base import async_form, blocking_method
-from .checkpoints import NOTHING, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
+from .checkpoints import NOTHING, Found, HeadCache, Remembered, TaskWrites, ThreadPath, task_writes, to_puts
+from .configs import thread_ttl
 from .delta_channels import delta_history
 from .drop_in import DropIn
+from .expiry import Expiry, deletion, is_about_expiry
 from .filters import check_field, field
 from .keys import mirrored, part, thread_name
 from .serial import decoded, loaded_dict
@@ -51,9 +57,12 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
         serde: the serializer. None: LangGraph's own msgpack serializer with its strict list of types. Other types
             come back as plain data. ``JsonPlusSerializer(allowed_msgpack_modules=[MyState])`` allows more.
             Lists share their common items with it and with LangGraph's `EncryptedSerializer` around it.
+        ttl: seconds, or a timedelta, after the last checkpoint of a thread until the thread expires, with all its checkpoints and
+            writes. Or LangGraph's `TTLConfig`: ``default_ttl`` in minutes, and ``refresh_on_read``: `get_tuple` delays it too.
+            None: a thread keeps the time to live that it has, or has none.
 
     Raises:
-        InvalidArgument: the serializer would read pickles, or create any class.
+        InvalidArgument: the serializer would read pickles, or create any class. Or the ttl is not valid.
     """
 
     def __init__(
@@ -62,10 +71,13 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
         url: str | None = None,
         *,
         serde: SerializerProtocol | None = None,
+        ttl: float | timedelta | TTLConfig | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(serde=_checked(serde or JsonPlusSerializer(allowed_msgpack_modules=None)))
         self._memory = Memory(namespace, url, **options)
+        seconds, renews_on_read = thread_ttl(ttl)
+        self._expiry = Expiry(seconds, renews_on_read=renews_on_read)
         self._cache = HeadCache()
         self._batcher = WriteBatcher()
 
@@ -80,19 +92,32 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
     ) -> RunnableConfig:
         """Store a checkpoint. It is on disk when this returns. `InvalidValue`: the value of a channel is larger than 16 MiB."""
         path, parent = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
-        metadata = get_checkpoint_metadata(config, metadata)
+        thread, metadata = part(path.thread), get_checkpoint_metadata(config, metadata)
         before = self._cache.get(path)
-        while True:
-            puts, heads = to_puts(self.serde, path, parent, checkpoint, metadata, new_versions, before.heads)
+        for attempt in itertools.count():
+            renewal = await self._expiry.renewal(memory, thread)
+            if renewal.begins:
+                before = NOTHING
+            expires = renewal.ttl is not None
+            puts, heads = to_puts(
+                self.serde, path, parent, checkpoint, metadata, new_versions, before.heads, expires=expires
+            )
             try:
-                *_, version = await self._batcher.write(memory, [*before.requirements, *puts])
-            except Conflict:
-                if before is NOTHING:
+                results = await self._batcher.write(memory, [*renewal.operations, *before.requirements, *puts])
+            except Conflict as conflict:
+                if is_about_expiry(conflict) and attempt < MAX_ATTEMPTS:
+                    await self._expiry.read(memory, thread)
+                    await memory.bridge.sleep(pause_after(attempt))
+                elif before is NOTHING:
                     raise
-                before = NOTHING  # deleted in the meantime, perhaps by another process: store all values again
+                else:
+                    before = NOTHING  # deleted in the meantime, perhaps by another process: store all values again
             else:
-                self._cache.set(path, Remembered(puts[-1].key, int(version), heads))  # type: ignore[arg-type]
-                return path.config(checkpoint["id"])
+                break
+        self._expiry.renewed(thread, renewal, results)
+        self._cache.set(path, Remembered(puts[-1].key, int(results[-1]), heads))  # type: ignore[arg-type]
+        await self._expiry.sweep(memory)
+        return path.config(checkpoint["id"])
 
     @blocking_method
     async def put_writes(
@@ -128,7 +153,7 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
     async def get_tuple(self, memory: Namespace, config: RunnableConfig) -> CheckpointTuple | None:
         path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id")
         while True:
-            found, _ = await read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
+            found, _ = await self._read_page(memory, path.checkpoint(id_) if id_ else path.checkpoints, "", 1)
             if not found:
                 self._cache.forget(path.__eq__)
                 return None
@@ -136,7 +161,24 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
             if read is not None:
                 result, heads = read
                 self._cache.set(path, Remembered(found[0].keys[0], found[0].version, heads))
+                await self._expiry.renew_on_read(memory, part(path.thread))
                 return result._replace(config=config) if id_ else result
+
+    async def _read_page(
+        self, memory: Namespace, prefix: str, after: str, most: int
+    ) -> tuple[Sequence[Found], str | None]:
+        """As `read_page`. A thread that has expired has no checkpoints."""
+        thread = prefix.split("/")[1]
+        while True:
+            # First, so that nothing of an expired thread is returned if the thread begins again in between.
+            if await self._expiry.has_expired(memory, thread):
+                return [], None
+            found, next_ = await read_page(memory, prefix, after, most)
+            if self._expiry.is_watched(thread) or not any(item.record.expires for item in found):
+                return found, next_
+            await self._expiry.read(memory, thread)
+            if not self._expiry.is_watched(thread):  # deleted in the meantime
+                return [], None
 
     def list(
         self,
@@ -169,7 +211,7 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
         if cursor.prefixes is None:
             cursor.prefixes = deque(await checkpoint_keys(memory, cursor.root))
             return []
-        found, after = await read_page(memory, cursor.prefixes[0], cursor.after, cursor.page_size)
+        found, after = await self._read_page(memory, cursor.prefixes[0], cursor.after, cursor.page_size)
         wanted = [item for item in found if cursor.is_wanted(item.record.id)]
         if cursor.filter:
             wanted = [item for item in wanted if cursor.matches(loaded_dict(self.serde, item.record.metadata))]
@@ -189,8 +231,10 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
 
         It is read in pages from the ancestors of the checkpoint, of which each fork has its own.
         """
-        id_ = config["configurable"].get("checkpoint_id") or None
-        return await delta_history(memory, self.serde, ThreadPath.of(config), id_, channels) if channels else {}
+        path, id_ = ThreadPath.of(config), config["configurable"].get("checkpoint_id") or None
+        if not channels or await self._expiry.has_expired(memory, part(path.thread)):
+            return {channel: {"writes": []} for channel in channels}
+        return await delta_history(memory, self.serde, path, id_, channels)
 
     @blocking_method
     async def delete_thread(self, memory: Namespace, thread_id: str) -> None:
@@ -214,8 +258,16 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
     async def copy_thread(self, memory: Namespace, source_thread_id: str, target_thread_id: str) -> None:
         """Copy a thread, in one write if it has at most 10,000 entries and 16 MiB. Of a longer one the values are copied first."""
         source, target = thread_name(source_thread_id), thread_name(target_thread_id)
-        if source != target:
-            await copy_entries(memory, self.serde, source, target)
+        if source == target:
+            return
+        life = await self._expiry.read(memory, part(source))
+        if life.has_expired:
+            return
+        self._expiry.forget(part(target))
+        await self._expiry.read(memory, part(target))
+        renewal = await self._expiry.renewal(memory, part(target), life.ttl)
+        results = await copy_entries(memory, self.serde, source, target, renewal)
+        self._expiry.renewed(part(target), renewal, results)
 
     @blocking_method
     async def prune(self, memory: Namespace, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:
@@ -235,9 +287,9 @@ class BotWireSaver(DropIn, BaseCheckpointSaver[Any]):
         names = [thread_name(thread) for thread in threads]
         self._cache.forget(lambda path: path.thread in names)
         if names:
-            await memory.bridge.write(
-                *[Clear(f"{kind}/{part(name)}/") for name in names for kind in ("checkpoint", "value")]
-            )
+            await memory.bridge.write(*[operation for name in names for operation in deletion(part(name))])
+            for name in names:
+                self._expiry.forget(part(name))
 
     aput = async_form(put)
     aput_writes = async_form(put_writes)

@@ -13,13 +13,14 @@ from ...backoff import MAX_ATTEMPTS, pause_after
 from ...errors import Conflict
 from ...limits import MAX_OPERATIONS, MAX_WRITE_BYTES
 from ...namespace import Namespace
-from ...operations import Delete, Operation, Put, Require
+from ...operations import Delete, Operation, Put, Require, Result
 from ...queries import GetEntries, GetEntry, ListEntries, ListKeys
 from ...records import Entry
 from ...values import size
 from .._base import batches
 from .channel_values import ChannelHead, MissingValue, Segment, cached_list, is_unique, read_value
 from .checkpoints import Found, ThreadPath, checkpoint_key, grouped, moved, versions_of
+from .expiry import Renewal
 from .keys import part
 from .serial import decoded, loaded, loaded_dict
 
@@ -248,8 +249,12 @@ def newest(serde: SerializerProtocol, found: Sequence[Found]) -> list[Found]:
     return kept
 
 
-async def copy_entries(memory: Namespace, serde: SerializerProtocol, source: str, target: str) -> None:
-    """Copy the checkpoints of a thread to another. One that is deleted in the meantime is left out.
+async def copy_entries(
+    memory: Namespace, serde: SerializerProtocol, source: str, target: str, renewal: Renewal
+) -> list[Result]:
+    """Copy the checkpoints of a thread to another, after its renewal. One that is deleted in the meantime is left out.
+
+    Returns the results of the renewal, if there is anything to copy.
 
     Raises:
         Conflict: the target was deleted in the meantime, while a copy took several writes.
@@ -263,14 +268,16 @@ async def copy_entries(memory: Namespace, serde: SerializerProtocol, source: str
         needed = set(_needed(serde, item, segments))
         if needed <= segments.keys():
             keys |= {*item.keys, *needed}
-    operations: list[Operation] = []
+    if not keys:
+        return []
+    operations = [*renewal.operations]
     for entry in (*values, *checkpoints):  # if it takes several writes, no checkpoint lacks any value
         if entry.key in keys:
             kind, _, rest = entry.key.split("/", 2)
             is_checkpoint = kind == "checkpoint" and checkpoint_key(entry.key) == entry.key
-            stored = moved(entry.stored, target) if is_checkpoint else entry.stored
+            stored = moved(entry.stored, target, expires=renewal.ttl is not None) if is_checkpoint else entry.stored
             operations.append(Put(f"{kind}/{part(target)}/{rest}", stored))
-    await _write_all(memory, operations)
+    return await _write_all(memory, operations)
 
 
 async def _all(memory: Namespace, prefix: str) -> list[Entry]:
@@ -280,14 +287,17 @@ async def _all(memory: Namespace, prefix: str) -> list[Entry]:
     return entries
 
 
-async def _write_all(memory: Namespace, operations: Iterable[Operation]) -> None:
+async def _write_all(memory: Namespace, operations: Iterable[Operation]) -> list[Result]:
     """Write operations, in one write if they fit, otherwise in as few as possible. Each requires that the last put is still there."""
     required: list[Require] = []
+    results: list[Result] = []
     for batch in batches(
         operations,
         most=MAX_OPERATIONS - 1,
         size=lambda item: size(item.stored) if isinstance(item, Put) else 0,
         room=MAX_WRITE_BYTES // 2,
     ):
-        *_, version = await memory.bridge.write(*required, *batch)
-        required = [Require(batch[-1].key, int(version))] if isinstance(batch[-1], Put) else []  # type: ignore[arg-type]
+        written = await memory.bridge.write(*required, *batch)
+        results += written[len(required) :]
+        required = [Require(batch[-1].key, int(written[-1]))] if isinstance(batch[-1], Put) else []  # type: ignore[arg-type]
+    return results
