@@ -549,6 +549,76 @@ def test_an_export_can_be_imported(console, agent, operator, tmp_path):
         assert copy.retention() == agent.retention()
 
 
+def test_a_conversation_is_named_and_found(console, agent, operator):
+    for number in range(3):
+        agent.history(f"chat-{number}").append([say("user", f"Hello from {number}")])
+    agent.history("other").set_about(owner="ada", tags=["late"], data={"plan": "pro"})
+    agent.history("chat-0").append([say("assistant", "The newest answer")])
+    page = console.open("n", agent.namespace, "sessions", "other", token=operator)
+    rows = page.locator("ul[aria-label=Sessions] a")
+    expect(rows).to_have_count(4)
+    expect(rows.first).to_contain_text("The newest answer")
+    expect(page.get_by_text("Owner ada")).to_be_visible()
+    page.get_by_role("button", name="Edit title").click()
+    page.get_by_role("textbox", name="Title").fill("Late <b>orders</b>")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("heading", name="Late <b>orders</b>")).to_be_visible()
+    expect(page.get_by_role("link", name="Late <b>orders</b>")).to_be_visible()
+    about = agent.history("other").about()
+    assert (about.title, about.owner, about.tags, about.data) == (
+        "Late <b>orders</b>",
+        "ada",
+        ("late",),
+        {"plan": "pro"},
+    )
+    for by, text, found in (("Name", "chat-", 3), ("Owner", "ada", 1), ("Tag", "late", 1), ("Tag", "none", 0)):
+        page.get_by_label("Filter by").select_option(by)
+        page.get_by_label("Filter the sessions").fill(text)
+        expect(rows).to_have_count(found)
+
+
+def test_a_title_that_another_client_changed_is_not_overwritten(console, agent, operator):
+    agent.history("s").append([say("user", "x")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Edit title").click()
+    agent.history("s").set_about(title="theirs")
+    page.get_by_role("textbox", name="Title").fill("mine")
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("changed")
+    assert agent.history("s").about().title == "theirs"
+
+
+def test_a_conversation_is_forked_and_edited(console, agent, operator):
+    history = agent.history("s")
+    history.append([say("user", "one"), say("assistant", "two"), say("user", "secret")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Fork at message 2").click()
+    page.get_by_label("Name of the new session").fill("s/2")
+    page.get_by_role("dialog").get_by_role("button", name="Fork").click()
+    expect(page.get_by_text("Forked from s at #2")).to_be_visible()
+    expect(page.locator("[data-seq]")).to_have_count(2)
+    assert [message.data for message in agent.history("s/2").messages()] == [
+        say("user", "one"),
+        say("assistant", "two"),
+    ]
+    page.get_by_role("link", name="s at #2").click()
+    page.get_by_role("button", name="Edit message 3").click()
+    page.get_by_label("Data, as JSON").fill('{"role": "user", "content": "removed", "n": 12345678901234567890}')
+    page.get_by_label("Mark as redacted").check()
+    page.get_by_label("Reason of the redaction").fill("private")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator('[data-seq="3"]')).to_contain_text("Redacted: private")
+    expect(page.locator('[data-seq="3"]')).to_contain_text("removed")
+    (message,) = history.messages(last=1)
+    assert message.data == {"role": "user", "content": "removed", "n": 12345678901234567890}
+    assert message.redacted == "private"
+    history.edit(1, say("user", "changed by the agent"))
+    expect(page.locator('[data-seq="1"]')).to_contain_text("changed by the agent")
+    history.summarize(upto=2, summary=[say("system", "They said hello.")])
+    page.get_by_text("Summary of messages 1 to 2").click()
+    expect(page.get_by_text("They said hello.")).to_be_visible()
+
+
 # Accessibility
 
 
