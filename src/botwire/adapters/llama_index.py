@@ -8,15 +8,18 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeAlias, Unpack, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, Unpack, cast
 
 from ..aio import AsyncMemory
 from ..backoff import MAX_ATTEMPTS, pause_after
+from ..bridge import awaiting
 from ..errors import Conflict, InvalidArgument, InvalidValue
-from ..limits import MAX_OPERATIONS, check_count, check_name
+from ..history import History
+from ..limits import MAX_OPERATIONS, check_count, check_name, check_ttl
 from ..memory import Memory, Options
 from ..namespace import Namespace
-from ..operations import Append, Forget, NewMessage, Operation, Pop
+from ..operations import Append, Forget, NewMessage, Operation, Pop, Replace
 from ..queries import CountMessages, ListMessages, ListSessions
 from ..records import Message
 from ..timestamps import new_id
@@ -32,7 +35,11 @@ with needs("llama_index", "botwire.adapters.llama_index needs llama-index-core: 
 
 __all__ = ["BotWireChatStore", "BotWireMemoryStore"]
 
+if TYPE_CHECKING:
+    from ..conversations.health import Problem
+
 _log = logging.getLogger("botwire")
+_mend = awaiting(History.mend)
 
 Change: TypeAlias = Callable[[list[Message]], tuple[int, Sequence[NewMessage], list[Operation]] | None]
 """From the messages of a session to the index of the first that is replaced, the replacement, and other operations; None: no change."""
@@ -47,6 +54,10 @@ class _Reopened(BaseModel):
     )
     encrypted: bool = Field(
         default=False, repr=False, description="Whether it needs its encryption key to be opened again"
+    )
+
+    ttl: float | None = Field(
+        default=None, repr=False, description="Seconds after which a key expires if no message is added; None: never"
     )
 
     def __deepcopy__(self, memo: object = None) -> Self:
@@ -70,6 +81,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     Args:
         namespace: the namespace of the messages. A key is a session of it.
+        ttl: seconds, or a timedelta, after which a key expires if no message is added. None: adding messages changes nothing.
         url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
     """
 
@@ -77,11 +89,16 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     _async_memory: AsyncMemory = PrivateAttr()
 
     def __init__(
-        self, namespace: str = "llama-index-chats", url: str | None = None, **options: Unpack[Options]
+        self,
+        namespace: str = "llama-index-chats",
+        url: str | None = None,
+        *,
+        ttl: float | timedelta | None = None,
+        **options: Unpack[Options],
     ) -> None:
         encrypted = _encrypted(options)
         memory = Memory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
+        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted, ttl=check_ttl(ttl))
         self._memory, self._async_memory = memory, AsyncMemory.of(memory)
 
     @classmethod
@@ -90,8 +107,8 @@ class BotWireChatStore(_Reopened, BaseChatStore):
 
     @blocking_method
     async def set_messages(self, memory: Namespace, key: str, messages: list[ChatMessage]) -> None:
-        """Replace the messages of a key, at most 9,999."""
-        await _set(memory, (key,), key, messages)
+        """Replace the messages of a key, at most 10,000, in one step."""
+        await _set(memory, (), key, messages, self.ttl)
 
     @blocking_method
     async def get_messages(self, memory: Namespace, key: str) -> list[ChatMessage]:
@@ -100,7 +117,7 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     @blocking_method
     async def add_message(self, memory: Namespace, key: str, message: ChatMessage, idx: int | None = None) -> None:
         """Add a message at the end, or insert it at an index, as ``list.insert`` does."""
-        await _add(memory, key, [message], idx)
+        await _add(memory, key, [message], self.ttl, idx)
 
     @blocking_method
     async def delete_messages(self, memory: Namespace, key: str) -> list[ChatMessage] | None:
@@ -124,6 +141,17 @@ class BotWireChatStore(_Reopened, BaseChatStore):
     async def get_keys(self, memory: Namespace) -> list[str]:
         return await _keys(memory)
 
+    @blocking_method
+    async def mend(self, memory: Namespace, key: str, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair what a crash in the middle of a turn leaves, and what providers refuse, in one step. Returns what was done.
+
+        Args:
+            key: the key of the messages.
+            policy: what happens to a tool call without a result. "cancel": it gets one that says so. "drop": it is deleted.
+        """
+        return await _mend(History(memory, key), policy)
+
+    amend = async_form(mend)
     aset_messages = async_form(set_messages)
     aget_messages = async_form(get_messages)
     async_add_message = async_form(add_message)
@@ -143,11 +171,16 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
     _memory: AsyncMemory = PrivateAttr()
 
     def __init__(
-        self, namespace: str = "llama-index-memories", url: str | None = None, **options: Unpack[Options]
+        self,
+        namespace: str = "llama-index-memories",
+        url: str | None = None,
+        *,
+        ttl: float | timedelta | None = None,
+        **options: Unpack[Options],
     ) -> None:
         encrypted = _encrypted(options)
         memory = AsyncMemory(namespace, url, **options)
-        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted)
+        super().__init__(namespace=namespace, url=url and memory.address, encrypted=encrypted, ttl=check_ttl(ttl))
         self._memory = memory
 
     @classmethod
@@ -171,19 +204,19 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
         return sum([await self._memory.bridge.read(CountMessages(session)) for session in _sessions(key, status)])
 
     async def add_message(self, key: str, message: ChatMessage, status: MessageStatus = MessageStatus.ACTIVE) -> None:
-        await _add(self._memory, _session(key, status), [message])
+        await _add(self._memory, _session(key, status), [message], self.ttl)
 
     async def add_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
         """Add messages at the end, at most 10,000, all or none."""
-        await _add(self._memory, _session(key, status), messages)
+        await _add(self._memory, _session(key, status), messages, self.ttl)
 
     async def set_messages(
         self, key: str, messages: list[ChatMessage], status: MessageStatus = MessageStatus.ACTIVE
     ) -> None:
-        """Replace all messages of a key, of both statuses, by at most 9,998."""
-        await _set(self._memory, _sessions(key), _session(key, status), messages)
+        """Replace all messages of a key, of both statuses, by at most 9,999."""
+        await _set(self._memory, _sessions(key), _session(key, status), messages, self.ttl)
 
     async def delete_message(self, key: str, idx: int) -> ChatMessage | None:
         return await _delete(self._memory, _session(key, MessageStatus.ACTIVE), idx)
@@ -208,6 +241,10 @@ class BotWireMemoryStore(_Reopened, AsyncDBChatStore):
             return (0, _again(stored[number:]), moved) if oldest else None
 
         return _deleted(active, (await _change(self._memory, active, cut))[:number])
+
+    async def mend(self, key: str, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair the active messages of a key, as `BotWireChatStore.mend` does."""
+        return await self._memory.history(_session(key, MessageStatus.ACTIVE)).mend(policy)
 
     async def get_keys(self) -> list[str]:
         sessions = await _keys(self._memory)
@@ -249,16 +286,20 @@ async def _get(memory: Namespace, session: str, after: int = 0, limit: int | Non
     return [_to_message(session, message) for message in messages]
 
 
-async def _set(memory: Namespace, old: Sequence[str], session: str, messages: Sequence[ChatMessage]) -> None:
-    append = Append(check_name(session), _stored(messages))
-    await memory.bridge.write(*_limited([*(Forget(check_name(name)) for name in old), append]))
+async def _set(
+    memory: Namespace, old: Sequence[str], session: str, messages: Sequence[ChatMessage], ttl: float | None
+) -> None:
+    others: list[Operation] = [Forget(check_name(name)) for name in old if name != session]
+    await memory.bridge.write(*_limited([*others, Replace(check_name(session), _stored(messages), ttl=ttl)]))
 
 
-async def _add(memory: Namespace, session: str, messages: Sequence[ChatMessage], idx: int | None = None) -> None:
+async def _add(
+    memory: Namespace, session: str, messages: Sequence[ChatMessage], ttl: float | None, idx: int | None = None
+) -> None:
     new = _stored(messages)
     if idx is None:
         if new:
-            await memory.bridge.write(*_limited([Append(check_name(session), new)]))
+            await memory.bridge.write(*_limited([Append(check_name(session), new, ttl=ttl)]))
         return
     index = _index(idx)
 
@@ -310,7 +351,7 @@ async def _change(memory: Namespace, session: str, change: Change) -> list[Messa
 
 
 def _limited(operations: list[Operation]) -> list[Operation]:
-    count = sum(len(item.messages) if isinstance(item, Append) else 1 for item in operations)
+    count = sum(len(item.messages) if isinstance(item, Append | Replace) else 1 for item in operations)
     if count > MAX_OPERATIONS:
         raise InvalidArgument(
             f"at most {MAX_OPERATIONS:,} messages can be written at once, not {count:,}: a change before the end of a session writes "

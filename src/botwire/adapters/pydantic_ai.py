@@ -5,18 +5,37 @@ Pydantic AI's own types write and read the messages. Nothing else is ever rebuil
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Unpack
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from ..aio import AsyncMemory
+from ..bridge import awaiting
 from ..errors import Conflict, InvalidValue
+from ..history import History
 from ..limits import MAX_OPERATIONS, check_count, check_name
 from ..memory import Memory, Options
+from ..namespace import Namespace
 from ..operations import Append, Delete, Forget, NewMessage, Operation, Put
 from ..queries import GetEntries, GetEntry, ListEntries, ListMessages
 from ..records import Entry, Message
 from ..values import check_json, decode, encode_json, size
-from ._base import BATCH_BYTES, OverSession, SessionId, batches, needs, reason, session_name, unreadable
+from ._base import (
+    BATCH_BYTES,
+    OverSession,
+    SessionId,
+    async_form,
+    batches,
+    blocking_method,
+    needs,
+    reason,
+    session_name,
+    unreadable,
+)
+from ._contexts import limits_of, reduced
+
+if TYPE_CHECKING:
+    from ..conversations.health import Problem
 
 with needs(
     "pydantic_ai pydantic pydantic_core",
@@ -46,6 +65,8 @@ _MESSAGES: TypeAdapter[list[ModelMessage]] = TypeAdapter(list[ModelMessage], con
 _ENTRIES: TypeAdapter[list[ConversationEntry]] = TypeAdapter(list[ConversationEntry], config=_CONFIG)
 _RECORDS: TypeAdapter[list[ConversationRecord]] = TypeAdapter(list[ConversationRecord], config=_CONFIG)
 
+_messages, _summarize, _mend = awaiting(History.messages), awaiting(History.summarize), awaiting(History.mend)
+
 _RECORD = "records/"
 _MOST_ENTRIES = MAX_OPERATIONS // 2 - 1
 """The most entries of one write: each is a message and a key, and the record and the forks have a key each."""
@@ -62,6 +83,9 @@ class BotWireMessageHistory(OverSession):
     Args:
         session_id: the name of the session: 1 to 512 bytes of UTF-8 without control characters. Of an int or a UUID, the text.
         namespace, url, options: as for `Memory`. It also lists the errors of the constructor and of every method.
+        max_tokens: `load` returns at most this many tokens, by `count`. A tool call is never separated from its result. None: no limit.
+        count: takes a message and returns its tokens. None: 4 tokens a message, and one for each 4 bytes of UTF-8 of its texts.
+        ttl: seconds, or a timedelta, after which the session expires if no message is appended. None: appending changes nothing.
     """
 
     def __init__(
@@ -69,18 +93,32 @@ class BotWireMessageHistory(OverSession):
         session_id: SessionId,
         namespace: str = "pydantic-ai-messages",
         url: str | None = None,
+        *,
+        max_tokens: int | None = None,
+        count: Callable[[ModelMessage], float] | None = None,
+        ttl: float | timedelta | None = None,
         **options: Unpack[Options],
     ) -> None:
+        self._limits = limits_of(max_tokens, count, ttl, _message_of)
         self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_name(session_id))
 
-    def load(self, last: int | None = None) -> list[ModelMessage]:
-        """Return the messages in order, or only the `last` ones.
+    @blocking_method
+    async def load(self, memory: Namespace, last: int | None = None) -> list[ModelMessage]:
+        """Return the messages in order: with `max_tokens` or after `summarize`, the summary and the newest messages that fit.
+
+        Args:
+            last: only the last n messages, as they are stored.
 
         Raises:
             InvalidValue: the session contains something that is not a message of Pydantic AI.
+            InvalidArgument: not even the newest messages fit into `max_tokens`, or `count` failed.
         """
-        return _read(_MESSAGES, self.session_id, self._history.messages(last))
+        if last is None and (picked := await reduced(memory, self.session_id, self._limits)) is not None:
+            summary = [_message_of(data) for data in picked.summary]
+            system, newest = (_read(_MESSAGES, self.session_id, found) for found in (picked.system, picked.messages))
+            return [*system, *summary, *newest]
+        return _read(_MESSAGES, self.session_id, await _messages(History(memory, self.session_id), last))
 
     def append(self, messages: Sequence[ModelMessage]) -> None:
         """Append messages, such as ``result.new_messages()``, at most 10,000 at once, all or none.
@@ -88,15 +126,34 @@ class BotWireMessageHistory(OverSession):
         Raises:
             InvalidValue: Pydantic AI would lose something or not read a message back; nothing was written.
         """
-        self._history.append(_dumped(_MESSAGES, messages))
-
-    async def aload(self, last: int | None = None) -> list[ModelMessage]:
-        """As `load`."""
-        return _read(_MESSAGES, self.session_id, await self._async_history.messages(last))
+        self._history.append(_dumped(_MESSAGES, messages), ttl=self._limits.ttl)
 
     async def aappend(self, messages: Sequence[ModelMessage]) -> None:
         """As `append`. A call that is cancelled adds all of them or none."""
-        await self._async_history.append(_dumped(_MESSAGES, messages))
+        await self._async_history.append(_dumped(_MESSAGES, messages), ttl=self._limits.ttl)
+
+    @blocking_method
+    async def summarize(self, memory: Namespace, summary: Sequence[ModelMessage], *, upto: int) -> None:
+        """Store messages that `load` returns instead of the first `upto` ones, which stay. Others may append at any time.
+
+        Raises:
+            InvalidArgument: the session has fewer messages; nothing was written.
+            Conflict: it has a summary of more messages; nothing was written.
+        """
+        await _summarize(History(memory, self.session_id), upto=upto, summary=_dumped(_MESSAGES, summary))
+
+    @blocking_method
+    async def mend(self, memory: Namespace, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair what a crash in the middle of a turn leaves, and what providers refuse, in one step. Returns what was done.
+
+        Args:
+            policy: what happens to a tool call without a result. "cancel": it gets one that says so. "drop": it is deleted.
+        """
+        return await _mend(History(memory, self.session_id), policy)
+
+    aload = async_form(load)
+    asummarize = async_form(summarize)
+    amend = async_form(mend)
 
 
 class BotWireConversationStore(ConversationStore):
@@ -320,6 +377,11 @@ def _read(adapter: TypeAdapter[list[Any]], session: str, messages: Sequence[Mess
             except ValidationError as error:
                 raise unreadable(message.seq, session, "Pydantic AI", error) from None
         raise
+
+
+def _message_of(data: Any) -> ModelMessage:
+    (message,) = _MESSAGES.validate_json(f"[{encode_json(data)}]")
+    return message
 
 
 def _dumped(adapter: TypeAdapter[list[Any]], items: Sequence[Any]) -> list[Any]:

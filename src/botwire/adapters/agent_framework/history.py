@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from inspect import signature
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import agent_framework._sessions as sessions
 from agent_framework import HistoryProvider, Message
@@ -14,6 +15,10 @@ from ...errors import InvalidValue
 from ...memory import Memory, Options
 from ...values import decode, encode_json
 from .._base import UNREADABLE, OverMemory, SessionId, session_name, unreadable
+from .._contexts import limits_of, reduced
+
+if TYPE_CHECKING:
+    from ...conversations.health import Problem
 
 
 class BotWireHistoryProvider(OverMemory, HistoryProvider):
@@ -25,6 +30,10 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
 
     Args:
         skip_excluded: leave out messages that a compaction has marked as ``_excluded``.
+        max_tokens: an agent gets at most this many tokens of the session, by `count`: its summary, and the newest messages that
+            fit. A function call is never separated from its result. None: no limit.
+        count: takes a message and returns its tokens. None: 4 tokens a message, and one for each 4 bytes of UTF-8 of its texts.
+        ttl: seconds, or a timedelta, after which a session expires if no message is added. None: adding messages changes nothing.
         source_id, load_messages, store_inputs, store_context_messages, store_context_from, store_outputs: as for the framework's
             `HistoryProvider`.
         namespace, url, options: as for `botwire.Memory`. It also lists the errors of the constructor and of every method.
@@ -45,6 +54,9 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
         store_context_from: set[str] | None = None,
         store_outputs: bool = True,
         skip_excluded: bool = False,
+        max_tokens: int | None = None,
+        count: Callable[[Message], float] | None = None,
+        ttl: float | timedelta | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(
@@ -56,6 +68,7 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
             store_outputs=store_outputs,
         )
         self.skip_excluded = skip_excluded
+        self._limits = limits_of(max_tokens, count, ttl, _restored)
         self._memory = Memory(namespace, url, **options)
 
     async def get_messages(
@@ -66,7 +79,12 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
         An int or a UUID as the session is its text, also in `save_messages`.
         """
         del state, kwargs
-        messages = await self._stored(session_id)
+        session = self._name(session_id)
+        picked = await reduced(self._async_memory, session, self._limits)
+        if picked is None:
+            messages = await self._stored(session_id)
+        else:
+            messages = [_restored(data) for data in picked.data]
         if self.skip_excluded:
             return [message for message in messages if not message.additional_properties.get("_excluded", False)]
         return messages
@@ -85,7 +103,27 @@ class BotWireHistoryProvider(OverMemory, HistoryProvider):
             # The framework compares for an overlap, which is no longer than the new messages or the session.
             new = sessions.filter_new_messages(await self._stored(session_id, len(new) + 1), new)
         if new:
-            await self._async_memory.history(self._name(session_id)).append([_message_to_item(one) for one in new])
+            history = self._async_memory.history(self._name(session_id))
+            await history.append([_message_to_item(one) for one in new], ttl=self._limits.ttl)
+
+    async def summarize(self, session_id: str | None, summary: Sequence[Message], *, upto: int) -> None:
+        """Store messages that agents get instead of the first `upto` ones of a session, which stay. Others may add some at any time.
+
+        Raises:
+            InvalidArgument: the session has fewer messages; nothing was written.
+            Conflict: it has a summary of more messages; nothing was written.
+        """
+        items = [_message_to_item(message) for message in summary]
+        await self._async_memory.history(self._name(session_id)).summarize(upto=upto, summary=items)
+
+    async def mend(self, session_id: str | None, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair what a crash in the middle of a turn leaves, and what providers refuse, in one step. Returns what was done.
+
+        Args:
+            session_id: the session.
+            policy: what happens to a call without a result. "cancel": it gets one that says so. "drop": it is deleted.
+        """
+        return await self._async_memory.history(self._name(session_id)).mend(policy)
 
     def _name(self, session_id: SessionId | None) -> str:
         return session_name(self.DEFAULT_SESSION if session_id is None or session_id == "" else session_id)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, Self, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, Unpack
 
 from autogen_core import Component, ComponentModel, model_context, models
 from autogen_core.model_context import ChatCompletionContext
@@ -15,12 +16,16 @@ from ...aio import AsyncMemory
 from ...errors import InvalidArgument, InvalidValue
 from ...limits import MAX_OPERATIONS
 from ...memory import Memory, Options
-from ...operations import Append, Forget, NewMessage, Operation
+from ...operations import Append, NewMessage, Replace
 from ...records import Message
 from ...timestamps import new_id
 from ...values import decode, encode_json, size
 from .._base import BATCH_BYTES, UNREADABLE, SessionId, batches, reason, session_name, unreadable
+from .._contexts import limits_of, reduced
 from .memory import PlaceConfig, arguments_of, place_of
+
+if TYPE_CHECKING:
+    from ...conversations.health import Problem
 
 
 class BotWireChatCompletionContextConfig(PlaceConfig):
@@ -32,6 +37,8 @@ class BotWireChatCompletionContextConfig(PlaceConfig):
     token_limit: int | None = None
     tool_schema: list[ToolSchema] | None = None
     initial_messages: list[LLMMessage] | None = None
+    max_tokens: int | None = None
+    ttl: float | None = None
 
 
 class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatCompletionContextConfig]):
@@ -48,6 +55,11 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         token_limit: the model receives this many tokens at most. None: as many as `model_client` has room for.
         tool_schema: tools whose tokens count too.
         initial_messages: the first messages of a session without messages. They are stored with the next one.
+        max_tokens: the model receives this many tokens at most, by `count`: the summary of `summarize`, and the newest messages
+            that fit. A function call is never separated from its result. Not together with `buffer_size` or `model_client`.
+        count: takes a message and returns its tokens. It is not part of the component's config. None: 4 tokens a message, and one
+            for each 4 bytes of UTF-8 of its texts.
+        ttl: seconds, or a timedelta, after which the session expires if no message is added. None: adding messages changes nothing.
         namespace, url, options: as for `botwire.Memory`, whose errors the constructor and every method may raise too. Token and key
             are hidden in the component's config when it is text.
 
@@ -68,6 +80,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
         token_limit: int | None = None,
         tool_schema: Sequence[ToolSchema] | None = None,
         initial_messages: Sequence[LLMMessage] | None = None,
+        max_tokens: int | None = None,
+        count: Callable[[LLMMessage], float] | None = None,
+        ttl: float | timedelta | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(None if initial_messages is None else list(initial_messages))
@@ -75,6 +90,9 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             raise InvalidArgument("pass buffer_size (messages) or model_client (tokens), not both")
         if token_limit is not None and model_client is None:
             raise InvalidArgument("token_limit needs the model_client that counts the tokens")
+        if max_tokens is not None and (buffer_size is not None or model_client is not None):
+            raise InvalidArgument("pass max_tokens, or buffer_size (messages), or model_client (tokens): one of them")
+        self._limits = limits_of(max_tokens, count, ttl, _item_to_message)
         self._buffer_size, self._model_client, self._token_limit = buffer_size, model_client, token_limit
         self._tool_schema = None if tool_schema is None else list(tool_schema)
         self._view([])
@@ -100,13 +118,42 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             initial = self._initial_messages
         # Another client that starts the session now uses the same ids, so each message is stored once.
         ids = [*(f"initial-{number}" for number in range(len(initial))), new_id()]
-        await self._history.append([_message_to_item(item) for item in (*initial, message)], ids=ids)
+        await self._history.append(
+            [_message_to_item(item) for item in (*initial, message)], ids=ids, ttl=self._limits.ttl
+        )
         self._started = True
 
     async def get_messages(self) -> list[LLMMessage]:
         """Return the messages that the model receives, in order, or raise `InvalidValue` if the session contains anything else."""
+        if self._buffer_size is None and self._model_client is None:
+            picked = await reduced(self._async_memory, self.session_id, self._limits)
+            if picked is not None and picked.last:
+                summary = [_item_to_message(data) for data in picked.summary]
+                system, newest = (
+                    [_read(self.session_id, one) for one in found] for found in (picked.system, picked.messages)
+                )
+                return [*system, *summary, *newest]
         messages: list[LLMMessage] = await self._view(await self._stored(self._buffer_size)).get_messages()
         return messages
+
+    async def summarize(self, summary: Sequence[LLMMessage], *, upto: int) -> None:
+        """Store messages that the model receives instead of the first `upto` ones, which stay. Others may add some at any time.
+
+        It has no effect on a context with `buffer_size` or `model_client`.
+
+        Raises:
+            InvalidArgument: the session has fewer messages; nothing was written.
+            Conflict: it has a summary of more messages; nothing was written.
+        """
+        await self._history.summarize(upto=upto, summary=[_message_to_item(message) for message in summary])
+
+    async def mend(self, policy: Literal["cancel", "drop"] = "cancel") -> list[Problem]:
+        """Repair what a crash in the middle of a turn leaves, and what providers refuse, in one step. Returns what was done.
+
+        Args:
+            policy: what happens to a function call without a result. "cancel": it gets one that says so. "drop": it is deleted.
+        """
+        return await self._history.mend(policy)
 
     async def clear(self) -> None:
         await self._history.clear()
@@ -118,16 +165,15 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
     async def load_state(self, state: Mapping[str, Any]) -> None:
         """Replace all messages with those of a saved state. `InvalidValue`: they are not AutoGen's; nothing was written.
 
-        A state of up to 9,999 messages and 16 MiB is loaded completely or not at all. More take several writes.
+        A state of up to 10,000 messages and 16 MiB is loaded completely or not at all. More take several writes.
         """
         found = [_of_state(item) if isinstance(item, Mapping) else item for item in state.get("messages", [])]
         new = [NewMessage(new_id(), encode_json(_message_to_item(message))) for message in found]
-        first: list[Operation] = [Forget(self.session_id)]
-        for part in batches(new, MAX_OPERATIONS - 1, lambda message: size(message.stored), BATCH_BYTES):
-            await self._async_memory.bridge.write(*first, Append(self.session_id, tuple(part)))
-            first = []
-        if first:
-            await self._async_memory.bridge.write(*first)
+        parts = list(batches(new, MAX_OPERATIONS, lambda message: size(message.stored), BATCH_BYTES)) or [[]]
+        write = self._async_memory.bridge.write
+        await write(Replace(self.session_id, tuple(parts[0]), ttl=self._limits.ttl))
+        for part in parts[1:]:
+            await write(Append(self.session_id, tuple(part), ttl=self._limits.ttl))
         self._started = True
 
     async def _stored(self, last: int | None = None) -> list[LLMMessage]:
@@ -155,12 +201,14 @@ class BotWireChatCompletionContext(ChatCompletionContext, Component[BotWireChatC
             token_limit=self._token_limit,
             tool_schema=self._tool_schema,
             initial_messages=self._initial_messages,
+            max_tokens=self._limits.max_tokens,
+            ttl=self._limits.ttl,
             **self._place,
         )
 
     @classmethod
     def _from_config(cls, config: BotWireChatCompletionContextConfig) -> Self:
-        names = "session_id", "buffer_size", "token_limit", "tool_schema", "initial_messages"
+        names = "session_id", "buffer_size", "token_limit", "tool_schema", "initial_messages", "max_tokens", "ttl"
         given: dict[str, Any] = {name: getattr(config, name) for name in names}
         client = config.model_client and ChatCompletionClient.load_component(config.model_client)
         return cls(model_client=client, **given, **arguments_of(config))
