@@ -9,9 +9,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+from botwire.store import ThreadedStore
 from botwire.stores import open_store
 
 
@@ -49,6 +51,7 @@ def store_at(address: str, strike: Strike | None = None) -> Any:
         return results
 
     store.writes, store.write = 0, killing
+    store.to_async = lambda: ThreadedStore(store)  # so that awaited writes are counted too
     if strike is not None and strike.moment == "later":
         threading.Timer(strike.number, _kill).start()
     return store
@@ -79,6 +82,26 @@ def forked(run: Callable[[], None]) -> Callable[[], int]:
         raise AssertionError("a process did not end in 60 seconds")
 
     return wait
+
+
+Turn: TypeAlias = Callable[[str, str, Path, Strike | None], None]
+"""Runs a turn at an address, as a worker of a name. It notes in a file what was acknowledged, and is killed at a strike."""
+
+
+def kill_workers(folder: Path, turn: Turn, verify: Callable[[str, Path], None], steps: int, workers: int) -> None:
+    """Kill a worker at each of the steps of its turn, beside others, and verify what is left each time."""
+    kills = 0
+    for number, strike in enumerate(strikes(steps)):
+        address, acknowledged = f"sqlite:///{folder}/{number}.db", folder / f"{number}.txt"
+        others = [f"living-{other}" for other in range(workers - 1)]
+        waits = [forked(partial(turn, address, "killed", acknowledged, strike))]
+        waits += [forked(partial(turn, address, name, acknowledged, None)) for name in others]
+        codes = [wait() for wait in waits]
+        kills += codes[0] == -signal.SIGKILL
+        assert codes[0] in {0, -signal.SIGKILL}
+        assert codes[1:] == [0] * len(others)
+        verify(address, acknowledged)
+    assert kills >= 2 * steps
 
 
 def note(file: Path, line: str) -> None:
