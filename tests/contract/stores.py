@@ -8,6 +8,8 @@ from contextlib import closing
 import pytest
 
 from botwire import generate_key
+from botwire.limits import MAX_NAMESPACE_CHARS
+from botwire.queries import ListNamespaces
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
@@ -55,15 +57,28 @@ class Apart:
     def __init__(self, store):
         self._store = store
         self._prefix = new_id()
+        self._names = {}
 
     def read(self, namespace, query):
-        return self._store.read(self._prefix + namespace, query)
+        if isinstance(query, ListNamespaces):
+            return self._list_namespaces(query)
+        return self._store.read(self._name_of(namespace), query)
 
-    def write(self, namespace, operations):
-        return self._store.write(self._prefix + namespace, operations)
+    def write(self, namespace, operations, *, idempotency_key=None):
+        return self._store.write(self._name_of(namespace), operations, idempotency_key=idempotency_key)
 
     def changes(self, namespace, query):
-        return self._store.changes(self._prefix + namespace, query)
+        return self._store.changes(self._name_of(namespace), query)
+
+    def _name_of(self, namespace):
+        name = (self._prefix + namespace)[:MAX_NAMESPACE_CHARS]
+        self._names[name] = namespace
+        return name
+
+    def _list_namespaces(self, query):
+        """Answer from the list of all, some of which other tests have made."""
+        known = [self._names[name] for name in self._store.read("", ListNamespaces()) if name in self._names]
+        return [name for name in known if name.encode() > query.after.encode()][: query.limit]
 
 
 class OverHttp:

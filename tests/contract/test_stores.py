@@ -14,7 +14,7 @@ from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.testing import StoreContract, messages_of
 from botwire.testing.vectors import VectorContract
-from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
+from tests.contract.stores import Apart, Encrypted, InAFile, InMemory, InPostgres, OverTwoServers
 
 
 class TestSqliteFile(InAFile, StoreContract):
@@ -56,16 +56,22 @@ def test_a_watcher_receives_changes_made_through_another_server(postgres, two_se
             assert time.monotonic() - begun < 3
 
 
+@pytest.fixture(scope="module")
+def operator(shared_server):
+    """A token for everything."""
+    with closing(OnStore(f"sqlite:///{shared_server.db}")) as file:
+        return file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)["secret"]
+
+
 class TestHttp(StoreContract):
-    examples = 10
+    """`TestHttpOverPostgres` has a database for each test, and lists exactly its namespaces."""
+
+    examples = 3
 
     @pytest.fixture
-    def store(self, server):
-        with closing(OnStore(f"sqlite:///{server.db}")) as file:
-            operator = file.create(namespaces=["*"], can=["admin"], name="", expires_in=None)
-        store = HttpStore(server.url, token=operator["secret"])
-        yield store
-        store.close()
+    def store(self, shared_server, operator):
+        with closing(HttpStore(shared_server.url, token=operator)) as store:
+            yield Apart(store)
 
 
 class TestEncrypted(Encrypted, StoreContract):

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 
 from botwire import Memory
+from botwire.operations import Append, SetExpiry
+from botwire.queries import GetProgress
+from botwire.testing import messages_of, put
 from botwire.testing.watch import WatchContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverHttp, OverTwoServers
 
 
-class TestSqliteFile(InAFile, WatchContract):
+class ProgressContract:
+    """A server and the feeds wait for this time. It is not sent over HTTP."""
+
+    def test_the_time_until_a_session_expires(self, store):
+        store.write("n", [Append("s", messages_of(1))])
+        assert store.read("n", GetProgress()).due_in == math.inf
+        store.write("n", [SetExpiry("s", 600.0)])
+        assert 300 < store.read("n", GetProgress()).due_in <= 600
+        store.write("n", [put("k", 1, ttl=60.0)])
+        assert 30 < store.read("n", GetProgress()).due_in <= 60
+
+
+class TestSqliteFile(InAFile, WatchContract, ProgressContract):
     pass
 
 
-class TestSqliteMemory(InMemory, WatchContract):
+class TestSqliteMemory(InMemory, WatchContract, ProgressContract):
     examples = 10
 
 
-class TestPostgres(InPostgres, WatchContract):
+class TestPostgres(InPostgres, WatchContract, ProgressContract):
     examples = 3
     steps = 20
 

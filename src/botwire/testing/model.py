@@ -102,7 +102,7 @@ def _machine_of(store: Store, contract: ModelContract) -> type[RuleBasedStateMac
             """Some keep their ids, in another order."""
             items = self.reference.items(session)
             version = self._version(session)
-            self.write(Replace(session, _new(items[:kept][::-1]), after, len(items) - behind, version))
+            self.write(Replace(session, _new(items[:kept][::-1]), after, max(0, len(items) - behind), version))
 
         @rule(
             session=_ALL_SESSIONS,
@@ -112,16 +112,16 @@ def _machine_of(store: Store, contract: ModelContract) -> type[RuleBasedStateMac
         )
         def edit_expected(self, session: str, seq: int, value: Any, behind: int) -> None:
             version = self.reference.version_of(session, seq)
-            self.write(Edit(session, seq, encode_json(value), version - behind // 5))
+            self.write(Edit(session, seq, encode_json(value), max(0, version - behind // 5)))
 
         @rule(session=_ALL_SESSIONS, upto=_SEQS, behind=st.integers(0, 1))
         def summarize_expected(self, session: str, upto: int, behind: int) -> None:
             last, version = len(self.reference.items(session)), self._version(session)
-            self.write(Summarize(session, upto, '["so far"]', last - behind, version))
+            self.write(Summarize(session, upto, '["so far"]', max(0, last - behind), version))
 
         @rule(session=_ALL_SESSIONS, into=_ALL_SESSIONS, behind=_SEQS)
         def fork_expected(self, session: str, into: str, behind: int) -> None:
-            self.write(Fork(session, into, None, self._version(session) - behind // 5))
+            self.write(Fork(session, into, None, max(0, self._version(session) - behind // 5)))
 
         @rule(session=_ALL_SESSIONS, behind=st.integers(0, 1))
         def set_about_expected(self, session: str, behind: int) -> None:
