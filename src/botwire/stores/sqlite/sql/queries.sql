@@ -351,39 +351,71 @@ ORDER BY expires
 LIMIT ?3;
 
 -- idle_sessions
--- Sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.
-SELECT name, id, last_seq, bytes, version, created, updated, expires
-FROM sessions INDEXED BY sessions_by_activity
-WHERE namespace = ?1 AND active <= ?3 AND name >= ' '
-    AND EXISTS (
-        SELECT 1
-        FROM (
-            SELECT value ->> 1 AS idle, value ->> 2 AS age
-            FROM json_each(?2)
-            WHERE substr(name, 1, length(value ->> 0)) = value ->> 0
-            ORDER BY json_each.id
-            LIMIT 1
+-- Some sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.
+WITH rules AS MATERIALIZED (
+    SELECT key AS number, value ->> 0 AS prefix, value ->> 1 AS idle FROM json_each(?2)
+), all_named AS MATERIALIZED (
+    SELECT number, idle FROM rules WHERE prefix = '' ORDER BY number LIMIT 1
+)
+SELECT *
+FROM (
+    SELECT name, id, last_seq, bytes, version, created, updated, expires
+    FROM sessions INDEXED BY sessions_by_activity
+    WHERE namespace = ?1 AND active <= ?4 - (SELECT idle FROM all_named) AND name >= ' ' AND updated <= ?4 - (SELECT idle FROM all_named)
+        AND NOT EXISTS (
+            SELECT 1 FROM rules WHERE number < (SELECT number FROM all_named) AND substr(name, 1, length(prefix)) = prefix
         )
-        WHERE updated + idle <= ?4
-    )
+    LIMIT ?5
+)
+UNION ALL
+SELECT *
+FROM (
+    SELECT name, sessions.id, last_seq, bytes, version, created, updated, expires
+    FROM rules
+    CROSS JOIN sessions
+    WHERE prefix <> '' AND namespace = ?1 AND name >= prefix
+        AND name < prefix || replace(hex(zeroblob(64)), '0', char(1114111)) AND +active <= ?3 AND updated <= ?4 - idle
+        AND NOT EXISTS (
+            SELECT 1
+            FROM rules AS longer
+            WHERE longer.number < rules.number AND substr(name, 1, length(longer.prefix)) = longer.prefix
+        )
+    LIMIT ?5
+)
 LIMIT ?5;
 
 -- old_sessions
--- Sessions that are older than the first rule of a JSON list allows whose prefix they have.
-SELECT name, id, last_seq, bytes, version, created, updated, expires
-FROM sessions
-WHERE namespace = ?1 AND name >= ' '
-    AND EXISTS (
-        SELECT 1
-        FROM (
-            SELECT value ->> 1 AS idle, value ->> 2 AS age
-            FROM json_each(?2)
-            WHERE substr(name, 1, length(value ->> 0)) = value ->> 0
-            ORDER BY json_each.id
-            LIMIT 1
+-- Some sessions that are older than the first rule of a JSON list allows whose prefix they have.
+WITH rules AS MATERIALIZED (
+    SELECT key AS number, value ->> 0 AS prefix, value ->> 2 AS age FROM json_each(?2)
+), all_named AS MATERIALIZED (
+    SELECT number, age FROM rules WHERE prefix = '' ORDER BY number LIMIT 1
+)
+SELECT *
+FROM (
+    SELECT name, id, last_seq, bytes, version, created, updated, expires
+    FROM sessions INDEXED BY sessions_by_creation
+    WHERE namespace = ?1 AND created <= ?3 - (SELECT age FROM all_named) AND name >= ' '
+        AND NOT EXISTS (
+            SELECT 1 FROM rules WHERE number < (SELECT number FROM all_named) AND substr(name, 1, length(prefix)) = prefix
         )
-        WHERE created + age <= ?3
-    )
+    LIMIT ?4
+)
+UNION ALL
+SELECT *
+FROM (
+    SELECT name, sessions.id, last_seq, bytes, version, created, updated, expires
+    FROM rules
+    CROSS JOIN sessions
+    WHERE prefix <> '' AND namespace = ?1 AND name >= prefix
+        AND name < prefix || replace(hex(zeroblob(64)), '0', char(1114111)) AND +created <= ?3 - age
+        AND NOT EXISTS (
+            SELECT 1
+            FROM rules AS longer
+            WHERE longer.number < rules.number AND substr(name, 1, length(longer.prefix)) = longer.prefix
+        )
+    LIMIT ?4
+)
 LIMIT ?4;
 
 -- first_session_expiry

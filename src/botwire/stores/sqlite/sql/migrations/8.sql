@@ -17,6 +17,7 @@ ALTER TABLE sessions ADD COLUMN owner TEXT;
 UPDATE sessions SET active = updated;
 
 CREATE INDEX sessions_by_activity ON sessions (namespace, active, id);
+CREATE INDEX sessions_by_creation ON sessions (namespace, created);
 CREATE INDEX sessions_by_owner ON sessions (namespace, owner, active, id) WHERE owner IS NOT NULL;
 CREATE INDEX sessions_by_expiry ON sessions (namespace, expires) WHERE expires IS NOT NULL;
 
