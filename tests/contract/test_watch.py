@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 
 from botwire import Memory
+from botwire.operations import Append, Put, SetExpiry
+from botwire.queries import GetProgress
+from botwire.testing.strategies import messages_of
 from botwire.testing.watch import WatchContract
 from tests.contract.stores import Encrypted, InAFile, InMemory, InPostgres, OverHttp, OverTwoServers
 
 
-class TestSqliteFile(InAFile, WatchContract):
+class Progressing:
+    """For databases. A client of a server does not ask for the progress of a namespace."""
+
+    def test_the_time_until_a_session_expires(self, store):
+        store.write("n", [Append("s", messages_of(1))])
+        assert store.read("n", GetProgress()).due_in == math.inf
+        store.write("n", [SetExpiry("s", 600.0)])
+        assert 500 < store.read("n", GetProgress()).due_in <= 600
+        store.write("n", [Put("k", "1", ttl=60.0)])
+        assert 50 < store.read("n", GetProgress()).due_in <= 60
+
+
+class TestSqliteFile(Progressing, InAFile, WatchContract):
     pass
 
 
@@ -18,7 +34,7 @@ class TestSqliteMemory(InMemory, WatchContract):
     examples = 10
 
 
-class TestPostgres(InPostgres, WatchContract):
+class TestPostgres(Progressing, InPostgres, WatchContract):
     examples = 3
     steps = 20
 

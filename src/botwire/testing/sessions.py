@@ -268,7 +268,7 @@ class SessionContract(Counted):
             ({"data.n": True}, ["t"]),
             ({"data.list.1.x": None}, ["s"]),
             ({"title": "Two", "data.n": 1}, []),
-            ({"'; DROP TABLE sessions; --": 1}, []),
+            ({"data.'; DROP TABLE sessions; --": 1}, []),
             ({"data": {}, "title": "One"}, []),
             ({"data.list.9": None}, []),
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +34,6 @@ from ..operations import (
 from ..queries import (
     GetContext,
     GetEntry,
-    GetProgress,
     GetSession,
     ListChanges,
     ListEntries,
@@ -316,14 +314,6 @@ class WatchContract(Generated):
         with self.feed(store) as feed:
             late.follow(feed)
         late.check()
-
-    def test_the_time_until_a_session_expires(self, store: Store) -> None:
-        store.write("n", [Append("s", messages_of(1))])
-        assert store.read("n", GetProgress()).due_in == math.inf
-        store.write("n", [SetExpiry("s", 600.0)])
-        assert 500 < store.read("n", GetProgress()).due_in <= 600
-        store.write("n", [put("k", 1, ttl=60.0)])
-        assert 50 < store.read("n", GetProgress()).due_in <= 60
 
     def test_a_destroyed_namespace(self, store: Store) -> None:
         """A watcher that is up to date may receive each deletion. One that resumes later has lost changes."""
