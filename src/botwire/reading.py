@@ -97,7 +97,7 @@ class _Reader:
             seen += len(page.messages)
             await compute(picker.add, self._wanted(page.messages))
             before = page.messages[0].seq
-            if picker.is_full or before <= len(system) + 1:
+            if picker.is_full or before == 1:
                 break
             size = self._size(seen, picker.tokens - base, picker.tokens)
             page = await self._bridge.read(GetContext(self._session, size, before))

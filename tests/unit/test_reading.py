@@ -148,6 +148,13 @@ def test_later_system_messages_are_messages_or_dropped(history):
     assert [item["role"] for item in history.context(system="drop")] == ["user", "assistant"] * 2
 
 
+def test_a_session_that_begins_with_a_dropped_message_is_one_read(history, store):
+    history.append([{"role": "system", "content": "Be brief."}])
+    talk(history, 3)
+    assert len(history.context(system="drop")) == 6
+    assert len(store.reads) == 1
+
+
 def test_a_summary_is_read_instead_of_what_it_covers(history, store):
     history.append([{"role": "system", "content": "Be brief."}])
     talk(history, 1_000)

@@ -101,6 +101,7 @@ def test_a_redaction_covers_what_others_edit(direct, beside):
     history.redact(1, reason="policy")
     (message,) = history.messages()
     assert message.data["content"] == "[redacted]"
+    assert message.data.keys() == {"role", "content", "name"}  # the form of the newer text
     assert "secret" not in message.stored
     assert message.redacted == "policy"
 
