@@ -30,6 +30,7 @@ class SessionHistory:
     def __init__(self, memory: Namespace, session_id: str) -> None:
         self._memory = memory
         self._session = check_name(session_id, "session name")
+        self._last_context: tuple[int | None, int] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._memory, self._session)
@@ -38,6 +39,24 @@ class SessionHistory:
     def session_id(self) -> str:
         """The name of the session."""
         return self._session
+
+    async def _read_context(
+        self,
+        max_tokens: int | None,
+        count: Callable[[Any], float] | None,
+        system: Literal["keep", "drop"],
+        start: Literal["user", "any"],
+    ) -> PickedContext:
+        from .reading import read_context
+
+        # An agent asks in each turn, so about as many messages fit as the last time, and one read is enough.
+        known = self._last_context
+        probable = known[1] if known is not None and known[0] == max_tokens else None
+        picked = await read_context(
+            self._memory.bridge, self._session, max_tokens, count, system, start, probable=probable
+        )
+        self._last_context = max_tokens, len(picked.messages)
+        return picked
 
     async def _fork(self, session_id: str, upto: int | None) -> Self:
         target = type(self)(self._memory, session_id)
@@ -176,10 +195,7 @@ class History(SessionHistory):
                 number), or `count` raised an error or returned something else than a number.
             Conflict: other clients edited the session 100 times in a row while it was read.
         """
-        from .reading import read_context
-
-        picked = await read_context(self._memory.bridge, self._session, max_tokens, count, system, start)
-        return picked.data
+        return (await self._read_context(max_tokens, count, system, start)).data
 
     @blocking
     async def context_messages(
@@ -191,9 +207,7 @@ class History(SessionHistory):
         start: Literal["user", "any"] = "user",
     ) -> PickedContext:
         """Return what `context` returns, with the seq, id and time of each message. The arguments are the same."""
-        from .reading import read_context
-
-        return await read_context(self._memory.bridge, self._session, max_tokens, count, system, start)
+        return await self._read_context(max_tokens, count, system, start)
 
     @blocking
     async def pop(self, count: int = 1) -> list[Message]:

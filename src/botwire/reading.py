@@ -23,12 +23,16 @@ Start: TypeAlias = Literal["user", "any"]
 
 _FIRST = 64
 """The most messages of the first page: most contexts need no other."""
-_SHORT = 12
-"""Few messages have fewer tokens. A small budget has room for no more messages than that."""
-_HEAD = 8
-"""Messages that are read from the start of the session, of which the first ones may be system messages."""
+_SHORT = 40
+"""Most messages have more tokens, so a small budget has room for few messages."""
+_HEAD = 2
+"""Messages that are read from the start of the session: few sessions begin with more than one system message."""
 _LEAST, _MOST = 8, 2_048
 """Messages of a later page."""
+_MORE = 4
+"""Messages that a page has beside those that probably fit: one that does not fit ends the context."""
+_MOST_AT_FIRST = 256
+"""The most messages of the first page. More are not read faster at once, and messages may have become longer."""
 _SPARE = 1.05
 """A page that is read for n messages has this many times n, because messages differ in length."""
 
@@ -56,14 +60,25 @@ class PickedContext(msgspec.Struct, frozen=True):
 
 
 async def read_context(
-    bridge: Bridge, session: str, max_tokens: int | None, count: Count | None, system: System, start: Start
+    bridge: Bridge,
+    session: str,
+    max_tokens: int | None,
+    count: Count | None,
+    system: System,
+    start: Start,
+    *,
+    probable: int | None = None,
 ) -> PickedContext:
-    """Return the newest messages of a session that fit. The arguments are those of `History.context`."""
+    """Return the newest messages of a session that fit. The arguments are those of `History.context`.
+
+    ``probable``: how many fit, as an earlier context had them.
+    """
     if system not in {"keep", "drop"}:
         raise InvalidArgument(f'system is "keep" or "drop", not {system!r:.60}')
     if count is not None and not callable(count):
         raise InvalidArgument(f"count is a function of a message's data, not {type(count).__name__}")
     reader = _Reader(bridge, session, partial(Picker, max_tokens, count, start=start), max_tokens, system)
+    reader.probable = probable
     if count is None:
         return await repeated(bridge, reader.read, f"session {session!r}")
     return await repeated(bridge, partial(reader.read, bridge.compute), f"session {session!r}")
@@ -84,6 +99,7 @@ class _Reader:
         self._picker = picker
         self._max_tokens = max_tokens
         self._system = system
+        self.probable: int | None = None
 
     async def read(self, compute: Callable[..., Any] = _at_once) -> PickedContext:
         """Read pages, the newest first, until the picker needs no more. Raises `Conflict` if others edit the session."""
@@ -127,6 +143,8 @@ class _Reader:
         return [message for message in messages if not _is_system(message)] if self._system == "drop" else messages
 
     def _first_size(self) -> int:
+        if self.probable is not None:
+            return min(max(self.probable, _LEAST) + _MORE, _MOST_AT_FIRST)
         if type(self._max_tokens) is not int:
             return _FIRST
         return max(_LEAST, min(_FIRST, self._max_tokens // _SHORT))
@@ -140,7 +158,7 @@ class _Reader:
             return _FIRST
         if not tokens:
             return _MOST
-        return min(_LEAST + math.ceil(_SPARE * seen * room / tokens), _MOST)
+        return min(_MORE + math.ceil(_SPARE * seen * room / tokens), _MOST)
 
 
 def _is_system(message: Message) -> bool:

@@ -106,6 +106,21 @@ def test_pages_follow_the_budget(history, store, most):
     assert len(befores) == len(set(befores)) <= 5
 
 
+def test_a_context_of_the_same_size_is_one_read(history, store):
+    talk(history, 1_000)
+    first = history.context_messages(2_000)
+    assert len(first.messages) > 150
+    store.reads.clear()
+    store.rows = 0
+    history.append(turn(1_000))
+    again = history.context_messages(2_000)
+    assert [item.seq for item in again.messages] == list(range(again.messages[0].seq, 2_003))
+    assert len(store.reads) == 1
+    assert store.rows < 1.1 * len(again.messages)
+    history.context(100)
+    assert store.rows < 1.1 * len(again.messages) + 40
+
+
 def test_messages_that_become_longer_need_more_pages(history, store):
     talk(history, 400, words=1)
     talk(history, 100, words=50)

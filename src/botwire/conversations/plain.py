@@ -15,7 +15,7 @@ def plain_sizes(data: list[Any]) -> tuple[list[int], list[str]] | None:
         roles = [item["role"] for item in data]
         texts = [item["content"] for item in data]
         whole = "".join(texts)
-        if not _ROLES.issuperset(roles) or set(map(len, data)) != {2}:
+        if not _ROLES.issuperset(roles) or sum(map(len, data)) != 2 * len(data):
             return None
     except (KeyError, TypeError):
         return None

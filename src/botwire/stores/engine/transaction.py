@@ -391,7 +391,10 @@ class Transaction:
 
     def limits(self, state: NamespaceState) -> retention.Limits | None:
         """Return how long the sessions of a namespace are kept."""
-        return retention.limits_of(state.retention, self._plan_of(state)[1])
+        plan = self._plan_of(state)[1]
+        if state.retention is None and plan.session_idle_days is None:  # most: no call, because this runs with each write
+            return None
+        return retention.limits_of(state.retention, plan)
 
     def _plan_of(self, state: NamespaceState) -> tuple[str, Plan]:
         if state.is_system:
