@@ -212,7 +212,11 @@ def test_several_reasoning_items_without_the_next_are_found_at_once():
 
 
 def test_a_message_that_is_a_result_and_has_one_moves_as_a_whole():
-    both = {"role": "tool", "tool_call_id": "a", "content": [{"type": "tool_result", "tool_use_id": "b", "content": "x"}]}
+    both = {
+        "role": "tool",
+        "tool_call_id": "a",
+        "content": [{"type": "tool_result", "tool_use_id": "b", "content": "x"}],
+    }
     assert mended(user(), call("a"), user(), both)[2]["tool_call_id"] == "a"
 
 
