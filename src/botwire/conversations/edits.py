@@ -26,19 +26,22 @@ def without(data: Any, marks: Iterable[Mark]) -> Any:
     return changed
 
 
-def renamed(data: Any, places: Iterable[Place], id_: str) -> Any:
-    """Return a message with another id of a call or a result."""
+def renamed(data: Any, ids: Iterable[tuple[Place, str]]) -> Any:
+    """Return a message with other ids of calls and results."""
     changed = deepcopy(data)
-    for at in places:
+    for at, id_ in ids:
         _at(changed, at.id_path[:-1])[at.id_path[-1]] = id_
     return changed
 
 
 def only(data: Any, mark: Mark) -> Any:
     """Return a message that has one result of a message with several parts, and nothing else."""
-    path = mark.places[0].path
-    changed = deepcopy(data)
-    _at(changed, path[:-2])[path[-2]] = [_at(changed, path)]
+    *path, name, number = mark.places[0].path
+    holder = changed = dict(data)
+    for key in path:
+        holder[key] = dict(holder[key])
+        holder = holder[key]
+    holder[name] = [holder[name][number]]
     return changed
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from .marks import Mark, Role, Shape
+from .marks import Mark, Role, Rule, Shape
 from .shapes import shape_of
 
 Kind: TypeAlias = Literal["call_without_result", "result_without_call", "duplicate_id", "empty_turn"]
@@ -31,9 +31,7 @@ class Call(msgspec.Struct, eq=False):
 
     at: int
     mark: Mark
-    is_closed: bool = False
     result: tuple[int, Mark] | None = None
-    is_late: bool = False
 
 
 class Finding(msgspec.Struct, eq=False):
@@ -58,16 +56,22 @@ class _Walk:
         self._turns = turns
         self._ids: dict[str, int] = {}  # items, and where they are
         self._calls: dict[str, Call] = {}  # the newest call with an id
-        self._open: dict[str, Call] = {}  # those that may still get a result
+        self._open: dict[Rule, dict[str, Call]] = {
+            "next": {},
+            "turn": {},
+            "response": {},
+            "later": {},
+        }  # may get a result
         self._closed: list[Call] = []  # those without a result at the right place
         self._role: Role | None = None  # of the last message with one
 
     def found(self) -> Iterator[Finding]:
+        alone = self._alone()
         for at, turn in enumerate(self._turns):
             shape = turn.shape
             if not shape.format:
                 continue
-            if shape.is_empty or (shape.joins_next and not self._is_joined(at)):
+            if shape.is_empty or at in alone:
                 yield _empty(at, shape)
                 continue
             if shape.item_id is not None:
@@ -76,59 +80,56 @@ class _Walk:
                     continue
                 self._ids[shape.item_id] = at
             yield from self._message(at, shape)
-        self._close(list(self._open.values()))
+        self._close(*self._open)
         for call in self._closed:
             yield self._unanswered(call)
 
-    def _is_joined(self, at: int) -> bool:
-        """Return whether an item that must not be the last of a turn has another after it."""
-        after = next((turn.shape for turn in self._turns[at + 1 :] if turn.shape.format), None)
-        return after is not None and after.role == "assistant"
+    def _alone(self) -> set[int]:
+        """Return the items that need an item of the assistant after them, and have none."""
+        alone, is_joined = set(), False
+        for at in range(len(self._turns) - 1, -1, -1):
+            shape = self._turns[at].shape
+            if shape.joins_next and not is_joined:
+                alone.add(at)
+            elif shape.format and not shape.joins_next and not shape.is_empty:
+                is_joined = shape.role == "assistant"
+        return alone
 
     def _message(self, at: int, shape: Shape) -> Iterator[Finding]:
         if shape.role == "assistant":
-            self._close_before(shape.role)
+            self._close("next", *(() if self._role == "assistant" else ("turn", "response")))
         for mark in shape.marks:
-            found = self._result(at, mark) if mark.kind == "result" else self._call(at, mark, shape)
+            found = self._result(at, mark) if mark.kind == "result" else self._call(at, mark, shape.rule)
             if found is not None:
                 yield found
         if shape.role in {"user", "system"}:
-            self._close_before(shape.role)
+            self._close("next", "turn")
         self._role = shape.role or self._role
 
-    def _close_before(self, role: Role) -> None:
-        """Close the calls that get no results after a message with this role."""
-        if self._open:
-            self._close([call for call in self._open.values() if self._ends(call, role)])
+    def _close(self, *rules: Rule) -> None:
+        """Close the calls with these rules: they get no results after this message."""
+        for rule in rules:
+            self._closed += self._open[rule].values()
+            self._open[rule].clear()
 
-    def _ends(self, call: Call, role: Role) -> bool:
-        rule = self._turns[call.at].shape.rule
-        if rule == "later":
-            return False
-        if role == "assistant":
-            return rule == "next" or self._role != "assistant"
-        return rule != "response"
+    def _waiting(self, id_: str) -> Call | None:
+        """Take the open call with an id, if there is one."""
+        return next((calls.pop(id_) for calls in self._open.values() if id_ in calls), None)
 
-    def _close(self, calls: list[Call]) -> None:
-        for call in calls:
-            call.is_closed = True
-            del self._open[call.mark.id]
-        self._closed += calls
-
-    def _call(self, at: int, mark: Mark, shape: Shape) -> Finding | None:
-        del shape
-        earlier, call = self._calls.get(mark.id), Call(at, mark)
-        if earlier is not None and mark.unique and self._open.get(mark.id) is earlier:
-            return self._used(at, mark.id, earlier.at, mark)  # the same call, stored twice
-        if mark.id in self._open:
-            self._close([self._open[mark.id]])
-        self._calls[mark.id] = self._open[mark.id] = call
+    def _call(self, at: int, mark: Mark, rule: Rule) -> Finding | None:
+        earlier, waiting = self._calls.get(mark.id), self._waiting(mark.id)
+        if waiting is not None and waiting is earlier and mark.unique:  # the same call, stored twice
+            self._open[self._turns[waiting.at].shape.rule][mark.id] = waiting
+            return self._used(at, mark.id, waiting.at, mark)
+        if waiting is not None:
+            self._closed.append(waiting)
+        call = self._calls[mark.id] = self._open[rule][mark.id] = Call(at, mark)
         if earlier is not None and mark.unique:
             return self._used(at, mark.id, earlier.at, mark, call)
         return None
 
     def _result(self, at: int, mark: Mark) -> Finding | None:
-        call = self._open.pop(mark.id, None)
+        call = self._waiting(mark.id)
         if call is not None:
             call.result = (at, mark)
             return None
@@ -138,7 +139,7 @@ class _Walk:
                 "result_without_call", at, f"the result of tool call {mark.id!r} has no call before it", mark.id, mark
             )
         if call.result is None:
-            call.result, call.is_late = (at, mark), True
+            call.result = (at, mark)
             detail = (
                 f"the result of tool call {mark.id!r} is not directly after the call, which is in {self._name(call.at)}"
             )

@@ -23,7 +23,7 @@ from ..errors import InvalidArgument
 from ..records import Message
 from .edits import only, renamed, without
 from .findings import Call, Finding, Kind, Turn, findings
-from .marks import Mark
+from .marks import Mark, Place
 from .shapes import answers
 
 CANCELLED = "Cancelled: the run stopped before this tool returned."
@@ -125,7 +125,9 @@ class _Mender:
         self._turns = turns
         self._policy = policy
         self._removed: dict[int, list[Mark] | None] = {}  # by message: parts, or None for all of it
-        self._renamed: list[tuple[int, Mark, str]] = []
+        self._renamed: dict[int, list[tuple[Place, str]]] = {}
+        self._numbers: dict[str, int] = {}  # the last one that was used for a new id
+        self._ends: dict[int, int] = {}  # where the turn of a message ends
         self._inserted: dict[int, list[Turn]] = {}  # by the message before them
         self._ids = {id_ for turn in turns for id_ in (*turn.shape.ids, *turn.shape.results)}
 
@@ -145,18 +147,18 @@ class _Mender:
         return "removed"
 
     def _rename(self, call: Call) -> str:
-        number, base = 2, call.mark.id[: _LONGEST_ID - 8]
-        while f"{base}_{number}" in self._ids:
+        base = call.mark.id[: _LONGEST_ID - 8]
+        number = self._numbers.get(base, 1) + 1
+        while (id_ := f"{base}_{number}") in self._ids:
             number += 1
-        self._ids.add(f"{base}_{number}")
-        self._renamed.append((call.at, call.mark, f"{base}_{number}"))
-        if call.result is not None:
-            self._renamed.append((*call.result, f"{base}_{number}"))
+        self._numbers[base] = number
+        for at, mark in ((call.at, call.mark), *((call.result,) if call.result else ())):
+            self._renamed.setdefault(at, []).extend((place, id_) for place in mark.places)
         return "renamed"
 
     def _move(self, call: Call, at: int, mark: Mark) -> str:
         turn = self._turns[at]
-        is_all = len(turn.shape.marks) == 1 and turn.shape.role == "tool"
+        is_all = mark.places[0].path == () or (len(turn.shape.marks) == 1 and turn.shape.role == "tool")
         moved = turn if is_all else Turn.of(only(turn.data, mark))
         self._insert(call, [moved])
         self._remove(at, None if is_all else mark)
@@ -168,7 +170,9 @@ class _Mender:
         return "inserted"
 
     def _insert(self, call: Call, turns: list[Turn]) -> None:
-        self._inserted.setdefault(self._last_of_run(call.at), []).extend(turns)
+        if call.at not in self._ends:
+            self._ends[call.at] = self._last_of_run(call.at)
+        self._inserted.setdefault(self._ends[call.at], []).extend(turns)
 
     def _last_of_run(self, at: int) -> int:
         """Return the last message of the turn of a call, with the results that it has already."""
@@ -196,13 +200,8 @@ class _Mender:
         return list(self._result())
 
     def _result(self) -> Iterator[Turn]:
-        names: dict[int, list[tuple[Mark, str]]] = {}
-        for at, mark, id_ in self._renamed:
-            names.setdefault(at, []).append((mark, id_))
         for at, turn in enumerate(self._turns):
-            data = turn.data
-            for mark, id_ in names.get(at, ()):
-                data = renamed(data, mark.places, id_)
+            data = renamed(turn.data, self._renamed[at]) if at in self._renamed else turn.data
             marks = self._removed.get(at, [])
             left = None if marks is None else without(data, marks) if marks else data
             if left is turn.data:

@@ -176,6 +176,12 @@ def test_it_reads_on_while_a_call_may_be_older():
     assert [message.seq for message in picker.finish().messages] == [12]
 
 
+def test_it_reads_on_in_the_page_in_which_the_budget_ends():
+    data = [user(), call("a"), assistant(), user(), result("a"), assistant()]
+    for page in range(1, 7):
+        assert picked(*data, max_tokens=3, page=page, start="any") == [6]
+
+
 def test_the_first_message_of_the_session_makes_it_full():
     picker = Picker()
     picker.add(stored(user(), assistant()))

@@ -203,6 +203,23 @@ def test_a_reasoning_item_without_the_next_is_removed():
     assert len(mended(user(), reasoning, output)) == 4
 
 
+def test_several_reasoning_items_without_the_next_are_found_at_once():
+    def reasoning(number):
+        return {"type": "reasoning", "id": f"rs_{number}", "summary": []}
+
+    assert kinds(*map(reasoning, range(3)), user()) == [("empty_turn", seq) for seq in (1, 2, 3)]
+    assert kinds(*map(reasoning, range(3)), assistant()) == []
+
+
+def test_a_message_that_is_a_result_and_has_one_moves_as_a_whole():
+    both = {
+        "role": "tool",
+        "tool_call_id": "a",
+        "content": [{"type": "tool_result", "tool_use_id": "b", "content": "x"}],
+    }
+    assert mended(user(), call("a"), user(), both)[2]["tool_call_id"] == "a"
+
+
 def test_results_of_responses_may_come_later():
     output = {"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"}
     data = [user(), output, assistant(), user(), {"type": "function_call_output", "call_id": "a", "output": "x"}]
