@@ -19,7 +19,7 @@ from ..store import OperatedStore, Store
 from ..values import size
 from .checksums import Sums, sums_of
 from .sessions import SessionCopy, is_same_expiry, session_of
-from .walk import Batch, Progress, list_entries, list_namespaces, session_names
+from .walk import Batch, Progress, list_entries, list_namespaces, list_sessions, session_names
 
 
 @dataclass
@@ -91,9 +91,10 @@ class _Walk:
 
     def steps(self) -> Iterator[int]:
         """Run; yields the number of bytes done."""
+        before = self._remove_sessions()  # first: a rule of the source could delete one that is refused here
         self._walk_rules()
         yield from self._walk_entries()
-        yield from self._walk_sessions()
+        yield from self._walk_sessions(before)
         self._batch.flush()
 
     def check(self) -> bytes:
@@ -125,7 +126,6 @@ class _Walk:
         for rule in ours:
             if theirs.get(rule.prefix) != rule:
                 self._batch.add(Retain(rule.prefix, rule.idle, rule.age))
-        self._prefixes = tuple(rule.prefix for rule in ours)
         self._sums.add_rules(ours)
 
     def _walk_entries(self) -> Iterator[int]:
@@ -154,14 +154,13 @@ class _Walk:
             self._refuse_others(f"key {other.key!r}")
         self._batch.add(Delete(other.key))
 
-    def _walk_sessions(self) -> Iterator[int]:
+    def _walk_sessions(self, before: set[str]) -> Iterator[int]:
         there = set(session_names(self._target, self._namespace))
         names = session_names(self._source, self._namespace)
-        for name in there.difference(names):
-            self._remove_session(name)
+        self._left |= before.difference(names)  # deleted since; the next copy decides
         for name in names:
             session = session_of(self._source, self._namespace, name)
-            if session is None:  # deleted since
+            if session is None:
                 self._left.add(name)
                 continue
             other = session_of(self._target, self._namespace, name) if name in there else None
@@ -171,18 +170,19 @@ class _Walk:
             self._report.written += copy.written
             self._sums.add_session(session, copy.digest)
 
-    def _remove_session(self, name: str) -> None:
-        """Delete a session of the target that the source does not have."""
-        session = session_of(self._target, self._namespace, name)
-        if (
-            not self._replace
-            and session is not None
-            and (session.expires is not None or name.startswith(self._prefixes))
-        ):
-            self._left.add(name)
-            return
-        self._refuse_others(f"session {name!r}")
-        self._batch.add(Forget(name))
+    def _remove_sessions(self) -> set[str]:
+        """Delete the sessions of the target that the source does not have; returns the names of those that it has."""
+        ours = set(session_names(self._source, self._namespace))
+        others = [session for session in list_sessions(self._target, self._namespace) if session.name not in ours]
+        rules = tuple(rule.prefix for rule in self._target.read(self._namespace, GetRetention())) if others else ()
+        for session in others:
+            if not self._replace and (session.expires is not None or session.name.startswith(rules)):
+                self._left.add(session.name)
+            else:
+                self._refuse_others(f"session {session.name!r}")
+                self._batch.add(Forget(session.name))
+        self._batch.flush()
+        return ours
 
     def _refuse_others(self, what: str) -> None:
         if not self._replace:

@@ -15,8 +15,8 @@ import msgspec
 
 from ..errors import InvalidArgument
 from ..limits import check_namespace
-from ..operations import Append, Put, Summarize
-from ..queries import GetRetention, GetUsage, ListMessages
+from ..operations import Append, Put, Retain, Summarize
+from ..queries import GetRetention, GetUsage, ListMessages, ListSessions
 from ..records import Session
 from ..store import Store
 from ..values import size
@@ -201,8 +201,12 @@ def import_lines(
         position = begun
         lines.seek(position.offset)
     batch, report = Batch(store, position.namespace), Report(position.namespace)
+    # A rule could delete sessions that the namespace has already.
+    takes_rules = not store.read(position.namespace, ListSessions(limit=1))
     while (line := lines.readline(MAX_LINE_BYTES)) and not (read := parsed(line, position.lines + 1)).end:
         for operation in operations_of(read, position.lines + 1, batch):
+            if isinstance(operation, Retain) and not takes_rules:
+                continue
             if isinstance(operation, Summarize) and not _fits(batch, operation, read.summarized_id):
                 continue
             if batch.add(operation):

@@ -11,7 +11,7 @@ import pytest
 from botwire import InvalidArgument, InvalidName, generate_key
 from botwire.limits import MAX_ABOUT_BYTES
 from botwire.migrate.jsonl import Position, export, export_file, import_file, import_lines
-from botwire.operations import Append, Forget, Put, SetAbout, SetExpiry, Summarize
+from botwire.operations import Append, Forget, NewMessage, Put, Retain, SetAbout, SetExpiry, Summarize
 from botwire.queries import GetContext, GetRetention, GetSession, ListMessages, ListSessions
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
@@ -131,6 +131,15 @@ def test_what_has_expired_since_is_not_imported(source, target):
     assert report.messages == 10
     assert [item.id for item in target.read("n", ListMessages("brief"))] == ["kept"]
     assert target.read("n", GetSession("brief too")) is None
+
+
+def test_rules_delete_no_session_of_the_target(source, target):
+    source.write("n", [Retain("", None, 60.0)])
+    old = NewMessage("a", "1", 1_000_000)
+    target.write("n", [Append("theirs", (old,))])
+    import_lines(target, BytesIO(exported(source)))
+    assert target.read("n", GetSession("theirs")) is not None
+    assert target.read("n", GetRetention()) == []
 
 
 def test_a_summary_of_other_messages_is_not_imported(source, target):

@@ -15,6 +15,7 @@ from botwire.operations import (
     Fork,
     NewMessage,
     Pop,
+    Put,
     Retain,
     SetAbout,
     SetExpiry,
@@ -244,6 +245,19 @@ def test_sessions_that_may_have_expired_are_left_to_expire(source, there):
     copy(source, there)
     assert there.read("n", GetSession("temporary/a")) is not None
     assert there.read("n", GetSession("brief")) is not None
+    copy(source, there, replace=True)
+    assert content(there) == content(source)
+
+
+def test_a_rule_of_the_source_deletes_no_session_of_the_target(source, there, monkeypatch):
+    monkeypatch.setattr("botwire.migrate.walk.OPERATIONS", 1)
+    fill(source)
+    source.write("n", [Put("k", "1"), Retain("", None, 60.0)])
+    there.write("n", [Append("theirs", (NewMessage("a", "1", 1_000_000),))])
+    with pytest.raises(Conflict, match="session 'theirs'"):
+        copy(source, there)
+    assert there.read("n", GetSession("theirs")) is not None
+    assert there.read("n", GetRetention()) == []
     copy(source, there, replace=True)
     assert content(there) == content(source)
 
