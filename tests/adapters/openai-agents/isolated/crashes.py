@@ -25,7 +25,7 @@ from botwire.adapters.openai_agents import BotWireSession
 
 set_tracing_disabled(True)
 
-SESSION = "user-42"
+SESSION = "crashes"
 
 
 class Strike(NamedTuple):
