@@ -106,6 +106,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
 
     @blocking_method
     async def _read(self, memory: Namespace) -> list[BaseMessage]:
+        """As `messages`."""
         history = History(memory, self.session_id)
         if self._last is None and self._max_tokens is None:
             session = await _info(history)

@@ -24,7 +24,7 @@ from ...values import decode, encode
 
 _THREAD, _ALIVE = "thread/", "alive/"
 _EVERY, _PAGE, _MOST_REMOVED = 32, 64, 4
-"""Checkpoints between two searches for expired threads, threads that one looks at, and threads that it removes."""
+"""Checkpoints between two searches for expired threads, threads that one reads, and threads that it removes."""
 _SPARED = 0.01
 """The part of the time to live that passes before a read renews it again."""
 
@@ -56,7 +56,7 @@ def removal(thread: str) -> list[Operation]:
 
 
 def deletion(thread: str) -> list[Operation]:
-    """Return the operations that delete a thread, and what is known of its expiry."""
+    """Return the operations that delete a thread and its expiry."""
     return [*removal(thread), Delete(_THREAD + thread), Delete(_ALIVE + thread)]
 
 

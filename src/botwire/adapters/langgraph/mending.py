@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from langchain_core.messages import BaseMessage, RemoveMessage
+from langchain_core.messages import BaseMessage, RemoveMessage, message_to_dict, messages_from_dict
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 from langgraph.pregel import Pregel
+from pydantic_core import to_jsonable_python
 
 from ...conversations.health import Problem, repair
 from ...errors import InvalidValue
 from ...records import Message
 from ...values import encode_json
-from ..langchain.history import to_item, to_messages
 
 __all__ = ["amend_thread", "mend_thread"]
 
@@ -68,16 +68,21 @@ async def amend_thread(
 
 def _mended(messages: Sequence[BaseMessage], policy: Policy) -> tuple[list[BaseMessage], list[Problem]]:
     """Return what to write into the channel, and what that does."""
-    if not isinstance(messages, list):
-        raise InvalidValue(f"the state has no list of messages, but {type(messages).__name__}")
-    stored = [Message(seq, str(seq), encode_json(to_item(item)), 0) for seq, item in enumerate(messages, 1)]
+    if not isinstance(messages, list) or not all(isinstance(item, BaseMessage) for item in messages):
+        raise InvalidValue("the field of the state is not a list of LangChain messages: pass another channel")
+    stored = [Message(seq, str(seq), _stored(item), 0) for seq, item in enumerate(messages, 1)]
     found = repair(stored, policy)
     if found is None:
         return [], []
     # Those that stay are written as they are.
     kept = {message.id: message for message in stored}
     tail = [
-        messages[kept[id_].seq - 1] if id_ in kept and kept[id_].data == data else to_messages([data])[0]
+        messages[kept[id_].seq - 1] if id_ in kept and kept[id_].data == data else messages_from_dict([data])[0]
         for id_, data in found.messages
     ]
     return [RemoveMessage(id=REMOVE_ALL_MESSAGES), *messages[: found.after], *tail], found.done
+
+
+def _stored(message: BaseMessage) -> str:
+    # Messages that stay are never made of this, so values without a JSON form need not come back.
+    return encode_json(to_jsonable_python(message_to_dict(message), fallback=str, inf_nan_mode="strings"))

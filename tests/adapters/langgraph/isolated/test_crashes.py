@@ -11,7 +11,7 @@ import itertools
 import signal
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
@@ -19,12 +19,17 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
+from langgraph.graph import START, StateGraph
 
-from botwire import InvalidArgument
+from botwire import InvalidArgument, InvalidValue
 from botwire.adapters.langgraph import BotWireSaver, amend_thread, mend_thread
 from tests.adapters.isolated.crashes import Strike, forked, note, store_at, strikes
 
 AT: Any = {"configurable": {"thread_id": "thread"}}
+
+
+class Texts(TypedDict):
+    messages: str
 
 
 class Refused(Exception):
@@ -159,6 +164,15 @@ def test_two_workers_of_which_one_is_killed_leave_a_valid_thread(tmp_path: Path)
         assert forked(lambda: verify(address, acknowledged))() == 0
 
 
+def graph_of_texts(saver: BotWireSaver) -> Any:
+    builder = StateGraph(Texts)
+    builder.add_node("text", lambda _: {"messages": "text"})
+    builder.add_edge(START, "text")
+    graph = builder.compile(checkpointer=saver)
+    graph.update_state({"configurable": {"thread_id": "texts"}}, {"messages": "text"})
+    return graph
+
+
 @pytest.mark.parametrize("policy", ["cancel", "drop"])
 def test_a_message_after_a_call_without_a_result_is_mended(policy: Any, address: str) -> None:
     call = AIMessage("", tool_calls=[{"name": "find", "args": {"what": "one"}, "id": "call-1"}], id="m-2")
@@ -177,6 +191,8 @@ def test_a_message_after_a_call_without_a_result_is_mended(policy: Any, address:
         broken if policy == "cancel" else [broken[0], broken[2]]
     )
     assert mend_thread(agent, AT, policy) == []
+    with pytest.raises(InvalidValue, match="channel"):
+        mend_thread(graph_of_texts(saver), {"configurable": {"thread_id": "texts"}})
     assert agent.invoke(say("four"), AT)["messages"][-1].content == "Done."
 
 
