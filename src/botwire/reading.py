@@ -164,4 +164,4 @@ class _Reader:
 def _is_system(message: Message) -> bool:
     # Decoding takes much longer than finding one of these words, which are in each system message of any format.
     text = message.stored
-    return ("system" in text or "developer" in text) and shape_of(message.data).role == "system"
+    return ("ystem" in text or "developer" in text) and shape_of(message.data).role == "system"

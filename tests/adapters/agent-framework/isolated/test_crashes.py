@@ -32,17 +32,18 @@ async def _turn(address: str, worker: str, acknowledged: Path, strike: Strike | 
 
 
 def verify(address: str, acknowledged: Path) -> None:
-    asyncio.run(_verify(address, acknowledged))
+    noted = acknowledged.read_text().split() if acknowledged.exists() else []
+    asyncio.run(_verify(address, acknowledged, noted))
 
 
-async def _verify(address: str, acknowledged: Path) -> None:
+async def _verify(address: str, acknowledged: Path, noted: list[str]) -> None:
     provider = BotWireHistoryProvider(store=store_at(address))
     await provider.mend("s")
     assert await provider.mend("s") == []
     messages = await provider.get_messages("s")
     check(messages)
     text = "".join(str(message.to_dict()) for message in messages)
-    assert all(mark in text for mark in acknowledged.read_text().split()) if acknowledged.exists() else True
+    assert all(mark in text for mark in noted)
     await _turn(address, "after", acknowledged, None)
     check(await provider.get_messages("s"))
     check(await BotWireHistoryProvider(store=store_at(address), max_tokens=60).get_messages("s"))

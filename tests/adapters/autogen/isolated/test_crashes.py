@@ -40,17 +40,18 @@ async def _turn(address: str, worker: str, acknowledged: Path, strike: Strike | 
 
 
 def verify(address: str, acknowledged: Path) -> None:
-    asyncio.run(_verify(address, acknowledged))
+    noted = acknowledged.read_text().split() if acknowledged.exists() else []
+    asyncio.run(_verify(address, acknowledged, noted))
 
 
-async def _verify(address: str, acknowledged: Path) -> None:
+async def _verify(address: str, acknowledged: Path, noted: list[str]) -> None:
     context = BotWireChatCompletionContext("s", store=store_at(address))
     await context.mend()
     assert await context.mend() == []
     messages = await context.get_messages()
     check(messages)
     text = "".join(map(repr, messages))
-    assert all(mark in text for mark in acknowledged.read_text().split()) if acknowledged.exists() else True
+    assert all(mark in text for mark in noted)
     await _turn(address, "after", acknowledged, None)
     check(await context.get_messages())
     check(await BotWireChatCompletionContext("s", store=store_at(address), max_tokens=60).get_messages())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
 import uuid
 from pathlib import Path
 
@@ -63,6 +63,6 @@ async def test_keys_expire(address: str) -> None:
     chats.add_message("s", ChatMessage("x"))
     await memories.add_messages("s", [ChatMessage("x")])
     assert len(chats.get_messages("s")) == await memories.count_messages("s") == 1
-    time.sleep(0.35)
+    await asyncio.sleep(0.35)
     assert chats.get_messages("s") == await memories.get_messages("s") == []
     assert chats.get_keys() == await memories.get_keys() == []
