@@ -392,9 +392,7 @@ class Transaction:
     def limits(self, state: NamespaceState) -> retention.Limits | None:
         """Return how long the sessions of a namespace are kept."""
         plan = self._plan_of(state)[1]
-        if (
-            state.retention is None and plan.session_idle_days is None
-        ):  # most: no call, because this runs with each write
+        if state.retention is None and plan.session_idle_days is None:  # without a call: this runs with each write
             return None
         return retention.limits_of(state.retention, plan)
 
