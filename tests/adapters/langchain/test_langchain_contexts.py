@@ -186,13 +186,13 @@ def test_langchains_own_trimmer_takes_the_context(filled: dict[str, Any]) -> Non
 
 @everywhere
 def test_a_session_expires_after_its_last_message(place: dict[str, Any]) -> None:
-    history = BotWireChatHistory(**place, ttl=1)
+    history = BotWireChatHistory(**place, ttl=3)
     history.add_messages(TURNS[0])
-    time.sleep(0.6)
-    asyncio.run(BotWireChatHistory(**place, ttl=1).aadd_messages(TURNS[1]))
-    time.sleep(0.6)
+    time.sleep(1.8)
+    asyncio.run(BotWireChatHistory(**place, ttl=3).aadd_messages(TURNS[1]))
+    time.sleep(1.8)
     assert history.messages == [*TURNS[0], *TURNS[1]]
-    time.sleep(0.6)
+    time.sleep(3)
     assert history.messages == history.all_messages() == []
     history.add_messages(TURNS[2])
     assert history.messages == TURNS[2]

@@ -11,8 +11,9 @@ from tests.environments import installed, run_tests
 TOOLS = ("langchain", "langgraph-checkpoint-conformance", "cryptography", "numpy", "sqlite-vec")
 
 
+@pytest.mark.timeout(600)
 def test_with_the_newest_release() -> None:
-    python = run_tests("langgraph", "langgraph", *TOOLS)
+    python = run_tests("langgraph", "langgraph", *TOOLS, timeout=500)
     assert installed(python, "langgraph") >= (1, 2, 24)
     assert installed(python, "langgraph-checkpoint") >= (4, 3, 2)
 
@@ -21,8 +22,9 @@ OLDEST = ("langgraph==1.0.10", "langgraph-checkpoint==4.0.1", "langgraph-prebuil
 """The last of the three by name too: newer ones ask for what this langgraph does not have, and do not say so."""
 
 
+@pytest.mark.timeout(600)
 def test_with_the_oldest_release() -> None:
-    python = run_tests("langgraph", *OLDEST, *TOOLS[:3])
+    python = run_tests("langgraph", *OLDEST, *TOOLS[:3], timeout=500)
     assert installed(python, "langgraph") == (1, 0, 10)
     assert installed(python, "langgraph-checkpoint") == (4, 0, 1)
 

@@ -19,7 +19,7 @@ from botwire.adapters.langgraph import BotWireSaver
 
 MakeSaver = Callable[..., BotWireSaver]
 
-TTL = 2.0
+TTL = 3.0
 LONG = "a word that makes the value too long for its checkpoint " * 40
 
 
@@ -99,19 +99,23 @@ def test_a_saver_without_a_ttl_begins_an_expired_thread_anew(saver: MakeSaver) -
 
 def test_a_running_graph_that_outlives_its_thread_is_complete(saver: MakeSaver) -> None:
     """It stores all values again."""
+    checkpointer = saver(ttl=0.5)
 
     def slow(state: State) -> State:
         time.sleep(0.8)
         return {"messages": [AIMessage(str(len(state["messages"])))]}
 
+    def after(state: State) -> State:
+        checkpointer._expiry._ttl = 600  # so that the test need not be fast
+        return slow(state)
+
     builder = StateGraph(State)
     builder.add_node("slow", slow)
-    builder.add_node("after", slow)
+    builder.add_node("after", after)
     builder.add_edge(START, "slow")
     builder.add_edge("slow", "after")
-    running = builder.compile(checkpointer=saver(ttl=0.5))
-    running.invoke({"messages": [("user", LONG)]}, at("a"))
-    found = saver(ttl=0.5).get_tuple(at("a"))
+    builder.compile(checkpointer=checkpointer).invoke({"messages": [("user", LONG)]}, at("a"))
+    found = saver().get_tuple(at("a"))
     assert [message.content for message in found.checkpoint["channel_values"]["messages"]] == [LONG, "1", "2"]
 
 
@@ -138,25 +142,25 @@ def test_a_ttl_counts_from_the_next_checkpoint_of_an_old_thread(saver: MakeSaver
 
 
 def test_a_copy_expires_too_and_a_deleted_thread_has_no_ttl(saver: MakeSaver) -> None:
-    one, plain = saver(ttl=1), saver()
+    one, plain = saver(ttl=TTL), saver()
     say(one, "a", "hello")
     plain.copy_thread("a", "b")
     one.delete_thread("a")
     assert {key.split("/")[1] for key in keys(one)} == {"b"}
     say(plain, "a", "for ever")
     assert not is_gone(plain, "b")
-    time.sleep(1.1)
+    time.sleep(TTL)
     assert is_gone(plain, "b")
     assert not is_gone(one, "a")
 
 
 def test_a_ttl_config_has_minutes_and_may_refresh_on_read(saver: MakeSaver) -> None:
-    minutes = 1 / 60
+    minutes = TTL / 60
     reading, plain = (saver(ttl={"default_ttl": minutes, "refresh_on_read": refresh}) for refresh in (True, False))
     say(reading, "read", "hello")
     say(plain, "idle", "hello")
     for _ in range(4):
-        time.sleep(0.4)
+        time.sleep(TTL / 3)
         reading.get_tuple(at("read"))
         plain.get_tuple(at("idle"))
     assert not is_gone(plain, "read")
