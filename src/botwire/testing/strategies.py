@@ -100,7 +100,7 @@ def operations_on(
             all_sessions, seqs, messages, st.sampled_from([None, "", "asked for"]),
         ),
         st.builds(lambda name, upto, data: Summarize(name, upto, encode_json(data)), all_sessions, seqs, messages),
-        st.builds(about_of, all_sessions, st.none() | _texts, _OWNERS, st.lists(_TAGS, max_size=2), _SOME_OBJECTS),
+        st.builds(about_of, all_sessions, st.none() | _texts, _OWNERS, st.lists(_TAGS, max_size=2, unique=True), _SOME_OBJECTS),
         st.builds(SetExpiry, all_sessions, seconds),
         st.builds(Retain, st.just("") | sessions.map(lambda name: name[:1]), seconds, seconds),
     )  # fmt: skip

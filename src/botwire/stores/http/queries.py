@@ -153,8 +153,8 @@ async def _context_of_one_version(call: Call, namespace: str, query: queries.Get
     if len(found) < min(query.head, first.last):
         rest = queries.ListMessages(query.session, after=len(found), limit=query.head - len(found), room=query.room)
         found = found + await _list_messages(call, namespace, rest)
-    newest = queries.within(reversed(messages), query.room)[::-1]
-    return msgspec.structs.replace(first, messages=newest, head=found)
+    newest = queries.within(reversed(messages), query.room)
+    return msgspec.structs.replace(first, messages=newest[::-1], head=queries.within(found, query.room))
 
 
 async def _get_retention(call: Call, namespace: str, _: queries.GetRetention) -> list[Rule]:

@@ -174,8 +174,8 @@ def test_a_context_in_several_pages(reading):
 def test_a_context_has_no_more_messages_than_asked_for(reading):
     found, _ = reading(GetContext("s", 3), context(7, 8, 9, before=7))
     assert seqs(found.messages) == [7, 8, 9]
-    found, _ = reading(GetContext("s", 9, room=1), context(8, 9, before=8))
-    assert seqs(found.messages) == [8, 9]
+    found, targets = reading(GetContext("s", 9, room=1, head=2), context(8, 9, before=8, head=(1, 2)))
+    assert (seqs(found.messages), seqs(found.head), len(targets)) == ([9], [1], 1)
 
 
 def test_a_context_is_of_one_version_of_the_session(reading):
