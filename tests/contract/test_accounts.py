@@ -12,12 +12,32 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from botwire import Conflict, InvalidArgument, InvalidValue, QuotaExceeded, StorageExceeded
-from botwire.operations import Append, Clear, Delete, Expire, Forget, Increment, NewMessage, Pop, Put, SetVectors, Write
+from botwire.operations import (
+    Append,
+    Clear,
+    Delete,
+    Destroy,
+    Edit,
+    Expire,
+    Forget,
+    Fork,
+    Increment,
+    NewMessage,
+    Pop,
+    Put,
+    Replace,
+    Retain,
+    SetExpiry,
+    SetVectors,
+    Summarize,
+    Write,
+)
 from botwire.plans import Plan, Plans
 from botwire.queries import ListTexts, Search
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
+from botwire.testing.strategies import about_of
 from botwire.testing.vectors import vector_of
 from botwire.timestamps import new_id
 from tests.servers import Server
@@ -29,7 +49,9 @@ REFUSALS = (StorageExceeded, QuotaExceeded, Conflict, InvalidArgument, InvalidVa
 ROWS = """
 SELECT bytes, vectors,
     coalesce((SELECT sum({length}(key) + {value}) FROM {entries} AS e WHERE e.namespace = n.{id}), 0)
-    + coalesce((SELECT sum({length}(m.id) + {length}(m.data)) FROM {messages} AS m {of_namespace}), 0),
+    + coalesce((SELECT sum({length}(m.id) + {length}(m.data)) FROM {messages} AS m {of_namespace}), 0)
+    + coalesce((SELECT sum({length}(s.owner)) FROM {sessions} AS s WHERE s.namespace = n.{id}), 0)
+    + coalesce((SELECT sum({length}(d.tags) + {length}(d.about) + coalesce({length}(d.summary), 0)) FROM {details}), 0),
     coalesce((SELECT sum({size}) FROM {entry_vectors} AS v WHERE v.namespace = n.{id}), 0)
     + coalesce((SELECT sum({size}) FROM {message_vectors} AS v WHERE v.namespace = n.{id}), 0)
 FROM {namespaces} AS n WHERE name = {name}
@@ -37,20 +59,26 @@ FROM {namespaces} AS n WHERE name = {name}
 IN_SQLITE = ROWS.format(
     length="octet_length", value="octet_length(value)", entries="entries", id="id", messages="messages", size="octet_length(vector)",
     of_namespace="JOIN sessions AS s ON s.id = m.session WHERE s.namespace = n.id", entry_vectors="entry_vectors",
-    message_vectors="message_vectors", namespaces="namespaces", name="?",
+    message_vectors="message_vectors", namespaces="namespaces", name="?", sessions="sessions",
+    details="details AS d JOIN sessions AS s ON s.id = d.session WHERE s.namespace = n.id",
 )  # fmt: skip
 IN_POSTGRES = ROWS.format(
     length="octet_length", value="coalesce(octet_length(text), octet_length(bytes))", entries="botwire.entries", id="name",
     messages="botwire.messages", of_namespace="WHERE m.namespace = n.name", size="bytes", entry_vectors="botwire.entry_vectors",
-    message_vectors="botwire.message_vectors", namespaces="botwire.namespaces", name="%s",
+    message_vectors="botwire.message_vectors", namespaces="botwire.namespaces", name="%s", sessions="botwire.sessions",
+    details="botwire.details AS d WHERE d.namespace = n.name",
 )  # fmt: skip
 
 keys = st.sampled_from(["a", "b", "é/c"])
 sessions = st.sampled_from(["s", "t"])
+seqs = st.integers(0, 3)
 ttls = st.sampled_from([None, None, 0.001, 60.0])
 lengths = st.integers(0, 420)
 """Two or three of the longest values reach the limit."""
 ids = st.sampled_from(["1", "2", "3", "4"])
+reasons = st.sampled_from([None, "", "asked for"])
+owners = st.sampled_from([None, "ada", "é"])
+tags = st.lists(st.sampled_from(["red", "ü"]), max_size=2)
 operations = st.one_of(
     st.builds(lambda key, n, ttl: Put(key, f'"{"x" * n}"', ttl), keys, lengths, ttls),
     st.builds(lambda key, n, ttl: Put(key, "7", ttl), keys, lengths, ttls),
@@ -63,6 +91,14 @@ operations = st.one_of(
     st.builds(Forget, sessions),
     st.builds(Clear, st.sampled_from(["", "a"])),
     st.builds(Expire),
+    st.builds(lambda name, id_, n, after: Replace(name, (NewMessage(id_, f'"{"r" * n}"'),), after), sessions, ids, lengths, seqs),
+    st.builds(Fork, sessions, sessions | st.just("fork"), st.none() | seqs),
+    st.builds(lambda name, seq, n, reason: Edit(name, seq, f'"{"e" * n}"', redacted=reason), sessions, seqs, lengths, reasons),
+    st.builds(lambda name, upto, n: Summarize(name, upto, f'["{"s" * n}"]' if upto else "[]"), sessions, seqs, lengths),
+    st.builds(lambda name, n, owner, tags: about_of(name, "t" * n, owner, tags), sessions, lengths, owners, tags),
+    st.builds(SetExpiry, sessions, ttls),
+    st.builds(Retain, st.sampled_from(["", "t"]), st.sampled_from([None, None, 0.001])),
+    st.builds(Destroy),
 )  # fmt: skip
 
 

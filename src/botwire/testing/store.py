@@ -18,8 +18,9 @@ from .conversations import ConversationContract
 from .entries import EntryContract
 from .messages import MessageContract
 from .model import ModelContract
+from .races import RaceContract
 from .sessions import SessionContract
 
 
-class StoreContract(EntryContract, MessageContract, ConversationContract, SessionContract, ModelContract):
+class StoreContract(EntryContract, MessageContract, ConversationContract, SessionContract, RaceContract, ModelContract):
     """Provide a fixture ``store`` that yields an empty store; every test must pass. Each base class has one subject."""
