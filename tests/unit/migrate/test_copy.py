@@ -269,10 +269,11 @@ def test_while_the_source_is_in_use(source, target):
     writer = threading.Thread(target=work)
     writer.start()
     try:
-        for _ in range(5):
+        copies_in_use = 0
+        while copies_in_use < 5:  # on a busy machine, the thread may not write during each copy
             before = len(writes)
             copy(source, target)
-            assert len(writes) > before
+            copies_in_use += len(writes) > before
     finally:
         done.set()
         writer.join()
