@@ -185,7 +185,7 @@ async def test_wrong_names_and_arguments(store: BotWireChatStore, address: str) 
     with pytest.raises(InvalidName):
         BotWireChatStore("a/b", address)
     with pytest.raises(InvalidArgument, match="10,000"):
-        store.set_messages("k", [ChatMessage("x")] * 10_000)
+        store.set_messages("k", [ChatMessage("x")] * 10_001)
 
 
 def test_a_store_can_be_made_from_its_dict(store: BotWireChatStore, monkeypatch) -> None:
