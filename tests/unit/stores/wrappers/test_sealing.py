@@ -94,8 +94,10 @@ def test_sessions_without_details(store):
 def test_a_summary_can_be_deleted(filled):
     filled.write("n", [Summarize("s", 0, "[]")])
     assert filled.read("n", GetContext("s", 5)).summary is None
-    filled.write("n", [Summarize("s", 2, "[]")])
-    assert filled.read("n", GetContext("s", 5)).summary == "[]"
+    for upto, stored in (2, "[]"), (0, '["text"]'):
+        with pytest.raises(InvalidArgument, match=f"upto is {upto}"):
+            filled.write("n", [Summarize("s", upto, stored)])
+    assert filled.read("n", GetContext("s", 5)).summary is None
 
 
 def test_filters_use_what_is_not_encrypted(filled):
