@@ -78,7 +78,7 @@ lengths = st.integers(0, 420)
 ids = st.sampled_from(["1", "2", "3", "4"])
 reasons = st.sampled_from([None, "", "asked for"])
 owners = st.sampled_from([None, "ada", "é"])
-tags = st.lists(st.sampled_from(["red", "ü"]), max_size=2)
+tags = st.lists(st.sampled_from(["red", "ü"]), max_size=2, unique=True)
 operations = st.one_of(
     st.builds(lambda key, n, ttl: Put(key, f'"{"x" * n}"', ttl), keys, lengths, ttls),
     st.builds(lambda key, n, ttl: Put(key, "7", ttl), keys, lengths, ttls),
