@@ -346,7 +346,8 @@ class Write(msgspec.Struct, frozen=True):
 
 def has_effect(operations: Sequence[Operation], results: Sequence[Result]) -> bool:
     """Whether a write did anything by its results. A delete of nothing did not; a repeated write did, the first time."""
-    return any(results) or any(isinstance(operation, Increment) for operation in operations)
+    # The new number may be 0, and a replacement may only delete.
+    return any(results) or any(isinstance(operation, Increment | Replace) for operation in operations)
 
 
 _ROW_BYTES = 16_384
