@@ -113,9 +113,9 @@ class Check:
             if name_of(message) not in appends.data and not is_inserted:
                 self.fault("damaged", f"{session} has {message!r}, which no one wrote")
         for item in appends.tried:
-            if not item.may_be_done and not item["if_last"] and not appends.others(item, names):
-                if names.intersection(item["names"]):
-                    self.fault("damaged", f"{session} has {item['names']} of a refused {item.op}")
+            there = names.intersection(item["names"])
+            if there and not item.may_be_done and not any(appends.times[name] > 1 for name in there):
+                self.fault("damaged", f"{session} has {item['names']} of a refused {item.op}")
 
     def _check_lost(self, session: str, names: set[str], appends: Appends) -> None:
         """What was acknowledged is there, unless someone deleted it; and what was deleted is not."""
@@ -181,7 +181,9 @@ class Check:
             self.fault("lost", f"{name} has version {message.version}, and was edited to {newest}")
         elif message.version > newest:
             data = [item["data"] for item in edits if item.outcome != "ok" and item.may_be_done]
-            reasons = [item["reason"] for item in redactions if not (item.is_done and item["name"]) and item.may_be_done]
+            reasons = [
+                item["reason"] for item in redactions if not (item.is_done and item["name"]) and item.may_be_done
+            ]
             if message.data not in data and message.redacted not in reasons:
                 self.fault("damaged", f"{message!r} was edited by no one")
         elif last is None:
@@ -272,10 +274,6 @@ class Appends:
             self.times.update(item["names"])
             for name in item["names"]:
                 self.first.setdefault(name, item)
-
-    def others(self, item: Tried, names: set[str]) -> bool:
-        """Whether another call may have written what this one wanted to write."""
-        return any(self.times[name] > 1 for name in item["names"] if name in names)
 
 
 def _slot(item: Tried) -> str:

@@ -67,9 +67,13 @@ class Writer:
     # Notes
 
     def note(self, **fields: Any) -> None:
-        os.write(self._file, json.dumps({"life": self.life, "i": self.number, "t": time.time(), **fields}).encode() + b"\n")
+        os.write(
+            self._file, json.dumps({"life": self.life, "i": self.number, "t": time.time(), **fields}).encode() + b"\n"
+        )
 
-    def attempt(self, op: str, session: str, call: Callable[[], Any], shown: Callable[[Any], dict], **fields: Any) -> Any:
+    def attempt(
+        self, op: str, session: str, call: Callable[[], Any], shown: Callable[[Any], dict], **fields: Any
+    ) -> Any:
         """Note what is tried, do it, and note how it ended; returns the result, or None if it raised an error."""
         self.number += 1
         self.note(kind="try", op=op, s=session, **fields)
@@ -147,9 +151,7 @@ class Writer:
         self.attempt(
             "edit",
             session,
-            lambda: self.memory.history(session).edit(
-                message.seq, data, if_version=message.version, if_id=message.id
-            ),
+            lambda: self.memory.history(session).edit(message.seq, data, if_version=message.version, if_id=message.id),
             lambda version: {"to": version},
             name=name,
             data=data,
@@ -240,9 +242,7 @@ class Writer:
 
     def mend(self) -> None:
         session = self.room()
-        self.attempt(
-            "mend", session, lambda: self.memory.history(session).mend(), lambda done: {"problems": len(done)}
-        )
+        self.attempt("mend", session, lambda: self.memory.history(session).mend(), lambda done: {"problems": len(done)})
 
     def set_about(self) -> None:
         """Set an own number in the data that all share, or a title, which keeps that data."""

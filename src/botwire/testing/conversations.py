@@ -163,7 +163,9 @@ class ConversationContract(Counted):
         old = message_of(store, 3)
         kept = tuple(NewMessage(item.id, item.stored) for item in (message_of(store, 4), message_of(store, 5)))
         store.write("n", [Replace("s", kept, 2)])
-        version = message_of(store, 3).version  # in an encrypted memory, a message that is written again counts as edited
+        version = message_of(
+            store, 3
+        ).version  # in an encrypted memory, a message that is written again counts as edited
         for expected in (version, None):
             refused(store, Conflict, Edit("s", 3, '"C"', expected, if_id=old.id), version=version)
         assert data_of(store) == ["a", "b", "d", "e"]
