@@ -227,7 +227,7 @@ class History(SessionHistory):
         return cast("list[Message]", popped)
 
     @blocking
-    async def edit(self, seq: int, data: Any, *, if_version: int | None = None) -> int:
+    async def edit(self, seq: int, data: Any, *, if_version: int | None = None, if_id: str | None = None) -> int:
         """Replace the data of a message; returns the message's new version. Its seq, id and time stay.
 
         When it returns, readers, searches and watchers get the new data, and the old data is deleted from the database's tables.
@@ -236,14 +236,22 @@ class History(SessionHistory):
             seq: the message.
             data: a JSON value.
             if_version: only if the message has this version, as in `Message.version`: no one has edited it since.
+            if_id: only if the message has this id. Pass it if others may pop or replace messages: then another one may have the
+                seq, and also the same version.
 
         Raises:
             InvalidValue: `data` is not a JSON value; nothing was written.
             InvalidArgument: the session has no such message; nothing was written.
-            Conflict: the message has another version, which is ``details["version"]``; nothing was written.
+            Conflict: the message has another id, or another version, which is ``details["version"]``; nothing was written.
             QuotaExceeded, StorageExceeded: the plan does not allow it; nothing was written.
         """
-        operation = Edit(self._session, check_seq(seq, "seq"), encode_json(data), check_count(if_version, "if_version"))
+        operation = Edit(
+            self._session,
+            check_seq(seq, "seq"),
+            encode_json(data),
+            check_count(if_version, "if_version"),
+            if_id=None if if_id is None else check_name(if_id, "message id"),
+        )
         (version,) = await self._memory.bridge.write(operation)
         assert isinstance(version, int)
         return version

@@ -144,8 +144,9 @@ class Fork(msgspec.Struct, frozen=True):
 class Edit(msgspec.Struct, frozen=True):
     """Replace the data of a message. Its seq, id and time stay. Result: the message's new version (int).
 
-    ``if_version``: only if the message has this version, else `Conflict`. ``redacted``: the reason for which the text was removed; an
-    empty one is none. None: it is an edit.
+    ``if_version``: only if the message has this version, else `Conflict`. ``if_id``: only if it has this id, else `Conflict`.
+    Messages of one append may have the same version, so a caller who has read a message passes both. ``redacted``: the reason for
+    which the text was removed; an empty one is none. None: it is an edit.
     """
 
     reveals: ClassVar[bool] = False
@@ -155,6 +156,7 @@ class Edit(msgspec.Struct, frozen=True):
     stored: str
     if_version: int | None = None
     redacted: str | None = None
+    if_id: str | None = None
 
 
 class Summarize(msgspec.Struct, frozen=True):

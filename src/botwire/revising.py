@@ -50,7 +50,7 @@ async def redact_message(bridge: Bridge, session: str, seq: int, reason: str) ->
     async def attempt() -> int:
         message = await _message(bridge, session, seq)
         stored = encode_json(redact(message.data))
-        edit = Edit(session, seq, stored, if_version=message.version, redacted=reason)
+        edit = Edit(session, seq, stored, message.version, reason, if_id=message.id)
         (version,) = await bridge.write(edit)
         assert isinstance(version, int)
         return version

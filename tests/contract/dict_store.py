@@ -318,6 +318,8 @@ class Namespace:
         old = log.messages[op.seq - 1]
         if op.if_version not in {None, old.version}:
             raise Conflict(f"message {op.seq} is at version {old.version}", version=old.version)
+        if op.if_id not in {None, old.id}:
+            raise Conflict(f"message {op.seq} has the id {old.id}", version=old.version)
         self.change(log, writes=1)
         version = max(now(), old.version + 1)
         log.messages[op.seq - 1] = Message(op.seq, old.id, op.stored, old.created, version, op.redacted)
@@ -499,7 +501,7 @@ def without_chosen(op):
         case Fork():
             return msgspec.structs.replace(op, if_version=None, copies=None)
         case Edit():
-            return msgspec.structs.replace(op, if_version=None)
+            return msgspec.structs.replace(op, if_version=None, if_id=None)
         case Pop():
             return msgspec.structs.replace(op, if_ids=None)
     return op

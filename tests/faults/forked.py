@@ -13,7 +13,18 @@ from typing import TextIO
 from tests.servers import Server
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["botwire.cli", "botwire.server.serve", "botwire.server.protocol", "uvloop"])
+_FORKS.set_forkserver_preload(
+    [
+        "botwire.cli",
+        "botwire.server.serve",
+        "botwire.server.protocol",
+        "botwire.stores.sqlite.store",
+        "botwire.stores.http.store",
+        "tests.faults.conversation_check",
+        "tests.postgres",
+        "uvloop",
+    ]
+)
 
 
 class ForkedServer(Server):

@@ -129,6 +129,7 @@ def test_conflicts_say_what_is_stored(store, namespace):
         (Append("s", messages("4"), if_version=session.version + 1), {"version": session.version}),
         (Replace("s", (), if_last=4), {"last": 3}),
         (Edit("s", 1, "2", if_version=message.version + 1), {"version": message.version}),
+        (Edit("s", 1, "2", if_id="another"), {"version": message.version}),
         (Summarize("s", 1, "[1]", if_last=2), {"last": 3}),
         (SetAbout("s", "", if_version=0), {"version": session.about.version}),
         (Fork("s", "s"), {}),

@@ -106,6 +106,15 @@ def test_a_redaction_covers_what_others_edit(direct, beside):
     assert message.redacted == "policy"
 
 
+def test_a_redaction_writes_the_text_of_no_other_message(direct, beside):
+    """Another message gets the seq, and has the same version, because one append wrote both."""
+    direct.history("s").append([{"role": "user", "content": text} for text in ("hello", "a secret")], ids=["a", "b"])
+    history = beside(Edit, lambda other: other.replace([other.messages()[1].data], ids=["b"]))
+    history.redact(1)
+    (message,) = history.messages()
+    assert (message.id, message.data["content"], message.redacted) == ("b", "[redacted]", "")
+
+
 def test_a_title_keeps_the_tags_that_others_set(direct, beside):
     history = beside(SetAbout, lambda other: other.set_about(tags=["x"]))
     about = history.set_about(title="Trip")

@@ -144,7 +144,7 @@ class Batch:
         for found in page:
             # A message that the session had before is left as it is.
             if (found.id, found.stored) == (message.id, message.stored) and found.redacted is None:
-                edit = Edit(session, seq, found.stored, found.version, message.redacted)
+                edit = Edit(session, seq, found.stored, found.version, message.redacted, if_id=found.id)
                 self.store.write(self.namespace, [edit])
 
 

@@ -276,6 +276,8 @@ class Reference:
             if op.if_version not in {None, version}:
                 assert version is not None
                 refusals = [(Conflict, {"version": version})]
+            if op.if_id not in {None, item.id}:
+                refusals = [(Conflict, {})]
         if self._refused(op, result, refusals):
             return
         assert result > (version or 0)

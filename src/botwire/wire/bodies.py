@@ -62,6 +62,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "target": check_session,
     "redacted": check_reason,
     "count": check_bounded,
+    "if_id": lambda id_: None if id_ is None else check_name(id_, "message id"),
     "if_ids": _check_ids,
 }
 

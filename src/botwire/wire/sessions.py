@@ -135,6 +135,7 @@ class EditOperation(BodyOperation, tag="edit", kw_only=True):
     redacted: Annotated[
         str | None, described("The reason for which the text is removed, possibly empty; null: it is an edit.")
     ] = None
+    if_id: Annotated[str | None, described("Write only if the message has this id.")] = None
 
     @classmethod
     def of(cls, op: operations.Edit, **_: Any) -> Self:

@@ -59,7 +59,7 @@ def _without_chosen_ids(operation: Operation) -> Operation:
     if isinstance(operation, Pop):
         return Pop(operation.session, operation.count)
     if isinstance(operation, Edit):  # an encrypted memory reads the message first
-        return replace(operation, if_version=None)
+        return replace(operation, if_version=None, if_id=None)
     if isinstance(operation, Fork):  # and the session
         return replace(operation, if_version=None, copies=None)
     if not isinstance(operation, Append | Replace) or all(message.has_own_id for message in operation.messages):

@@ -191,8 +191,8 @@ class SessionTables(SessionReads, Protocol):
 
     # Messages
 
-    def peek_message(self, session: int, seq: int) -> tuple[int, int | None, int] | None:
-        """Return when a message was created and edited, and the bytes of its data."""
+    def peek_message(self, session: int, seq: int) -> tuple[str, int, int | None, int] | None:
+        """Return the id of a message, when it was created and edited, and the bytes of its data."""
 
     def edit_message(self, session: int, seq: int, data: str, edited: int, redacted: str | None) -> None:
         """Replace the data of a message, and delete its vector."""

@@ -254,12 +254,18 @@ def edit(work: Work, namespace: str, op: operations.Edit) -> int:
     found = work.tables.peek_message(head.id, op.seq)
     if found is None:
         raise InvalidArgument(f"session {op.session!r} has no message {op.seq}; nothing was written")
-    created, edited, length = found
+    id_, created, edited, length = found
     version = created if edited is None else edited
     if op.if_version is not None and op.if_version != version:
         raise Conflict(
             f"message {op.seq} of session {op.session!r} is at version {version}, but {op.if_version} was expected; nothing was "
             "written. Read it again and decide again",
+            version=version,
+        )
+    if op.if_id not in {None, id_}:
+        raise Conflict(
+            f"message {op.seq} of session {op.session!r} has another id than was expected; nothing was written. Read it again and "
+            "decide again",
             version=version,
         )
     work.touch(length)

@@ -91,7 +91,7 @@ class SessionWork(Work):
         values = self._namespace, start + after, start + last
         self._change_later("delete_messages", *values, vectors="drop_vectors_of_messages")
 
-    def peek_message(self, session: int, seq: int) -> tuple[int, int | None, int] | None:
+    def peek_message(self, session: int, seq: int) -> tuple[str, int, int | None, int] | None:
         return self._first("peek_message", self._namespace, place_of(session, seq))
 
     def edit_message(self, session: int, seq: int, data: str, edited: int, redacted: str | None) -> None:

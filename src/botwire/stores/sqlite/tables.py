@@ -158,7 +158,7 @@ class SqliteTables(Tables):
     def settle_sessions(self, namespace: NamespaceId, ids: str, names: str) -> None:
         self._run("settle_sessions", namespace, ids, names)
 
-    def peek_message(self, session: int, seq: int) -> tuple[int, int | None, int] | None:
+    def peek_message(self, session: int, seq: int) -> tuple[str, int, int | None, int] | None:
         return self._first("peek_message", place_of(session, seq))
 
     def edit_message(self, session: int, seq: int, data: str, edited: int, redacted: str | None) -> None:

@@ -41,9 +41,7 @@ _NEVER = 0
 
 
 class EditOf(Edit, frozen=True):
-    """An edit, with the id of its message: the text is encrypted for that."""
-
-    id: str = ""
+    """An edit whose text is encrypted for the message with the id `if_id`, and for no other."""
 
 
 Prepared: TypeAlias = dict[int, Put | Pop | EditOf | Fork]
@@ -101,7 +99,7 @@ def _may_be_outdated(asked: Operation, op: Operation, *, is_version: bool) -> bo
         case Pop():
             return not is_version
         case EditOf():
-            return is_version and isinstance(asked, Edit) and asked.if_version is None
+            return is_version and isinstance(asked, Edit) and asked.if_version is None and op.if_version is not None
         case Fork(copies=Copies(messages=messages)):
             # Without a version: messages were appended. Or the target exists, and then the next attempt reads nothing.
             return bool(messages) and (not is_version or (isinstance(asked, Fork) and asked.if_version is None))
@@ -214,9 +212,11 @@ async def _message_at(read: Read, session: str, seq: int) -> Message | None:
 
 def _edit_of(op: Edit, message: Message | None, *, is_first: bool) -> EditOf:
     version = op.if_version
-    if version is None and is_first:  # a second edit finds the version that the first one has made
+    id_ = message.id if op.if_id is None and message is not None else op.if_id
+    is_other = message is not None and message.id != id_  # then the store refuses it
+    if version is None and is_first and not is_other:  # a second edit finds the version that the first one has made
         version = _NEVER if message is None else message.version
-    return EditOf(op.session, op.seq, op.stored, version, op.redacted, "" if message is None else message.id)
+    return EditOf(op.session, op.seq, op.stored, version, op.redacted, id_)
 
 
 async def _copies(read: Read, operations: Sequence[Operation], *, may_repeat: bool) -> Prepared:

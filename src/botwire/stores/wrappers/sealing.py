@@ -42,8 +42,8 @@ class Encryption:
             case Append() | Replace():
                 changed = replace(op, messages=self._messages(op.session, op.messages))
             case EditOf():
-                stored = self._text(op.stored, "message", op.session, op.id)
-                changed = Edit(op.session, op.seq, stored, op.if_version, op.redacted)
+                stored = self._text(op.stored, "message", op.session, op.if_id or "")
+                changed = Edit(op.session, op.seq, stored, op.if_version, op.redacted, op.if_id)
             case Summarize(stored="[]"):  # it deletes the summary or is refused, so the store must see it
                 changed = op
             case Summarize():

@@ -228,6 +228,16 @@ def test_an_edit_after_another_client_has_edited(filled):
     assert messages_of(filled)[2] == (3, "c", "theirs")
 
 
+def test_an_edit_when_another_message_has_the_seq_and_the_same_version(filled):
+    """The messages of one append have the same version. The text is encrypted for one of them, and no other may get it."""
+    kept = sealed(filled, Replace("s", (NewMessage("c", '"c"'),), after=1))
+    EncryptedStore(Interrupted(filled.store, [kept]), Cipher(OLD)).write("n", [Edit("s", 2, '"new"')])
+    assert messages_of(filled) == [(1, "a", "a"), (2, "c", "new")]
+    with pytest.raises(Conflict, match="another id"):
+        filled.write("n", [Edit("s", 2, '"lost"', if_id="b")])
+    assert messages_of(filled) == [(1, "a", "a"), (2, "c", "new")]
+
+
 def test_an_edit_of_no_message(filled):
     for session, seq in ("s", 4), ("s", 0), ("none", 1):
         with pytest.raises(InvalidArgument, match=f"has no message {seq}"):

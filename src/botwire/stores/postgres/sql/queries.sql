@@ -256,8 +256,8 @@ FROM botwire.messages
 WHERE namespace = $1 AND place > $2 AND place <= $3;
 
 -- peek_message
--- When a message was created and edited, and the bytes of its data.
-SELECT created, edited, octet_length(data) FROM botwire.messages WHERE namespace = $1 AND place = $2;
+-- The id of a message, when it was created and edited, and the bytes of its data.
+SELECT id, created, edited, octet_length(data) FROM botwire.messages WHERE namespace = $1 AND place = $2;
 
 -- edit_message
 -- Replace the data of a message.

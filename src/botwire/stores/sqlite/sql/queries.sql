@@ -431,8 +431,8 @@ ORDER BY id
 LIMIT ?2;
 
 -- peek_message
--- When a message was created and edited, and the bytes of its data.
-SELECT created, edited, octet_length(data) FROM messages WHERE place = ?1;
+-- The id of a message, when it was created and edited, and the bytes of its data.
+SELECT id, created, edited, octet_length(data) FROM messages WHERE place = ?1;
 
 -- edit_message
 -- Replace the data of a message.
