@@ -329,7 +329,11 @@ def test_an_operator_puts_namespaces_on_plans(required, mint):
     secret = operator["secret"]
     plans = json.loads(call(required, "GET", "/plans", secret)[1])
     assert plans["default"] == "unlimited"
-    assert plans["plans"]["free"] == {"writes_per_day": 1_000, "max_bytes": 50_000_000}
+    assert plans["plans"]["free"] == {
+        "writes_per_day": 1_000,
+        "max_bytes": 50_000_000,
+        "session_idle_days": None,
+    }
     for plan, name in (("free", "free"), (None, "unlimited")):
         assert code(required, "PUT", "/plans/planned", secret, {"plan": plan}) == 200
         assert json.loads(call(required, "GET", "/usage/planned", secret)[1])["plan"] == name

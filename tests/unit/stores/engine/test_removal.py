@@ -110,7 +110,7 @@ class TestSteps:
 
     def test_watchers_follow(self, opened, small):
         store, _ = opened
-        copy, feed = Copy(), store.changes("n", ListChanges(after=0))
+        copy, feed = Copy(store, "n"), store.changes("n", ListChanges(after=0))
         fill(store)
         copy.follow(feed)
         store.write("n", [Clear("k/")]), store.write("n", [Forget("s")])

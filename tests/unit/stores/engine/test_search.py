@@ -197,7 +197,7 @@ def fill_old_file(path, monkeypatch):
         connection = old._connections.take()
         connection.execute(
             "DROP TRIGGER session_deleted; DROP TABLE details; DROP INDEX sessions_by_activity; DROP INDEX sessions_by_owner;"
-            "DROP INDEX sessions_by_expiry; ALTER TABLE sessions DROP COLUMN version; ALTER TABLE sessions DROP COLUMN active;"
+            "DROP INDEX sessions_by_creation; DROP INDEX sessions_by_expiry; ALTER TABLE sessions DROP COLUMN version; ALTER TABLE sessions DROP COLUMN active;"
             "ALTER TABLE sessions DROP COLUMN expires; ALTER TABLE sessions DROP COLUMN owner;"
             "ALTER TABLE messages DROP COLUMN edited; ALTER TABLE messages DROP COLUMN redacted;"
             "ALTER TABLE namespaces DROP COLUMN retention; ALTER TABLE namespaces DROP COLUMN sessions_due;"
