@@ -47,6 +47,7 @@ def run_tests(
     *requirements: str,
     timeout: float = 240,
     only: Sequence[str] = (),
+    without: Sequence[str] = (),
     extra: str = "server",
     within: str = "adapters",
 ) -> Path:
@@ -61,6 +62,7 @@ def run_tests(
         requirements: the framework's releases, in pip's syntax.
         timeout: seconds for all tests together.
         only: names of test files or tests in that folder; none: all of them.
+        without: names of test files in that folder that do not run.
         extra: the extras of botwire to install, separated by commas.
         within: the folder in ``tests`` that contains the framework's folder.
 
@@ -76,7 +78,8 @@ def run_tests(
     tests = [folder / test for test in only] or [folder, *page]
     # A folder can have the same name as its framework, so module names begin at the root.
     here = ["-c", shared / "pytest.ini", "--rootdir", ROOT, "--confcutdir", folder]
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", FIXTURES, *here, *tests]
+    ignored = [f"--ignore={folder / test}" for test in without]
+    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", FIXTURES, *here, *ignored, *tests]
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "PAGE": str(document)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # large frameworks take twice as long to import without
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, env=variables)

@@ -6,6 +6,9 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
 
 from .errors import InvalidArgument, InvalidName
 
@@ -125,6 +128,21 @@ def check_about(stored: str, owner: object, tags: object) -> tuple[str | None, t
     return by, named
 
 
+class _TitleAndData(msgspec.Struct, forbid_unknown_fields=True):
+    title: str | None = None
+    data: dict[str, Any] | None = None
+
+
+def check_title_and_data(stored: str) -> str:
+    """Return the JSON text of title and data, or raise `InvalidArgument`. A JSON string is an encrypted one."""
+    if not stored.startswith('"'):
+        try:
+            msgspec.json.decode(stored, type=_TitleAndData)
+        except msgspec.ValidationError as error:
+            raise InvalidArgument(f"a title is a str and data an object: {error}; nothing was written") from error
+    return stored
+
+
 def check_reason(reason: object) -> str | None:
     """Return the reason of a redaction, or raise `InvalidName`: like a key, or an empty str; None: there is none."""
     return None if reason is None else "" if reason == "" else check_name(reason, "reason")
@@ -138,13 +156,16 @@ def check_text(text: str, what: str) -> str:
 
 
 def check_ttl(ttl: object, what: str = "ttl") -> float | None:
-    """Return a time to live in seconds (None: for ever), or raise `InvalidArgument`: more than 0, at most 100 years."""
+    """Return a time to live in seconds (None: for ever), or raise `InvalidArgument`: more than 0, at most 100 years.
+
+    It is at least a microsecond: stores keep no less, and a rule of 0 could not be imported again.
+    """
     if ttl is None:
         return None
     seconds = ttl.total_seconds() if isinstance(ttl, timedelta) else ttl
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= MAX_TTL_SECONDS:
         raise InvalidArgument(f"{what} is seconds or a timedelta, more than 0 and at most 100 years, not {ttl!r}")
-    return float(seconds)
+    return max(float(seconds), 1e-6)
 
 
 def check_count(number: object, what: str, *, least: int = 0) -> int | None:
@@ -152,7 +173,8 @@ def check_count(number: object, what: str, *, least: int = 0) -> int | None:
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int) or not least <= number < 2**63:
-        raise InvalidArgument(f"{what} is an int of at least {least}, not {number!r}")
+        bound = f"from {least} to 2**63 - 1" if isinstance(number, int) and number > least else f"of at least {least}"
+        raise InvalidArgument(f"{what} is an int {bound}, not {number!r:.60}")
     return number
 
 
@@ -242,7 +264,7 @@ def check_timeout(timeout: object) -> float:
 
 def _not_a_str(what: str, name: object) -> str:
     cure = ": convert it with str(…)" if type(name).__name__ in {"int", "UUID"} else ""
-    return f"a {what} is a str, not {type(name).__name__}{cure}"
+    return f"{'an' if what[0] in 'aeiou' else 'a'} {what} is a str, not {type(name).__name__}{cure}"
 
 
 def _shown(name: str) -> str:

@@ -145,7 +145,7 @@ class Edit(msgspec.Struct, frozen=True):
     """Replace the data of a message. Its seq, id and time stay. Result: the message's new version (int).
 
     ``if_version``: only if the message has this version, else `Conflict`. ``if_id``: only if it has this id, else `Conflict`.
-    Messages of one append may have the same version, so a caller who has read a message passes both. ``redacted``: the reason for
+    Messages of one append may have the same version, so a caller that has read a message passes both. ``redacted``: the reason for
     which the text was removed; an empty one is none. None: it is an edit.
     """
 

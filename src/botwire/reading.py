@@ -107,6 +107,10 @@ class _Reader:
         first = await self._bridge.read(GetContext(self._session, self._first_size(), head=head))
         system = await self._leading(first) if self._system == "keep" else []
         summary = decode(first.summary) if first.summary else []
+        if isinstance(
+            summary, str
+        ):  # it is encrypted, and this memory has no key: one text, as an encrypted message is
+            summary = [summary]
         picker = await compute(lambda given: self._picker(system=given, summary=summary, upto=first.summarized), system)
         base, seen, page = picker.tokens, 0, first
         while page.messages:

@@ -86,6 +86,8 @@ def test_checks_and_repairs(place, memory):
     assert botwire("history", n, "s", "--check", "--json", *at, exit_code=1).count("\n") == 1
     assert "     2  call_without_result  " in botwire("history", n, "s", "--mend", *at)
     assert botwire("history", n, "s", "--check", *at) == "no problems\n"
+    for option in ("--check", "--mend"):
+        assert "no session 'typo'" in botwire("history", n, "typo", option, *at, exit_code=1)
     assert botwire("history", n, "s", "--mend", "--json", *at) == ""
     assert len(memory.history("s")) == 3
     memory.history("t").append(BROKEN)

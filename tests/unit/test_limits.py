@@ -15,8 +15,11 @@ from botwire.limits import (
     MAX_NODES,
     MAX_TAGS,
     check_about,
+    check_count,
+    check_name,
     check_nodes,
     check_reason,
+    check_ttl,
 )
 
 ENOUGH = MAX_NODES - 10
@@ -150,3 +153,14 @@ def test_reasons():
     for wrong in ("\n", "x" * 513, 3):
         with pytest.raises(InvalidName, match="reason"):
             check_reason(wrong)
+
+
+def test_a_time_to_live_is_at_least_what_stores_keep():
+    assert check_ttl(1e-9) == 1e-6
+
+
+def test_an_error_names_the_most_when_a_number_is_too_large():
+    with pytest.raises(InvalidArgument, match=r"limit is an int from 0 to 2\*\*63 - 1"):
+        check_count(10**30, "limit")
+    with pytest.raises(InvalidName, match="an owner is a str"):
+        check_name(5, "owner")

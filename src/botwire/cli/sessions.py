@@ -82,6 +82,8 @@ def history(
     with memory_at(namespace, url) as memory:
         chat = memory.history(session)
         if check or mend:
+            if chat.info() is None:
+                raise failure(f"there is no session {session!r} in namespace {namespace!r}")
             _repair(chat, None if check else policy or "cancel", as_json=as_json)
             return
         start = after if last is None else max(after, len(chat) - last)

@@ -22,6 +22,7 @@ from ..limits import (
     check_prefix,
     check_reason,
     check_time,
+    check_title_and_data,
     check_ttl,
 )
 from ..operations import Append, Operation, Put, Retain, SetExpiry, Summarize
@@ -191,7 +192,7 @@ def _append(session: str, id_: str, data: Raw, line: Line, batch: Batch) -> Appe
 
 
 def _session(name: str, line: Line, expires: int | None, batch: Batch) -> Iterator[Operation]:
-    stored = check_json(line.about) if isinstance(line.about, Raw) else ""
+    stored = check_title_and_data(check_json(line.about)) if isinstance(line.about, Raw) else ""
     about = About(0, *check_about(stored, line.owner, line.tags), stored)
     origin = line.origin
     if origin is not None:

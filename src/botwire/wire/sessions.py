@@ -9,7 +9,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from .. import operations
 from ..errors import InvalidArgument
-from ..limits import MAX_COPIED, check_about, check_count, check_ttl
+from ..limits import MAX_COPIED, check_about, check_count, check_title_and_data, check_ttl
 from ..values import check_json
 from .bodies import (
     BodyOperation,
@@ -250,14 +250,6 @@ class RetainOperation(BodyOperation, tag="retain"):
     age: Annotated[float | None, described("Seconds since the first message; null: no limit.")] = None
 
 
-class _About(msgspec.Struct, forbid_unknown_fields=True):
-    title: str | None = None
-    data: dict[str, Any] | None = None
-
-
-_checked_about = msgspec.json.Decoder(_About).decode
-
-
 def _raw(stored: str) -> Raw | UnsetType:
     return Raw(stored.encode()) if stored else UNSET
 
@@ -267,12 +259,7 @@ def _about(value: Raw | UnsetType) -> str:
     if isinstance(value, UnsetType):
         return ""
     stored = check_json(value)
-    if not stored.startswith('"'):
-        try:
-            _checked_about(stored)
-        except msgspec.ValidationError as error:
-            raise InvalidArgument(f"a title is a str and data an object: {error}; nothing was written") from error
-    check_about(stored, None, ())
+    check_about(check_title_and_data(stored), None, ())
     return stored
 
 

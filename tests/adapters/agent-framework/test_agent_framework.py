@@ -13,7 +13,7 @@ def test_with_the_newest_agent_framework() -> None:
 
 
 def test_with_the_oldest_agent_framework() -> None:
-    python = run_tests("agent-framework", "agent-framework-core==1.0.0")
+    python = run_tests("agent-framework", "agent-framework-core==1.0.0", without=["test_crashes.py"])
     assert installed(python, "agent-framework-core") == (1, 0, 0)
 
 

@@ -14,7 +14,11 @@ def test_with_the_newest_autogen() -> None:
 
 def test_with_the_oldest_autogen() -> None:
     python = run_tests(
-        "autogen", *(f"autogen-{part}==0.5.1" for part in ("agentchat", "core", "ext")), "cryptography", "sqlite-vec"
+        "autogen",
+        *(f"autogen-{part}==0.5.1" for part in ("agentchat", "core", "ext")),
+        "cryptography",
+        "sqlite-vec",
+        without=["test_crashes.py"],
     )
     assert installed(python, "autogen-core") == (0, 5, 1)
 

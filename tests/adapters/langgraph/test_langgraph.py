@@ -24,7 +24,7 @@ OLDEST = ("langgraph==1.0.10", "langgraph-checkpoint==4.0.1", "langgraph-prebuil
 
 @pytest.mark.timeout(600)
 def test_with_the_oldest_release() -> None:
-    python = run_tests("langgraph", *OLDEST, *TOOLS[:3], timeout=500)
+    python = run_tests("langgraph", *OLDEST, *TOOLS[:3], timeout=500, without=["test_crashes.py"])
     assert installed(python, "langgraph") == (1, 0, 10)
     assert installed(python, "langgraph-checkpoint") == (4, 0, 1)
 

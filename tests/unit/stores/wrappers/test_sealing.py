@@ -310,3 +310,10 @@ def test_copies_that_a_caller_gives_are_not_written(filled):
     """Copies are what the encrypted memory has read itself."""
     filled.write("n", [Fork("s", "copy", copies=Copies((NewMessage("1", '"other"'),)))])
     assert data_of(filled, "copy") == data_of(filled)
+
+
+def test_a_memory_without_the_key_reads_a_summary_as_one_text(filled, beneath):
+    with Memory("n", store=beneath) as memory:
+        summary = memory.history("s").context_messages().summary
+    assert len(summary) == 1
+    assert len(summary[0]) > 20
