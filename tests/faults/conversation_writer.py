@@ -82,7 +82,9 @@ class Writer:
         except Conflict:
             self.note(kind="conflict")
         except InvalidArgument as error:
-            self.note(kind="refused", error=error.message)
+            # A pop whose answer was lost is refused when it is repeated after a redaction has erased what was popped.
+            was_applied = "was applied, and the messages" in error.message
+            self.note(kind="error" if was_applied else "refused", error=error.message)
         except BotWireError as error:
             self.note(kind="error", error=repr(error))
         else:
