@@ -123,8 +123,9 @@ class History(SessionHistory):
     ) -> list[int]:
         """Delete the messages after a seq and append others in their place, in one step. Returns the seq of each.
 
-        Other clients see the messages of before or those of now, never a session in between. Pass `if_last` so that no message is
-        lost which others have appended since you read the session.
+        Other clients see the messages of before or those of now, never a session in between. Pass `if_last` and `if_version`, so that
+        no message is lost which others have appended since you read the session. After a pop and an append, the last seq alone may be
+        the same again.
 
         Args:
             messages: as in `append`; an empty list deletes only.
