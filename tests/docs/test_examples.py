@@ -35,6 +35,13 @@ def test_examples_run(document, shared_server, tmp_path, monkeypatch, capsys):
     run_examples(document, shared_server.url, capsys)
 
 
+@pytest.mark.parametrize("name", ["long-conversations", "retention", "crashes"])
+def test_examples_of_guides_run_twice_in_a_row(name, shared_server, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        run_examples(ROOT / "docs" / f"{name}.md", shared_server.url, capsys)
+
+
 def test_the_main_documents_have_examples():
     assert {"README.md", "tutorial.md", "how-to.md"} <= {document.name for document in WITH_PYTHON}
 
