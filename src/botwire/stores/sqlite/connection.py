@@ -181,8 +181,11 @@ def schema_version(connection: Connection, path: object) -> int:
         StoreError: it is not a botwire file, or is from a newer botwire.
     """
     version, application = connection.pragma("user_version"), connection.pragma("application_id")
-    if application != APPLICATION_ID and (
-        version or application or connection.execute("SELECT 1 FROM sqlite_schema").get
+    # Another process may have created the tables since these were read. If it has, the file is one of botwire by now.
+    if (
+        application != APPLICATION_ID
+        and (version or application or connection.execute("SELECT 1 FROM sqlite_schema").get)
+        and connection.pragma("application_id") != APPLICATION_ID
     ):
         raise StoreError(f"{path} is a SQLite database, but not a botwire file: use another file")
     if version > len(MIGRATIONS):

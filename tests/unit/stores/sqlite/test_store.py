@@ -21,7 +21,7 @@ import pytest
 from botwire import InvalidArgument, Memory, StoreError, Timeout, Unavailable
 from botwire.operations import Append, Expire, Increment, NewMessage, Put, Write
 from botwire.queries import GetEntries, GetEntry, ListEntries, ListKeys, Search
-from botwire.stores.sqlite.connection import APPLICATION_ID
+from botwire.stores.sqlite.connection import APPLICATION_ID, Connection, schema_version
 from botwire.stores.sqlite.store import SqliteStore
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="drops root's rights in a child")
@@ -505,3 +505,18 @@ def test_a_finalizer_that_writes_wherever_the_collector_runs(tmp_path):
     assert outcomes
     assert store.read("n", GetEntry("k")).stored == "59"
     store.close()
+
+
+def test_a_file_that_another_process_creates_at_the_same_moment(tmp_path):
+    connection = Connection(str(tmp_path / "a.db"))
+
+    def create(_, statement, __):
+        if "sqlite_schema" in statement:
+            connection.set_exec_trace(None)
+            SqliteStore(tmp_path / "a.db").close()
+        return True
+
+    connection.set_exec_trace(create)
+    schema_version(connection, "a.db")
+    assert schema_version(connection, "a.db") == 8
+    connection.close()
