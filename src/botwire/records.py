@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +12,7 @@ from .timestamps import moment
 from .values import Stored, decode
 
 T = TypeVar("T")
+_CURSOR = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})")
 
 
 def _shown(record: Any, *names: str) -> str:
@@ -163,6 +165,12 @@ class Session(msgspec.Struct, frozen=True):
     def expires_at(self) -> datetime | None:
         """When the session expires by its own time to live, UTC; None: never. A rule or the plan may end it earlier."""
         return None if self.expires is None else moment(self.expires)
+
+
+def position_in(cursor: str) -> tuple[int, int] | None:
+    """Return the time and the place in a `Session.cursor`; None: it is not one."""
+    found = _CURSOR.fullmatch(cursor)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 class Context(msgspec.Struct, frozen=True):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, get_args
@@ -13,12 +12,11 @@ from .limits import check_count, check_name, check_prefix, check_time, check_ttl
 from .namespace import Namespace
 from .operations import Destroy, Retain
 from .queries import GetRetention, ListSessions, Order
-from .records import Rule, Session
+from .records import Rule, Session, position_in
 from .search.arguments import check_where
 
 _FIELDS = ("title", "owner", "tags", "data")
 """What the paths of a filter of sessions begin with."""
-_CURSOR = re.compile(r"[0-9]{1,19}\.[0-9]{1,19}")
 
 
 class SessionMethods(Namespace):
@@ -150,6 +148,6 @@ def _cursor(after: object) -> str:
     if after is None:
         return ""
     cursor = after.cursor if isinstance(after, Session) else after
-    if not isinstance(cursor, str) or not _CURSOR.fullmatch(cursor):
+    if not isinstance(cursor, str) or position_in(cursor) is None:
         raise InvalidArgument(f"after is a session, or the cursor of one, not {after!r:.100}")
     return cursor

@@ -132,7 +132,7 @@ def _list_texts(tables: ReadTables, plans: Plans, namespace: str, query: queries
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    limits = retention.limits_of(state.retention, plans.of(state.plan)[1])
+    limits = retention.limits_in(state, plans)
     texts = _texts(tables, state.id, query.model, query.after, now)
     if retention.may_end(state, limits):
         liveness = retention.Liveness(tables, namespace, limits, now)

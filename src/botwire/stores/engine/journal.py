@@ -22,7 +22,8 @@ from ...errors import ChangesLost
 from ...queries import ListChanges
 from ...records import Change, Changes, Message, Progress
 from ...values import Stored, size
-from .tables import FIRST_NAME_OF_SESSION, NamespaceId, NamespaceState, ReadTables, Tables, as_json
+from .session_tables import is_detached
+from .tables import NamespaceId, NamespaceState, ReadTables, Tables, as_json
 
 BLOCK_CHARS = 900
 """The most characters of the records in a state, and of a block. A row of a quarter page needs no overflow page."""
@@ -240,7 +241,7 @@ def _appended(
 ) -> Iterator[tuple[int, Change, Stored]]:
     session = int(record.name)
     name = tables.session_name(namespace, session)
-    if name is None or name < FIRST_NAME_OF_SESSION or not query.wants_session(name):
+    if name is None or is_detached(name) or not query.wants_session(name):
         return
     offset = record.version - record.last
     # A later pop may have removed some, and others may have been appended in their place since.

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from ...operations import Clear, Destroy, Forget, Result, Write
 from . import journal, word_index
 from .journal import BLOCK_CHARS, CLEARED, DELETED, EXPIRED, POPPED, SESSION_EXPIRED
+from .session_tables import Details, is_detached
 from .tables import NOT_BEGUN, NamespaceState, SessionHead, Tables
 
 REMOVALS = frozenset({Clear, Forget, Destroy})
@@ -129,7 +130,7 @@ def remove_expired(
 ) -> int:
     """Remove an expired session, or the last messages of one that was renamed; returns how many messages."""
     assert state.id is not None
-    if name.startswith("\x01"):
+    if is_detached(name):
         left, length = _last_rows(tables, head, most, most_bytes)
         if left:
             _delete_messages(tables, state, head, left)
@@ -170,14 +171,23 @@ def shorten(
         delete_session(tables, state, name, head)
         return
     _delete_messages(tables, state, head, left)
-    if details is not None and details.upto > left:
-        shorter = details._replace(upto=0, summary=None)
-        tables.put_details(state.id, head.id, shorter)
-        length += details.bytes - shorter.bytes
-    tables.set_session(head.id, left, head.bytes - length, now)
+    freed = drop_summary(tables, state, head, details, left)
+    tables.set_session(head.id, left, head.bytes - length - freed, now)
     tables.set_session_version(head.id, state.version + 1)
     state.bytes -= length
     state.record(f"{POPPED}{left} {name}")
+
+
+def drop_summary(tables: Tables, state: NamespaceState, head: SessionHead, details: Details | None, after: int) -> int:
+    """Delete the summary of a session if it covers messages after a seq. Returns its bytes, which the caller subtracts in the session."""
+    if details is None or details.upto <= after:
+        return 0
+    assert state.id is not None
+    without = details._replace(upto=0, summary=None)
+    tables.put_details(state.id, head.id, without)
+    freed = details.bytes - without.bytes
+    state.bytes -= freed
+    return freed
 
 
 def delete_session(

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from ...plans import DAY, Plan
+from ...plans import DAY, Plan, Plans
 from ...records import Rule
 from . import removal
 from .journal import SESSION_EXPIRED
-from .tables import FIRST_NAME_OF_SESSION, NamespaceState, ReadTables, SessionHead, Tables
+from .session_tables import is_detached
+from .tables import NamespaceState, ReadTables, SessionHead, Tables
 
 AT_ONCE = 16
 """Expired sessions that one write removes."""
@@ -67,6 +68,11 @@ def limits_of(retention: str | None, plan: Plan) -> Limits | None:
     if retention is None and plan.session_idle_days is None:
         return None
     return _limits(retention, plan.session_idle_days)
+
+
+def limits_in(state: NamespaceState, plans: Plans) -> Limits | None:
+    """Return the limits of a namespace, as `limits_of`, for a read."""
+    return limits_of(state.retention, plans.of(state.plan)[1])
 
 
 @lru_cache(maxsize=1_000)
@@ -133,7 +139,7 @@ class Liveness:
         """Whether a session exists and has not expired."""
         known = self._known.get(name)
         if known is None:
-            found = None if name < FIRST_NAME_OF_SESSION else self._tables.find_session(self._namespace, name)
+            found = None if is_detached(name) else self._tables.find_session(self._namespace, name)
             known = found is not None and not has_ended(
                 self._limits, name, found.created, found.updated, found.expires, self._now
             )
@@ -146,7 +152,7 @@ class Liveness:
 
 def end(tables: Tables, state: NamespaceState, name: str, head: SessionHead, now: int) -> int:
     """Remove an expired session, or rename a long one and let later writes remove it. Returns how many messages it removed."""
-    if name >= FIRST_NAME_OF_SESSION and (head.last > ROWS or head.bytes > BYTES):
+    if not is_detached(name) and (head.last > ROWS or head.bytes > BYTES):
         assert state.id is not None
         tables.erase_popped(state.id, name)
         tables.rename_session(state.id, head.id, f"\x01{head.id}")

@@ -24,7 +24,7 @@ from ...search.ranking import FADING, bm25, fuse, idf, ranked, recency
 from ...search.terms import question_of, snippet_of, terms_of, text_of_entry, text_of_message
 from ...values import Stored, decode
 from .filters import filters_of, holds
-from .retention import Liveness, limits_of, may_end
+from .retention import Liveness, limits_in, may_end
 from .stop import Stop
 from .tables import FIRST_MESSAGE, SEQ_BITS, NamespaceId, NamespaceState, ReadTables, place_of
 from .word_index import pending_of
@@ -351,7 +351,7 @@ def search(tables: ReadTables, plans: Plans, namespace: str, query: Search, now:
     if state is None or state.id is None:
         return []
     state.refuse_if_off(namespace)
-    limits = limits_of(state.retention, plans.of(state.plan)[1])
+    limits = limits_in(state, plans)
     live = Liveness(tables, namespace, limits, now) if may_end(state, limits) else None
     return _Searching(tables, query, now, state, state.id, stop, live).hits()
 

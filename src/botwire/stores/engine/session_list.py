@@ -14,13 +14,13 @@ from typing import Any
 from ...errors import InvalidArgument
 from ...plans import Plans
 from ...queries import GetContext, GetSession, ListSessions, weight
-from ...records import Context, Message, Session
+from ...records import Context, Message, Session, position_in
 from ...values import decode
 from . import journal
 from .filters import filters_of, holds
-from .retention import Limits, has_ended, limits_of
-from .session_tables import FoundSession, SessionRow
-from .tables import FIRST_NAME_OF_SESSION, NamespaceState, ReadTables, as_json, end_of, place_of
+from .retention import Limits, has_ended, limits_in, limits_of
+from .session_tables import FoundSession, SessionRow, is_detached
+from .tables import NamespaceState, ReadTables, as_json, end_of, place_of
 
 _PAGE = 500
 _NEWEST = 2**63 - 1
@@ -39,7 +39,7 @@ def get_session(tables: ReadTables, plans: Plans, namespace: str, query: GetSess
     """Answer a query for a session."""
     state = tables.get_state(namespace)
     row = None if state is None or state.id is None else tables.get_session(state.id, query.session)
-    if state is None or row is None or not _is_live(row, limits_of(state.retention, plans.of(state.plan)[1]), now):
+    if state is None or row is None or not _is_live(row, limits_in(state, plans), now):
         return None
     preview = tables.list_messages(row.id, row.last - 1, row.last, 1) if query.preview and row.last else []
     return row.session(preview[0] if preview else None)
@@ -64,7 +64,7 @@ def list_sessions(tables: ReadTables, plans: Plans, namespace: str, query: ListS
     state = tables.get_state(namespace)
     if state is None or state.id is None or query.limit == 0:
         return []
-    limits = limits_of(state.retention, plans.of(state.plan)[1])
+    limits = limits_in(state, plans)
     rows = _by_age(tables, state, query) if query.order == "created" else _by_activity(tables, state, query)
     found: list[SessionRow] = []
     room = math.inf if query.room is None else query.room
@@ -85,9 +85,7 @@ def list_sessions(tables: ReadTables, plans: Plans, namespace: str, query: ListS
 
 
 def _is_live(row: SessionRow, limits: Limits | None, now: int) -> bool:
-    return row.name >= FIRST_NAME_OF_SESSION and not has_ended(
-        limits, row.name, row.created, row.updated, row.expires, now
-    )
+    return not is_detached(row.name) and not has_ended(limits, row.name, row.created, row.updated, row.expires, now)
 
 
 def _fits(row: SessionRow, query: ListSessions, filters: list[tuple[list[str], Any]]) -> bool:
@@ -123,10 +121,11 @@ def cursor_of(text: str) -> tuple[int, int]:
     """Return the time and the place in a `Session.cursor`, or those after every session."""
     if not text:
         return _NEWEST, _NEWEST
-    time, _, place = text.partition(".")
-    if not (time.isdecimal() and place.isdecimal() and len(text) < 40):
+    position = position_in(text)
+    if position is None:
         raise InvalidArgument(f"after is the cursor of a session, such as '1764547200000000.7', not {text!r:.60}")
-    return min(int(time), _NEWEST), min(int(place), _NEWEST)
+    time, place = position
+    return min(time, _NEWEST), min(place, _NEWEST)
 
 
 def _by_activity(tables: ReadTables, state: NamespaceState, query: ListSessions) -> Iterator[SessionRow]:

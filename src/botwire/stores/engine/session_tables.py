@@ -10,9 +10,15 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from ...limits import FIRST_NAME
 from ...records import About, Message, Session
 from ...values import size
 from .bookkeeping import NamespaceId
+
+
+def is_detached(name: str) -> bool:
+    """Whether this is the name of an expired session, which begins with a control character. No caller may use one."""
+    return name < FIRST_NAME
 
 
 class SessionHead(NamedTuple):

@@ -155,7 +155,7 @@ def replace(work: Work, namespace: str, op: operations.Replace) -> list[int]:
         )
     messages = op.messages
     if head is not None and op.after < last:
-        _, length = _measured(work, op.session, head, op.after)
+        length = _measured(work, op.session, head, op.after)
         work.touch(length)
         messages, changed = _with_times(work, head, op)
         work.charge(state, changed, 0)
@@ -193,8 +193,8 @@ def _copy_of(message: Message, stored: str) -> NewMessage:
     return NewMessage(message.id, stored, message.created, edited=message.edited, redacted=message.redacted)
 
 
-def _measured(work: Work, name: str, head: SessionHead, after: int, last: int | None = None) -> tuple[int, int]:
-    """Return the number and the bytes of messages, or raise `InvalidArgument` if they are too many for one transaction."""
+def _measured(work: Work, name: str, head: SessionHead, after: int, last: int | None = None) -> int:
+    """Return the bytes of messages, or raise `InvalidArgument` if they are too many for one transaction."""
     last = head.last if last is None else last
     count, length = last - after, 0
     if count <= MAX_COPIED:
@@ -204,7 +204,7 @@ def _measured(work: Work, name: str, head: SessionHead, after: int, last: int | 
             f"one write may copy or replace {MAX_COPIED:,} messages with {MAX_COPIED_BYTES:,} bytes, and session {name!r} has "
             f"{count:,} with {length:,} there; nothing was written"
         )
-    return count, length
+    return length
 
 
 def set_expiry_of(work: Work, state: NamespaceState, session: int, ttl: float | None) -> None:
@@ -280,23 +280,13 @@ def edit(work: Work, namespace: str, op: operations.Edit) -> int:
     if op.redacted is not None:
         assert state.id is not None
         work.tables.erase_popped(state.id, op.session)
-        held -= _drop_summary(work, state, head, op.seq)
+        # A summary that covers the message may have its text.
+        details = work.tables.get_details(state.id, head.id)
+        held -= removal.drop_summary(work.tables, state, head, details, op.seq - 1)
     work.tables.set_session(head.id, head.last, held, work.now)
     work.tables.set_session_version(head.id, state.version + 1)
     state.record(f"{EDITED}{op.seq} {op.session}")
     return edited
-
-
-def _drop_summary(work: Work, state: NamespaceState, head: SessionHead, seq: int) -> int:
-    """Delete a summary that covers a message, which may hold its text; returns its bytes."""
-    assert state.id is not None
-    details = work.tables.get_details(state.id, head.id)
-    if details is None or details.upto < seq:
-        return 0
-    without = details._replace(upto=0, summary=None)
-    work.tables.put_details(state.id, head.id, without)
-    state.bytes -= details.bytes - without.bytes
-    return details.bytes - without.bytes
 
 
 def summarize(work: Work, namespace: str, op: operations.Summarize) -> int:
@@ -345,7 +335,7 @@ def fork(work: Work, namespace: str, op: operations.Fork) -> int:
     details = work.tables.get_details(state.id, head.id) or NO_DETAILS
     target = _begin(work, state, op.target, head.created)
     if op.copies is None:
-        _, length = _measured(work, op.session, head, 0, upto)
+        length = _measured(work, op.session, head, 0, upto)
         work.charge(state, 0, length)
         work.tables.copy_messages(head.id, target.id, upto)
         work.tables.set_session(target.id, upto, length, work.now)

@@ -39,8 +39,6 @@ OFF = "off"
 """`NamespaceState.index_cursor` when nothing is indexed and searches are refused."""
 NOT_BEGUN = "entries "
 """`NamespaceState.index_cursor` until the first search. Most namespaces are never searched, so their writes do not pay for an index."""
-FIRST_NAME_OF_SESSION = " "
-"""A session whose name sorts before this has expired: its name begins with a control character, which no caller may use."""
 EntryHead: TypeAlias = tuple[int, int, int | None, int]
 """Version, created, expires and size of the value in bytes of an entry, expired or not."""
 EntryRow: TypeAlias = tuple[NamespaceId, str, int, int, int, int | None, Stored]
