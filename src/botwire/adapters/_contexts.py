@@ -32,12 +32,21 @@ def limits_of(
     count: Callable[[Any], float] | None,
     ttl: float | timedelta | None,
     restored: Callable[[Any], Any],
+    what: str = "a message",
 ) -> Limits:
     """Return the limits, checked. ``restored`` makes a message of the framework, which `count` takes, from stored data."""
     if count is not None and not callable(count):
-        raise InvalidArgument(f"count is a function of a message, not {type(count).__name__}")
+        raise InvalidArgument(f"count is a function of {what}, not {type(count).__name__}")
     counted = None if count is None else lambda data: count(restored(data))
     return Limits(check_count(max_tokens, "max_tokens", least=1), counted, check_ttl(ttl))
+
+
+async def is_reduced(memory: Namespace, session: str, limits: Limits) -> bool:
+    """Whether a context of a session is not all of its messages: there is a limit of tokens, or a summary."""
+    if limits.max_tokens is not None:
+        return True
+    known = await _info(History(memory, session))
+    return known is not None and known.summarized > 0
 
 
 async def reduced(memory: Namespace, session: str, limits: Limits) -> PickedContext | None:
@@ -45,11 +54,9 @@ async def reduced(memory: Namespace, session: str, limits: Limits) -> PickedCont
 
     If the newest turn alone is larger than the limit, the context begins within that turn.
     """
+    if not await is_reduced(memory, session, limits):
+        return None
     history = History(memory, session)
-    if limits.max_tokens is None:
-        known = await _info(history)
-        if known is None or not known.summarized:
-            return None
     try:
         return await _context(history, limits.max_tokens, count=limits.counter)
     except InvalidArgument:

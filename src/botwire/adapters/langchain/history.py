@@ -21,12 +21,13 @@ from pydantic_core import to_jsonable_python
 from ...bridge import awaiting, repeated
 from ...errors import Conflict, InvalidArgument, InvalidValue
 from ...history import History
-from ...limits import check_count, check_ttl
+from ...limits import check_count
 from ...memory import Memory, Options
 from ...namespace import Namespace
 from ...records import Message
 from ...values import decode, encode_json
 from .._base import UNREADABLE, OverSession, SessionId, async_form, blocking_method, reason, session_name, unreadable
+from .._contexts import is_reduced, limits_of
 
 if TYPE_CHECKING:
     from ...conversations.health import Problem
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["BotWireChatHistory"]
 
 _context = awaiting(History.context_messages)
-_info = awaiting(History.info)
 _stored = awaiting(History.messages)
 
 
@@ -85,11 +85,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         **options: Unpack[Options],
     ) -> None:
         self._last = check_count(last, "last", least=1)
-        self._max_tokens = check_count(max_tokens, "max_tokens", least=1)
-        if count is not None and not callable(count):
-            raise InvalidArgument(f"count is a function of a message, not {type(count).__name__}")
-        self._count = None if count is None else _counter(count)
-        self._ttl = check_ttl(ttl)
+        self._limits = limits_of(max_tokens, count, ttl, lambda item: to_messages([item])[0])
         self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_name(session_id))
 
@@ -108,10 +104,8 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
     async def _read(self, memory: Namespace) -> list[BaseMessage]:
         """As `messages`."""
         history = History(memory, self.session_id)
-        if self._last is None and self._max_tokens is None:
-            session = await _info(history)
-            if session is None or not session.summarized:
-                return _restored(self.session_id, await _stored(history))
+        if self._last is None and not await is_reduced(memory, self.session_id, self._limits):
+            return _restored(self.session_id, await _stored(history))
         picked = await repeated(memory.bridge, partial(self._picked, history), f"session {self.session_id!r}")
         return [
             *_restored(self.session_id, picked.system),
@@ -122,11 +116,11 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
     async def _picked(self, history: History) -> PickedContext:
         """Return the context that keeps both limits. Raises `Conflict` if the session changes while it is read."""
         if self._last is None:
-            return await _context(history, self._max_tokens, count=self._count)
+            return await _context(history, self._limits.max_tokens, count=self._limits.counter)
         by_number = await _newest(history, self._last)
-        if self._max_tokens is None:
+        if self._limits.max_tokens is None:
             return by_number
-        by_tokens = await _context(history, self._max_tokens, count=self._count)
+        by_tokens = await _context(history, self._limits.max_tokens, count=self._limits.counter)
         if (by_tokens.version, by_tokens.last) != (by_number.version, by_number.last):
             raise Conflict(f"session {self.session_id!r} was changed while it was read")
         # Both end with the newest message, so the shorter one keeps both limits.
@@ -142,7 +136,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
         Raises:
             InvalidValue: a message contains something that would not come back; nothing was written.
         """
-        self._history.append([to_item(message) for message in messages], ttl=self._ttl)
+        self._history.append([to_item(message) for message in messages], ttl=self._limits.ttl)
 
     def summarize(self, messages: Sequence[BaseMessage], *, upto: int, if_last: int | None = None) -> None:
         """Store a summary, which `messages` has from now on instead of the first messages. It is on disk when this returns.
@@ -175,7 +169,7 @@ class BotWireChatHistory(OverSession, BaseChatMessageHistory):
 
     async def aadd_messages(self, messages: Sequence[BaseMessage]) -> None:
         """As `add_messages`. A call that is cancelled adds all of them or none."""
-        await self._async_history.append([to_item(message) for message in messages], ttl=self._ttl)
+        await self._async_history.append([to_item(message) for message in messages], ttl=self._limits.ttl)
 
     async def asummarize(self, messages: Sequence[BaseMessage], *, upto: int, if_last: int | None = None) -> None:
         """As `summarize`."""
@@ -198,10 +192,6 @@ async def _newest(history: History, last: int) -> PickedContext:
 
 def _one(_: Any) -> int:
     return 1
-
-
-def _counter(count: Callable[[BaseMessage], float]) -> Callable[[Any], float]:
-    return lambda item: count(to_messages([item])[0])
 
 
 _KINDS = ("AI", "Chat", "Function", "Human", "System", "Tool")

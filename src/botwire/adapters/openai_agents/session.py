@@ -12,10 +12,10 @@ from agents.memory import SessionSettings
 
 from ...bridge import repeated
 from ...errors import InvalidArgument
-from ...limits import check_count, check_ttl
 from ...memory import Memory, Options
 from ...operations import Pop
 from .._base import OverSession, SessionId, session_name
+from .._contexts import is_reduced, limits_of
 from .compaction import IsExpired, Snapshot, remember, replace_seen, take_snapshot
 from .items import item_of, plain_item
 
@@ -59,11 +59,7 @@ class BotWireSession(OverSession):
         ttl: float | timedelta | None = None,
         **options: Unpack[Options],
     ) -> None:
-        self._max_tokens = check_count(max_tokens, "max_tokens", least=1)
-        if count is not None and not callable(count):
-            raise InvalidArgument(f"count is a function of an item, not {type(count).__name__}")
-        self._count = count
-        self._ttl = check_ttl(ttl)
+        self._limits = limits_of(max_tokens, count, ttl, lambda item: item, "an item")
         self.session_settings: SessionSettings | None = _settings(session_settings)
         self._memory = Memory(namespace, url, **options)
         self._history = self._memory.history(session_name(session_id))
@@ -89,17 +85,11 @@ class BotWireSession(OverSession):
         history = self._async_history
         if limit is None and self.session_settings is not None:
             limit = self.session_settings.limit
-        if limit is not None or not await self._is_reduced():
+        if limit is not None or not await is_reduced(self._async_memory, self.session_id, self._limits):
             messages = await history.messages(None if limit is None or limit < 0 else limit)
             return [message.data for message in messages], messages[-1].seq if messages else 0
-        picked = await history.context_messages(self._max_tokens, count=self._count)
+        picked = await history.context_messages(self._limits.max_tokens, count=self._limits.counter)
         return picked.data, picked.last
-
-    async def _is_reduced(self) -> bool:
-        if self._max_tokens is not None:
-            return True
-        session = await self._async_history.info()
-        return session is not None and session.summarized > 0
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Append items, at most 10,000 at once, all or none. They are on disk when this returns.
@@ -107,7 +97,7 @@ class BotWireSession(OverSession):
         Raises:
             InvalidValue: an item is not JSON; nothing was written.
         """
-        await self._async_history.append([plain_item(item) for item in items], ttl=self._ttl)
+        await self._async_history.append([plain_item(item) for item in items], ttl=self._limits.ttl)
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Delete the last item and return it; None if there is none. No other caller gets the same one.
