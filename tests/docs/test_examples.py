@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import botwire
+from botwire.cli import app
 from botwire.errors import BY_CODE
 from botwire.plans import load_plans
 from tests.examples import blocks, has_environment, run_examples
@@ -58,16 +58,10 @@ def test_commands_in_the_documents_exist():
     commands = set(re.findall(pattern, text, re.MULTILINE))
     assert commands >= {"serve", "plan set", "demo"}
     options = set(re.findall(r"`((?:--[\w-]+ ?)+)`", text))
-    helped = ""
+    helped, wide = "", {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, "-m", "botwire", *command.split(), "--help"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"},
-        )
-        assert done.returncode == 0, command
+        done = CliRunner().invoke(app, [*command.split(), "--help"], env=wide)
+        assert done.exit_code == 0, command
         helped += done.stdout
     for option in {item for group in options for item in group.split()} - {"--strict", "--version"}:
         assert option in helped, option

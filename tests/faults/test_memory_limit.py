@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
 import sys
 import threading
@@ -139,12 +140,11 @@ def test_answers_that_no_client_reads(server):
 def test_bodies_without_an_end(server):
     length = 16_000_000
     with bounded(server), silent(server, 12, head("PUT", "/memory/n/k", length), b" " * (length - 1)) as connections:
-        for connection in connections:
-            connection.settimeout(60)
         time.sleep(1.5)
         with Memory("n", server.url, timeout=60) as memory:
             memory.set("k", "z" * VALUE)
-        refused = [connection.recv(65536) for connection in connections[:3]]
+        answered, _, _ = select.select(connections, [], [], 60)  # others may wait for their bodies
+        refused = [connection.recv(65536) for connection in answered]
         assert any(answer.startswith(b"HTTP/1.1 503 ") for answer in refused)
         assert all(b"retry-after: 1" in answer.lower() for answer in refused if b" 503 " in answer[:20])
 
