@@ -15,6 +15,8 @@ DOCS_READY := $(DOCS)/.ready
 RECALL := .cache/recall/venv
 RECALL_READY := $(RECALL)/.ready
 ARGS ?=
+# Four processes on two cores: many tests wait for disks, servers and other processes.
+PYTEST := pytest -q -n 4 --dist worksteal
 unexport PYTHONDONTWRITEBYTECODE  # without .pyc files, each server in the tests takes up to twice as long to start
 
 $(READY): requirements/dev.txt pyproject.toml
@@ -34,13 +36,13 @@ demo: $(READY) ## Run an agent, kill it, and read its memory in a new process
 	@$(BIN)/botwire demo
 
 test: $(READY) ## Run all tests; about 12 minutes
-	@$(BIN)/pytest -q -n 2 --dist worksteal $(ARGS)
+	@$(BIN)/$(PYTEST) $(ARGS)
 
 test-newest: $(if $(NEWEST),$(NEWEST_READY)) ## Run the unit and contract tests on Python 3.13, if it is installed
 ifeq ($(NEWEST),)
 	@echo "Skipped the tests on Python 3.13: it is not installed"
 else
-	@timeout --kill-after=30 10m $(NEWEST_BIN)/bin/pytest -q -n 2 --dist worksteal -p no:cacheprovider tests/unit tests/contract $(ARGS)
+	@timeout --kill-after=30 10m $(NEWEST_BIN)/bin/$(PYTEST) -p no:cacheprovider tests/unit tests/contract $(ARGS)
 endif
 
 $(NEWEST_READY): requirements/dev.txt pyproject.toml | $(READY)
