@@ -90,6 +90,7 @@ Turn: TypeAlias = Callable[[str, str, Path, Strike | None], None]
 
 def kill_workers(folder: Path, turn: Turn, verify: Callable[[str, Path], None], steps: int, workers: int) -> None:
     """Kill a worker at each of the steps of its turn, beside others, and verify what is left each time."""
+    open_store("sqlite:///:memory:").close()  # imports what each process would import
     kills = 0
     for number, strike in enumerate(strikes(steps)):
         address, acknowledged = f"sqlite:///{folder}/{number}.db", folder / f"{number}.txt"
