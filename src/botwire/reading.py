@@ -13,8 +13,8 @@ from .bridge import Bridge, repeated
 from .conversations.context import Picker
 from .conversations.shapes import shape_of
 from .errors import Conflict, InvalidArgument
-from .queries import GetContext, ListMessages
-from .records import Context, Message
+from .queries import GetContext, GetSession, ListMessages
+from .records import Context, Message, Session
 from .values import decode
 
 Count: TypeAlias = Callable[[Any], float]
@@ -121,13 +121,16 @@ class _Reader:
                 break
             size = self._size(seen, picker.tokens - base, picker.tokens)
             page = await self._bridge.read(GetContext(self._session, size, before))
-            if page.version != first.version:
-                raise Conflict(f"session {self._session!r} was changed while it was read")
+            self._check_version(first, page)
         picked = picker.finish()
         data = [*(message.data for message in system), *summary, *picked.data]
         return PickedContext(
             system, summary, picked.messages, data, picked.tokens, first.summarized, first.version, first.last
         )
+
+    def _check_version(self, first: Context, later: Context | Session | None) -> None:
+        if later is None or later.version != first.version:
+            raise Conflict(f"session {self._session!r} was changed while it was read")
 
     async def _leading(self, first: Context) -> list[Message]:
         """Return the system messages at the start of the session."""
@@ -141,6 +144,8 @@ class _Reader:
             if len(found) >= first.last:
                 break
             head = await self._bridge.read(ListMessages(self._session, after=found[-1].seq, limit=_FIRST))
+            known = await self._bridge.read(GetSession(self._session))
+            self._check_version(first, known)
         return found
 
     def _wanted(self, messages: list[Message]) -> list[Message]:

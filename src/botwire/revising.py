@@ -12,23 +12,26 @@ from .errors import Conflict, InvalidArgument
 from .limits import MAX_OPERATIONS, check_about
 from .operations import Edit, NewMessage, Replace, SetAbout
 from .queries import CountMessages, GetSession, ListMessages
-from .records import About, Message
+from .records import About, Message, Session
 from .timestamps import new_id
 from .values import encode_json
 
 
 async def problems_of(bridge: Bridge, session: str) -> list[Problem]:
     """Return the problems of a session."""
-    return await bridge.compute(problems, await bridge.read(ListMessages(session)))
+
+    async def attempt() -> list[Problem]:
+        _, messages = await _all_of(bridge, session)
+        return await bridge.compute(problems, messages)
+
+    return await repeated(bridge, attempt, f"session {session!r}")
 
 
 async def mend_session(bridge: Bridge, session: str, policy: str) -> list[Problem]:
     """Repair a session, unless others change it while it is read: then repeat. Returns what was done."""
 
     async def attempt() -> list[Problem]:
-        # The version is read first: what others change after that makes the write fail.
-        known = await bridge.read(GetSession(session))
-        messages = await bridge.read(ListMessages(session))
+        known, messages = await _all_of(bridge, session)
         found = await bridge.compute(lambda held: repair(held, policy), messages)  # type: ignore[arg-type]
         if found is None or known is None:
             return []
@@ -42,6 +45,16 @@ async def mend_session(bridge: Bridge, session: str, policy: str) -> list[Proble
         return found.done
 
     return await repeated(bridge, attempt, f"session {session!r}")
+
+
+async def _all_of(bridge: Bridge, session: str) -> tuple[Session | None, list[Message]]:
+    """Return a session and its messages. Over HTTP these come in several answers, between which others may change the session."""
+    known = await bridge.read(GetSession(session))
+    messages = await bridge.read(ListMessages(session))
+    now = await bridge.read(GetSession(session))
+    if (known and known.version) != (now and now.version):
+        raise Conflict(f"session {session!r} was changed while it was read")
+    return known, messages
 
 
 async def redact_message(bridge: Bridge, session: str, seq: int, reason: str) -> int:

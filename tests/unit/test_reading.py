@@ -241,6 +241,19 @@ def test_an_edit_between_two_pages_starts_again(history, store, direct):
     assert picked.version == other.info().version
 
 
+def test_system_messages_of_two_versions_are_never_mixed(history, store, direct):
+    def replace(text):
+        direct.history("s").replace([{"role": "system", "content": text}] * 100)
+
+    def replace_once(_):
+        store.after_read = lambda _: None
+        replace("new")
+
+    replace("old")
+    store.after_read = replace_once
+    assert history.context() == [{"role": "system", "content": "new"}] * 100
+
+
 def test_a_session_that_always_changes_is_given_up(history, store, direct):
     talk(history, 500)
     store.after_read = lambda _: direct.history("s").edit(1, "x")

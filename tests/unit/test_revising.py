@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from botwire import Conflict, InvalidArgument, Memory
 from botwire.operations import Edit, Replace, SetAbout
+from botwire.testing.strategies import repeating
+from botwire.timestamps import new_id
+from botwire.values import encode_json
 from tests.unit.test_reading import Watched
 
 CALL = {
@@ -76,6 +81,30 @@ def test_a_repair_gives_up(direct, beside):
     with pytest.raises(Conflict, match="session 's' was changed by other clients 100 times"):
         history.mend()
     assert len(history) == 102
+
+
+def test_problems_of_a_session_that_others_edit(shared_server):
+    """It is read in two answers, of which the first has a call, and the second its result."""
+
+    def call(name):
+        return {**CALL, "tool_calls": [{**CALL["tool_calls"][0], "id": name}], "padding": "x" * (5 << 20)}
+
+    def rename():
+        name = new_id()
+        result = {"role": "tool", "tool_call_id": name, "content": "done"}
+        edits = [Edit("s", 1, encode_json(call(name))), Edit("s", 2, encode_json(result))]
+        direct.bridge.store.write(namespace, edits)
+        time.sleep(0.2)
+
+    namespace = new_id()
+    with (
+        Memory(namespace, f"sqlite:///{shared_server.db}") as direct,
+        Memory(namespace, shared_server.url, timeout=60) as memory,
+    ):
+        direct.history("s").append([call("c"), "a result"])
+        rename()
+        with repeating(rename, 1):
+            assert [memory.history("s").problems() for _ in range(30)] == [[]] * 30
 
 
 def test_dropping_deletes_the_call(direct):

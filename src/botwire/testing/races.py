@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import Conflict
-from ..operations import Append, Edit, Fork, NewMessage, Operation, Replace, Summarize
-from ..queries import CountMessages, GetContext, GetSession, ListMessages
+from ..operations import Append, Edit, Forget, Fork, NewMessage, Operation, Replace, Summarize
+from ..queries import CountMessages, GetContext, GetSession, ListMessages, ListSessions
+from ..records import Message
 from ..store import Store
 from ..values import decode
 from .strategies import WRITERS, Counted, about_of, data_of, message_of, messages_of, race, repeating, session_of
@@ -154,18 +155,31 @@ class RaceContract(Counted):
         assert store.read("n", CountMessages("s")) == 1 + 15 * (WRITERS - 1)
 
     def test_a_reader_sees_complete_replacements(self, store: Store) -> None:
-        store.write("n", [Append("s", messages_of(*[0] * 10))])
+        """A session of n messages that all are n, by each query. Nor does one that another replaces seem to be missing."""
+        longest = 40
+        store.write("n", [Append("s", messages_of(*[longest] * longest))])
+
+        def check(messages: list[Message], most: int) -> None:
+            (many,) = {item.data for item in messages}
+            assert [item.seq for item in messages] == list(range(1, many + 1))[-most:]
 
         def read() -> None:
-            numbers = data_of(store)
-            assert len(numbers) == 10
-            assert len(set(numbers)) == 1
-            context = store.read("n", GetContext("s", 20))
-            assert len({item.data for item in context.messages}) == 1
+            check(store.read("n", ListMessages("s")), longest)
+            check(store.read("n", ListMessages("s", last=5)), 5)
+            context = store.read("n", GetContext("s", 5, head=2))
+            check(context.messages, 5)
+            assert [item.data for item in context.head] == [context.last] * 2
+            session = session_of(store, preview=True)
+            (listed,) = store.read("n", ListSessions(preview=True))
+            for found in (session, listed):
+                assert found.preview is not None
+                assert found.preview.data == found.preview.seq == found.messages
 
         with repeating(read):
-            for number in range(1, 40):
-                store.write("n", [Replace("s", messages_of(*[number] * 10))])
+            for number in range(60):
+                many = longest - 35 * (number % 2)
+                new = messages_of(*[many] * many)
+                store.write("n", [Forget("s"), Append("s", new)] if number % 3 else [Replace("s", new)])
 
     def test_editing_while_others_read_and_append(self, store: Store) -> None:
         store.write("n", [Append("s", messages_of(*range(20)))])

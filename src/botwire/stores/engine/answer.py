@@ -34,6 +34,7 @@ _OF_ONE_ROW = frozenset(
         queries.GetRetention,
     }
 )
+_OF_SEVERAL = queries.ListMessages | queries.GetSession | queries.GetContext | queries.ListSessions | queries.Search
 _INDEXED = frozenset({"owner"})
 """Paths of a filter of sessions that an index finds."""
 _LAST_CONTROL = "\x1f"
@@ -78,7 +79,7 @@ def is_heavy(query: queries.Query[Any]) -> bool:
 
 def reads_several(query: queries.Query[Any]) -> bool:
     """Whether a query takes several statements, which must see the same snapshot."""
-    return isinstance(query, queries.GetSession | queries.GetContext | queries.ListSessions | queries.Search)
+    return isinstance(query, _OF_SEVERAL)
 
 
 def _rows(limit: int | None) -> float:

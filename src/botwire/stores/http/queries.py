@@ -153,6 +153,9 @@ async def _context_of_one_version(call: Call, namespace: str, query: queries.Get
     if len(found) < min(query.head, first.last):
         rest = queries.ListMessages(query.session, after=len(found), limit=query.head - len(found), room=query.room)
         found = found + await _list_messages(call, namespace, rest)
+        known = await _get_session(call, namespace, queries.GetSession(query.session))
+        if known is None or known.version != first.version:
+            return None
     newest = queries.within(reversed(messages), query.room)
     return msgspec.structs.replace(first, messages=newest[::-1], head=queries.within(found, query.room))
 

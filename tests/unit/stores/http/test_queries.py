@@ -187,9 +187,14 @@ def test_a_context_is_of_one_version_of_the_session(reading):
 
 def test_the_first_messages_that_the_page_of_a_context_has_no_room_for(reading):
     rest = page((2, b"2"), (3, b"3"))
-    found, targets = reading(GetContext("s", 1, head=3), context(9, before=9, head=(1,)), rest)
+    first = context(9, before=9, head=(1,))
+    session = b'{"session":"s","place":1,"messages":9,"version":%d,%b}'
+    same, changed = answer(session % (1, TIMES)), answer(session % (2, TIMES))
+    found, targets = reading(GetContext("s", 1, head=3), first, rest, same)
     assert (seqs(found.head), seqs(found.messages)) == ([1, 2, 3], [9])
     assert targets[1] == "/sessions/n/s?after=1&limit=2"
+    found, targets = reading(GetContext("s", 1, head=3), first, rest, changed, first, rest, same)
+    assert (seqs(found.head), len(targets)) == ([1, 2, 3], 6)
 
 
 def sessions(*rows, after="null"):
