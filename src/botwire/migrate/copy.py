@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import Conflict, StoreError
-from ..limits import check_namespace
+from ..limits import ACCESS, check_namespace
 from ..operations import Delete, Forget, Retain
 from ..queries import GetRetention, GetUsage
 from ..records import Entry
@@ -24,7 +24,7 @@ from .walk import Batch, Progress, list_entries, list_namespaces, list_sessions,
 
 @dataclass
 class Report:
-    """The result of a copy; ``written`` counts the entries and messages that were new."""
+    """What was copied, without the tokens and claims of a server; ``written`` counts the entries and messages that were new."""
 
     namespaces: int = 0
     entries: int = 0
@@ -60,9 +60,9 @@ def copy(
     """
     names = list(map(check_namespace, namespaces)) or list(list_namespaces(source, target))
     total = sum(source.read(name, GetUsage()).bytes for name in names)
-    report, checksum, done = Report(namespaces=len(names)), hashlib.sha256(), 0
+    report, checksum, done = Report(namespaces=sum(name != ACCESS for name in names)), hashlib.sha256(), 0
     for name in names:
-        walk = _Walk(source, target, name, report, replace)
+        walk = _Walk(source, target, name, Report() if name == ACCESS else report, replace)
         for length in walk.steps():
             done += length
             progress(min(done, total), total)

@@ -14,6 +14,7 @@ import psycopg
 import pytest
 
 from botwire import Conflict, Memory, StoreError
+from botwire.limits import ACCESS
 from botwire.migrate.checksums import checksum_of
 from botwire.migrate.copy import copy
 from botwire.migrate.walk import PAGE
@@ -141,6 +142,20 @@ def test_between_all_kinds(request, one, other):
     assert (again.written, again.checksum) == (0, report.checksum)
     source.close()
     target.close()
+
+
+def test_tokens_are_copied_and_not_counted(source, target):
+    fill(source)
+    administration = OnStore(source.address)
+    administration.create(namespaces=["n"], can=["read"], name="a token", expires_in=None)
+    administration.close()
+    report = copy(source, target)
+    assert report.namespaces == 3
+    assert (report.entries, report.messages) == (PAGE + 7 + 3 + 1, 6 + PAGE + 3 + 1)
+    assert report.written == report.entries + report.messages
+    tokens = source.read(ACCESS, ListEntries())
+    assert tokens
+    assert [item.stored for item in target.read(ACCESS, ListEntries())] == [item.stored for item in tokens]
 
 
 def test_what_has_changed_since(source, target):
