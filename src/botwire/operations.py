@@ -88,6 +88,7 @@ class Append(msgspec.Struct, frozen=True):
     ``if_last``: only if this is the seq of the session's last message (0: it has none), else `Conflict`. ``if_version``: only if
     this is the session's version, else `Conflict`. Neither counts if the session has all ids already.
     ``ttl``: let the session expire in this many seconds from now, also if nothing is appended.
+    ``updated``: of a copied session, its last activity in microseconds, if that is later than its messages. Not over HTTP.
     """
 
     reveals: ClassVar[bool] = False
@@ -97,6 +98,7 @@ class Append(msgspec.Struct, frozen=True):
     if_last: int | None = None
     if_version: int | None = None
     ttl: float | None = None
+    updated: int | None = None
 
 
 class Replace(msgspec.Struct, frozen=True):

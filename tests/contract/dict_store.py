@@ -249,6 +249,8 @@ class Namespace:
             log.refuse_unless(op)
         if op.session not in self.logs and op.messages:
             log.created = op.messages[0].created or log.created
+        if log.messages and op.updated is not None and op.updated > log.updated:
+            log.updated, self.version = op.updated, self.version + 1
         seqs = [self.add(log, new) for new in op.messages]
         if op.ttl is not None and log.messages:
             log.expires = ahead(op.ttl)

@@ -15,7 +15,7 @@ import msgspec
 
 from ..errors import InvalidArgument
 from ..limits import check_namespace
-from ..operations import Append, Put, Retain, Summarize
+from ..operations import Put, Retain, Summarize
 from ..queries import GetRetention, GetUsage, ListMessages, ListSessions
 from ..records import Session
 from ..store import Store
@@ -35,7 +35,7 @@ from .lines import (
     session_line,
 )
 from .sessions import session_of
-from .walk import Batch, Progress, list_entries, list_messages, session_names, summary_of
+from .walk import Batch, Progress, last_activity, list_entries, list_messages, session_names, summary_of
 
 
 class Report(msgspec.Struct):
@@ -93,11 +93,14 @@ def _session_lines(store: Store, namespace: str, name: str, after: int) -> Itera
     session = session_of(store, namespace, name)
     if session is None:  # it has expired since
         return
-    for page in list_messages(store, namespace, name, after=after):
+    active = 0
+    for page in list_messages(store, namespace, name):
+        active = max(active, last_activity(page))
         for message in page:
-            yield message_line(session, message), size(message.id) + size(message.stored)
+            if message.seq > after:
+                yield message_line(session, message), size(message.id) + size(message.stored)
     session = session_of(store, namespace, name)
-    line = None if session is None else session_line(session, _summary_of(store, namespace, session))
+    line = None if session is None else session_line(session, _summary_of(store, namespace, session), active)
     if line is not None:
         yield line, 0
 
@@ -212,7 +215,7 @@ def import_lines(
             if batch.add(operation):
                 keep(position)
             report.entries += isinstance(operation, Put)
-            report.messages += isinstance(operation, Append)
+            report.messages += read.id is not None
         position.offset += len(line)
         position.lines += 1
     batch.flush()

@@ -123,8 +123,8 @@ def message_line(session: Session, message: Message) -> Line:
     )
 
 
-def session_line(session: Session, summary: Summary | None) -> Line | None:
-    """Return the line of a session, or None if its messages say it all."""
+def session_line(session: Session, summary: Summary | None, active: int) -> Line | None:
+    """Return the line of a session, or None if its messages say it all. ``active``: when they were last stored or edited."""
     about = session.about
     line = Line(
         session=session.name,
@@ -133,6 +133,8 @@ def session_line(session: Session, summary: Summary | None) -> Line | None:
         origin=session.origin,
         expires_at=session.expires_at,
     )
+    if session.messages and session.updated > active:
+        line.updated_at = session.updated_at
     if about.stored:
         line.about = _on_one_line(about.stored)
     if summary is not None:
@@ -151,10 +153,10 @@ def operations_of(line: Line, number: int, batch: Batch) -> Iterator[Operation]:
     """Return the operations that store a line: none for what has expired. Raises `InvalidArgument` for a wrong line."""
     try:
         expires = check_time(line.expires_at, "expires_at")
-        found = list(_operations(line, expires, batch))
+        found = _operations(line, expires, batch)
     except ValueError as error:
         raise InvalidArgument(f"line {number:,}: {error}") from error
-    if not found:
+    if found is None:
         raise InvalidArgument(
             f"line {number:,} is neither an entry (key, value), a message (session, id, data), a session nor a rule (retain)"
         )
@@ -162,15 +164,16 @@ def operations_of(line: Line, number: int, batch: Batch) -> Iterator[Operation]:
         yield from found
 
 
-def _operations(line: Line, expires: int | None, batch: Batch) -> Iterator[Operation]:
+def _operations(line: Line, expires: int | None, batch: Batch) -> list[Operation] | None:
     if line.key is not None:
-        yield _put(line, expires, batch)
-    elif line.retain is not None:
-        yield Retain(check_prefix(line.retain), check_ttl(line.idle, "idle"), check_ttl(line.age, "age"))
-    elif line.session is not None and line.id is not None and isinstance(line.data, Raw):
-        yield _append(line.session, line.id, line.data, line, batch)
-    elif line.session is not None and line.id is None and not isinstance(line.data, Raw):
-        yield from _session(check_name(line.session, "session name"), line, expires, batch)
+        return [_put(line, expires, batch)]
+    if line.retain is not None:
+        return [Retain(check_prefix(line.retain), check_ttl(line.idle, "idle"), check_ttl(line.age, "age"))]
+    if line.session is not None and line.id is not None and isinstance(line.data, Raw):
+        return [_append(line.session, line.id, line.data, line, batch)]
+    if line.session is not None and line.id is None and not isinstance(line.data, Raw):
+        return list(_session(check_name(line.session, "session name"), line, expires, batch))
+    return None
 
 
 def _put(line: Line, expires: int | None, batch: Batch) -> Put:
@@ -197,11 +200,14 @@ def _session(name: str, line: Line, expires: int | None, batch: Batch) -> Iterat
     origin = line.origin
     if origin is not None:
         origin = check_name(origin[0], "session name"), check_count(origin[1], "seq") or 0
-    has_more = isinstance(line.summary, Raw) or expires is not None
+    updated = check_time(line.updated_at, "updated_at")
+    has_more = isinstance(line.summary, Raw) or expires is not None or updated is not None
     if about != About() or origin is not None or not has_more:
         yield batch.set_about(name, about, origin)
     if isinstance(line.summary, Raw):
         yield Summarize(name, check_count(line.summarized, "summarized", least=1) or 0, check_json(line.summary))
+    if updated is not None:
+        yield from batch.set_activity(name, updated)
     if expires is not None:
         yield SetExpiry(name, seconds_until(expires))
 

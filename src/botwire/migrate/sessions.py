@@ -11,7 +11,7 @@ from ..records import About, Message, Session
 from ..store import Store
 from ..values import size
 from .checksums import NOTHING_KNOWN, SessionSum, content_of
-from .walk import Batch, list_messages, seconds_until, summary_of
+from .walk import Batch, last_activity, list_messages, seconds_until, summary_of
 
 _SAME_EXPIRY = 5_000_000
 """Allowed difference of an expiry, in microseconds: a server receives a time to live, not a time."""
@@ -39,6 +39,8 @@ class SessionCopy:
         """The number of messages that were read."""
         self.written = 0
         """The number of messages that were written."""
+        self._active = 0
+        """When a message was last stored or edited, in microseconds."""
         self.digest = b""
         """The checksum, when all is done."""
 
@@ -59,6 +61,7 @@ class SessionCopy:
         self._copy_about(there)
         summary = None if summary is None or summary[0] > self.messages else summary
         self._copy_summary(there, summary)
+        self._copy_activity(there)
         if not is_same_expiry(session.expires, None if there is None else there.expires):
             batch.add(SetExpiry(session.name, None if session.expires is None else seconds_until(session.expires)))
         self.digest = self._sum.digest(session.about, summary)
@@ -112,7 +115,15 @@ class SessionCopy:
         if summary is not None:
             batch.add(Summarize(name, *summary))
 
+    def _copy_activity(self, there: Session | None) -> None:
+        """Keep the time of a fork, or of a message that was deleted. A session without messages is created when it is copied."""
+        known = self._active if there is None else max(self._active, there.updated)
+        if self.messages and self._session.updated > known:
+            for operation in self._batch.set_activity(self._session.name, self._session.updated):
+                self._batch.add(operation)
+
     def _count(self, messages: Sequence[Message]) -> int:
+        self._active = max(self._active, last_activity(messages))
         self._sum.add_messages(messages)
         self.messages += len(messages)
         return sum(size(message.id) + size(message.stored) for message in messages)

@@ -49,6 +49,11 @@ def list_messages(store: Store, namespace: str, session: str, after: int = 0) ->
         after = page[-1].seq
 
 
+def last_activity(messages: Sequence[Message]) -> int:
+    """Return when one of these messages was last stored or edited, in microseconds."""
+    return max((max(item.created, item.edited or 0) for item in messages), default=0)
+
+
 def list_sessions(store: Store, namespace: str) -> Iterator[Session]:
     """Return the sessions, the newest first."""
     after = ""
@@ -85,7 +90,7 @@ class Batch:
         self._room = BYTES
         self._redacted: dict[tuple[str, str], Message] = {}
         self.keeps_times = isinstance(store, OperatedStore)
-        """Whether entries and messages keep their times, and sessions their origin. A server sets its own."""
+        """Whether entries, messages and sessions keep their times, and sessions their origin. A server sets its own."""
 
     def put(self, key: str, stored: Stored, times: tuple[int, int, int | None]) -> Put:
         """Return the operation that stores an entry with these times: created, updated, expires."""
@@ -104,6 +109,11 @@ class Batch:
         if message.redacted is not None:
             self._redacted[session, message.id] = message
         return Append(session, (NewMessage(message.id, message.stored),))
+
+    def set_activity(self, session: str, updated: int) -> Iterator[Append]:
+        """Return the operation that sets the last activity of a session, which may be later than its messages."""
+        if self.keeps_times:
+            yield Append(session, (), updated=updated)
 
     def set_about(self, session: str, about: About, origin: tuple[str, int] | None) -> SetAbout:
         """Return the operation that stores what is known about a session."""
@@ -161,7 +171,9 @@ def _length(operation: Operation) -> int:
 
 def _merged(operations: Sequence[Operation]) -> Iterator[Operation]:
     """Return the operations with one append for adjacent messages of a session, which takes less time than many."""
-    for session, group in groupby(operations, lambda one: one.session if isinstance(one, Append) else None):
+    for session, group in groupby(
+        operations, lambda one: one.session if isinstance(one, Append) and one.messages else None
+    ):
         if session is None:
             yield from group
         else:

@@ -11,14 +11,14 @@ import pytest
 from botwire import InvalidArgument, InvalidName, generate_key
 from botwire.limits import MAX_ABOUT_BYTES
 from botwire.migrate.jsonl import Position, export, export_file, import_file, import_lines
-from botwire.operations import Append, Forget, NewMessage, Put, Retain, SetAbout, SetExpiry, Summarize
+from botwire.operations import Append, Forget, NewMessage, Pop, Put, Retain, SetAbout, SetExpiry, Summarize
 from botwire.queries import GetContext, GetRetention, GetSession, ListMessages, ListSessions
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.sqlite.store import SqliteStore
 from botwire.stores.wrappers.cipher import Cipher
 from botwire.stores.wrappers.encrypted import EncryptedStore
-from tests.unit.migrate.test_sessions import content, fill, message
+from tests.unit.migrate.test_sessions import activity, content, fill, message
 
 
 def nothing(_, __):
@@ -90,6 +90,27 @@ def test_all_of_a_session_is_imported(source, target):
     assert content(target, times=True) == content(source, times=True)
     again = parsed(exported(target))
     assert [without_expiry(line) for line in again] == [without_expiry(line) for line in parsed(lines)]
+
+
+def test_the_order_by_activity_is_imported(source, target):
+    source.write("n", [Pop("second", 1)])
+    lines = exported(source)
+    later = {
+        line["session"]: line["updated_at"] for line in parsed(lines) if "session" in line and "updated_at" in line
+    }
+    assert later.keys() == {"fork", "second"}
+    for _ in range(2):
+        import_lines(target, BytesIO(lines))
+        assert activity(target) == activity(source)
+    # An import into a session that is in use does not move its activity back.
+    target.write("n", [Append("fork", (message("new"),))])
+    active = activity(target)
+    import_lines(target, BytesIO(lines))
+    assert activity(target) == active
+    line = b'{"session":"fork","updated_at":"2026-01-01T00:00:00+25:00"}\n{"end":true}\n'
+    with pytest.raises(InvalidArgument, match="line 2"):
+        import_lines(target, BytesIO(lines.split(b"\n")[0] + b"\n" + line))
+    assert activity(target) == active
 
 
 def without_expiry(line):

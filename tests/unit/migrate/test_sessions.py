@@ -21,7 +21,7 @@ from botwire.operations import (
     SetExpiry,
     Summarize,
 )
-from botwire.queries import GetContext, GetRetention, GetSession, ListMessages, ListSessions
+from botwire.queries import GetContext, GetProgress, GetRetention, GetSession, ListMessages, ListSessions
 from botwire.server.operator import OnStore
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.store import PostgresStore
@@ -107,8 +107,38 @@ def test_all_of_a_session_is_copied(source, target):
         for store in source, target:
             active = [item.name for item in store.read("n", ListSessions()) if item.messages and item.origin is None]
             assert active == ["third", "first", "second"]
+        assert activity(target) == activity(source)
     again = copy(source, target)
     assert (again.written, again.checksum) == (0, report.checksum)
+
+
+def test_the_order_by_activity_is_copied(source, there):
+    """That of forks, and of sessions whose last message was deleted."""
+    fill(source)
+    source.write("n", [Append(f"other {number}", (message("a"),)) for number in range(300)])
+    source.write("n", [Pop("second", 1)])
+    for step in range(3):
+        copy(source, there)
+        assert activity(there) == activity(source), step
+        source.write("n", [Fork("third", f"again {step}"), Append("third", (message(f"b{step}"),))])
+    copy(source, there)
+    again = copy(source, there)
+    assert (again.written, activity(there)) == (0, activity(source))
+    version = there.read("n", GetProgress()).version
+    copy(source, there)
+    assert there.read("n", GetProgress()).version == version
+
+
+def activity(store):
+    """Return the sessions with messages and the times of their last activity, the most active first."""
+    found = [(item.name, item.updated) for item in store.read("n", ListSessions()) if item.messages]
+    pages, after = [], ""
+    while page := store.read("n", ListSessions(limit=3, after=after)):
+        pages += [(item.name, item.updated) for item in page if item.messages]
+        after = page[-1].cursor
+    assert pages == found
+    assert [updated for _, updated in found] == sorted((updated for _, updated in found), reverse=True)
+    return found
 
 
 def test_a_copy_back_is_the_same(source, target, there):

@@ -84,7 +84,7 @@ def _check(name: str, head: SessionHead | None, if_last: int | None, if_version:
 def append(work: Work, namespace: str, op: operations.Append) -> list[int]:
     """Append messages, skipping ids that the session has."""
     if not op.messages:
-        return []
+        return [] if op.updated is None else _set_activity(work, namespace, op.session, op.updated)
     _check_times(op.messages)
     state, _ = work.open_namespace(namespace)
     head = live_head(work, state, op.session)
@@ -97,6 +97,17 @@ def append(work: Work, namespace: str, op: operations.Append) -> list[int]:
     if op.ttl is not None:
         set_expiry_of(work, state, head.id, op.ttl)
     return seqs
+
+
+def _set_activity(work: Work, namespace: str, name: str, updated: int) -> list[int]:
+    """Set the time of a session's last activity, if it is later than that of its messages."""
+    check_numbers("updated", (updated,))
+    state = work.state(namespace)
+    head = live_head(work, state, name)
+    if head is not None and head.updated < updated:
+        work.tables.set_session(head.id, head.last, head.bytes, updated)
+        state.record(f"{ABOUT}{name}")
+    return []
 
 
 def _begin(work: Work, state: NamespaceState, name: str, created: int) -> SessionHead:
