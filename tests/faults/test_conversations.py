@@ -7,6 +7,7 @@ import time
 import pytest
 
 from botwire import Memory
+from botwire.operations import Pop
 from botwire.stores.sqlite.backup import backup
 from tests.faults.conversation_check import Check, read_notes
 from tests.faults.conversation_writer import NAMESPACE, ROOMS, TTL, Writer
@@ -25,6 +26,32 @@ def test_what_killed_writers_had_acknowledged_is_kept(tmp_path, kind, figures):
     assert faults == []
     assert drill.counts["acknowledged"] > 50
     assert drill.counts["kills"] > 0
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_pop_whose_repeat_comes_after_a_redaction_counts_as_applied(tmp_path, request, kind):
+    """Its first answer is lost, and the second one has no messages, because the redaction has erased them."""
+    address = f"sqlite:///{tmp_path}/a.db" if kind == "sqlite" else request.getfixturevalue("postgres")
+    writer, room = Writer(address, tmp_path / "0.log", 0, 1), ROOMS[0]
+    names, data = zip(*(writer.new() for _ in range(4)), strict=True)
+    writer._append(room, names, data)
+    pop = Pop(room, 2, names[2:])
+
+    def pop_twice():
+        store = writer.memory.bridge.store
+        store.write(NAMESPACE, [pop], idempotency_key="one")
+        writer.memory.history(room).redact(1, reason="law")
+        store.write(NAMESPACE, [pop], idempotency_key="one")
+
+    writer.attempt("pop", room, pop_twice, lambda _: {}, gone=names[2:])
+    writer.attempt("redact", room, lambda: None, lambda _: {"to": 0, "name": None}, reason="law", seq=1)
+    writer.run(0)
+    notes = read_notes(tmp_path)
+    assert [item.outcome for item in notes] == ["ok", "error", "ok"]
+    assert "was applied" in notes[1]["error"]
+    assert Check(address, notes).faults == []
+    notes[1].outcome = "refused"
+    assert Check(address, notes).counts["lost"] == 2
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import Conflict
-from ..operations import Append, Edit, Forget, Fork, NewMessage, Operation, Replace, Summarize
+from ..errors import Conflict, InvalidArgument
+from ..operations import Append, Edit, Forget, Fork, NewMessage, Operation, Pop, Replace, Summarize
 from ..queries import CountMessages, GetContext, GetSession, ListMessages, ListSessions
 from ..records import Message
 from ..store import Store
@@ -127,6 +127,48 @@ class RaceContract(Counted):
         held = Counter(text for item in found for text in item.data)
         wanted = Counter(f"{writer} {number}" for writer in range(1, WRITERS) for number in range(15))
         assert held == wanted + Counter(["begin"])
+
+    def test_repeats_while_others_pop_redact_and_replace(self, store: Store) -> None:
+        """Each message is stored, or a pop has deleted it. So is each of a write that is repeated while others erase what it returned."""
+
+        def twice(key: str, operation: Operation) -> Any:
+            """Write an operation under a key, and again, as after a lost answer; returns its result, or None if it was refused."""
+            try:
+                (first,) = store.write("n", [operation], idempotency_key=key)
+            except (Conflict, InvalidArgument):  # others have changed what it expects
+                return None
+            try:
+                (again,) = store.write("n", [operation], idempotency_key=key)
+            except InvalidArgument as error:
+                assert isinstance(operation, Pop)
+                assert "was applied" in error.message
+            else:
+                assert isinstance(operation, Edit) or again == first
+            return first
+
+        def work(writer: int) -> tuple[list[str], list[str]]:
+            appended, gone = [], []
+            for number in range(8):
+                key = f"{writer} {number}"
+                new = messages_of("new", "new")
+                if twice(f"{key} append", Append("s", new)) is not None:
+                    appended += [item.id for item in new]
+                known, found = store.read("n", GetSession("s")), store.read("n", ListMessages("s", last=3))
+                if found and number % 2:
+                    redaction = Edit("s", found[0].seq, '"gone"', redacted="", if_id=found[0].id)
+                    twice(f"{key} redact", redaction)
+                kept = tuple(NewMessage(item.id, item.stored) for item in found[1:])
+                if known is not None and kept:
+                    twice(f"{key} replace", Replace("s", kept, found[0].seq, found[-1].seq, known.version))
+                gone += [item.id for item in twice(f"{key} pop", Pop("s", 1)) or []]
+            return appended, gone
+
+        done = race(work)
+        appended, gone = ([id_ for ids in both for id_ in ids] for both in zip(*done, strict=True))
+        held = store.read("n", ListMessages("s"))
+        assert [item.seq for item in held] == list(range(1, len(held) + 1))
+        assert len(appended) == 16 * WRITERS
+        assert Counter(appended) == Counter(gone) + Counter(item.id for item in held)
 
     def test_summarizing_while_others_append(self, store: Store) -> None:
         """Every context has every message once: in the summary, or after it."""
