@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, closing
+from functools import partial
 
 import psycopg
 import pytest
 
-from botwire.operations import Clear, Increment
-from botwire.queries import GetEntry, ListKeys
+from botwire.operations import Append, Clear, Increment, Retain
+from botwire.plans import Plan, Plans
+from botwire.queries import GetEntry, ListKeys, ListSessions
 from botwire.stores.http.store import HttpStore
 from botwire.stores.postgres.statements import SQL
 from botwire.stores.postgres.store import PostgresStore
 from botwire.stores.sqlite.store import SqliteStore
-from botwire.testing import ClockContract, WallClock, put
+from botwire.testing import ClockContract, WallClock, messages_of, put
 from tests.servers import Server
 
 
-def store_with(clock, path):
-    return type("ClockedStore", (SqliteStore,), {"_wall_ns": lambda _: clock() * 1000})(path)
+def store_with(clock, path, **options):
+    return type("ClockedStore", (SqliteStore,), {"_wall_ns": lambda _: clock() * 1000})(path, **options)
 
 
 @pytest.fixture
@@ -72,13 +75,17 @@ class ServersClock(WallClock):
         self.connection.close()
 
 
+def servers_clock(address, monkeypatch):
+    for name in "pin", "pin_session":
+        clocked = SQL[name].replace(b"'pg_catalog, pg_temp'", b"'clocked, pg_catalog, pg_temp'")
+        monkeypatch.setitem(SQL, name, clocked)
+    return ServersClock(address)
+
+
 class TestPostgres(ClockContract):
     @pytest.fixture
     def clock(self, postgres, monkeypatch):
-        for name in "pin", "pin_session":
-            clocked = SQL[name].replace(b"'pg_catalog, pg_temp'", b"'clocked, pg_catalog, pg_temp'")
-            monkeypatch.setitem(SQL, name, clocked)
-        clock = ServersClock(postgres)
+        clock = servers_clock(postgres, monkeypatch)
         yield clock
         clock.close()
 
@@ -142,6 +149,44 @@ def test_expired_entries_do_not_return_in_a_file_closed_during_the_jump(tmp_path
     store = store_with(clock, path)
     assert store.read("n", ListKeys()) == ["l"]
     store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def opened(request, tmp_path, monkeypatch):
+    """A clock, and stores with plans that use it."""
+    if request.param == "sqlite":
+        clock = WallClock()
+        make = partial(store_with, clock, tmp_path / "a.db")
+    else:
+        address = request.getfixturevalue("postgres")
+        clock = servers_clock(address, monkeypatch)
+        make = partial(PostgresStore, address)
+    with ExitStack() as stack:
+        yield clock, lambda plans: stack.enter_context(closing(make(plans=plans)))
+    if request.param == "postgres":
+        clock.close()
+
+
+def test_sessions_expired_by_a_plan_do_not_return(opened):
+    clock, make = opened
+    named = {"short": Plan(session_idle_days=60 / 86_400), "long": Plan(session_idle_days=60), "none": Plan()}
+    store = make(Plans("short", named))
+    names = "long", "none", "default"
+    for name in names:
+        store.write(name, [Append(session, messages_of(1)) for session in ("a", "b")])
+    store.set_plan("long", "long")
+    store.set_plan("none", "none")
+    store.write("none", [Retain("a", idle=60.0)])
+
+    def held(seconds):
+        clock.jump(seconds)
+        store.write("another", [put("k", 1)])
+        return [len(store.read(name, ListSessions())) for name in names]
+
+    assert held(61) == [2, 1, 0]
+    assert held(-3600) == [2, 1, 0]
+    store = make(Plans("none", named))
+    assert held(0) == [2, 1, 0]
 
 
 def test_a_write_after_the_jump_is_kept_by_another_process(tmp_path, clock):

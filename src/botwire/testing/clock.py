@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from ..operations import Append, Clear, Delete, Increment
-from ..queries import CountEntries, GetEntries, GetEntry, GetSession, GetUsage, ListEntries, ListKeys
+from ..operations import Append, Clear, Delete, Increment, Retain
+from ..queries import CountEntries, GetEntries, GetEntry, GetSession, GetUsage, ListEntries, ListKeys, ListSessions
 from ..store import Store
 from ..timestamps import now
 from .strategies import data_of, entry_of, messages_of, put
@@ -77,6 +77,24 @@ class ClockContract:
         assert store.write("n", [Append("s", messages_of(3))]) == [[1]]
         clock.jump(-back)
         assert (data_of(store), data_of(store, "t")) == ([3], [1])
+
+    @pytest.mark.parametrize("back", [-5, -3600, -400 * 86_400])
+    def test_sessions_expired_by_a_rule_do_not_return(self, store: Store, clock: WallClock, back: float) -> None:
+        store.write("n", [Append(name, messages_of(1)) for name in ("a/s", "b/s", "b/kept/s", "c")])
+        store.write("n", [Retain("a/", idle=60.0), Retain("b/", age=60.0), Retain("b/kept/", idle=1e6, age=1e6)])
+        store.write("other", [Append("a/s", messages_of(1)), Retain("", idle=1e6)])
+        bytes_of_session = store.read("n", GetUsage()).bytes // 4
+        clock.jump(61)
+        assert [data_of(store, name) for name in ("a/s", "b/s", "b/kept/s", "c")] == [[], [], [1], [1]]
+        clock.jump(back)
+        for _ in range(2):
+            assert [data_of(store, name) for name in ("a/s", "b/s", "b/kept/s", "c")] == [[], [], [1], [1]]
+            assert {session.name for session in store.read("n", ListSessions())} == {"b/kept/s", "c"}
+            assert data_of(store, namespace="other", session="a/s") == [1]
+            store.write("n", [put("k", 1)])
+        assert store.read("n", GetUsage()).bytes == 1 + 1 + 2 * bytes_of_session
+        assert store.write("n", [Append("a/s", messages_of(2))]) == [[1]]
+        assert data_of(store, "a/s") == [2]
 
     @pytest.mark.parametrize("back", [-5, -3600, -400 * 86_400])
     def test_nothing_is_lost_when_the_clock_is_set_back(self, store: Store, clock: WallClock, back: float) -> None:

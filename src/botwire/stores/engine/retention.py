@@ -28,6 +28,8 @@ BYTES = 1 << 20
 TIMES = 64
 """How often a write that changes a rule does so."""
 _MICROSECONDS = 1_000_000
+_NEVER = 1 << 62
+"""More microseconds than any session is old."""
 
 
 class Limits(NamedTuple):
@@ -81,6 +83,18 @@ def _limits(retention: str | None, idle_days: float | None) -> Limits:
         () if retention is None else msgspec.json.decode(retention, type=tuple[tuple[str, int | None, int | None], ...])
     )
     return Limits(rules, None if idle_days is None else int(idle_days * DAY))
+
+
+def idle_of_plans(plans: Plans) -> str | None:
+    """Return how long each plan keeps idle sessions, in microseconds as JSON by name; "" is the default plan. None: none has a limit."""
+    current = plans.current
+    named = {**current.named, "": current.named[current.default]}
+    days = {name: plan.session_idle_days for name, plan in named.items()}
+    if not any(days.values()):
+        return None
+    return msgspec.json.encode(
+        {name: _NEVER if idle is None else int(idle * DAY) for name, idle in days.items()}
+    ).decode()
 
 
 def rules_in(retention: str | None) -> list[Rule]:

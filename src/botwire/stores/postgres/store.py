@@ -23,6 +23,7 @@ from ..engine.feeds import Feed, Poller
 from ..engine.group_commit import CommitQueue, ThreadExecutor, no_reentry
 from ..engine.pool import REENTERED
 from ..engine.removal import REMOVALS
+from ..engine.retention import idle_of_plans
 from ..engine.search import search
 from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
@@ -280,8 +281,9 @@ class PostgresStore(DatabaseStore):
         while names := [name for (name,) in run("expiring", latest, last, PURGE)]:
             for last in names:
                 self._change_here(last, lambda transaction, _, name=last: transaction.purge(name), deadline)  # type: ignore[misc]
-        for name in ("end_sessions", "expect_ended_sessions"):
-            run(name, latest)
+        run("end_sessions", latest)
+        run("end_ruled_sessions", latest, idle_of_plans(self.plans))
+        run("expect_ended_sessions")
         for name in ("redate_responses", "redate_popped"):
             run(name, self._pool.clock())
         self._clock.go_back(0)

@@ -29,6 +29,7 @@ from ..engine.group_commit import COMMIT_THREAD, CommitQueue, Outcome
 from ..engine.journal import progress
 from ..engine.pool import Connections, SharedConnection
 from ..engine.removal import REMOVALS
+from ..engine.retention import idle_of_plans
 from ..engine.search import search
 from ..engine.stop import Stop
 from ..engine.store import AwaitedStore, DatabaseStore
@@ -293,7 +294,7 @@ class SqliteStore(DatabaseStore):
         if self._turns == self._clock.turns:
             self._turns += 1
             self._known = {}
-            tables.set_back_clock(max(seen, self._clock.latest), wall, self._turns)
+            tables.set_back_clock(max(seen, self._clock.latest), wall, self._turns, idle_of_plans(self.plans))
         return wall
 
     # Transactions. Only the queue begins them, so there is one at a time, whose state is in attributes.

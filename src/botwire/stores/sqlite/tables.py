@@ -245,10 +245,15 @@ class SqliteTables(Tables):
         """Save the latest time; returns how often the file's time was set back."""
         return self._value("save_clock", now)
 
-    def set_back_clock(self, latest: int, wall: int, turns: int) -> None:
-        """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time."""
-        for name in ("release_expired", "delete_expired", "expect_expiries", "end_sessions", "expect_ended_sessions"):
+    def set_back_clock(self, latest: int, wall: int, turns: int, plans: str | None) -> None:
+        """Remove what had expired by the latest time, in all namespaces, and continue from the wall clock's time.
+
+        ``plans`` are the limits of the plans, as `retention.idle_of_plans` returns them.
+        """
+        for name in ("release_expired", "delete_expired", "expect_expiries", "end_sessions"):
             self._run(name, latest)
+        self._run("end_ruled_sessions", latest, plans)
+        self._run("expect_ended_sessions")
         self.sweep_due = 0
         for name in ("redate_responses", "redate_popped"):
             self._run(name, wall)

@@ -188,7 +188,7 @@ FILES = ("queries.sql", "sessions.sql", "search.sql")
 QUERIES = {name: text for file in FILES for name, text in load_queries(SQL_FOLDER / file).items()}
 SPANNING = {
     "list_namespaces", "rely_on_guards", "change_guarded", "expiring", "redate_responses", "redate_popped", "sweep_responses",
-    "end_sessions", "expect_ended_sessions",
+    "end_sessions", "end_ruled_sessions", "expect_ended_sessions",
 }  # fmt: skip
 """Statements about all namespaces: the operator's list, the lock of access rules, which touches no table, the statements
 that run after the server's clock was set back, and the removal of old idempotency records."""

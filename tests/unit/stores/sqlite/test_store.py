@@ -178,6 +178,7 @@ def test_reads_use_an_index(tmp_path):
         "delete_expired",
         "expect_expiries",
         "end_sessions",
+        "end_ruled_sessions",
         "expect_ended_sessions",
         "redate_responses",
         "redate_popped",

@@ -191,9 +191,29 @@ LIMIT $3;
 -- Let sessions of all namespaces that have expired by a time be expired at any time.
 UPDATE botwire.sessions SET expires = 0 WHERE expires <= $1;
 
+-- end_ruled_sessions
+-- Let sessions that a rule or a plan has ended by a time be expired at any time. A JSON object has the limits of the plans.
+UPDATE botwire.sessions
+SET expires = 0
+FROM botwire.namespaces
+WHERE sessions.namespace = namespaces.name
+    AND namespaces.name >= ' '
+    AND (retention IS NOT NULL OR $2::json IS NOT NULL)
+    AND sessions.name >= ' '
+    AND (
+        sessions.updated <= $1 - coalesce(($2::json ->> namespaces.plan)::bigint, ($2::json ->> '')::bigint)
+        OR (
+            SELECT sessions.updated <= $1 - (rule ->> 1)::bigint OR sessions.created <= $1 - (rule ->> 2)::bigint
+            FROM json_array_elements(retention::json) WITH ORDINALITY AS given (rule, number)
+            WHERE starts_with(sessions.name, rule ->> 0)
+            ORDER BY number
+            LIMIT 1
+        )
+    );
+
 -- expect_ended_sessions
 -- Let the next write of each namespace that may have such sessions remove them.
-UPDATE botwire.namespaces SET sessions_due = 0 WHERE sessions_due <= $1;
+UPDATE botwire.namespaces SET sessions_due = 0 WHERE sessions_due > 0;
 
 -- idle_sessions
 -- Some sessions that were idle for longer than the first rule of a JSON list allows whose prefix they have.

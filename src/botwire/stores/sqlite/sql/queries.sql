@@ -580,9 +580,32 @@ UPDATE sessions
 SET expires = 0
 WHERE namespace IN (SELECT id FROM namespaces WHERE sessions_due <= ?1) AND expires <= ?1;
 
+-- end_ruled_sessions
+-- Let sessions that a rule or a plan has ended by a time be expired at any time. A JSON object has the limits of the plans.
+UPDATE sessions
+SET expires = 0
+WHERE name >= ' '
+    AND namespace IN (SELECT id FROM namespaces WHERE name >= ' ' AND (retention IS NOT NULL OR ?2 IS NOT NULL))
+    AND EXISTS (
+        SELECT 1
+        FROM namespaces
+        WHERE namespaces.id = sessions.namespace AND (
+            sessions.updated <= ?1 - coalesce(
+                (SELECT value FROM json_each(?2) WHERE key = namespaces.plan), (SELECT value FROM json_each(?2) WHERE key = '')
+            )
+            OR (
+                SELECT sessions.updated <= ?1 - (value ->> 1) OR sessions.created <= ?1 - (value ->> 2)
+                FROM json_each(namespaces.retention)
+                WHERE substr(sessions.name, 1, length(value ->> 0)) = value ->> 0
+                ORDER BY key
+                LIMIT 1
+            )
+        )
+    );
+
 -- expect_ended_sessions
 -- Let the next write of each namespace that may have such sessions remove them.
-UPDATE namespaces SET sessions_due = 0 WHERE sessions_due <= ?1;
+UPDATE namespaces SET sessions_due = 0 WHERE sessions_due > 0;
 
 -- redate_responses
 -- Set the time of responses in the future to now.
