@@ -34,7 +34,7 @@ from .commit import Committer
 from .connection import Connection, connect_by, without_password
 from .notify import Listener, Notifier
 from .pool import CONNECTIONS, ConnectionPool
-from .statements import Row, create_vectors
+from .statements import Row, Statement, create_vectors
 from .tables import GuardedReads, PostgresReads
 from .unit_of_work import Unit
 
@@ -106,31 +106,18 @@ class PostgresStore(DatabaseStore):
         def attempt(connection: Connection) -> T:
             if self._pool.clock.is_old:
                 self._pool.ask_time(connection)
-            reads = (
-                PostgresReads(connection, namespace) if guard is None else GuardedReads(connection, namespace, guard)
-            )
-            result: T
-            if reads_several(query):
-                result = self._in_snapshot(connection, namespace, query, moment, stop)
+            reads, guarded = _reads_for(connection, namespace, query, guard)
+            if isinstance(query, Search):
+                result = cast("T", search(reads, self.plans, namespace, query, moment, stop))
             else:
                 result = answer(reads, self.plans, namespace, query, moment)
-            # After a search, by the current version, not by that of the snapshot.
-            if isinstance(reads, GuardedReads) and not reads.guard_holds(moment):
+            if reads_several(query):
+                connection.run("commit")
+            if guarded is not None and not guarded.guard_holds(moment):
                 raise GuardFailed(GUARD_FAILED)
             return result
 
         return self._pool.run(attempt, stop.at)
-
-    def _in_snapshot(self, connection: Connection, namespace: str, query: Query[Any], moment: int, stop: Stop) -> Any:
-        """Answer from one snapshot, so that all statements see the same data."""
-        plan = "plan_custom" if isinstance(query, Search) else "plan_once"
-        reads = PostgresReads(connection, namespace, begin=(("begin_snapshot", ()), (plan, ())))
-        if isinstance(query, Search):
-            found = search(reads, self.plans, namespace, query, moment, stop)
-        else:
-            found = answer(reads, self.plans, namespace, query, moment)
-        connection.run("commit")
-        return found
 
     def write(
         self,
@@ -332,6 +319,23 @@ class AsyncPostgresStore(AwaitedStore[PostgresStore]):
 
 def _is_own_thread() -> bool:
     return threading.current_thread().name.startswith(_THREADS)
+
+
+def _reads_for(
+    connection: Connection, namespace: str, query: Query[Any], guard: Guard | None
+) -> tuple[PostgresReads, GuardedReads | None]:
+    """Return the reads of a query, and what checks its guard. Several statements see one snapshot, and a commit ends it.
+
+    A query that takes long relies on the version of the guard after it. Any other one relies on that of its snapshot.
+    """
+    begin: tuple[Statement, ...] = ()
+    if reads_several(query):
+        begin = ("begin_snapshot", ()), ("plan_custom" if isinstance(query, Search) else "plan_once", ())
+    if guard is not None and not is_heavy(query):
+        guarded = GuardedReads(connection, namespace, guard, begin=begin)
+        return guarded, guarded
+    reads = PostgresReads(connection, namespace, begin=begin)
+    return reads, None if guard is None else GuardedReads(connection, namespace, guard)
 
 
 def _stores_vectors(write: Write) -> bool:

@@ -29,10 +29,14 @@ class PostgresReads(ReadTables):
         self._in_transaction = bool(begin)
 
     def _run(self, name: str, *values: object) -> list[Any]:
+        *_, rows = self._connection.run_all((*self._plan(name), (name, values)))
+        return rows
+
+    def _plan(self, name: str) -> Sequence[Statement]:
+        """Return what is sent before a statement: how it is planned, unless that is decided for the whole transaction."""
         plan = self._begin if self._in_transaction else (plan_of(name),)
         self._begin = ()
-        *_, rows = self._connection.run_all((*plan, (name, values)))
-        return rows
+        return plan
 
     def _run_within(self, room: int | None, column: int, name: str, *values: object) -> list[Any]:
         if room is None:
@@ -66,14 +70,16 @@ class PostgresReads(ReadTables):
 class GuardedReads(PostgresReads):
     """Reads that rely on a guard: each statement also returns the version of the guard's namespace."""
 
-    def __init__(self, connection: Connection, namespace: str, guard: Guard) -> None:
-        super().__init__(connection, namespace)
+    def __init__(
+        self, connection: Connection, namespace: str, guard: Guard, *, begin: Sequence[Statement] = ()
+    ) -> None:
+        super().__init__(connection, namespace, begin=begin)
         self._guard = guard
         self._version: Statement = ("get_version", (guard.namespace,))
         self._rows: list[Row] | None = None
 
     def _run(self, name: str, *values: object) -> list[Any]:
-        _, rows, self._rows = self._connection.run_all((plan_of(name), (name, values), self._version))
+        *_, rows, self._rows = self._connection.run_all((*self._plan(name), (name, values), self._version))
         return rows
 
     def guard_holds(self, now: int) -> bool:
