@@ -1,5 +1,7 @@
 """Sixteen processes use shared sessions in every way, and are killed at random moments, as is their server.
 
+PostgreSQL also loses its connections at random moments.
+
 ``python -m tests.faults.conversations SECONDS SEED [sqlite|server|postgres]`` prints what it counted, and what is wrong.
 """
 
@@ -14,6 +16,8 @@ import time
 from contextlib import ExitStack, closing
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+import psycopg
 
 from botwire.plans import Plans
 from botwire.stores import open_to_serve
@@ -71,9 +75,20 @@ class Drill:
                 self.counts["kills of the server"] += 1
                 time.sleep(self.rng.uniform(0, 0.2))
                 self.server.start()
+            if self.kind == "postgres" and self.rng.random() < 0.3:
+                self._cut()
         for slot in range(WRITERS):
             self._kill(slot)
         self.counts["kills"] -= WRITERS  # the last ones only end the drill
+
+    def _cut(self) -> None:
+        """Close the connections to PostgreSQL, some of them before the answer to a commit."""
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND application_name = 'botwire'"
+            )
+        self.counts["cuts"] += 1
 
     def _start(self, slot: int) -> None:
         self._lives[slot] += 1
