@@ -156,6 +156,8 @@ class History(SessionHistory):
     ) -> list[Message]:
         """Return messages in order, each with its seq, id, data and created_at.
 
+        They are those of one moment. Over HTTP, more than 10,000 messages or 4 MiB come in several answers, between which others may write.
+
         Args:
             last: only the last n messages.
             after: only messages after this seq: the last seq of the previous page.
