@@ -636,7 +636,9 @@ SCREENS = {
 
 
 @pytest.mark.parametrize(("scheme", "options"), [("light", {}), ("dark", PHONE)], ids=["light", "dark-phone"])
-def test_every_screen_is_accessible(tab, agent, operator, scheme, options):
+def test_every_screen_is_accessible(tab, agent, administer, operator, scheme, options):
+    for _ in range(12):  # more than a screen
+        administer("record", "test.act", reason="a list that scrolls")
     agent["user/42"] = {"plan": "gold"}
     agent.history("talk").append(
         [

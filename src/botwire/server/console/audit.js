@@ -21,6 +21,7 @@ export class Audit {
       empty: "No entries.",
       label: "Audit log",
     });
+    pager.list.tabIndex = 0; // it has no links, so the keyboard needs another way to scroll it
     this.element = h("section", { class: "page" }, h("h1", {}, "Audit"), h("div", { class: "panel flush" }, pager.element));
     pager.refresh();
   }
