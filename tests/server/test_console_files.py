@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from pathlib import Path
 
@@ -27,6 +28,20 @@ def test_every_file_is_there_and_asked_for_at_once(shared_server):
             shared_server, "GET", f"/console/{name}", headers={"If-None-Match": headers["ETag"]}.items()
         )
         assert (again, body) == (304, b"")
+
+
+def test_a_browser_gets_compressed_files(shared_server):
+    plain = call(shared_server, "GET", "/console/style.css", headers={"Accept-Encoding": "br, gzip;q=0"}.items())
+    accepted = {"Accept-Encoding": "gzip, deflate, br"}
+    status, body, headers = call(shared_server, "GET", "/console/style.css", headers=accepted.items())
+    assert (status, headers["Content-Encoding"], headers["Vary"]) == (200, "gzip", "Accept-Encoding")
+    assert gzip.decompress(body) == plain[1] == (FOLDER / "style.css").read_bytes()
+    assert plain[2]["Content-Encoding"] is None
+    assert plain[2]["ETag"] != headers["ETag"]
+    again = call(
+        shared_server, "GET", "/console/style.css", headers={**accepted, "If-None-Match": headers["ETag"]}.items()
+    )
+    assert again[:2] == (304, b"")
 
 
 def test_nothing_else_is_given_out(shared_server):

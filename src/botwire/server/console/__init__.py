@@ -1,7 +1,8 @@
-"""The console at /: a page, its scripts and its style sheet, served unchanged from this folder."""
+"""The console at /: a page, its scripts and its style sheet, served from this folder as they are, or compressed."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from importlib.resources import files
 
@@ -27,13 +28,15 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-cache",
+    "Vary": "Accept-Encoding",
 }
 
 
 def add_console(app: FastAPI) -> None:
     """Add the page and its files to the app."""
-    found = {file.name: file.read_bytes() for file in files(__package__).iterdir() if _media_type(file.name)}
-    tags = {name: f'"{hashlib.sha256(body).hexdigest()[:32]}"' for name, body in found.items()}
+    plain = {file.name: file.read_bytes() for file in files(__package__).iterdir() if _media_type(file.name)}
+    packed = {name: gzip.compress(body, mtime=0) for name, body in plain.items()}
+    tags = {body: f'"{hashlib.sha256(body).hexdigest()[:32]}"' for body in (*plain.values(), *packed.values())}
 
     @app.get("/", include_in_schema=False)
     async def console(request: Request) -> Response:
@@ -41,15 +44,22 @@ def add_console(app: FastAPI) -> None:
 
     @app.get("/console/{file}", include_in_schema=False)
     async def part(request: Request, file: str) -> Response:
-        if file not in found:
+        if file not in plain:
             raise NotFound(f"the console has no file {file!r}")
         return answer(request, file)
 
     def answer(request: Request, name: str) -> Response:
-        headers = {**_HEADERS, "ETag": tags[name]}
-        if request.headers.get("if-none-match") == tags[name]:
+        is_packed = _accepts_gzip(request)
+        body = packed[name] if is_packed else plain[name]
+        headers = {**_HEADERS, "ETag": tags[body], **({"Content-Encoding": "gzip"} if is_packed else {})}
+        if request.headers.get("if-none-match") == tags[body]:
             return Response(status_code=304, headers=headers)
-        return Response(found[name], headers=headers, media_type=_media_type(name))
+        return Response(body, headers=headers, media_type=_media_type(name))
+
+
+def _accepts_gzip(request: Request) -> bool:
+    """Whether the client names gzip without a weight, as browsers do. Any other client gets the plain file."""
+    return "gzip" in request.headers.get("accept-encoding", "").replace(" ", "").split(",")
 
 
 def _media_type(name: str) -> str | None:
