@@ -32,7 +32,7 @@ def chromium():
 def server(tmp_path_factory):
     """A server that requires tokens, with a plan and an embedder."""
     folder = tmp_path_factory.mktemp("console")
-    (folder / "plans.toml").write_text("[tiny]\nwrites_per_day = 10\nmax_bytes = 1_000_000\n")
+    (folder / "plans.toml").write_text("[tiny]\nwrites_per_day = 10\nmax_bytes = 1_000_000\nsession_idle_days = 14\n")
     make_small_model(folder)
     options = "--auth", "required", "--plans", str(folder / "plans.toml"), "--embedder", str(folder)
     with Server(folder / "a.db", *options) as running:

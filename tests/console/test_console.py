@@ -619,6 +619,141 @@ def test_a_conversation_is_forked_and_edited(console, agent, operator):
     expect(page.get_by_text("They said hello.")).to_be_visible()
 
 
+# Retention
+
+
+@pytest.fixture
+def rules(console, agent, operator):
+    """The page with the rules of the namespace."""
+    return lambda token=operator: console.open("n", agent.namespace, "retention", token=token)
+
+
+def set_rule(page, prefix, **times):
+    """Fill in the form of a rule and send it. Each time is a number and a unit."""
+    page.get_by_label("Prefix").fill(prefix)
+    for name, (count, unit) in times.items():
+        page.locator(f"[name={name}]").fill(count)
+        page.locator(f"[name={name}_unit]").select_option(unit)
+    page.get_by_role("button", name="Set the rule").click()
+
+
+def test_a_rule_is_set_after_its_effect_is_shown(rules, agent):
+    for name in ("tmp-1", "tmp-2", "chat"):
+        agent.history(name).append([say("user", "x")])
+    page = rules()
+    expect(page.get_by_text("The plan unlimited sets no limit.")).to_be_visible()
+    expect(page.get_by_text("No rules.")).to_be_visible()
+    set_rule(page, "tmp-", idle=("90", "minute"), age=("0.0000001", "day"))
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text(
+        "“tmp-” expire 90 minutes after the last activity or 0.009 seconds after the first"
+    )
+    expect(question).to_contain_text("2 sessions expire at once")
+    expect(question).to_contain_text("cannot be undone")
+    question.get_by_role("button", name="Cancel").click()
+    assert agent.retention() == []
+    assert len(agent.sessions()) == 3
+    page.get_by_role("button", name="Set the rule").click()
+    question.get_by_role("button", name="Set the rule").click()
+    row = page.get_by_role("list", name="Rules").get_by_role("listitem")
+    expect(row).to_contain_text("“tmp-” expire 90 minutes after the last activity")
+    assert [(rule.prefix, rule.idle) for rule in agent.retention()] == [("tmp-", 5_400)]
+    assert [session.name for session in agent.sessions()] == ["chat"]
+    set_rule(page, "tmp-", age=("30", "day"))
+    expect(question).to_contain_text("This replaces the rule: Sessions whose name begins with “tmp-” expire 90 minutes")
+    expect(question).to_contain_text("No session expires at once.")
+    question.get_by_role("button", name="Set the rule").click()
+    expect(row).to_contain_text("30 days")
+    (rule,) = agent.retention()
+    assert (rule.idle, rule.age) == (None, 30 * 86_400)
+    agent.history("tmp-3").append([say("user", "x")])
+    set_rule(page, "", age=("0.0000001", "day"))
+    expect(question).to_contain_text("Every session expires 0.009 seconds after the first message.")
+    expect(question).to_contain_text("1 session expires at once")  # not tmp-3, whose rule has a longer prefix
+
+
+def test_removing_a_rule_shows_which_one_applies_then(rules, agent):
+    agent.history("tmp-1").append([say("user", "x")])
+    agent.retain(sessions_age=30 * 86_400, prefix="tmp-")
+    agent.retain(sessions_idle=0.001)
+    agent.history("other").set_about(title="has expired by the rule")
+    page = rules()
+    page.get_by_role("button", name="Remove the rule for tmp-").click()
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text(
+        "Then this rule applies to them: Every session expires 0.001 seconds after the last"
+    )
+    expect(question).to_contain_text("1 session expires at once")
+    question.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Remove the rule for every session").click()
+    expect(question).to_contain_text("Then no rule applies to them.")
+    expect(question).to_contain_text("No session expires at once.")
+    question.get_by_role("button", name="Remove").click()
+    expect(page.get_by_text("The rule is removed.").first).to_be_visible()
+    assert page.evaluate("document.activeElement !== document.body")
+    expect(page.get_by_role("list", name="Rules").get_by_role("listitem")).to_have_count(1)
+    assert [rule.prefix for rule in agent.retention()] == ["tmp-"]
+    agent.retain(sessions_idle=3_600, prefix="live-")
+    agent["k"] = 1
+    expect(page.get_by_role("list", name="Rules")).to_contain_text("“live-” expire 1 hour")
+
+
+def test_wrong_rules_are_refused(rules, agent):
+    page = rules()
+    set_rule(page, "a")
+    expect(page.get_by_role("alert")).to_contain_text("Set a time after the last activity")
+    set_rule(page, "a", idle=("0", "day"))
+    expect(page.get_by_role("alert")).to_contain_text("more than 0 and at most 100 years, not 0 days")
+    set_rule(page, "a" * 600, idle=("1", "hour"))
+    expect(page.get_by_role("alert")).to_contain_text("512 bytes")
+    assert agent.retention() == []
+
+
+def test_the_limit_of_the_plan_is_shown(rules, agent, console, operator, create_token):
+    headers = {"Authorization": f"Bearer {operator}"}
+    assert console.context.request.put(f"/plans/{agent.namespace}", data={"plan": "tiny"}, headers=headers).ok
+    expect(rules().get_by_text("By the plan tiny, every session expires 14 days after the last")).to_be_visible()
+    page = rules(create_token(agent.namespace)["secret"])
+    expect(page.get_by_text("The plan tiny may let sessions expire earlier.")).to_be_visible()
+
+
+def test_a_session_gets_a_time_to_live(console, agent, operator):
+    history = agent.history("s")
+    history.append([say("user", "x")])
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Expiry").click()
+    question = page.get_by_role("dialog")
+    expect(question).to_contain_text("has no time of its own")
+    question.get_by_label("Expire in", exact=True).fill("2")
+    question.get_by_label("Unit of: Expire in").select_option("hours")
+    question.get_by_role("button", name="Save").click()
+    expect(page.locator(".facts")).to_contain_text("Expires")
+    assert abs(history.info().expires / 1_000_000 - time.time() - 7_200) < 60
+    page.get_by_role("button", name="Expiry").click()
+    expect(question).to_contain_text("This session expires at")
+    question.get_by_role("button", name="Save").click()
+    expect(page.locator(".facts")).to_be_hidden()
+    assert history.info().expires is None
+    page.get_by_role("button", name="Expiry").click()
+    history.clear()
+    question.get_by_role("button", name="Save").click()
+    expect(question.get_by_role("alert")).to_contain_text("does not exist any more")
+
+
+def test_a_read_token_can_only_see_the_rules(rules, agent, create_token):
+    agent.history("s").append([say("user", "x")])
+    agent.retain(sessions_idle=3_600, prefix="tmp-")
+    page = rules(create_token(agent.namespace, can=["read"])["secret"])
+    expect(page.get_by_role("list", name="Rules")).to_contain_text("1 hour")
+    expect(page.get_by_text("Your token may not write")).to_be_visible()
+    assert page.locator(".page button").count() == 0
+    page.get_by_role("link", name="Sessions", exact=True).click()
+    page.get_by_role("list", name="Sessions").get_by_role("link").click()
+    page.get_by_role("button", name="Expiry").click()
+    page.get_by_role("dialog").get_by_role("button", name="Save").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not allowed.")
+
+
 # Accessibility
 
 
@@ -627,6 +762,7 @@ SCREENS = {
     "sessions": ["n", "{}", "sessions", "talk"],
     "keys": ["n", "{}", "keys", "user/42"],
     "search": ["n", "{}", "search"],
+    "retention": ["n", "{}", "retention"],
     "usage": ["n", "{}", "usage"],
     "tokens": ["tokens"],
     "plans": ["plans"],
@@ -640,6 +776,7 @@ def test_every_screen_is_accessible(tab, agent, administer, operator, scheme, op
     for _ in range(12):  # more than a screen
         administer("record", "test.act", reason="a list that scrolls")
     agent["user/42"] = {"plan": "gold"}
+    agent.retain(sessions_idle=86_400, prefix="a-long-prefix-" * 10)
     agent.history("talk").append(
         [
             say("user", "x" * 300),
@@ -663,7 +800,10 @@ def test_every_screen_is_accessible(tab, agent, administer, operator, scheme, op
             if item["impact"] in {"serious", "critical"}
         ]
         assert found == [], name
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the screen"
+        assert page.evaluate(
+            "[document.documentElement, ...document.querySelectorAll('main, .place')].every("
+            "(item) => item.scrollWidth <= item.clientWidth)"
+        ), f"{name} is wider than the screen"
         assert page.locator("h1").count() == 1
         assert page.title().endswith("botwire")
 
@@ -794,6 +934,7 @@ def test_stored_data_is_never_html(console, address, operator, payload):
     namespace = payload.replace("/", "∕")
     with Memory(namespace, address) as memory:
         memory[payload] = {payload: payload}
+        memory.retain(sessions_idle=3_600, prefix=payload)
         memory.history(payload).append(
             [
                 say("user", payload),
@@ -818,6 +959,10 @@ def test_stored_data_is_never_html(console, address, operator, payload):
     )
     page = console.open("n", namespace, "search", query="?q=stolen")
     expect(page.locator(".hits article").first).to_be_visible()
+    page = console.open("n", namespace, "retention")
+    page.get_by_role("button", name="Remove the rule").click()
+    expect(page.get_by_role("dialog")).to_contain_text(payload)
+    page.keyboard.press("Escape")
     page = console.open("n", namespace, "usage")
     expect(page.get_by_role("heading", name="Stored").first).to_be_visible()
     assert page.locator("main script, main img, main [onerror], main [onload]").count() == 0

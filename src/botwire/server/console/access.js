@@ -3,6 +3,9 @@
 import { token } from "./api.js";
 import { button, field, h, problem, time } from "./dom.js";
 
+// Whether the token may have the permission to write. The server describes issued tokens only.
+export const mayWrite = ({ token: issued }) => !issued || issued.can.some((permission) => permission !== "read");
+
 export class Access {
   constructor({ me, again }) {
     const secret = h("input", { type: "password", autocomplete: "off", spellcheck: "false", required: true });

@@ -81,6 +81,7 @@ export const tokens = (namespace, signal) => get("tokens", { namespace }, signal
 export const revoke = (id, namespace) => ask("DELETE", of("tokens", id), { query: { namespace } });
 export const createToken = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
 export const plans = (signal) => get("plans", {}, signal);
+export const retention = (namespace, signal) => get(of("retention", namespace), {}, signal);
 export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
 
 // An entry with the text of its value, or undefined.
@@ -123,6 +124,8 @@ export function put(key, value, options) {
 export const remove = (key) => JSON.stringify({ op: "delete", key });
 export const forget = (session) => JSON.stringify({ op: "forget", session });
 export const fork = (session, target, upto) => JSON.stringify({ op: "fork", session, target, upto });
+export const setExpiry = (session, ttl) => JSON.stringify({ op: "set_expiry", session, ttl });
+export const retain = (rule) => JSON.stringify({ op: "retain", ...rule });
 export const setAbout = (session, about) => JSON.stringify({ op: "set_about", session, ...about });
 
 // As for a put, the data is a text.

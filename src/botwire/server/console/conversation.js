@@ -1,7 +1,8 @@
 // What is known about a conversation, and what can be done with it: its title, forks, edits and its summary.
 
-import { edit, fork, session as info, setAbout, summary, versionOf, write } from "./api.js";
+import { edit, fork, session as info, setAbout, setExpiry, summary, versionOf, write } from "./api.js";
 import { button, field, fillIn, h, number, problem, say, time } from "./dom.js";
+import { durationField, secondsIn } from "./durations.js";
 import { pretty } from "./json.js";
 import { bubble } from "./messages.js";
 import { link } from "./routes.js";
@@ -17,6 +18,7 @@ export class Conversation {
       { class: "row" },
       button("Edit title", () => this.name(), { class: "quiet" }),
       button("Fork", () => this.fork(), { class: "quiet" }),
+      button("Expiry", () => this.expire(), { class: "quiet" }),
     );
     this.facts = h("p", { class: "facts", hidden: true });
     this.summary = h("div", { class: "summary", hidden: true });
@@ -85,6 +87,19 @@ export class Conversation {
     const done = await fillIn("Edit the title", field("Title", input), "Save", ({ title: chosen }) =>
       write(this.namespace, setAbout(this.session, { title: chosen || null, owner, tags, data, if_version: version })),
     );
+    if (done) await this.after("Saved.");
+  }
+
+  async expire() {
+    const expires = this.info?.expires_at;
+    const fields = [
+      h("p", {}, expires ? ["This session expires at ", time(expires), "."] : "This session has no time of its own to expire.", " A rule of the namespace or its plan may end it earlier."),
+      durationField("Expire in", "ttl", "The session is then deleted with its messages. Empty: it never expires by a time of its own."),
+    ];
+    const done = await fillIn("Expiry of the session", fields, "Save", async (given) => {
+      const [exists] = await write(this.namespace, setExpiry(this.session, secondsIn(given, "ttl")));
+      if (!exists) throw new Error("The session does not exist any more.");
+    });
     if (done) await this.after("Saved.");
   }
 

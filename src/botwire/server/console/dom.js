@@ -24,11 +24,12 @@ export function button(text, onclick, attributes = {}) {
   return h("button", { type: "button", onclick, ...attributes }, text);
 }
 
-export function field(label, control, hint) {
+// `beside`: a second control after the first, with a label of its own.
+export function field(label, control, hint, beside) {
   control.id ||= `field-${(fields += 1)}`;
   const about = hint && h("small", { id: `${control.id}-hint` }, hint);
   if (about) control.setAttribute("aria-describedby", about.id);
-  return h("div", { class: "field" }, h("label", { for: control.id }, label), control, about);
+  return h("div", { class: "field" }, h("label", { for: control.id }, label), beside ? h("div", { class: "filter" }, control, beside) : control, about);
 }
 let fields = 0;
 
@@ -41,11 +42,12 @@ export function problem(error) {
   return h("p", { class: "problem", role: "alert" }, h("strong", {}, error.title || "The action failed."), " ", error.message);
 }
 
+// `question`: a text, or several paragraphs.
 export async function confirmed(question, action) {
   const dialog = h(
     "dialog",
     { "aria-labelledby": "question" },
-    h("p", { id: "question" }, question),
+    h("div", { id: "question" }, [question].flat().map((text) => h("p", {}, text))),
     h(
       "form",
       { method: "dialog", class: "row end" },

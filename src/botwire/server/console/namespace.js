@@ -5,12 +5,13 @@ import { h } from "./dom.js";
 import { Keys } from "./keys.js";
 import { follow } from "./live.js";
 import { remember } from "./namespaces.js";
+import { Retention } from "./retention.js";
 import { link } from "./routes.js";
 import { Search } from "./search.js";
 import { Sessions } from "./sessions.js";
 import { UsageView } from "./usage.js";
 
-const TABS = { sessions: ["Sessions", Sessions], keys: ["Keys", Keys], search: ["Search", Search], usage: ["Usage", UsageView] };
+const TABS = { sessions: ["Sessions", Sessions], keys: ["Keys", Keys], search: ["Search", Search], retention: ["Retention", Retention], usage: ["Usage", UsageView] };
 const STATES = { live: "Live", offline: "Offline", refused: "Access refused" };
 
 export class Namespace {

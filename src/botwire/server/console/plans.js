@@ -2,6 +2,7 @@
 
 import { plans, setPlan } from "./api.js";
 import { bytes, field, h, number, problem, say } from "./dom.js";
+import { duration } from "./durations.js";
 
 export class Plans {
   constructor({ signal }) {
@@ -30,7 +31,7 @@ export class Plans {
       field("Plan", this.select),
       h("button", { class: "primary" }, "Assign"),
     );
-    const head = ["Plan", "Writes per day", "Maximum size"].map((text) => h("th", { scope: "col" }, text));
+    const head = ["Plan", "Writes per day", "Maximum size", "Idle sessions expire"].map((text) => h("th", { scope: "col" }, text));
     this.element = h(
       "section",
       { class: "page" },
@@ -53,6 +54,7 @@ export class Plans {
             h("th", { scope: "row" }, name, name === usual && h("small", { class: "muted" }, " (default)")),
             h("td", {}, plan.writes_per_day == null ? "no limit" : number(plan.writes_per_day)),
             h("td", {}, plan.max_bytes == null ? "no limit" : bytes(plan.max_bytes)),
+            h("td", {}, plan.session_idle_days == null ? "never" : `after ${duration(plan.session_idle_days * 86_400)}`),
           ),
         ),
       );
