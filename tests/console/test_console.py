@@ -740,6 +740,25 @@ def test_a_session_gets_a_time_to_live(console, agent, operator):
     expect(question.get_by_role("alert")).to_contain_text("does not exist any more")
 
 
+def test_a_namespace_is_deleted_after_its_name_is_typed(rules, agent):
+    agent["k"] = 1
+    agent.history("s").append([say("user", "x")] * 2)
+    agent.retain(sessions_idle=3_600)
+    page = rules()
+    page.get_by_role("button", name="Delete the namespace").click()
+    dialog = page.get_by_role("dialog")
+    typed = dialog.get_by_label("Type the name of the namespace")
+    typed.fill(agent.namespace[:-1])
+    dialog.get_by_role("button", name="Delete").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Nothing was deleted.")
+    assert agent["k"] == 1
+    typed.fill(agent.namespace)
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The namespace is deleted, with 3 keys and messages.").first).to_be_visible()
+    expect(page.get_by_text("No rules.")).to_be_visible()
+    assert (list(agent), agent.sessions(), agent.retention()) == ([], [], [])
+
+
 def test_a_read_token_can_only_see_the_rules(rules, agent, create_token):
     agent.history("s").append([say("user", "x")])
     agent.retain(sessions_idle=3_600, prefix="tmp-")
@@ -962,6 +981,9 @@ def test_stored_data_is_never_html(console, address, operator, payload):
     page = console.open("n", namespace, "retention")
     page.get_by_role("button", name="Remove the rule").click()
     expect(page.get_by_role("dialog")).to_contain_text(payload)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Delete the namespace").click()
+    expect(page.get_by_role("dialog")).to_contain_text(namespace)
     page.keyboard.press("Escape")
     page = console.open("n", namespace, "usage")
     expect(page.get_by_role("heading", name="Stored").first).to_be_visible()

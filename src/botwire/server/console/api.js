@@ -82,6 +82,7 @@ export const revoke = (id, namespace) => ask("DELETE", of("tokens", id), { query
 export const createToken = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
 export const plans = (signal) => get("plans", {}, signal);
 export const retention = (namespace, signal) => get(of("retention", namespace), {}, signal);
+export const destroy = async (namespace) => JSON.parse(await ask("DELETE", of("namespaces", namespace))).count;
 export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
 
 // An entry with the text of its value, or undefined.

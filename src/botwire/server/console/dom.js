@@ -63,7 +63,7 @@ export async function confirmed(question, action) {
 }
 
 // Ask for values in a dialog. `submit` gets the fields by name; it may fail, and then the dialog shows why. Returns whether it was done.
-export async function fillIn(title, fields, action, submit) {
+export async function fillIn(title, fields, action, submit, kind = "primary") {
   const place = h("div", {});
   const form = h(
     "form",
@@ -80,7 +80,7 @@ export async function fillIn(title, fields, action, submit) {
     },
     fields,
     place,
-    h("div", { class: "row end" }, button("Cancel", () => dialog.close()), h("button", { class: "primary" }, action)),
+    h("div", { class: "row end" }, button("Cancel", () => dialog.close()), h("button", { class: kind }, action)),
   );
   const dialog = h("dialog", { "aria-labelledby": "asked", class: "wide" }, h("h2", { id: "asked" }, title), form);
   document.body.append(dialog);

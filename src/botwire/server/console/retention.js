@@ -1,7 +1,8 @@
-// How long the sessions of a namespace are kept: its rules and its plan.
+// How long the sessions of a namespace are kept: its rules and its plan. Also deletes the namespace.
 
 import { mayWrite } from "./access.js";
 import { plans, retain, retention, sessions, usage, write } from "./api.js";
+import { destroying } from "./destroy.js";
 import { button, confirmed, field, h, number, plural, problem, say } from "./dom.js";
 import { duration, durationField, secondsIn } from "./durations.js";
 
@@ -23,7 +24,8 @@ export class Retention {
       this.plan,
       this.list,
       this.status,
-      this.writes ? this.form() : h("p", { class: "muted" }, "Your token may not write, so it cannot change the rules."),
+      this.writes ? this.form() : h("p", { class: "muted" }, "Your token may not write, so it cannot change the rules or delete the namespace."),
+      this.writes && destroying(namespace),
     );
     this.refresh();
     this.loadPlan(known);
