@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 import pytest
 
@@ -105,6 +106,8 @@ def test_a_forked_process_can_use_the_same_memory(address):
                 try:
                     history.append([f"child {child}"])
                     code = 0 if f"child {child}" in [m.data for m in history.messages()] else 2
+                except BaseException:
+                    traceback.print_exc()
                 finally:
                     os._exit(code)
             children.append(pid)
