@@ -120,6 +120,7 @@ class History(SessionHistory):
         after: int = 0,
         if_last: int | None = None,
         if_version: int | None = None,
+        ttl: float | timedelta | None = None,
     ) -> list[int]:
         """Delete the messages after a seq and append others in their place, in one step. Returns the seq of each.
 
@@ -133,6 +134,7 @@ class History(SessionHistory):
             after: the seq of the last message that stays; 0: none stays. At most 100,000 messages and 64 MiB are deleted.
             if_last: as in `append`, but always checked.
             if_version: as in `append`, but always checked.
+            ttl: as in `append`.
 
         Raises:
             InvalidValue: a message is not a JSON value; nothing was written.
@@ -146,6 +148,7 @@ class History(SessionHistory):
             check_count(after, "after") or 0,
             check_count(if_last, "if_last"),
             check_count(if_version, "if_version"),
+            check_ttl(ttl),
         )
         (seqs,) = await self._memory.bridge.write(operation)
         return cast("list[int]", seqs)

@@ -149,6 +149,11 @@ def test_a_session_expires(memory):
     assert history.info().expires is None
     history.append(["b"], ttl=60)
     assert history.info().expires is not None
+    history.expire(None)
+    history.replace(["c"])
+    assert history.info().expires is None
+    history.replace(["d"], ttl=timedelta(seconds=60))
+    assert history.info().expires_at - history.info().updated_at <= timedelta(seconds=61)
 
 
 def test_problems_and_their_repair(memory):
@@ -167,6 +172,7 @@ WRONG = {
     "append if_last is no number": lambda s: s.append(["x"], if_last="2"),
     "append ttl": lambda s: s.append(["x"], ttl=0),
     "append if_version": lambda s: s.append(["x"], if_version=True),
+    "replace ttl": lambda s: s.replace(["x"], ttl=0),
     "replace after": lambda s: s.replace(["x"], after=9),
     "replace a value": lambda s: s.replace(["x", {1, 2}]),
     "replace ids": lambda s: s.replace(["x"], ids=["a", "b"]),
