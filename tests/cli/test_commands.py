@@ -125,8 +125,8 @@ def test_what_is_wrong_is_said(tmp_path, monkeypatch):
     path = tmp_path / "a.db"
     assert "is not an address" in botwire("get", "n", "k", "--url", "ftp://x", exit_code=1)
     assert "cannot be opened" in botwire("get", "n", "k", "--url", tmp_path / "none" / "a.db", exit_code=1)
-    assert "is not a time" in botwire("set", "n", "k", "1", "--ttl", "soon", "--url", path, exit_code=1)
-    assert "--wait 'x' is not a time" in botwire("watch", "n", "--wait", "x", "--url", path, exit_code=1)
+    assert "is not a time" in botwire("set", "n", "k", "1", "--ttl", "soon", "--url", path, exit_code=2)
+    assert "--wait 'x' is not a time" in botwire("watch", "n", "--wait", "x", "--url", path, exit_code=2)
     assert "namespace 'a/b' is not allowed" in botwire("keys", "a/b", "--url", path, exit_code=1)
     assert "Missing argument" in botwire("get", "n", exit_code=2)
     assert "No such option" in botwire("get", "n", "k", "--jsn", exit_code=2)
@@ -158,7 +158,7 @@ def test_every_command_has_help_and_accepts_json():
         text = botwire(*command.split(), "--help")
         assert "Usage:" in text
         assert "--json" in text, command
-    assert "standard output belongs to the protocol" in botwire("mcp", "--json", exit_code=1)
+    assert "standard output belongs to the protocol" in botwire("mcp", "--json", exit_code=2)
 
 
 def test_the_doctor(tmp_path, monkeypatch):

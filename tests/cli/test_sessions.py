@@ -48,7 +48,7 @@ def test_lists_of_sessions(place, memory):
     assert len(names(botwire("sessions", n, "--since", "1h", *at))) == 3
     assert len(names(botwire("sessions", n, "--since", "2020-01-31T09:00Z", *at))) == 3
     assert botwire("sessions", n, "--since", "2100-01-31", *at) == ""
-    assert "is not a time" in botwire("sessions", n, "--since", "soon", *at, exit_code=1)
+    assert "is not a time" in botwire("sessions", n, "--since", "soon", *at, exit_code=2)
     assert "order" in botwire("sessions", n, "--order", "name", *at, exit_code=2)
     assert "user: hello from c [2J!" in botwire("sessions", n, "--preview", *at)
     (first,) = documents(botwire("sessions", n, "--order", "created", "--limit", "1", "--preview", "--json", *at))
@@ -94,7 +94,7 @@ def test_checks_and_repairs(place, memory):
     assert documents(botwire("history", n, "t", "--mend", "--policy", "drop", "--json", *at))[0]["seq"] == 2
     assert len(memory.history("t")) == 1
     for wrong in (("--check", "--mend"), ("--policy", "drop"), ("--mend", "--last", "1")):
-        assert "use --check" in botwire("history", n, "s", *wrong, *at, exit_code=1)
+        assert "use --check" in botwire("history", n, "s", *wrong, *at, exit_code=2)
 
 
 def test_sessions_are_forgotten(place, memory):
@@ -117,14 +117,14 @@ def test_rules(place, memory):
     ]
     assert botwire("retain", n, "--idle", "never", "--prefix", "trial-", *at) == ""
     assert [rule.prefix for rule in memory.retention()] == [""]
-    assert "--idle 'soon' is not a time" in botwire("retain", n, "--idle", "soon", *at, exit_code=1)
+    assert "--idle 'soon' is not a time" in botwire("retain", n, "--idle", "soon", *at, exit_code=2)
 
 
 def test_a_namespace_is_destroyed_only_on_purpose(place, memory):
     n, at = place
     memory.set("k", 1)
     memory.history("s").append(["x"])
-    assert "pass --yes" in botwire("destroy", n, *at, exit_code=1)
+    assert "pass --yes" in botwire("destroy", n, *at, exit_code=2)
     assert memory["k"] == 1
     assert botwire("destroy", n, "--yes", *at) == "2 entries and messages deleted\n"
     assert (memory.keys(), memory.sessions()) == ([], [])

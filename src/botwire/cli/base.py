@@ -179,7 +179,7 @@ def seconds_of(text: str, option: str) -> float | None:
         return None
     number, unit = text[:-1], _UNITS.get(text[-1:])
     if unit is None or not (number.isascii() and number.isdigit()):
-        raise InvalidArgument(f"{option} {text!r} is not a time: use a number and s, m, h or d, such as 90d, or never")
+        raise misuse(f"{option} {text!r} is not a time: use a number and s, m, h or d, such as 90d, or never")
     return float(number) * unit
 
 
@@ -224,6 +224,12 @@ def failure(text: str) -> typer.Exit:
     """Print what failed, and return the exception to raise."""
     warn(text)
     return typer.Exit(1)
+
+
+def misuse(text: str) -> typer.Exit:
+    """Print which argument or option is wrong, and return the exception to raise: it exits with 2, as Typer's own errors do."""
+    warn(text)
+    return typer.Exit(2)
 
 
 @contextmanager

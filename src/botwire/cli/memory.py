@@ -12,12 +12,11 @@ import typer
 from typer import Argument, Option
 
 from .. import wire
-from ..errors import InvalidArgument
 from ..limits import MAX_HITS
 from ..queries import ListTexts
 from ..records import Change, Hit
 from ..search.embedding import local_embedder
-from .base import Json, Limit, Model, Name, Url, app, failure, memory_at, say, say_each, seconds_of, warn
+from .base import Json, Limit, Model, Name, Url, app, failure, memory_at, misuse, say, say_each, seconds_of, warn
 from .rows import in_base64, json_of, paged, said, text_of
 
 Key = Annotated[str, Argument(metavar="KEY", help="The key.")]
@@ -52,7 +51,7 @@ def set_(
 ) -> None:
     """Store a value. Prints the new version of the entry."""
     if raw and value != "-":
-        raise InvalidArgument("--bytes reads standard input: leave out the value")
+        raise misuse("--bytes reads standard input: leave out the value")
     given: Any = (sys.stdin.buffer if raw else sys.stdin).read() if value == "-" else value
     if not raw and not text:
         with suppress(ValueError):  # not JSON: text

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from ..errors import InvalidArgument
-from .base import Database, Json, PlanFile, address_of, app, line_of, plans_of
+from .base import Database, Json, PlanFile, address_of, app, line_of, misuse, plans_of
 
 if TYPE_CHECKING:
     from ..server.settings import Settings
@@ -163,7 +163,7 @@ def mcp(
 ) -> None:
     """Offer the memory to a model as tools, over the Model Context Protocol."""
     if transport == "stdio" and as_json:
-        raise InvalidArgument("--json needs --transport http: with stdio, standard output belongs to the protocol")
+        raise misuse("--json needs --transport http: with stdio, standard output belongs to the protocol")
     from ..adapters.mcp import create_server, say_where, serve_http, serve_stdio
 
     server = create_server(namespace, url)

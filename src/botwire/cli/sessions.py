@@ -15,11 +15,10 @@ from typer import Argument, Option
 
 from .. import wire
 from ..conversations.health import Problem
-from ..errors import InvalidArgument
 from ..history import History
 from ..queries import Order
 from ..records import Message, Rule, Session
-from .base import Json, Limit, Name, Url, app, failure, memory_at, say, say_each, seconds_of
+from .base import Json, Limit, Name, Url, app, failure, memory_at, misuse, say, say_each, seconds_of
 from .rows import paged, said, shortened
 
 SessionName = Annotated[str, Argument(metavar="SESSION", help="The session.")]
@@ -78,7 +77,7 @@ def history(
 ) -> None:
     """Print the messages of a session, in order. Exits with 1 if there are none."""
     if (check and mend) or ((check or mend) and (last is not None or after)) or (policy and not mend):
-        raise InvalidArgument("use --check, or `--mend` with or without --policy, or --last and --after")
+        raise misuse("use --check, or `--mend` with or without --policy, or --last and --after")
     with memory_at(namespace, url) as memory:
         chat = memory.history(session)
         if check or mend:
@@ -184,7 +183,7 @@ def destroy(
     with memory_at(namespace, url) as memory:
         if not yes:
             if not sys.stdin.isatty():
-                raise InvalidArgument("this deletes the whole namespace: pass --yes to confirm")
+                raise misuse("this deletes the whole namespace: pass --yes to confirm")
             question = f"Delete all keys and sessions of namespace {namespace!r} in {memory.address}?"
             typer.confirm(question, abort=True, err=True)
         count = memory.destroy()
@@ -199,7 +198,7 @@ def _time_of(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidArgument(
+        raise misuse(
             f"--since {text!r} is not a time: use an age such as 12h or 7d, or a time such as 2030-01-31 or 2030-01-31T09:00Z"
         ) from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
