@@ -268,6 +268,7 @@ class History(SessionHistory):
 
         Each text and number of its content becomes ``[redacted]`` in a form that its framework accepts. Roles, types, ids and names
         of tools stay. A summary that covers the message is deleted, because it may contain the text. Backups keep the old data.
+        The first redaction of a message does not count toward the daily quota.
 
         Args:
             seq: the message.
@@ -276,6 +277,7 @@ class History(SessionHistory):
         Raises:
             InvalidArgument: the session has no such message; nothing was written.
             Conflict: other clients changed the message 100 times in a row; nothing was written.
+            QuotaExceeded, StorageExceeded: the message is redacted already, or needs more bytes than the plan allows.
         """
         from .revising import redact_message
 

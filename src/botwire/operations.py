@@ -148,7 +148,7 @@ class Edit(msgspec.Struct, frozen=True):
 
     ``if_version``: only if the message has this version, else `Conflict`. ``if_id``: only if it has this id, else `Conflict`.
     Messages of one append may have the same version, so a caller that has read a message passes both. ``redacted``: the reason for
-    which the text was removed; an empty one is none. None: it is an edit.
+    which the text was removed; an empty one is none. None: it is an edit. The first redaction of a message counts no write.
     """
 
     reveals: ClassVar[bool] = False

@@ -21,7 +21,8 @@ MAX_IDLE_DAYS = MAX_TTL_SECONDS // 86_400
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Limits; None is no limit. Reads and deletes are never limited.
 
-    ``writes_per_day``: values and messages stored in a UTC day. ``max_bytes``: the size of the namespace, counted as in `Usage`.
+    ``writes_per_day``: values and messages stored in a UTC day. Deletes, and the first redaction of a message, do not count.
+    ``max_bytes``: the size of the namespace, counted as in `Usage`.
     ``session_idle_days``: a session expires this many days after its last activity; part of a day is allowed.
     """
 

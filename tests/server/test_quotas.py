@@ -134,6 +134,26 @@ def test_a_refusal_over_http(tight):
     assert "one-more" not in Memory("r", tight.url)
 
 
+def test_a_redaction_works_when_the_writes_are_used_up(tight_anywhere):
+    memory = Memory("red", tight_anywhere.url)
+    history = memory.history("s")
+    history.append([{"role": "user", "content": f"a secret that is long enough {number}"} for number in range(3)])
+    history.summarize(upto=2, summary=["a secret"])
+    memory.set_many({f"k{number}": 1 for number in range(196)})
+    assert memory.usage().writes_today == 200
+    history.redact(1, reason="law")
+    message = history.messages()[0]
+    assert (message.data["content"], message.redacted) == ("[redacted]", "law")
+    assert history.info().summarized == 0
+    assert memory.usage().writes_today == 200
+    # It is free once a message, or a client could write any data as the text of a redaction.
+    with pytest.raises(QuotaExceeded):
+        history.redact(1)
+    with pytest.raises(QuotaExceeded):
+        history.edit(2, "x")
+    assert history.messages()[1].data["content"].startswith("a secret")
+
+
 def test_full_storage_over_http(tight):
     memory = Memory("s", tight.url)
     memory.set("big", "x" * 19_000)

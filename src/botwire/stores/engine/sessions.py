@@ -281,7 +281,7 @@ def edit(work: Work, namespace: str, op: operations.Edit) -> int:
         )
     work.touch(length)
     added = size(op.stored) - length
-    work.charge(state, 1, added)
+    work.charge(state, 0 if _is_erasure(work, head, op) else 1, added)
     edited = max(work.now, version + 1)
     work.tables.edit_message(head.id, op.seq, op.stored, edited, op.redacted)
     if state.is_indexed:
@@ -298,6 +298,13 @@ def edit(work: Work, namespace: str, op: operations.Edit) -> int:
     work.tables.set_session_version(head.id, state.version + 1)
     state.record(f"{EDITED}{op.seq} {op.session}")
     return edited
+
+
+def _is_erasure(work: Work, head: SessionHead, op: operations.Edit) -> bool:
+    """Return whether an edit redacts a message that is not redacted. Only that is free: a redacted text could be any other data."""
+    if op.redacted is None:
+        return False
+    return all(item.redacted is None for item in work.tables.list_messages(head.id, op.seq - 1, op.seq, None))
 
 
 def summarize(work: Work, namespace: str, op: operations.Summarize) -> int:

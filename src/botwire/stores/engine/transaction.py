@@ -407,11 +407,11 @@ class Transaction:
     def charge(self, state: NamespaceState, writes: int, length: int) -> None:
         """Count writes and bytes, or raise if the plan does not allow them."""
         name, plan = self._plan_of(state)
-        if plan.writes_per_day is not None and state.writes + writes > plan.writes_per_day:
+        if plan.writes_per_day is not None and writes and state.writes + writes > plan.writes_per_day:
             seconds = math.ceil(((state.day + 1) * DAY - self.now) / 1_000_000)
             raise QuotaExceeded(
                 f"the plan {name!r} allows {plan.writes_per_day:,} writes a UTC day: {state.writes:,} are used. "
-                f"It starts again in {seconds:,} s; reads and deletes still work",
+                f"It starts again in {seconds:,} s; reads, deletes and redactions still work",
                 plan=name,
                 limit=plan.writes_per_day,
                 retry_after=seconds,
