@@ -18,7 +18,7 @@ from crewai.llms.base_llm import BaseLLM
 
 from botwire import Memory
 from botwire.adapters.crewai import BotWireFlowPersistence, BotWireStorage, memory_tools
-from tests.adapters.isolated.crashes import Strike, forked, kill_workers, note, store_at
+from tests.adapters.isolated.crashes import Strike, kill_workers, note, store_at
 
 WRITES = 6
 """The writes of a turn: two of the tools, one of the crew's memory, and the states after three methods."""
@@ -124,10 +124,5 @@ def verify(address: str, acknowledged: Path) -> None:
         assert {record.content for record in storage.list_records(f"/{worker}")} == {worker}
 
 
-def verify_apart(address: str, acknowledged: Path) -> None:
-    """Verify in a process of its own, because a fork of this one would not have the threads of its flows."""
-    assert forked(lambda: verify(address, acknowledged))() == 0
-
-
 if __name__ == "__main__":
-    kill_workers(Path(sys.argv[1]), turn, verify_apart, WRITES, int(sys.argv[2]))
+    kill_workers(Path(sys.argv[1]), turn, verify, WRITES, int(sys.argv[2]))

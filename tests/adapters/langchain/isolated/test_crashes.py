@@ -5,7 +5,6 @@ Afterwards `mend` makes the session valid, and it has every message whose additi
 
 from __future__ import annotations
 
-import signal
 import uuid
 from collections import Counter
 from pathlib import Path
@@ -14,11 +13,7 @@ import pytest
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage, convert_to_openai_messages
 
 from botwire import BotWireChatHistory
-from tests.adapters.isolated.crashes import Strike, forked, note, store_at, strikes
-
-STEPS = 4
-"""Writes of a turn."""
-
+from tests.adapters.isolated.crashes import Strike, kill_workers, note, store_at
 
 def turn(address: str, worker: str, acknowledged: Path, strike: Strike | None = None) -> None:
     """Add the messages of a turn as they come: a question, two tool calls, their results, an answer."""
@@ -69,20 +64,4 @@ def verify(address: str, acknowledged: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_worker_leaves_a_session_that_can_be_mended(tmp_path: Path, workers: int) -> None:
-    kills = 0
-    for number, strike in enumerate(strikes(STEPS)):
-        address, acknowledged = f"sqlite:///{tmp_path}/{number}.db", tmp_path / f"{number}.txt"
-
-        def killed(address: str = address, acknowledged: Path = acknowledged, strike: Strike = strike) -> None:
-            turn(address, "killed", acknowledged, strike)
-
-        def living(address: str = address, acknowledged: Path = acknowledged) -> None:
-            turn(address, "living", acknowledged)
-
-        waits = [forked(killed), *([forked(living)] if workers > 1 else [])]
-        codes = [wait() for wait in waits]
-        kills += codes[0] == -signal.SIGKILL
-        assert codes[0] in {0, -signal.SIGKILL}
-        assert codes[1:] == [0] * (workers - 1)
-        verify(address, acknowledged)
-    assert kills >= 2 * STEPS
+    kill_workers(tmp_path, turn, verify, 4, workers)

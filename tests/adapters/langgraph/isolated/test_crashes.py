@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import signal
 import uuid
 from pathlib import Path
 from typing import Any, TypedDict
@@ -23,7 +22,7 @@ from langgraph.graph import START, StateGraph
 
 from botwire import InvalidArgument, InvalidValue
 from botwire.adapters.langgraph import BotWireSaver, amend_thread, mend_thread
-from tests.adapters.isolated.crashes import Strike, forked, note, store_at, strikes
+from tests.adapters.isolated.crashes import Strike, kill_workers, note, store_at
 
 AT: Any = {"configurable": {"thread_id": "thread"}}
 
@@ -130,39 +129,27 @@ def writes_of_a_turn(tmp_path: Path) -> tuple[int, int]:
     return checkpoints, checkpoints + tasks
 
 
+def second_turn(address: str, text: str, acknowledged: Path, strike: Strike | None = None) -> None:
+    turn(address, "first", acknowledged)
+    turn(address, text, acknowledged, strike)
+
+
+def verify_alone(address: str, acknowledged: Path) -> None:
+    """Every acknowledged turn is in the newest state too."""
+    verify(address, acknowledged)
+    newest = texts(agent_at(store_at(address)).get_state(AT).values["messages"])
+    assert set(acknowledged.read_text().split()) <= newest
+
+
 def test_a_worker_that_is_killed_at_any_step_loses_no_turn(tmp_path: Path) -> None:
-    """Alone: every acknowledged turn is in the newest state."""
     fewest, most = writes_of_a_turn(tmp_path)
     assert fewest >= 5
-    kills = 0
-    for number, strike in enumerate(strikes(most)):
-        address, acknowledged = f"sqlite:///{tmp_path}/{number}.db", tmp_path / f"{number}.txt"
-
-        def run(address: str = address, acknowledged: Path = acknowledged, strike: Strike = strike) -> None:
-            turn(address, "one", acknowledged)
-            turn(address, "two", acknowledged, strike)
-
-        kills += forked(run)() == -signal.SIGKILL
-        assert forked(lambda: verify(address, acknowledged))() == 0
-        store = store_at(address)
-        newest = texts(agent_at(store).get_state(AT).values["messages"])
-        store.close()
-        assert set(acknowledged.read_text().split()) <= newest
-    assert kills >= 2 * fewest
+    kill_workers(tmp_path, second_turn, verify_alone, fewest, 1, most=most)
 
 
 def test_two_workers_of_which_one_is_killed_leave_a_valid_thread(tmp_path: Path) -> None:
-    _, most = writes_of_a_turn(tmp_path)
-    for number, strike in enumerate(strikes(most)):
-        address, acknowledged = f"sqlite:///{tmp_path}/{number}.db", tmp_path / f"{number}.txt"
-        waits = [
-            forked(lambda: turn(address, "killed", acknowledged, strike)),
-            forked(lambda: turn(address, "living", acknowledged)),
-        ]
-        codes = [wait() for wait in waits]
-        assert codes[0] in {0, -signal.SIGKILL}
-        assert codes[1] == 0
-        assert forked(lambda: verify(address, acknowledged))() == 0
+    fewest, most = writes_of_a_turn(tmp_path)
+    kill_workers(tmp_path, turn, verify, fewest, 2, most=most)
 
 
 def graph_of_texts(saver: BotWireSaver) -> Any:
