@@ -1,4 +1,4 @@
-"""Two workers run turns with a tool on one session, and are killed: ``crashes.py ADDRESS``. Prints what it finds as JSON.
+"""Two workers run turns with a tool on one session, and are killed: ``crashes.py ADDRESS FOLDER``. Prints what it finds as JSON.
 
 The workers are forks of this process, so that each starts at once. A strike ends a worker with SIGKILL before or after its n-th write to
 the store, or at a random time.
@@ -8,32 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import random
 import re
-import signal
 import sys
-import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from agents import Agent, Model, ModelResponse, Runner, Usage, function_tool, set_tracing_disabled
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
 from botwire import Memory
 from botwire.adapters.openai_agents import BotWireSession
+from tests.adapters.isolated.crashes import Strike, check_end, forked, note, store_at, strikes
 
 set_tracing_disabled(True)
 
 SESSION = "crashes"
-
-
-class Strike(NamedTuple):
-    """When a worker ends: before or after its n-th write, or after some seconds."""
-
-    write: int = 0
-    is_after: bool = False
-    seconds: float | None = None
+TURNS = 3
+"""The turns of a worker."""
 
 
 class StrictModel(Model):
@@ -92,84 +85,43 @@ async def run_turn(session: BotWireSession, turn: str) -> None:
     assert result.final_output == f"answer-{turn}."
 
 
-def work(address: str, name: str, turns: int, strike: Strike, acknowledge: Callable[[str], None]) -> int:
+def work(address: str, name: str, turns: int, strike: Strike | None, acknowledge: Callable[[str], None]) -> int:
     """Run turns, and acknowledge each that has returned. Returns how many writes there were."""
-    session = BotWireSession(SESSION, url=address)
-    bridge: Any = session._async_memory.bridge
-    write, count = bridge.write, 0
-
-    async def counted(*operations: Any, **options: Any) -> Any:
-        nonlocal count
-        count += 1
-        if count == strike.write and not strike.is_after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        result = await write(*operations, **options)
-        if count == strike.write:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    bridge.write = counted
+    store = store_at(address, strike)
 
     async def run() -> None:
+        session = BotWireSession(SESSION, store=store)
         for number in range(turns):
             await run_turn(session, f"{name}-{number}")
             acknowledge(f"{name}-{number}")
 
     asyncio.run(run())
-    return count
+    return int(store.writes)
 
 
-def started(address: str, name: str, turns: int, strike: Strike, pipe: int) -> int:
-    """Start a worker in a fork; returns its process."""
-    process = os.fork()
-    if process:
-        return process
-    try:
-        work(address, name, turns, strike, lambda turn: os.write(pipe, f"{turn}\n".encode()) and None)
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
+def strike_two(address: str, number: int, pair: tuple[Strike, Strike], writes: int, noted: Path) -> None:
+    """Let two workers run until they are struck. They note the turns that they acknowledge in a file."""
+    waits = [
+        forked(lambda: work(address, f"{number}-{worker}", TURNS, strike, partial(note, noted)))
+        for worker, strike in enumerate(pair)
+    ]
+    for strike, wait in zip(pair, waits, strict=True):
+        check_end(wait(), strike, TURNS * writes)
 
 
-def strike_two(address: str, number: int, strikes: tuple[Strike, Strike]) -> set[str]:
-    """Let two workers run until they are struck. Returns the turns that they have acknowledged."""
-    reads, writes = os.pipe()
-    processes = [started(address, f"{number}-{worker}", 3, strikes[worker], writes) for worker in range(2)]
-    os.close(writes)
-    for process, strike in zip(processes, strikes, strict=True):
-        if strike.seconds is not None:
-            time.sleep(strike.seconds)
-            os.kill(process, signal.SIGKILL)
-    statuses = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in processes]
-    assert all(status in {0, -signal.SIGKILL} for status in statuses), f"strike {number} {strikes}: {statuses}"
-    with os.fdopen(reads) as pipe:
-        return set(pipe.read().split())
-
-
-def strikes_in_all(writes: int) -> list[tuple[Strike, Strike]]:
-    """Return the strikes of each pair of workers: at every write of two turns, which are `writes` each, and at random times."""
-    chance = random.Random(1)
-    steps = [Strike(write, is_after) for write in range(1, 2 * writes + 1) for is_after in (False, True)]
-    pairs = list(zip(steps, reversed(steps), strict=True))
-    times = [Strike(seconds=chance.uniform(0, 0.1)) for _ in range(8)]
-    return [*pairs, *zip(times[::2], times[1::2], strict=True)]
-
-
-def main(address: str) -> None:
-    turns: list[str] = []
-    writes = work(address, "first", 1, Strike(), turns.append)
-    acknowledged = set(turns)
+def main(address: str, folder: Path) -> None:
+    noted = folder / "acknowledged.txt"
+    writes = work(address, "first", 1, None, partial(note, noted))
     found: list[str] = []
+    steps = list(strikes(2 * writes, random_ones=8))  # of two turns
     with Memory("openai-agents", address) as memory:
         history = memory.history(SESSION)
-        for number, pair in enumerate(strikes_in_all(writes)):
-            acknowledged |= strike_two(address, number, pair)
+        for number, pair in enumerate(zip(steps, reversed(steps), strict=True)):
+            strike_two(address, number, pair, writes, noted)
             found += [problem.kind for problem in history.problems()]
-            check_kept(history, acknowledged)
-        work(address, "last", 1, Strike(), acknowledged.add)
+            check_kept(history, noted.read_text().split())
+        work(address, "last", 1, None, partial(note, noted))
+        acknowledged = noted.read_text().split()
         check_kept(history, acknowledged)
         print(json.dumps({"acknowledged": len(acknowledged), "writes": writes, "problems": found}))
 
@@ -186,4 +138,4 @@ def check_kept(history: Any, acknowledged: set[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 
-def test_a_session_stays_valid_when_two_workers_are_killed_at_every_step(address: str) -> None:
+def test_a_session_stays_valid_when_two_workers_are_killed_at_every_step(address: str, tmp_path: Path) -> None:
     """The workers check what the model gets, as a provider does, and fail if it is not valid."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).parent / "crashes.py"), address],
+        [sys.executable, str(Path(__file__).parent / "crashes.py"), address, str(tmp_path)],
         capture_output=True,
         text=True,
         timeout=120,
