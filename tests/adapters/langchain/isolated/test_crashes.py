@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 from botwire import BotWireChatHistory
 from tests.adapters.isolated.crashes import Strike, kill_workers, note, store_at
 
+
 def turn(address: str, worker: str, acknowledged: Path, strike: Strike | None = None) -> None:
     """Add the messages of a turn as they come: a question, two tool calls, their results, an answer."""
     history = BotWireChatHistory("session", store=store_at(address, strike))
