@@ -12,9 +12,8 @@ def test_with_the_newest_release() -> None:
 
 
 def test_with_the_oldest_release() -> None:
-    python = run_tests(
-        "llama-index", "llama-index-core==0.13.0", "cryptography", only=["test_stores.py", "test_agents.py"]
-    )
+    tests = ["test_stores.py", "test_agents.py", "test_memory.py", "test_function_agents.py"]
+    python = run_tests("llama-index", "llama-index-core==0.13.0", "cryptography", only=tests)
     assert installed(python, "llama-index-core") == (0, 13, 0)
 
 

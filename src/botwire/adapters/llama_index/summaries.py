@@ -129,6 +129,8 @@ async def _summary_of(
         answer = await memory.bridge.compute(summarizer, messages)
         if inspect.isawaitable(answer):
             if not isinstance(memory, AsyncMemory):
+                if inspect.iscoroutine(answer):
+                    answer.close()
                 raise InvalidArgument("get cannot await the summarizer: use aget, or pass a function that returns text")
             answer = await answer
     if isinstance(answer, ChatMessage):
