@@ -45,7 +45,7 @@ class BotWireMemory(Reopened, BaseMemory):
     stored, or none. Threads, processes and event loops may use a session at once. `get` returns what the model receives: the system
     messages at the start of the session, the summary, and the newest messages that fit. A tool call is never separated from its results.
 
-    The messages have the form of `BotWireChatStore`, which has a session as a key. `summarizer` and `count` are not part of a copy that
+    The messages have the form of those of `BotWireChatStore`, which calls a session a key. `summarizer` and `count` are not part of a copy that
     `pickle` or `to_dict` makes. Pass them to ``from_dict``.
 
     Args:
@@ -70,7 +70,7 @@ class BotWireMemory(Reopened, BaseMemory):
     def __init__(
         self,
         session_id: SessionId,
-        namespace: str = "llama-index-chats",
+        namespace: str = "llama-index-sessions",
         url: str | None = None,
         *,
         max_tokens: int | None = None,

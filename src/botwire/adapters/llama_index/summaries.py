@@ -77,7 +77,7 @@ async def store_summary(
 
 
 def _covered(picked: PickedContext) -> int:
-    """Return the last seq that the start of a context stands for."""
+    """Return the last seq that the summary or the system messages of a context cover."""
     return max(picked.summarized, picked.system[-1].seq if picked.system else 0)
 
 

@@ -265,7 +265,12 @@ def test_a_copy_has_its_messages_in_the_same_place(address: str) -> None:
     memory.put(said("x"))
     stored = JsonSerializer().serialize(memory)
     loaded = BotWireMemory.from_dict(json.loads(json.dumps(memory.to_dict())))
-    for other in (copy.deepcopy(memory), pickle.loads(pickle.dumps(memory)), JsonSerializer().deserialize(stored), loaded):
+    for other in (
+        copy.deepcopy(memory),
+        pickle.loads(pickle.dumps(memory)),
+        JsonSerializer().deserialize(stored),
+        loaded,
+    ):
         assert type(other) is BotWireMemory
         assert other.get() == [said("x")]
         assert other.to_dict() == memory.to_dict()
