@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, chain, repeat
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -13,15 +11,13 @@ import msgspec
 from ..errors import InvalidArgument
 from ..records import Message
 from ..values import decode_all
-from .marks import Shape
-from .plain import plain_sizes
-from .quick import Mark, quick_marks
+from .measures import Measure, measures_of
 from .shapes import shape_of
 from .tokens import estimate_tokens
 
 Count: TypeAlias = Callable[[Any], float]
-_Row: TypeAlias = tuple[float, Mark]
-"""The tokens of a message, and what it is. A message that is not recognized at once has no tokens by the default estimate."""
+_BEST = (False, 1)
+"""The key of the starts that are taken if there are any."""
 
 
 class Picked(msgspec.Struct, frozen=True):
@@ -91,9 +87,9 @@ class Picker:
         self._base: float = sum(self._counted(message.data, f"message {message.seq}") for message in system)
         self._base += sum(self._counted(data, "the summary") for data in summary)
         self._total = self._base
-        self._messages: list[Message] = []  # those that fit, the newest first
-        self._data: list[Any] = []
-        self._read = self._recent = 0  # messages read, and those of them that the summary does not cover
+        self._messages: list[Message] = []  # the newest first
+        self._read = 0
+        self._has_recent = False  # whether the summary does not cover one of the messages that were read
         self._open: dict[
             str, int
         ] = {}  # ids of results whose call has not come yet, and where the newest such result is
@@ -123,152 +119,59 @@ class Picker:
             self._is_complete = self.is_full = self.is_full or not page
         if self.is_full:
             return
-        decoded = decode_all([message.stored for message in page])
-        if not summarized and self._add_plain(page, decoded):
-            return
-        rows = self._rows(page, decoded, summarized=summarized)
-        done, row = 0, next(rows, None)
-        while row is not None:
-            if row[1] is not None and (False, 1) in self._starts and self._total <= self._max:
-                done, row = self._add_quick(row, rows, page, decoded, done)
-            else:
-                done += 1
-                tokens = row[0] if self._given is not None else estimate_tokens(decoded[-done])
-                self._add(page[-done], decoded[-done], tokens, summarized=summarized)
-                row = None if self.is_full else next(rows, None)
+        split = 0 if summarized or not page or page[0].seq > self._upto else sum(item.seq <= self._upto for item in page)
+        for part, is_summarized in ((page[split:], summarized), (page[:split], True)):
+            if part and not self.is_full:
+                self._add_part(part, summarized=is_summarized)
 
-    def _add_plain(self, page: Sequence[Message], decoded: list[Any]) -> bool:
-        """Read a page at once, and return True, if all messages are plain and a start is among those that fit."""
-        if not page or self._open or self._given is not None or page[0].seq <= self._upto:
-            return False
-        plain = plain_sizes(decoded)
-        if plain is None:
-            return False
-        sizes, roles = plain
-        totals = list(accumulate(reversed(sizes), initial=self._total))
-        fits = bisect_right(totals, self._max) - 1
-        first, any_role = len(page) - fits, "assistant" in self._first_roles
-        if fits <= 0 or not (any_role or "user" in roles[first:]):
-            return False
-        self._settle_held()  # none of these messages joins the next
-        before = self._read
-        oldest = first if any_role else roles.index("user", first)
-        for number in (oldest + 1, oldest) if any_role and fits > 1 else (oldest,):
-            count = len(page) - number
-            self._read, self._total = before + count, totals[count]
-            self._add_start(roles[number], 1)
-        if fits < len(page):
-            self._settle_held()
-        self._read = before
-        done = fits + (fits < len(page))
-        self._take(page, decoded, 0, done, totals[done])
-        self._update(page[-done].seq)
-        return True
-
-    def _rows(self, page: Sequence[Message], decoded: list[Any], *, summarized: bool) -> Iterator[_Row]:
-        """Return what each message is, the newest first."""
-        low = 0 if not page or page[0].seq > self._upto else sum(message.seq <= self._upto for message in page)
-        low = len(page) if summarized else low
-        own = self._given is not None
-        sizes, marks = quick_marks(reversed(decoded[low:]), math.inf if own else self._max - self._total)
-        unknown = repeat(None, len(page) - len(marks))
-        if not own:
-            return chain(zip(sizes, marks, strict=True), zip(repeat(0), unknown, strict=False))
-        names = (f"message {message.seq}" for message in reversed(page))
-        return zip(map(self._counted, reversed(decoded), names), chain(marks, unknown), strict=True)
-
-    def _add_quick(
-        self, row: _Row, rows: Iterator[_Row], page: Sequence[Message], decoded: list[Any], done: int
-    ) -> tuple[int, _Row | None]:
-        """Read messages that are recognized at once. Returns how many of the page are done, and the next row.
-
-        Only starts of level 1 matter, because the session has one.
-        """
-        self._settle_held()  # none of these messages joins the next
-        begin, total, limit, any_role = done, self._total, self._max, "assistant" in self._first_roles
-        offset, open_ = self._read - done, self._open
-        best: tuple[int, float] | None = None
-        previous = best
-        left: tuple[float, Any] | None = None
-        for size, mark in chain((row,), rows):
-            if mark is None:
-                left = size, mark
+    def _add_part(self, page: Sequence[Message], *, summarized: bool) -> None:
+        """Read messages, the newest first, until no older one matters."""
+        measures = measures_of([message.stored for message in page])[::-1]
+        limit, roles, open_ = self._max, self._first_roles, self._open
+        total, read, begin = self._total, self._read, self._read
+        self._messages += page[::-1]
+        self._has_recent = self._has_recent or not summarized
+        self._settle_held(joined=measures[0].joins_next)
+        is_known, best = _BEST in self._starts, None
+        # Whether the message before each one joins it. That of the first is not known yet.
+        joined: list[bool | None] = [measure.joins_next for measure in measures[1:]]
+        joined.append(None)
+        for tokens, (_, role, calls, results, _), is_joined in zip(self._sizes(page, measures), measures, joined, strict=True):
+            total += tokens
+            read += 1
+            if calls or results:
+                self._pair(calls, results, read)
+            # Only an item of the assistant, or one of an unknown type, can belong to a reasoning item before it.
+            if is_joined is not False and role != "user":
+                if is_joined is None:
+                    self._held = self._start(role, results, read, total, summarized=summarized)
+            elif open_ or not is_known:
+                self._settle(self._start(role, results, read, total, summarized=summarized))
+                is_known = _BEST in self._starts
+            elif total <= limit and role in roles and not results:
+                best = read, total
+            if (total > limit or summarized) and self._is_full_at(page[begin - read].seq, total, summarized=summarized):
                 break
-            total += size
-            done += 1
-            if type(mark) is str:
-                open_.setdefault(mark, offset + done)
-            elif open_ and type(mark) is list:
-                self._close(mark)
-            if total > limit:
-                break
-            if mark is True or (any_role and type(mark) is not str):
-                if open_:
-                    self._pending.append(_Start(offset + done, total, 1, is_summarized=False))
-                else:
-                    previous, best = best, (offset + done, total)
-        self._take(page, decoded, begin, done, total)
-        if any_role and decoded[-done]["role"] != "user":
-            best = self._hold_newest(best, previous)
-        if best is not None:
-            self._starts[False, 1][1:] = [_Start(*best, 1, is_summarized=False)]
-        self._update(page[-done].seq)
-        if total > limit and not self.is_full:  # the call of a result may be older
-            left = next(rows, None)
-        return done, left
+        if best is not None and not summarized:
+            self._starts[_BEST][1:] = [_Start(*best, 1, is_summarized=False)]
+        self._total, self._read = total, read
+        self._is_full_at(page[begin - read].seq, total, summarized=summarized)
 
-    def _hold_newest(
-        self, best: tuple[int, float] | None, previous: tuple[int, float] | None
-    ) -> tuple[int, float] | None:
-        """Hold a start that was read last, because the next message may join it. Returns the oldest other start."""
-        if self._pending and self._pending[-1].count == self._read:
-            self._held = self._pending.pop()
-        elif best is not None and best[0] == self._read:
-            self._held, best = _Start(*best, 1, is_summarized=False), previous
-        return best
+    def _sizes(self, page: Sequence[Message], measures: list[Measure]) -> Iterable[float]:
+        """Return the tokens of messages, the newest first. A given function is called when they are asked for."""
+        if self._given is None:
+            return [measure.tokens for measure in measures]
+        return (self._counted(message.data, f"message {message.seq}") for message in reversed(page))
 
-    def _take(self, page: Sequence[Message], decoded: list[Any], begin: int, done: int, total: float) -> None:
-        """Pick messages of a page that were read, apart from a last one that does not fit."""
-        self._total = total
-        end = len(page) - begin
-        first = len(page) - done + (total > self._max)
-        self._messages += page[first:end][::-1]
-        self._data += decoded[first:end][::-1]
-        self._read += done - begin
-        self._recent += done - begin
+    def _start(
+        self, role: str | None, results: tuple[str, ...], read: int, total: float, *, summarized: bool
+    ) -> _Start:
+        return _Start(read, total, 3 if results else 1 if role in self._first_roles else 2, summarized)
 
-    def _add(self, message: Message, data: Any, tokens: float, *, summarized: bool) -> None:
-        summarized = summarized or message.seq <= self._upto
-        shape = shape_of(data)
-        self._total += tokens
-        if self._total <= self._max:
-            self._messages.append(message)
-            self._data.append(data)
-        self._read += 1
-        if not summarized:
-            self._recent += 1
-        if shape.joins_next:
-            self._held = None
-        self._settle_held()
-        if shape.calls or shape.results:
-            self._pair(shape)
-        level = 3 if shape.results else 1 if shape.role in self._first_roles else 2
-        self._add_start(shape.role, level, summarized=summarized)
-        self._update(message.seq, summarized=summarized)
-
-    def _add_start(self, role: str | None, level: int, *, summarized: bool = False) -> None:
-        self._settle_held()
-        start = _Start(self._read, self._total, level, summarized)
-        # Only an item of the assistant, or one of an unknown type, can belong to a reasoning item before it.
-        if role == "user":
-            self._settle(start)
-        else:
-            self._held = start
-
-    def _settle_held(self) -> None:
-        if self._held is not None:
-            self._settle(self._held)
-            self._held = None
+    def _settle_held(self, *, joined: bool = False) -> None:
+        held, self._held = self._held, None
+        if held is not None and not joined:
+            self._settle(held)
 
     def _close(self, calls: Iterable[str]) -> None:
         """Drop the starts between calls and their results."""
@@ -280,12 +183,13 @@ class Picker:
         while self._pending and self._pending[-1].count >= newest:
             self._pending.pop()
 
-    def _pair(self, shape: Shape) -> None:
+    def _pair(self, calls: tuple[str, ...], results: tuple[str, ...], read: int) -> None:
         """Note the results whose calls are older."""
-        self._close(shape.calls)
-        for id_ in shape.results:
-            if id_ not in shape.calls:
-                self._open.setdefault(id_, self._read)
+        if calls and self._open:
+            self._close(calls)
+        for id_ in results:
+            if id_ not in calls:
+                self._open.setdefault(id_, read)
 
     def _settle(self, start: _Start) -> None:
         if self._open:
@@ -298,17 +202,18 @@ class Picker:
         if not start.is_summarized and start.tokens <= self._max:
             known[1:] = [start]
 
-    def _update(self, seq: int, *, summarized: bool = False) -> None:
-        """Set `is_full`."""
+    def _is_full_at(self, seq: int, total: float, *, summarized: bool) -> bool:
+        """Set `is_full` after a message was read, and return it."""
         if seq == self._system_end + 1:
             self._is_complete = self.is_full = True
-        elif self._has_summary and summarized and not self._recent:
+        elif self._has_summary and summarized and not self._has_recent:
             self.is_full = True  # the summary is all there is
-        elif (False, 1) in self._starts:
-            at_end = self._total > self._max or summarized or (0 < self._upto == seq - 1)
+        elif _BEST in self._starts:
+            at_end = total > self._max or summarized or (0 < self._upto == seq - 1)
             self.is_full = at_end and not self._may_begin_earlier()
         elif (True, 1) in self._starts:
             self.is_full = True
+        return self.is_full
 
     def _may_begin_earlier(self) -> bool:
         waiting = [*self._pending, *((self._held,) if self._held is not None else ())]
@@ -320,7 +225,7 @@ class Picker:
         Raises:
             InvalidArgument: nothing fits. The message names the smallest `max_tokens` that does.
         """
-        if self._read == 0 or (self._has_summary and not self._recent):
+        if self._read == 0 or (self._has_summary and not self._has_recent):
             if self._base > self._max:
                 raise self._too_small(self._base)
             return Picked([], self._base, [])
@@ -333,7 +238,8 @@ class Picker:
         chosen = starts[-1]
         if chosen.tokens > self._max:
             raise self._too_small(starts[0].tokens)
-        return Picked(self._messages[: chosen.count][::-1], chosen.tokens, self._data[: chosen.count][::-1])
+        messages = self._messages[: chosen.count][::-1]
+        return Picked(messages, chosen.tokens, decode_all([message.stored for message in messages]))
 
     def _too_small(self, least: float) -> InvalidArgument:
         needs = f"max_tokens is {self._max}; the smallest context of this session needs {_shown(least)}"
