@@ -134,9 +134,9 @@ class Picker:
         self._settle_held(joined=measures[0].joins_next)
         is_known, best = _BEST in self._starts, None
         # Whether the message before each one joins it. That of the first is not known yet.
-        joined: list[bool | None] = [measure.joins_next for measure in measures[1:]]
+        joined: list[bool | None] = [measure[-1] for measure in measures[1:]]
         joined.append(None)
-        for tokens, (_, role, calls, results, _), is_joined in zip(self._sizes(page, measures), measures, joined, strict=True):
+        for (tokens, role, calls, results, _), is_joined in zip(self._counting(page, measures), joined, strict=True):
             total += tokens
             read += 1
             if calls or results:
@@ -145,11 +145,14 @@ class Picker:
             if is_joined is not False and role != "user":
                 if is_joined is None:
                     self._held = self._start(role, results, read, total, summarized=summarized)
-            elif open_ or not is_known:
+            elif not is_known:
                 self._settle(self._start(role, results, read, total, summarized=summarized))
                 is_known = _BEST in self._starts
-            elif total <= limit and role in roles and not results:
-                best = read, total
+            elif role in roles and not results and not summarized and total <= limit:
+                if open_:
+                    self._pending.append(_Start(read, total, 1, is_summarized=False))
+                else:
+                    best = read, total
             if (total > limit or summarized) and self._is_full_at(page[begin - read].seq, total, summarized=summarized):
                 break
         if best is not None and not summarized:
@@ -157,11 +160,14 @@ class Picker:
         self._total, self._read = total, read
         self._is_full_at(page[begin - read].seq, total, summarized=summarized)
 
-    def _sizes(self, page: Sequence[Message], measures: list[Measure]) -> Iterable[float]:
-        """Return the tokens of messages, the newest first. A given function is called when they are asked for."""
+    def _counting(self, page: Sequence[Message], measures: list[Measure]) -> Iterable[Measure]:
+        """Return the measures of messages, the newest first. A given function counts when they are asked for."""
         if self._given is None:
-            return [measure.tokens for measure in measures]
-        return (self._counted(message.data, f"message {message.seq}") for message in reversed(page))
+            return measures
+        return (
+            measure._replace(tokens=self._counted(message.data, f"message {message.seq}"))
+            for message, measure in zip(reversed(page), measures, strict=True)
+        )
 
     def _start(
         self, role: str | None, results: tuple[str, ...], read: int, total: float, *, summarized: bool
@@ -175,21 +181,22 @@ class Picker:
 
     def _close(self, calls: Iterable[str]) -> None:
         """Drop the starts between calls and their results."""
-        if not self._pending:
-            for id_ in calls:
-                self._open.pop(id_, None)
-            return
         newest = min((self._open.pop(id_) for id_ in calls if id_ in self._open), default=math.inf)
         while self._pending and self._pending[-1].count >= newest:
             self._pending.pop()
 
     def _pair(self, calls: tuple[str, ...], results: tuple[str, ...], read: int) -> None:
         """Note the results whose calls are older."""
-        if calls and self._open:
-            self._close(calls)
+        open_ = self._open
+        if calls and open_:
+            if self._pending:
+                self._close(calls)
+            else:
+                for id_ in calls:
+                    open_.pop(id_, None)
         for id_ in results:
             if id_ not in calls:
-                self._open.setdefault(id_, read)
+                open_.setdefault(id_, read)
 
     def _settle(self, start: _Start) -> None:
         if self._open:
