@@ -119,7 +119,9 @@ class Picker:
             self._is_complete = self.is_full = self.is_full or not page
         if self.is_full:
             return
-        split = 0 if summarized or not page or page[0].seq > self._upto else sum(item.seq <= self._upto for item in page)
+        split = (
+            0 if summarized or not page or page[0].seq > self._upto else sum(item.seq <= self._upto for item in page)
+        )
         for part, is_summarized in ((page[split:], summarized), (page[:split], True)):
             if part and not self.is_full:
                 self._add_part(part, summarized=is_summarized)

@@ -11,7 +11,7 @@ from .marks import Role
 from .shapes import shape_of
 from .tokens import estimate_tokens
 
-_MOST = 32_768 if sys.hash_info.width >= 64 else 0  # noqa: PLR2004
+_MOST = 32_768 if sys.hash_info.width >= 64 else 0
 """Messages that are remembered. A hash of 32 bits is too short to identify a message."""
 _MOST_IDS = 256
 """Characters of the ids of a message that is remembered. So all of them together have a limit."""

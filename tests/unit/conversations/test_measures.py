@@ -1,18 +1,18 @@
-"""What is read at once is what the slower functions find for each message."""
+"""Measures are what the functions of shapes and tokens find for each message."""
 
 from __future__ import annotations
 
-import math
 from random import Random
 
 import pytest
 
+from botwire.conversations import measures
 from botwire.conversations.context import Picker
-from botwire.conversations.quick import quick_marks
+from botwire.conversations.measures import measures_of
 from botwire.conversations.shapes import shape_of
 from botwire.conversations.tokens import estimate_tokens
 
-from .formats import FORMATS
+from .formats import FORMATS, Item
 from .histories import case, expected, history, messages, pick
 
 CALL = {"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
@@ -48,36 +48,64 @@ UNUSUAL = [
 
 
 def agree(data):
-    """Return whether a message is recognized, and check what is found then."""
-    (size,), (mark,) = quick_marks([data], math.inf)
-    if mark is None:
-        return False
-    shape = shape_of(data)
-    assert size == estimate_tokens(data), data
-    assert shape.calls == (tuple(mark) if isinstance(mark, list) else ()), data
-    assert shape.results == ((mark,) if isinstance(mark, str) else ()), data
-    assert shape.role == ("user" if mark is True else "tool" if isinstance(mark, str) else "assistant"), data
-    assert not shape.joins_next
-    return True
+    """Check what is found of a message, when it is first measured and when its measure is remembered."""
+    (text,) = [message.stored for message in messages([Item(data, None)])]
+    for _ in range(2):
+        (found,) = measures_of([text])
+        shape = shape_of(data)
+        assert found.tokens == estimate_tokens(data), data
+        assert (found.role, found.calls, found.results, found.joins_next) == (
+            shape.role,
+            shape.calls,
+            shape.results,
+            shape.joins_next,
+        ), data
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known():
+    measures._known.clear()
 
 
 @pytest.mark.parametrize("data", UNUSUAL, ids=str)
-def test_unusual_messages_are_left_to_the_slower_functions_or_agree(data):
+def test_unusual_messages_agree(data):
     agree(data)
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_messages_of_each_format_agree(name):
     random = Random(name)
-    found = [agree(item.data) for _ in range(200) for item in history(random, name)]
-    if name == "openai-chat":
-        assert sum(found) > 0.9 * len(found)
+    for item in [item for _ in range(200) for item in history(random, name)]:
+        agree(item.data)
 
 
-def test_a_page_ends_where_the_room_does():
-    page = [{"role": "user", "content": "x" * 40}] * 10
-    sizes, marks = quick_marks(page, 30)
-    assert (sizes, marks) == ([14, 14, 14], [True] * 3)
+def test_known_and_new_messages_keep_their_order():
+    texts = [f'{{"role":"user","content":"{"x" * 4 * number}"}}' for number in range(20)]
+    measures_of(texts[::3])
+    assert [measure.tokens for measure in measures_of(texts)] == [4 + number for number in range(20)]
+
+
+def test_a_known_message_is_not_decoded_again(monkeypatch):
+    text = '{"role":"user","content":"hi"}'
+    first = measures_of([text])
+    monkeypatch.setattr(measures, "decode_all", None)
+    assert measures_of([text, text]) == first * 2
+
+
+def test_the_measures_that_are_remembered_have_a_limit(monkeypatch):
+    monkeypatch.setattr(measures, "_MOST", 10)
+    for first in (0, 7, 14):
+        texts = [f'{{"role":"user","content":"{number}"}}' for number in range(first, first + 7)]
+        assert [measure.role for measure in measures_of(texts)] == ["user"] * 7
+        assert 0 < len(measures._known) <= 10
+    assert len(measures_of([str(number) for number in range(50)])) == 50
+    assert len(measures._known) <= 10
+
+
+def test_long_ids_are_not_remembered():
+    (found,) = measures_of([f'{{"role":"tool","tool_call_id":"{"c" * 10_000}","content":"x"}}'])
+    assert len(found.results[0]) == 10_000
+    assert not measures._known
 
 
 @pytest.mark.parametrize("start", ["user", "any"])
