@@ -143,18 +143,17 @@ class Picker:
             read += 1
             if calls or results:
                 self._pair(calls, results, read)
+            if is_known and (role not in roles or results or summarized or total > limit):
+                pass  # a better start is known
             # Only an item of the assistant, or one of an unknown type, can belong to a reasoning item before it.
-            if is_joined is not False and role != "user":
+            elif is_joined is not False and role != "user":
                 if is_joined is None:
                     self._held = self._start(role, results, read, total, summarized=summarized)
-            elif not is_known:
+            elif open_ or not is_known:
                 self._settle(self._start(role, results, read, total, summarized=summarized))
                 is_known = _BEST in self._starts
-            elif role in roles and not results and not summarized and total <= limit:
-                if open_:
-                    self._pending.append(_Start(read, total, 1, is_summarized=False))
-                else:
-                    best = read, total
+            else:
+                best = read, total
             if (total > limit or summarized) and self._is_full_at(page[begin - read].seq, total, summarized=summarized):
                 break
         if best is not None and not summarized:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ..values import decode_all
@@ -44,7 +43,8 @@ def measures_of(texts: list[str]) -> list[Measure]:
             _known.clear()
         for number, data in zip(missing, decode_all([texts[number] for number in missing]), strict=True):
             found[number] = measure = measure_of(data)
-            if len(_known) < _MOST and _length(measure.calls) + _length(measure.results) <= _MOST_IDS:
+            ids = measure.calls + measure.results
+            if len(_known) < _MOST and (not ids or sum(map(len, ids)) <= _MOST_IDS):
                 _known[keys[number]] = measure
     return found  # type: ignore[return-value]
 
@@ -53,7 +53,3 @@ def measure_of(data: Any) -> Measure:
     """Return the measure of a message."""
     shape = shape_of(data)
     return Measure(estimate_tokens(data), shape.role, shape.calls, shape.results, shape.joins_next)
-
-
-def _length(ids: Iterable[str]) -> int:
-    return sum(map(len, ids))
