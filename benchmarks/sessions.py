@@ -114,7 +114,7 @@ def contexts(memory: Memory) -> Iterator[Row]:
 
 
 def _first_context(history: History, budget: int) -> object:
-    measures._known.clear()
+    measures.known.clear()
     return history.context(max_tokens=budget)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -11,7 +13,7 @@ import msgspec
 from ..errors import InvalidArgument
 from ..records import Message
 from ..values import decode_all
-from .measures import Measure, measures_of
+from .measures import Id, Measure, measures_of
 from .shapes import shape_of
 from .tokens import estimate_tokens
 
@@ -91,7 +93,7 @@ class Picker:
         self._read = 0
         self._has_recent = False  # whether the summary does not cover one of the messages that were read
         self._open: dict[
-            str, int
+            Id, int
         ] = {}  # ids of results whose call has not come yet, and where the newest such result is
         self._held: _Start | None = None  # a start, unless the message before it joins it
         self._pending: list[_Start] = []  # starts that are valid if no open result has a call
@@ -124,21 +126,47 @@ class Picker:
         )
         for part, is_summarized in ((page[split:], summarized), (page[:split], True)):
             if part and not self.is_full:
-                self._add_part(part, summarized=is_summarized)
+                measures = measures_of([message.stored for message in part])[::-1]
+                self._messages += part[::-1]
+                self._has_recent = self._has_recent or not is_summarized
+                self._settle_held(joined=measures[0].joins_next)
+                if is_summarized or not self._add_plain(part, measures):
+                    self._add_part(part, measures, summarized=is_summarized)
 
-    def _add_part(self, page: Sequence[Message], *, summarized: bool) -> None:
+    def _add_plain(self, page: Sequence[Message], measures: list[Measure]) -> bool:
+        """Read messages at once, and return True, if all are plain and a start is among those that fit."""
+        roles = [measure.plain for measure in measures]
+        if None in roles or self._open or self._pending or self._given is not None:
+            return False
+        totals = list(accumulate([measure.tokens for measure in measures], initial=self._total))
+        fits = max(bisect_right(totals, self._max) - 1, 0)
+        fitting = roles[:fits]
+        if fits and "assistant" in self._first_roles:
+            newest, oldest = 1, fits
+        elif "user" in fitting:
+            newest, oldest = fitting.index("user") + 1, fits - fitting[::-1].index("user")
+        else:
+            return False
+        if oldest == len(page) and roles[-1] != "user":  # the message before it may join it
+            self._held = _Start(self._read + oldest, totals[oldest], 1, is_summarized=False)
+            oldest -= 1
+        for number in (newest, oldest) if newest <= oldest else ():
+            self._keep(_Start(self._read + number, totals[number], 1, is_summarized=False))
+        read = min(fits + 1, len(page))
+        self._total = totals[read]
+        self._read += read
+        self._is_full_at(page[-read].seq, self._total, summarized=False)
+        return True
+
+    def _add_part(self, page: Sequence[Message], measures: list[Measure], *, summarized: bool) -> None:
         """Read messages, the newest first, until no older one matters."""
-        measures = measures_of([message.stored for message in page])[::-1]
         limit, roles, open_ = self._max, self._first_roles, self._open
         total, read, begin = self._total, self._read, self._read
-        self._messages += page[::-1]
-        self._has_recent = self._has_recent or not summarized
-        self._settle_held(joined=measures[0].joins_next)
         is_known, best = _BEST in self._starts, None
         # Whether the message before each one joins it. That of the first is not known yet.
         joined: list[bool | None] = [measure[-1] for measure in measures[1:]]
         joined.append(None)
-        for (tokens, role, calls, results, _), is_joined in zip(self._counting(page, measures), joined, strict=True):
+        for (tokens, role, _, calls, results, _), is_joined in zip(self._counting(page, measures), joined, strict=True):
             total += tokens
             read += 1
             if calls or results:
@@ -170,9 +198,7 @@ class Picker:
             for message, measure in zip(reversed(page), measures, strict=True)
         )
 
-    def _start(
-        self, role: str | None, results: tuple[str, ...], read: int, total: float, *, summarized: bool
-    ) -> _Start:
+    def _start(self, role: str | None, results: tuple[Id, ...], read: int, total: float, *, summarized: bool) -> _Start:
         return _Start(read, total, 3 if results else 1 if role in self._first_roles else 2, summarized)
 
     def _settle_held(self, *, joined: bool = False) -> None:
@@ -180,13 +206,13 @@ class Picker:
         if held is not None and not joined:
             self._settle(held)
 
-    def _close(self, calls: Iterable[str]) -> None:
+    def _close(self, calls: Iterable[Id]) -> None:
         """Drop the starts between calls and their results."""
         newest = min((self._open.pop(id_) for id_ in calls if id_ in self._open), default=math.inf)
         while self._pending and self._pending[-1].count >= newest:
             self._pending.pop()
 
-    def _pair(self, calls: tuple[str, ...], results: tuple[str, ...], read: int) -> None:
+    def _pair(self, calls: tuple[Id, ...], results: tuple[Id, ...], read: int) -> None:
         """Note the results whose calls are older."""
         open_ = self._open
         if calls and open_:

@@ -13,6 +13,7 @@ from random import Random
 import msgspec
 
 from botwire.conversations.context import Picked, Picker
+from botwire.conversations.tokens import estimate_tokens
 from botwire.errors import InvalidArgument
 from botwire.records import Message
 
@@ -92,16 +93,21 @@ class Case(msgspec.Struct):
     knows_end: bool = True  # whether the picker gets `upto`
     summary: list[dict] = []
     base: int = 0
+    by_default: bool = False  # whether the default estimate counts
+    page: int = 3
 
 
-def tokens_of(item: Item) -> int:
+def tokens_of(data: object) -> int:
     """Count tokens in another way than the default, so that each history has many different sizes."""
-    return len(str(item.data)) % 17
+    return len(str(data)) % 17
 
 
 def case(random: Random, name: str) -> Case:
     items = history(random, name)
-    made = Case(items, messages(items), [tokens_of(item) for item in items])
+    by_default = random.random() < 0.5
+    count = estimate_tokens if by_default else tokens_of
+    made = Case(items, messages(items), [count(item.data) for item in items], by_default=by_default)
+    made.page = random.choice([1, 3, 8, 100])
     made.start = "any" if random.random() < 0.2 else "user"
     if items and items[0].role == "system" and random.random() < 0.5:
         made.system = 1
@@ -112,17 +118,18 @@ def case(random: Random, name: str) -> Case:
         else:
             made.upto = 0
     made.knows_end = random.random() < 0.7
-    made.base = sum(made.tokens[: made.system]) + sum(len(str(data)) % 17 for data in made.summary)
+    made.base = sum(made.tokens[: made.system]) + sum(map(count, made.summary))
     if random.random() < 0.95:
         made.max_tokens = random.randrange(1, made.base + sum(made.tokens) + 20)
     return made
 
 
-def pick(made: Case, page: int = 3) -> tuple[Picked, int]:
+def pick(made: Case, page: int | None = None) -> tuple[Picked, int]:
     """Return what a `Picker` picks, and the messages that were read for it."""
+    page = page or made.page
     picker = Picker(
         made.max_tokens,
-        lambda data: len(str(data)) % 17,
+        None if made.by_default else tokens_of,
         system=made.messages[: made.system],
         summary=made.summary,
         start=made.start,

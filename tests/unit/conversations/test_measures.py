@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from random import Random
 
 import pytest
@@ -56,15 +59,15 @@ def agree(data):
         assert found.tokens == estimate_tokens(data), data
         assert (found.role, found.calls, found.results, found.joins_next) == (
             shape.role,
-            shape.calls,
-            shape.results,
+            tuple(map(hash, shape.calls)),
+            tuple(map(hash, shape.results)),
             shape.joins_next,
         ), data
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_known():
-    measures._known.clear()
+    measures.known.clear()
 
 
 @pytest.mark.parametrize("data", UNUSUAL, ids=str)
@@ -93,19 +96,44 @@ def test_a_known_message_is_not_decoded_again(monkeypatch):
 
 
 def test_the_measures_that_are_remembered_have_a_limit(monkeypatch):
-    monkeypatch.setattr(measures, "_MOST", 10)
-    for first in (0, 7, 14):
-        texts = [f'{{"role":"user","content":"{number}"}}' for number in range(first, first + 7)]
-        assert [measure.role for measure in measures_of(texts)] == ["user"] * 7
-        assert 0 < len(measures._known) <= 10
-    assert len(measures_of([str(number) for number in range(50)])) == 50
-    assert len(measures._known) <= 10
+    """Those that were used lately stay."""
+    monkeypatch.setattr(measures, "_MOST", 20)
+    texts = [f'{{"role":"user","content":"{number}"}}' for number in range(100)]
+    for text in texts:
+        assert [measure.role for measure in measures_of([text, texts[0]])] == ["user"] * 2
+        assert len(measures.known.lately) + len(measures.known.before) <= 20
+    assert hash(texts[0]) in measures.known.lately
+    assert hash(texts[50]) not in {**measures.known.lately, **measures.known.before}
+    assert len(measures_of(texts)) == 100
 
 
-def test_long_ids_are_not_remembered():
-    (found,) = measures_of([f'{{"role":"tool","tool_call_id":"{"c" * 10_000}","content":"x"}}'])
-    assert len(found.results[0]) == 10_000
-    assert not measures._known
+def test_many_ids_are_not_remembered():
+    calls = ", ".join(
+        f'{{"id":"c{number}","type":"function","function":{{"name":"f","arguments":"x"}}}}' for number in range(50)
+    )
+    (found,) = measures_of([f'{{"role":"assistant","content":null,"tool_calls":[{calls}]}}'])
+    assert len(found.calls) == 50
+    assert not measures.known.lately
+
+
+def test_nothing_of_a_message_is_kept():
+    texts = [
+        '{"role":"tool","tool_call_id":"a-secret-id","content":"a secret"}',
+        '{"role":"user","content":"a secret"}',
+    ]
+    measures_of(texts)
+    assert measures.known.lately
+    assert "secret" not in repr(vars(measures.known))
+
+
+def test_nothing_is_remembered_without_random_hashes():
+    code = """
+from botwire.conversations import measures
+(found,) = measures.measures_of(['{"role":"tool","tool_call_id":"c","content":"x"}'])
+assert found.results == ("c",)
+assert not measures.known.lately
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, env={**os.environ, "PYTHONHASHSEED": "0"})
 
 
 @pytest.mark.parametrize("start", ["user", "any"])
