@@ -13,7 +13,7 @@ from .shapes import shape_of
 from .tokens import estimate_tokens
 
 _MOST = 32_768
-"""Measures that are remembered at the most, half of them used lately."""
+"""Measures that are remembered, half of them used lately."""
 _MOST_IDS = 32
 """Ids of a message that is remembered."""
 _IS_RANDOM = sys.hash_info.width >= 64 and sys.flags.hash_randomization
