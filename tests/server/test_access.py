@@ -110,6 +110,7 @@ PATHS = {
     "/sessions/{namespace}": "/sessions/%s",
     "/sessions/{namespace}/{name:path}": "/sessions/%s/s",
     "/sessions/{namespace}/{session:path}": "/sessions/%s/s",
+    "/problems/{namespace}/{session:path}": "/problems/%s/s",
     "/retention/{namespace}": "/retention/%s",
     "/namespaces/{namespace}": "/namespaces/%s",
     "/search/{namespace}": "/search/%s?q=x",
@@ -127,6 +128,7 @@ BODIES = {
     ("PUT", "/memory/{namespace}/{name:path}"): {"value": 1},
     ("POST", "/search/{namespace}"): {"q": "x"},
     ("POST", "/sessions/{namespace}/{name:path}"): {"messages": [{"data": 1}]},
+    ("POST", "/problems/{namespace}/{session:path}"): {"policy": "cancel"},
     ("PUT", "/plans/{namespace}"): {"plan": None},
     ("POST", "/tokens"): {"namespaces": [NAMESPACE], "can": ["read"]},
 }
@@ -737,10 +739,11 @@ def test_the_command_line(tmp_path):
         (("revoke", "unknown"), "no such token"),
         (("create", "--namespace", "a*b"), "not a pattern"),
         (("create", "--namespace", "n", "--can", "fly"), "can read, write or admin, not 'fly'"),
-        (("create", "--namespace", "n", "--expires", "soon"), "use a number and s, m, h or d"),
     ]:
         done = run("token", *arguments, "--db", db)
         assert (done.returncode, said in done.stderr) == (1, True), done.stderr
+    done = run("token", "create", "--namespace", "n", "--expires", "soon", "--db", db)
+    assert (done.returncode, "use a number and s, m, h or d" in done.stderr) == (2, True), done.stderr
 
 
 def test_administration_through_a_server(required, mint):

@@ -15,7 +15,7 @@ problem, and is not changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -31,6 +31,10 @@ CANCELLED = "Cancelled: the run stopped before this tool returned."
 
 _LONGEST_ID = 64
 """The most characters of an id that OpenAI accepts."""
+
+
+Action: TypeAlias = Literal["inserted", "moved", "renamed", "removed"]
+"""What a repair did."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -50,7 +54,7 @@ class Problem(msgspec.Struct, frozen=True):
     seq: int
     id: str | None
     detail: str
-    action: Literal["inserted", "moved", "renamed", "removed"] | None = None
+    action: Action | None = None
 
 
 class Repair(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from ..wire import PROBLEM_MEDIA_TYPE, documents, requests, responses, sessions
-from . import admin, memory_routes, routes, watch
+from . import admin, memory_routes, problems, routes, watch
 
 
 class Health(msgspec.Struct):
@@ -51,6 +51,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("post", _SESSION): Operation(routes.append, responses.Seqs, sessions.AppendBody),
     ("delete", _SESSION): Operation(memory_routes.forget_session, responses.Count | responses.Messages),
     ("get", "/sessions/{namespace}"): Operation(memory_routes.list_sessions, responses.Sessions | _OF_SESSION),
+    ("get", "/problems/{namespace}/{session}"): Operation(problems.problems, responses.SessionProblems),
+    ("post", "/problems/{namespace}/{session}"): Operation(problems.mend, responses.SessionProblems, requests.MendBody),
     ("get", "/retention/{namespace}"): Operation(memory_routes.retention, responses.Rules),
     ("get", "/search/{namespace}"): Operation(memory_routes.search, responses.Hits),
     ("post", "/search/{namespace}"): Operation(memory_routes.search_long, responses.Hits, requests.SearchBody),
@@ -74,6 +76,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 _TAGS = {name: name for name in ("memory", "sessions", "search", "usage", "watch")} | {
     "texts": "search",
+    "problems": "sessions",
     "retention": "sessions",
 }
 _HOT = {route.endpoint for route in routes.HOT_ROUTES}

@@ -3,6 +3,7 @@
 from .requests import (
     MEDIA_TYPE,
     decode_append,
+    decode_mend,
     decode_put,
     decode_search,
     decode_time,
@@ -39,6 +40,7 @@ __all__ = [
     "decode_append",
     "decode_context",
     "decode_entry",
+    "decode_mend",
     "decode_problem",
     "decode_put",
     "decode_results",

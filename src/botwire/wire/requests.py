@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -232,6 +232,17 @@ def encode_write(operations: Sequence[Operation]) -> bytes:
     return msgspec.json.encode(WriteBody([_WIRE[type(operation)](operation) for operation in operations]))
 
 
+class MendBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /problems/{namespace}/{session}."""
+
+    policy: Annotated[
+        Literal["cancel", "drop"],
+        described(
+            "What to do with a call that has no result: insert one that says that it was cancelled, or remove the call."
+        ),
+    ]
+
+
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """The body of POST /search/{namespace}."""
 
@@ -277,6 +288,7 @@ def _decoder(kind: type[B]) -> Callable[[bytes], B]:
 
 _put_body, _append_body = _decoder(PutBody), _decoder(AppendBody)
 _write_body, _search_body = _decoder(WriteBody), _decoder(SearchBody)
+_mend_body = _decoder(MendBody)
 
 
 def decode_put(key: str, body: bytes) -> operations.Put:
@@ -301,6 +313,11 @@ def decode_search(body: bytes) -> queries.Search:
             f"a search has at most {MAX_SEARCH_BYTES:,} bytes, this one has {len(body):,}: shorten it"
         )
     return _search_body(body).query()
+
+
+def decode_mend(body: bytes) -> str:
+    """Return the policy in the body of a POST to the problems of a session."""
+    return _mend_body(body).policy
 
 
 def decode_where(text: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, TypeVar, cast
 import msgspec
 
 from .. import records
+from ..conversations import findings, health
 from ..errors import BY_CODE, BotWireError
 from ..operations import Result
 from ..timestamps import moment, now
@@ -85,6 +86,33 @@ class Rules(msgspec.Struct):
     @classmethod
     def of(cls, rules: Sequence[records.Rule]) -> Self:
         return cls([Rule.of(rule) for rule in rules])
+
+
+class SessionProblem(msgspec.Struct):
+    """A message that makes providers refuse its session, and what a repair did about it; null: nothing."""
+
+    kind: findings.Kind
+    seq: int
+    id: str | None
+    detail: str
+    action: health.Action | None
+
+
+class SessionProblems(msgspec.Struct):
+    """Problems of a session, or what its repair did.
+
+    ``unrecognized`` is the number of messages in none of the known formats, such as those that a client has encrypted. They are not
+    checked.
+    """
+
+    problems: list[SessionProblem]
+    unrecognized: int
+
+    @classmethod
+    def of(cls, problems: Sequence[health.Problem], unrecognized: int) -> Self:
+        return cls(
+            [msgspec.convert(problem, SessionProblem, from_attributes=True) for problem in problems], unrecognized
+        )
 
 
 class Count(msgspec.Struct):

@@ -60,6 +60,8 @@ TABLE: Mapping[tuple[str, str], Rule] = {
     ("GET", "/sessions/{namespace}/{name:path}"): _READ,
     ("POST", "/sessions/{namespace}/{name:path}"): _WRITE,
     ("DELETE", "/sessions/{namespace}/{session:path}"): _WRITE,
+    ("GET", "/problems/{namespace}/{session:path}"): _READ,
+    ("POST", "/problems/{namespace}/{session:path}"): _WRITE,
     ("GET", "/retention/{namespace}"): _READ,
     ("GET", "/search/{namespace}"): _READ,
     ("POST", "/search/{namespace}"): _READ,
