@@ -740,6 +740,64 @@ def test_a_session_gets_a_time_to_live(console, agent, operator):
     expect(question.get_by_role("alert")).to_contain_text("does not exist any more")
 
 
+def broken(history):
+    """Append a question, and a call without a result. Returns the session's name."""
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    history.append([say("user", "x"), {"role": "assistant", "content": None, "tool_calls": [call]}])
+
+
+def test_a_broken_session_is_checked_and_mended(console, agent, operator):
+    history = agent.history("s")
+    broken(history)
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Check").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("because of 1 problem")
+    expect(dialog.get_by_role("listitem")).to_contain_text(
+        "A tool call has no result where providers expect it. call_1"
+    )
+    expect(dialog.get_by_label("Give calls without a result")).to_be_checked()
+    dialog.get_by_role("link", name="#2").click()
+    expect(dialog).to_be_hidden()
+    expect(page).to_have_url(re.compile(r"at=2"))
+    assert len(history) == 2
+    page.get_by_role("button", name="Check").click()
+    dialog.get_by_role("button", name="Mend").click()
+    expect(page.locator(".health")).to_contain_text("Mended.#2 A result was inserted.")
+    expect(page.get_by_role("article")).to_have_count(3)
+    assert history.problems() == []
+    history.append(["no known format"])
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator(".health")).to_have_text(
+        "No problems were found. 1 message in no known format was not checked."
+    )
+
+
+def test_calls_without_a_result_are_removed_on_request(console, agent, operator):
+    history = agent.history("s")
+    broken(history)
+    page = console.open("n", agent.namespace, "sessions", "s", token=operator)
+    page.get_by_role("button", name="Check").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Remove calls without a result.").check()
+    history.append([{"role": "tool", "tool_call_id": "call_2", "content": "of no call"}])
+    dialog.get_by_role("button", name="Mend").click()
+    expect(page.locator(".health").get_by_role("listitem")).to_have_count(2)
+    assert [message.data for message in history.messages()] == [say("user", "x")]
+
+
+def test_a_read_token_can_check_a_session_and_not_mend_it(console, agent, create_token):
+    broken(agent.history("s"))
+    page = console.open(
+        "n", agent.namespace, "sessions", "s", token=create_token(agent.namespace, can=["read"])["secret"]
+    )
+    page.get_by_role("button", name="Check").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Mend").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Not allowed")
+    assert len(agent.history("s")) == 2
+
+
 def test_a_namespace_is_deleted_after_its_name_is_typed(rules, agent):
     agent["k"] = 1
     agent.history("s").append([say("user", "x")] * 2)

@@ -3,6 +3,7 @@
 import { edit, fork, session as info, setAbout, setExpiry, summary, versionOf, write } from "./api.js";
 import { button, field, fillIn, h, number, problem, say, time } from "./dom.js";
 import { durationField, secondsIn } from "./durations.js";
+import { check } from "./health.js";
 import { pretty } from "./json.js";
 import { bubble } from "./messages.js";
 import { link } from "./routes.js";
@@ -19,11 +20,13 @@ export class Conversation {
       button("Edit title", () => this.name(), { class: "quiet" }),
       button("Fork", () => this.fork(), { class: "quiet" }),
       button("Expiry", () => this.expire(), { class: "quiet" }),
+      button("Check", () => this.check(), { class: "quiet" }),
     );
     this.facts = h("p", { class: "facts", hidden: true });
     this.summary = h("div", { class: "summary", hidden: true });
     this.summarized = 0;
-    this.element = h("div", {}, this.facts, this.summary);
+    this.health = h("div", { class: "health", hidden: true });
+    this.element = h("div", {}, this.facts, this.health, this.summary);
   }
 
   // Load what is known. Returns the version of the session; undefined if it does not exist.
@@ -101,6 +104,17 @@ export class Conversation {
       if (!exists) throw new Error("The session does not exist any more.");
     });
     if (done) await this.after("Saved.");
+  }
+
+  async check() {
+    const { namespace, session, signal, health: place } = this;
+    try {
+      if (await check({ namespace, session, signal, place })) await this.changed();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      place.replaceChildren(problem(error));
+      place.hidden = false;
+    }
   }
 
   async fork(upto) {
