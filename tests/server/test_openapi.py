@@ -139,6 +139,10 @@ def test_the_document_is_valid_and_names_every_operation(document):
             assert problem["schema"] == {"$ref": "#/components/schemas/Problem"}
 
 
+BROKEN = {
+    "role": "assistant",
+    "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+}
 CALLS = [
     ("put", "/memory/{namespace}/{key}", "/memory/n/k1", {"value": {"a": 1}, "ttl": 100}),
     ("put", "/memory/{namespace}/{key}", "/memory/n/k2", {"value_base64": "AP8="}),
@@ -168,6 +172,9 @@ CALLS = [
     ("get", "/sessions/{namespace}", "/sessions/n?limit=1", None),
     ("get", "/sessions/{namespace}", "/sessions/n?order=created&preview=true&tag=work&prefix=s", None),
     ("get", "/sessions/{namespace}", "/sessions/n?session=s&about=true", None),
+    ("post", "/sessions/{namespace}/{session}", "/sessions/n/broken", {"messages": [{"data": BROKEN}]}),
+    ("get", "/problems/{namespace}/{session}", "/problems/n/broken", None),
+    ("post", "/problems/{namespace}/{session}", "/problems/n/broken", {"policy": "cancel"}),
     ("get", "/retention/{namespace}", "/retention/n", None),
     ("get", "/sessions/{namespace}", "/sessions/n?session=s", None),
     ("get", "/search/{namespace}", "/search/n?q=hello", None),
