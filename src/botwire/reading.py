@@ -167,6 +167,8 @@ class _Reader:
             return _FIRST
         if not tokens:
             return _MOST
+        if self.probable is not None and seen < self.probable:
+            return min(self.probable - seen + _MORE, _MOST)
         return min(_MORE + math.ceil(_SPARE * seen * room / tokens), _MOST)
 
 
