@@ -72,6 +72,10 @@ class Encryption:
         return _checked(f'"{base64.b64encode(encrypted).decode()}"')
 
 
+_REDACTED = '"[redacted]"'
+"""What a client without the key makes of an encrypted message that it redacts. It says nothing, so it needs no key."""
+
+
 class Decryption:
     """Decrypts the answers to queries, and the results of operations."""
 
@@ -118,6 +122,8 @@ class Decryption:
         return replace(change, message=self._message(change.session, change.message))
 
     def _message(self, session: str, message: Message) -> Message:
+        if message.redacted is not None and message.stored == _REDACTED:
+            return message
         stored = self._text(
             message.stored, f"message {message.seq} of the session", "message", session, message.id, seq=message.seq
         )

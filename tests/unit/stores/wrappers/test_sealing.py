@@ -294,6 +294,21 @@ def test_texts_that_are_not_encrypted(store, beneath):
             store.read("n", query)
 
 
+def test_what_a_client_without_the_key_has_redacted(filled, beneath):
+    """It left no text, so there is nothing to decrypt. Any other text is still refused."""
+    plain = Memory("n", store=beneath).history("s")
+    plain.redact(2, reason="asked")
+    message = filled.read("n", ListMessages("s"))[1]
+    assert (message.data, message.redacted) == ("[redacted]", "asked")
+    assert [text for text in data_of(filled) if text != "[redacted]"] == ["sEcReT s 1", "sEcReT s 3"]
+    beneath.write("n", [Edit("s", 2, '"[forged]"', redacted="asked")])
+    with pytest.raises(DecryptionError, match="message 2 .* is not encrypted"):
+        filled.read("n", ListMessages("s"))
+    beneath.write("n", [Edit("s", 2, '"[redacted]"')])
+    with pytest.raises(DecryptionError, match="message 2 .* is not encrypted"):
+        filled.read("n", ListMessages("s"))
+
+
 def test_another_key(filled, beneath):
     other = EncryptedStore(beneath, Cipher(generate_key()))
     for query in (ListMessages("s"), GetSession("s"), GetContext("s", 0), ListSessions()):
