@@ -110,7 +110,7 @@ PATHS = {
     "/sessions/{namespace}": "/sessions/%s",
     "/sessions/{namespace}/{name:path}": "/sessions/%s/s",
     "/sessions/{namespace}/{session:path}": "/sessions/%s/s",
-    "/problems/{namespace}/{session:path}": "/problems/%s/s",
+    "/problems/{namespace}": "/problems/%s?session=s",
     "/retention/{namespace}": "/retention/%s",
     "/namespaces/{namespace}": "/namespaces/%s",
     "/search/{namespace}": "/search/%s?q=x",
@@ -128,7 +128,7 @@ BODIES = {
     ("PUT", "/memory/{namespace}/{name:path}"): {"value": 1},
     ("POST", "/search/{namespace}"): {"q": "x"},
     ("POST", "/sessions/{namespace}/{name:path}"): {"messages": [{"data": 1}]},
-    ("POST", "/problems/{namespace}/{session:path}"): {"policy": "cancel"},
+    ("POST", "/problems/{namespace}"): {"policy": "cancel"},
     ("PUT", "/plans/{namespace}"): {"plan": None},
     ("POST", "/tokens"): {"namespaces": [NAMESPACE], "can": ["read"]},
 }

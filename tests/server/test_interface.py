@@ -363,7 +363,7 @@ def test_openapi_describes_what_is_there(call):
         "/memory/{namespace}/{key}": ["delete", "get", "put"],
         "/sessions/{namespace}": ["get"],
         "/sessions/{namespace}/{session}": ["delete", "get", "post"],
-        "/problems/{namespace}/{session}": ["get", "post"],
+        "/problems/{namespace}": ["get", "post"],
         "/retention/{namespace}": ["get"],
         "/search/{namespace}": ["get", "post"],
         "/texts/{namespace}": ["get"],

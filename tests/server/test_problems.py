@@ -41,22 +41,22 @@ def test_a_session_is_checked_and_mended(server, ask):
     history = Memory("n", server.url).history("a/b c")
     history.append([*BROKEN, "no known format"])
     problem = {"kind": "call_without_result", "seq": 2, "id": "call_1", "action": None}
-    status, found = ask("GET", "/problems/n/a%2Fb%20c")
+    status, found = ask("GET", "/problems/n?session=a%2Fb%20c")
     assert (status, found["unrecognized"]) == (200, 1)
     assert [{**problem, "detail": item["detail"]} for item in found["problems"]] == found["problems"]
     assert len(found["problems"]) == 1
-    status, done = ask("POST", "/problems/n/a/b%20c", {"policy": "cancel"}, **{"Idempotency-Key": "once"})
+    status, done = ask("POST", "/problems/n?session=a/b%20c", {"policy": "cancel"}, **{"Idempotency-Key": "once"})
     assert (status, [item["action"] for item in done["problems"]]) == (200, ["inserted"])
     assert history.problems() == []
     assert [message.data["role"] for message in history.messages()[:3]] == ["user", "assistant", "tool"]
-    again = ask("POST", "/problems/n/a/b%20c", {"policy": "cancel"}, **{"Idempotency-Key": "once"})
+    again = ask("POST", "/problems/n?session=a/b%20c", {"policy": "cancel"}, **{"Idempotency-Key": "once"})
     assert again == (200, {"problems": [], "unrecognized": 1})
 
 
 def test_calls_are_dropped(server, ask):
     history = Memory("n", server.url).history("s")
     history.append(BROKEN)
-    assert ask("POST", "/problems/n/s", {"policy": "drop"})[1]["problems"][0]["action"] == "removed"
+    assert ask("POST", "/problems/n?session=s", {"policy": "drop"})[1]["problems"][0]["action"] == "removed"
     assert [message.data for message in history.messages()] == BROKEN[:1]
 
 
@@ -64,15 +64,21 @@ def test_wrong_requests_change_nothing(server, ask):
     history = Memory("n", server.url).history("s")
     history.append(BROKEN)
     for body in ({}, {"policy": "forget"}, {"policy": None}, {"policy": "drop", "more": 1}, []):
-        assert ask("POST", "/problems/n/s", body)[0] == 422
-    assert ask("POST", "/problems/n/s")[0] == 415
-    assert ask("GET", "/problems/n/none")[0] == ask("POST", "/problems/n/none", {"policy": "drop"})[0] == 404
+        assert ask("POST", "/problems/n?session=s", body)[0] == 422
+    assert ask("POST", "/problems/n?session=s")[0] == 415
+    for missing in ("/problems/n", "/problems/n?session="):
+        assert ask("GET", missing)[0] == ask("POST", missing, {"policy": "drop"})[0] == 422
+    assert (
+        ask("GET", "/problems/n?session=none")[0]
+        == ask("POST", "/problems/n?session=none", {"policy": "drop"})[0]
+        == 404
+    )
     assert len(history) == 2
 
 
 def test_what_a_client_has_encrypted_is_not_called_healthy(server, ask):
     Memory("n", server.url, encryption_key=generate_key()).history("s").append(BROKEN)
-    assert ask("GET", "/problems/n/s") == (200, {"problems": [], "unrecognized": 2})
+    assert ask("GET", "/problems/n?session=s") == (200, {"problems": [], "unrecognized": 2})
 
 
 @pytest.mark.parametrize(("count", "text"), [(problems.MAX_MESSAGES + 1, ""), (9, "x" * 1_000_000)])
@@ -81,7 +87,7 @@ def test_a_session_that_is_too_large_is_refused(server, ask, count, text):
     for first in range(0, count, 2_000):
         history.append([{"role": "user", "content": text}] * min(2_000, count - first))
     for method, body in (("GET", None), ("POST", {"policy": "drop"})):
-        status, refused = ask(method, "/problems/n/s", body)
+        status, refused = ask(method, "/problems/n?session=s", body)
         assert (status, "botwire history n s --check" in refused["detail"]) == (422, True)
 
 
@@ -92,9 +98,9 @@ def test_messages_that_others_append_meanwhile_stay(server, ask):
     thread = threading.Thread(target=lambda: [history.append({"role": "user", "content": text}) for text in texts])
     thread.start()
     while thread.is_alive():
-        assert ask("POST", "/problems/n/s", {"policy": "cancel"})[0] in {200, 409}
+        assert ask("POST", "/problems/n?session=s", {"policy": "cancel"})[0] in {200, 409}
     thread.join()
-    assert ask("POST", "/problems/n/s", {"policy": "cancel"})[0] == 200
+    assert ask("POST", "/problems/n?session=s", {"policy": "cancel"})[0] == 200
     assert [message.data["content"] for message in history.messages() if message.data["role"] == "user"] == [
         "x",
         *texts,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
+from fastapi import Query as Parameter
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,14 +29,17 @@ MAX_MESSAGES, MAX_BYTES = 10_000, 8 * 1024 * 1024
 """What a session may have, so that a check does not keep others waiting for long: some 0.3 s of work in a thread."""
 
 
-async def problems(request: Request, namespace: Namespace, session: str) -> Response:
+_Session: TypeAlias = Annotated[str, Parameter(description="the session")]
+
+
+async def problems(request: Request, namespace: Namespace, session: _Session) -> Response:
     """List what makes providers refuse a session: calls without results, results without calls, repeated ids and empty turns."""
     bridge = _Bounded(request, namespace, session)
     found = await while_connected(request, problems_of(bridge, session))
     return JsonResponse(SessionProblems.of(found, bridge.unrecognized))
 
 
-async def mend(request: Request, namespace: Namespace, session: str) -> Response:
+async def mend(request: Request, namespace: Namespace, session: _Session) -> Response:
     """Repair a session in one write, and return what was done. A repeated request finds nothing left to do."""
     bridge = _Bounded(request, namespace, session)
     policy = await decoded(request, wire.decode_mend)

@@ -233,7 +233,7 @@ def encode_write(operations: Sequence[Operation]) -> bytes:
 
 
 class MendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /problems/{namespace}/{session}."""
+    """The body of POST /problems/{namespace}."""
 
     policy: Annotated[
         Literal["cancel", "drop"],

@@ -82,10 +82,9 @@ export const revoke = (id, namespace) => ask("DELETE", of("tokens", id), { query
 export const createToken = async (asked) => JSON.parse(await ask("POST", "tokens", { body: JSON.stringify(asked) }));
 export const plans = (signal) => get("plans", {}, signal);
 export const retention = (namespace, signal) => get(of("retention", namespace), {}, signal);
-const problemsOf = (namespace, session) => `${of("problems", namespace)}/${encodeURIComponent(session)}`;
-export const problems = (namespace, session, signal) => get(problemsOf(namespace, session), {}, signal);
+export const problems = (namespace, session, signal) => get(of("problems", namespace), { session }, signal);
 export const mend = async (namespace, session, policy) =>
-  JSON.parse(await ask("POST", problemsOf(namespace, session), { body: JSON.stringify({ policy }) })).problems;
+  JSON.parse(await ask("POST", of("problems", namespace), { query: { session }, body: JSON.stringify({ policy }) })).problems;
 export const destroy = async (namespace) => JSON.parse(await ask("DELETE", of("namespaces", namespace))).count;
 export const setPlan = (namespace, plan) => ask("PUT", of("plans", namespace), { body: JSON.stringify({ plan }) });
 
