@@ -10,8 +10,6 @@ from tests.environments import ROOT
 from tests.postgres import database, emptied
 from tests.servers import Server
 
-ADAPTERS = ROOT / "tests" / "adapters"
-
 settings.register_profile("botwire", deadline=None, print_blob=True)
 settings.load_profile("botwire")
 
@@ -23,19 +21,6 @@ def pytest_sessionstart(session):
     )
     if runs_console and not hasattr(session.config, "workerinput") and find_chromium() is None:
         session.config.get_terminal_writer().line(HOW_TO_GET_IT, yellow=True)
-
-
-def pytest_collection_modifyitems(config, items):
-    """Let each process begin with its share of the tests that take long: those of frameworks in environments of their own."""
-    processes = getattr(config, "workerinput", {}).get("workercount", 1)
-    slow = [item for item in items if item.path.is_relative_to(ADAPTERS)]
-    rest = [item for item in items if not item.path.is_relative_to(ADAPTERS)]
-    ends = [number * len(rest) // processes for number in range(processes + 1)]
-    items[:] = [
-        item
-        for number in range(processes)
-        for item in (*slow[number::processes], *rest[ends[number] : ends[number + 1]])
-    ]
 
 
 @pytest.fixture(autouse=True)
