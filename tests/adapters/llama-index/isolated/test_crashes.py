@@ -11,6 +11,7 @@ from llama_index.core.llms import ChatMessage
 
 from botwire.adapters.llama_index import BotWireChatStore, BotWireMemoryStore
 from tests.adapters.isolated.crashes import Strike, kill_workers, note, store_at
+from tests.adapters.isolated.llama_index import check
 
 
 def turn(address: str, worker: str, acknowledged: Path, strike: Strike | None = None) -> None:
@@ -38,18 +39,6 @@ def verify(address: str, acknowledged: Path) -> None:
     assert all(mark in text for mark in acknowledged.read_text().split()) if acknowledged.exists() else True
     turn(address, "after", acknowledged)
     check(store.get_messages("s"))
-
-
-def check(messages: list[ChatMessage]) -> None:
-    """Fail unless the results of all calls follow them at once, as providers require."""
-    expected: set[str] = set()
-    for message in messages:
-        if message.role == "tool":
-            expected.remove(message.additional_kwargs["tool_call_id"])
-        else:
-            assert not expected
-            expected = {call["id"] for call in message.additional_kwargs.get("tool_calls", ())}
-    assert not expected
 
 
 @pytest.mark.parametrize("workers", [1, 2])

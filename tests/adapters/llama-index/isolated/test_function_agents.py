@@ -16,6 +16,7 @@ from llama_index.core.memory import BaseMemory, ChatMemoryBuffer
 
 from botwire.adapters.llama_index import BotWireChatStore, BotWireMemory
 from tests.adapters.isolated.crashes import Strike, forked, kill_workers, note, store_at
+from tests.adapters.isolated.llama_index import check
 
 
 class Model(MockLLM):
@@ -51,18 +52,6 @@ class Model(MockLLM):
 def clock() -> str:
     """Return the time."""
     return "noon"
-
-
-def check(messages: list[ChatMessage]) -> None:
-    """Fail unless the results of all calls follow them at once, as providers require."""
-    expected: set[str] = set()
-    for message in messages:
-        if message.role == "tool":
-            expected.remove(message.additional_kwargs["tool_call_id"])
-        else:
-            assert not expected
-            expected = {call["id"] for call in message.additional_kwargs.get("tool_calls", ())}
-    assert not expected
 
 
 async def run(memory: BaseMemory, question: str) -> str:
