@@ -741,7 +741,7 @@ def test_a_session_gets_a_time_to_live(console, agent, operator):
 
 
 def broken(history):
-    """Append a question, and a call without a result. Returns the session's name."""
+    """Append a question, and a call without a result."""
     call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     history.append([say("user", "x"), {"role": "assistant", "content": None, "tool_calls": [call]}])
 

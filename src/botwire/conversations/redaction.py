@@ -33,7 +33,11 @@ _PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA
 """An image of one pixel: frameworks that decode images refuse anything else."""
 
 
-def redact(data: Any, text: str = "[redacted]") -> Any:
+REDACTED = "[redacted]"
+"""What becomes of a text."""
+
+
+def redact(data: Any, text: str = REDACTED) -> Any:
     """Return a message with the same structure, without its content.
 
     Roles, types, ids, names of tools, states, models and times stay. Every other text becomes `text`, also in arguments, results,

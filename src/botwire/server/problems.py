@@ -26,8 +26,7 @@ from .routes import JsonResponse, Namespace, apply, decoded, hold_of
 
 T = TypeVar("T")
 MAX_MESSAGES, MAX_BYTES = 10_000, 8 * 1024 * 1024
-"""What a session may have, so that a check does not keep others waiting for long: some 0.3 s of work in a thread."""
-
+"""What a session may have, so that a check does not keep others waiting for long. It runs in a thread."""
 
 _Session: TypeAlias = Annotated[str, Parameter(description="the session")]
 

@@ -43,8 +43,9 @@ export async function check({ namespace, session, signal, place }) {
     done = await mend(namespace, session, given.policy);
   });
   if (changed) {
-    show(place, done.length ? "Mended." : "Another client has mended it.", done.map((item) => h("li", {}, at(namespace, session, item), ACTIONS[item.action])));
-    say("Mended.");
+    const text = done.length ? "Mended." : "Another client has mended it.";
+    show(place, text, done.map((item) => h("li", {}, at(namespace, session, item), ACTIONS[item.action])));
+    say(text);
   }
   return changed;
 }

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from ...conversations.redaction import REDACTED
 from ...errors import DecryptionError, InvalidValue
 from ...limits import MAX_VALUE_BYTES
 from ...operations import Append, Copies, Edit, Fork, NewMessage, Operation, Put, Replace, SetAbout, Summarize
 from ...records import Change, Changes, Context, Entry, Message, Session
+from ...values import encode_json
 from .cipher import Cipher
 from .preparation import EditOf
 
@@ -72,7 +74,7 @@ class Encryption:
         return _checked(f'"{base64.b64encode(encrypted).decode()}"')
 
 
-_REDACTED = '"[redacted]"'
+_REDACTED = encode_json(REDACTED)
 """What a client without the key makes of an encrypted message that it redacts. It says nothing, so it needs no key."""
 
 
